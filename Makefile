@@ -1,0 +1,104 @@
+# Keel: a message platform in C. Rooms: shared/ (ground floor), broker/ (protocols), segstore/ (storage), tests/, bench/, deploy/.
+#   make run     installs what is needed, builds, starts `keel dev` with its data in ./data
+#   make test    installs, builds, runs every test; ends with "N passed, N failed"
+#   make         builds build/keel, build/keel-broker, build/keel-segstore      make deps    installs the Debian packages
+#   make lint    layers, lone headers, exits, clang-format, clang-tidy          make bench   the table in bench/README.md
+#   make sim SEED=n RUNS=n    simulated clusters      make fuzz SECONDS=n    every decoder      make chaos   kill -9, long
+#   make asan, make tsan      the tests under a sanitizer    MODE=release|debug|asan|tsan chooses build/$(MODE)
+# Every .c under shared/, broker/ and segstore/ is found by itself; main.c files are the programs.
+
+MODE ?= release
+B    := build/$(MODE)
+CC   ?= gcc
+CLANG ?= clang
+
+CSTD    := -std=gnu17 -D_GNU_SOURCE -I.
+WARN    := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+CFLAGS_release := -O2 -g -march=x86-64-v3 -fno-plt
+CFLAGS_debug   := -Og -g3 -DKEEL_SLOW_CHECKS
+CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS
+CFLAGS_tsan    := -O1 -g -fsanitize=thread -DKEEL_SLOW_CHECKS
+LDFLAGS_asan   := -fsanitize=address,undefined
+LDFLAGS_tsan   := -fsanitize=thread
+CFLAGS  += $(CSTD) $(WARN) $(CFLAGS_$(MODE)) -MMD -MP
+LDFLAGS += $(LDFLAGS_$(MODE))
+# jemalloc stays out of sanitizer builds: they bring their own allocator.
+MALLOC_release := -ljemalloc
+MALLOC_debug   := -ljemalloc
+LIBS := -luring -lcyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
+
+DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
+        libcriterion-dev libcyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
+        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
+
+MAINS    := broker/main.c segstore/main.c keel/main.c
+SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
+CORE     := $(filter-out $(MAINS) shared/loop/uring%.c shared/loop/thread.c,$(SOURCES))
+EDGE     := $(wildcard shared/loop/uring*.c shared/loop/thread.c)
+UNIT     := $(shell find tests/unit -name '*.c' 2>/dev/null | sort)
+SIM      := $(shell find tests/sim -name '*.c' 2>/dev/null | sort)
+FUZZ     := $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
+BENCH    := $(notdir $(basename $(wildcard bench/micro/*.c bench/load/*.c)))
+obj       = $(patsubst %.c,$(B)/%.o,$(1))
+
+PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
+            $(if $(wildcard keel/main.c),build/keel)
+
+.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e format
+all: $(PROGRAMS)
+
+# The programs live in build/ whatever the mode; the last mode built is the one that runs.
+build/keel-broker:   $(B)/keel-broker   ; @ln -sf $(MODE)/keel-broker $@
+build/keel-segstore: $(B)/keel-segstore ; @ln -sf $(MODE)/keel-segstore $@
+build/keel:          $(B)/keel          ; @ln -sf $(MODE)/keel $@
+
+$(B)/libcore.a: $(call obj,$(CORE))
+	@rm -f $@; ar rcs $@ $^
+$(B)/libedge.a: $(call obj,$(EDGE))
+	@rm -f $@; ar rcs $@ $^
+$(B)/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS) -lcriterion
+$(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
+$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+deps:
+	@tests/deps.sh $(DEPS)
+run: deps
+	@$(MAKE) --no-print-directory all
+	build/keel dev --data data
+unit: $(B)/unit
+	$(B)/unit
+test: deps
+	@tests/run.sh
+lint:
+	@tests/lint/lint.sh
+SEED ?= 1
+RUNS ?= 200
+sim: $(B)/sim
+	$(B)/sim --seed=$(SEED) --runs=$(RUNS)
+SECONDS ?= 20
+fuzz: $(addprefix build/fuzz/,$(FUZZ))
+	@tests/fuzz/run.sh $(SECONDS) $^
+# Only what decoders need: pure rooms, built by clang with coverage.
+FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% broker/protocol/% broker/kernel/% segstore/log/% segstore/stripe/%,$(SOURCES))
+build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
+	@mkdir -p $(@D)
+	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^
+chaos: all
+	tests/e2e/chaos.py
+bench: all $(addprefix $(B)/bench/load/,$(notdir $(basename $(wildcard bench/load/*.c)))) $(addprefix $(B)/bench/micro/,$(notdir $(basename $(wildcard bench/micro/*.c))))
+	bench/run.py
+asan:
+	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/sim && build/asan/unit && build/asan/sim --runs=50
+tsan:
+	@$(MAKE) --no-print-directory MODE=tsan all build/tsan/sim && build/tsan/sim --runs=20
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+clean:
+	rm -rf build
