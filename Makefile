@@ -56,12 +56,12 @@ $(B)/libcore.a: $(call obj,$(CORE))
 	@rm -f $@; ar rcs $@ $^
 $(B)/libedge.a: $(call obj,$(EDGE))
 	@rm -f $@; ar rcs $@ $^
-$(B)/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS) -lcriterion
+$(B)/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
+$(B)/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
+$(B)/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
+$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS) -lcriterion
 $(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
-$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<

@@ -1,0 +1,100 @@
+/* stripe - what the entries of one log mean: streams, cursors, tables and timers. The pure state machine.
+ *
+ *   entry (ops) ──stripe_apply──▶ state, results for the reply, and calls to the observer
+ *
+ * Applying the same entries in the same order gives the same state on every replica and after every restart: time is in the entry,
+ * nothing is drawn at random, and no hash table is walked in an order that reaches results.
+ * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
+ * Memory: an idle stream costs at most 128 bytes, a queued record 8 bytes per stream that holds it (16 at most with slack).
+ * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
+#ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H
+#define KEEL_SEGSTORE_STRIPE_STRIPE_H
+
+#include "shared/base/assert.h"
+#include "shared/base/bytes.h"
+#include "shared/base/wire.h"
+
+struct stripe;
+
+struct stripe_limits {
+    uint64_t table_bytes_max;   /* keys and values of all tables: above it TABLE_PUT fails with ERR_QUOTA */
+    uint64_t streams_max;       /* ERR_QUOTA */
+    uint64_t stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA. 0: no limit */
+    uint32_t writers_max;       /* remembered idempotent writers; the one unused for longest is forgotten */
+};
+
+/* Told while an entry is applied; only notes what to do later. NULL members are not called. During stripe_load and replay `live` is false
+ * and only retained/released are called. */
+struct stripe_observer {
+    void *ctx;
+    void (*retained)(void *ctx, uint64_t position);  /* one more stream holds the record there */
+    void (*released)(void *ctx, uint64_t position);  /* one fewer */
+    void (*appended)(void *ctx, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
+    void (*ended)(void *ctx, uint64_t stream_id, uint64_t below_epoch, int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
+    void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns, bool deleted);
+};
+
+struct stripe *stripe_new(uint16_t id, const struct stripe_limits *limits, const struct stripe_observer *observer);
+void           stripe_free(struct stripe *stripe);
+
+struct stripe_entry {
+    uint64_t     index;    /* 1, 2, 3 .. per stripe */
+    uint64_t     wall_ns;  /* proposed by the leader; the stripe's time never goes back */
+    struct bytes ops;      /* validated with stripe_validate before it entered the log */
+    uint64_t     position; /* of the first byte of ops in the log */
+};
+
+/* Are these well-formed ops that this program may log? 0, ERR_MALFORMED, ERR_CORRUPT (a record's checksum), ERR_TOO_BIG (record), ERR_DENIED
+ * (an op that only the segment store itself proposes and proposed_here is false). */
+MUST_CHECK int stripe_validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_here);
+/* Applies one entry. Returns 0 or the error of the op that ended it (then nothing but index and time changed); results are
+ * written on success only. live: false while replaying. */
+int stripe_apply(struct stripe *stripe, const struct stripe_entry *entry, bool live, struct wire_writer *results);
+
+uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
+uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */
+uint64_t stripe_hash(const struct stripe *stripe);    /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
+
+/* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE) to propose next at or before now into w and returns true; nothing due: false.
+ * The caller proposes it once and asks again after it was applied; the soonest deadline, UINT64_MAX when there is none. */
+bool     stripe_due(const struct stripe *stripe, uint64_t now_wall_ns, struct wire_writer *w);
+uint64_t stripe_next_due_ns(const struct stripe *stripe);
+/* Calls each with every distinct timer owner. */
+void stripe_owners(const struct stripe *stripe, void (*each)(void *ctx, uint64_t owner), void *ctx);
+
+struct stripe_stream {
+    uint64_t start_offset; /* first one kept */
+    uint64_t next_offset;
+    uint64_t epoch;
+    uint8_t  flags; /* enum stream_flags */
+};
+
+/* ERR_NOT_FOUND */
+MUST_CHECK int stripe_stream(const struct stripe *stripe, uint64_t stream_id, struct stripe_stream *out);
+/* Where offsets from `from` on lie: fills positions[0..max) for consecutive offsets that exist, returns how many; an offset below the start begins at the start
+ * (*out_first). An acknowledged offset ahead of the cursor's position has no position any more: UINT64_MAX. */
+int stripe_positions(const struct stripe *stripe, uint64_t stream_id, uint64_t from, uint64_t *positions, int max, uint64_t *out_first);
+
+/* Competing consumers, volatile: leases are forgotten with the process. Fills offsets that are neither done nor leased. ERR_NOT_FOUND, ERR_FENCED. */
+int  stripe_take(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, uint64_t now_ns, uint64_t lease_ns, uint64_t *offsets,
+                 uint32_t *deliveries, int max);
+void stripe_release(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, const uint64_t *offsets, int count);
+
+struct stripe_item {
+    struct bytes key;   /* borrowed until the next change of the table */
+    struct bytes value;
+    uint64_t     version;
+    uint64_t     expires_wall_ns;
+};
+
+/* Walks a table in key order, behind `after` (empty: from the start), items that match; each returns false to stop. kind: enum rpc_scan_kind. A topic filter
+ * follows MQTT 4.7 ('+', '#', and neither matches a first level that begins with '$'); subtrees that cannot match are skipped, not visited.
+ * Expired items are not shown. Returns true when the end was reached. */
+bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, struct bytes pattern, struct bytes after, uint64_t now_wall_ns,
+                 bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
+
+/* A checkpoint of this stripe: everything but leases, as of stripe_applied. load: into a new stripe; ERR_MALFORMED. */
+void           stripe_save(const struct stripe *stripe, struct wire_writer *w);
+MUST_CHECK int stripe_load(struct stripe *stripe, struct bytes image);
+
+#endif

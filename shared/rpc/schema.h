@@ -1,0 +1,87 @@
+/* schema - the treaty between keel-broker and keel-segstore: every message, in both directions. Read this file to know
+ * what they can ask of each other; op.h has what a transaction can do.
+ *
+ *   frame:  | size u32 | kind u16 | flags u16 | id u64 | checksum u64 | body, size bytes |      little-endian, header 24 bytes
+ *   checksum: XXH3-64 of the 16 bytes before it, then of the body (streamed as one)
+ *
+ * id: chosen by the broker for a request and repeated in its answer; pushes carry the id of the request that asked for
+ * them (FOLLOW, WATCH). Many requests may be under way; answers come in any order, pushes of one id in order.
+ * A kind that is not known is answered with ERROR ERR_UNKNOWN; bytes behind the fields that are known are skipped.
+ *
+ * Flow: WELCOME grants the broker a number of request-body bytes that may be unanswered; every answer gives back the bytes of its request.
+ * Pushes are bounded by the credit of each FOLLOW and WATCH, in records.
+ *
+ * One connection per (broker shard, segment-store shard): the first frame is HELLO, naming the wanted shard.
+ * Threads: any; pure. */
+#ifndef KEEL_SHARED_RPC_SCHEMA_H
+#define KEEL_SHARED_RPC_SCHEMA_H
+
+#include <stdint.h>
+
+enum { RPC_VERSION_MAJOR = 1, RPC_VERSION_MINOR = 0 };
+enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
+#define RPC_MAGIC 0x4c45454bu /* "KEEL" */
+
+struct rpc_header {
+    uint32_t size;
+    uint16_t kind;
+    uint16_t flags;
+    uint64_t id;
+    uint64_t checksum;
+};
+_Static_assert(sizeof(struct rpc_header) == RPC_HEADER_BYTES, "frame header");
+
+/* Bodies, field by field; `blob` is u32 length + bytes; a name ends where its blob ends. */
+enum rpc_kind {
+    /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted). */
+    RPC_HELLO = 1,
+    /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
+     * record_max_bytes u32. Stripe s lives on shard s % shard_count. ERROR instead: ERR_VERSION, ERR_BUSY (another broker process is attached), ERR_NOT_FOUND (no such shard). */
+    RPC_WELCOME = 2,
+    /* store -> broker, answer to any request: status i32 (negative), text blob (a sentence for the log). */
+    RPC_ERROR = 3,
+    /* broker -> store. stripe u16, zero u16, ops. Answer TXN_DONE once the entry is durable and applied. */
+    RPC_TXN = 10,
+    /* store -> broker. status i32 (0, or the error of the op that ended it), results (none when status is not 0). */
+    RPC_TXN_DONE = 11,
+    /* broker -> store. stripe u16 (0xffff: all of this shard), kind u8 (0 key, 1 prefix, 2 topic filter), zero u8, table u32, limit_items u32, limit_bytes u32,
+     * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start). Not logged; sees all that is applied. */
+    RPC_SCAN = 12,
+    /* store -> broker. more u8 (continue with the last stripe and key), count u32, count x { stripe u16, version u64, expires_wall_ns u64, key blob, value blob }. */
+    RPC_SCAN_DONE = 13,
+    /* broker -> store. stripe u16 (0xffff: all of this shard), zero u16, table u32, credit u32. First what is there, then every change, in order per stripe, until UNWATCH
+     * or the connection ends. */
+    RPC_WATCH = 14,
+    /* store -> broker, push. synced u8 (1 once: all that was there at WATCH has been sent), count u32, count x { stripe u16, deleted u8, version u64, expires_wall_ns u64, key blob, value blob }. */
+    RPC_CHANGES = 15,
+    /* broker -> store, more credit for WATCH or FOLLOW; the frame's id names it. credit u32. No answer. */
+    RPC_CREDIT = 16,
+    /* broker -> store, ends WATCH or FOLLOW of the frame's id. No answer; pushes under way may still arrive. */
+    RPC_CANCEL = 17,
+    /* broker -> store. stream_id u64, epoch u64, from u64, credit u32 (records). Pushes from `from` on, past and future. ERROR: ERR_NOT_FOUND, ERR_FENCED, ERR_TRIMMED never
+     * (an offset below the start begins at the start). */
+    RPC_FOLLOW = 18,
+    /* store -> broker, push. count u32, next_offset u64 (of the stream now), count x { offset u64, tag_size u8, tag, record }. Checked with record_decode by the reader. */
+    RPC_RECORDS = 19,
+    /* store -> broker, push: the last one of a FOLLOW or WATCH. status i32: ERR_FENCED, ERR_NOT_FOUND (deleted), ERR_CORRUPT, ERR_UNAVAILABLE. */
+    RPC_ENDED = 20,
+    /* broker -> store. stream_id u64, from u64, limit_records u32, limit_bytes u32. Answer READ_DONE, or ERROR ERR_NOT_FOUND / ERR_TRIMMED. */
+    RPC_READ = 21,
+    /* store -> broker. start_offset u64, next_offset u64, count u32, count x { offset u64, tag_size u8, tag, record }. */
+    RPC_READ_DONE = 22,
+    /* broker -> store. stream_id u64, cursor u32, epoch u64, consumer u64, count u32, lease_ns u64. Competing consumers: hands out up to count offsets that are neither done nor leased. */
+    RPC_TAKE = 23,
+    /* store -> broker. count u32, count x { offset u64, delivery u32 (1: first time), tag_size u8, tag, record }. */
+    RPC_TAKE_DONE = 24,
+    /* broker -> store. stream_id u64, cursor u32, consumer u64 (0: any), count u32, count x offset u64 (none: all of the consumer). Gives leases back. Answer RPC_TXN_DONE with status 0. */
+    RPC_RELEASE = 25,
+    /* both ways, answered with PONG of the same id: the peer lives. No body. */
+    RPC_PING = 26,
+    RPC_PONG = 27,
+    RPC_KIND_END
+};
+
+enum { RPC_STRIPE_ALL = 0xffff };
+enum rpc_scan_kind { RPC_SCAN_KEY = 0, RPC_SCAN_PREFIX = 1, RPC_SCAN_FILTER = 2 };
+
+#endif
