@@ -10,7 +10,7 @@
 
 struct world;
 
-#define SCENARIOS(X) X(timers)
+#define SCENARIOS(X) X(timers) X(wake) X(echo)
 
 struct scenario {
     const char *name;
