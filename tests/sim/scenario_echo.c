@@ -281,9 +281,10 @@ static uint64_t client_turn(void *shard)
     if (c->socket == NULL && now_ns >= c->retry_ns) {
         c->stream = io_random(c->io);
         c->sent = c->taken = c->echoed = 0;
+        c->quiet_since_ns              = now_ns;
         c->socket                      = io_connect(c->io, "server", PORT, &client_handler, c);
     }
-    return c->socket == NULL ? c->retry_ns : c->quiet_since_ns + 61 * SIM_S;
+    return c->socket == NULL ? c->retry_ns : c->open ? c->quiet_since_ns + 61 * SIM_S : UINT64_MAX;
 }
 
 static int client_start(struct process *process, void *ctx)

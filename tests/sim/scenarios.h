@@ -10,7 +10,13 @@
 
 struct world;
 
-#define SCENARIOS(X) X(timers) X(wake) X(echo)
+#define SCENARIOS(X)                                                                                                   \
+    X(timers)                                                                                                          \
+    X(wake)                                                                                                            \
+    X(echo)                                                                                                            \
+    X(partition)                                                                                                       \
+    X(torn)                                                                                                            \
+    X(full)
 
 struct scenario {
     const char *name;
