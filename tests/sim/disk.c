@@ -690,10 +690,12 @@ static void inode_lose(struct disk *disk, struct inode *inode)
         }
     }
     if (inode->size > inode->size_durable) {
-        uint64_t lost = inode->size - inode->size_durable;
+        /* File systems grow a file when pages reach the disk: to its newest size, or to the end of a page before it. */
         uint64_t cut  = rand_below(world_rand(disk->world, SALT_CRASH), 3);
-        uint64_t some = rand_below(world_rand(disk->world, SALT_CRASH), lost + 1);
-        inode->size -= cut == 0 ? 0 : cut == 1 ? lost : some;
+        uint64_t page = inode->size_durable +
+                        rand_below(world_rand(disk->world, SALT_CRASH), inode->size - inode->size_durable) / SECTOR_BYTES * SECTOR_BYTES;
+        page -= page > inode->size_durable ? page % SECTOR_BYTES : 0;
+        inode->size = cut == 0 ? inode->size : cut == 1 ? inode->size_durable : page;
     }
     inode->size_durable = inode->size;
     uint64_t sectors    = (inode->size + SECTOR_BYTES - 1) / SECTOR_BYTES;

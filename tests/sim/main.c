@@ -49,7 +49,7 @@ static const char *program_name;
 static void replay_command(char *out, size_t size, const struct world *world)
 {
     snprintf(out, size, "%s --scenario=%s --seed=%" PRIu64 " --until=%" PRIu64, program_name, world->scenario, world->seed,
-             world->event_count);
+             world->event_count != 0 ? world->event_count : 1);
 }
 
 static void tell_failure(const struct world *world, const char *why)

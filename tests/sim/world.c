@@ -51,6 +51,7 @@ struct world *world_new(uint64_t seed, const char *scenario)
 {
     struct world *world = calloc(1, sizeof *world);
     ASSERT(world != NULL);
+    world_current_core = NULL; /* a run that failed may have ended inside a process */
     world->seed      = seed;
     world->scenario  = scenario;
     world->event_max = EVENTS_MAX;
