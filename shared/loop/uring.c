@@ -382,11 +382,20 @@ void io_turn(struct io *io, uint64_t deadline_ns)
     }
     io->now_ns  = clock_ns(CLOCK_MONOTONIC);
     io->wall_ns = 0;
+    if (io->begin != NULL) {
+        io->begin(io->begin_ctx);
+    }
     reap(io);
     names_after_turn(io);
     files_after_turn(io);
     sockets_after_turn(io);
     listeners_after_turn(io);
+}
+
+void io_on_begin(struct io *io, void (*begin)(void *ctx), void *ctx)
+{
+    io->begin     = begin;
+    io->begin_ctx = ctx;
 }
 
 void io_wake(struct io *io)

@@ -117,6 +117,8 @@ struct io {
     struct io_uring ring;
     uint64_t        now_ns;
     uint64_t        wall_ns; /* 0: not read in this turn */
+    void (*begin)(void *ctx); /* of each turn, or NULL */
+    void           *begin_ctx;
     uint32_t        inflight_count;
     bool            closing; /* io_close: no more callbacks */
     bool            deferred_taskrun;

@@ -56,6 +56,12 @@ uint64_t io_random(struct io *io)
     return rand_u64(&io->rand);
 }
 
+void io_on_begin(struct io *io, void (*begin)(void *ctx), void *ctx)
+{
+    io->begin     = begin;
+    io->begin_ctx = ctx;
+}
+
 void io_wake(struct io *io)
 {
     if (io->dead) {
@@ -126,6 +132,9 @@ void io_sim_turn(struct io *io)
 {
     io->woken = false;
     read_clocks(io);
+    if (io->begin != NULL) {
+        io->begin(io->begin_ctx);
+    }
     dispatch(io);
 }
 

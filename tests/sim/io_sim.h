@@ -29,6 +29,8 @@ struct io {
     struct io_config config;
     uint64_t         now_ns;
     uint64_t         wall_ns;
+    void (*begin)(void *ctx); /* of each turn, or NULL */
+    void            *begin_ctx;
     struct rand      rand;
     struct list      ready;
     struct list      graves;    /* closed during a dispatch; ready.link */
