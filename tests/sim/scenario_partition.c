@@ -172,9 +172,10 @@ static void half_open(struct story *s)
 {
     struct world *world = s->world;
     machine_power_off(s->right);
+    world_run_ns(world, 2 * SIM_S);
+    machine_power_on(s->right);
     world_run_ns(world, 3600 * SIM_S);
     sim_check(world, s->client.open && !s->client.ended, "an idle end noticed that its peer lost power");
-    machine_power_on(s->right);
     sim_check(world, process_start(s->server_process) == 0, "the server starts again");
     world_run_ns(world, 3600 * SIM_S);
     sim_check(world, s->client.open, "an idle end noticed that its peer came back");

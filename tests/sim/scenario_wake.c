@@ -29,11 +29,10 @@ static uint64_t side_turn(void *shard)
     if (pair->passes == pair->fatal_at) {
         fatal(1, "the disk refused to sync");
     }
-    pair->holder = 1 - side->index;
-    io_wake(pair->io[pair->holder]);
-    if (pair->passes % 100 == 0) { /* to itself, in its own turn: the next one comes at once */
-        io_wake(pair->io[side->index]);
+    if (pair->passes % 100 != 0) { /* else it wakes itself, in its own turn: the next one comes at once */
+        pair->holder = 1 - side->index;
     }
+    io_wake(pair->io[pair->holder]);
     return UINT64_MAX;
 }
 
