@@ -78,7 +78,8 @@ static void close_some(struct server *server, const struct session *but)
 static void session_received(void *ctx, struct bytes data)
 {
     struct session *s = ctx;
-    sim_check(s->server->world, s->used + data.size <= sizeof s->room, "%zu bytes arrive while receiving is off", data.size);
+    sim_check(s->server->world, s->used + data.size <= sizeof s->room, "%zu bytes arrive while receiving is off",
+              data.size);
     memcpy(s->room + s->used, data.data, data.size);
     s->used += data.size;
     session_pump(s);
@@ -106,7 +107,8 @@ static void session_closed(void *ctx, int reason)
     session_free(s);
 }
 
-static const struct io_handler session_handler = {.received = session_received, .sent = session_sent, .closed = session_closed};
+static const struct io_handler session_handler = {
+    .received = session_received, .sent = session_sent, .closed = session_closed};
 
 static void server_accepted(void *ctx, struct io_socket *socket)
 {
@@ -132,7 +134,8 @@ static uint64_t server_turn(void *shard)
     return UINT64_MAX;
 }
 
-static const struct io_config small_config = {.sockets_max = 16, .recv_buffers = 4, .recv_buffer_bytes = 1024, .cpu = -1};
+static const struct io_config small_config = {
+    .sockets_max = 16, .recv_buffers = 4, .recv_buffer_bytes = 1024, .cpu = -1};
 
 static int server_start(struct process *process, void *ctx)
 {
@@ -232,10 +235,11 @@ static void client_received(void *ctx, struct bytes data)
     struct client *c = ctx;
     sim_check(c->world, c->open, "received() came outside a connection");
     sim_check(c->world, c->echoed + data.size <= c->sent, "more bytes came back than were sent");
-    sim_check(c->world, data.size > 0 && data.size <= small_config.recv_buffer_bytes, "received() of %zu bytes", data.size);
+    sim_check(c->world, data.size > 0 && data.size <= small_config.recv_buffer_bytes, "received() of %zu bytes",
+              data.size);
     for (size_t i = 0; i < data.size; i++) {
-        sim_check(c->world, data.data[i] == pattern(c->stream, c->echoed + i), "byte %lu of a stream is not the one that was sent",
-                  (unsigned long)(c->echoed + i));
+        sim_check(c->world, data.data[i] == pattern(c->stream, c->echoed + i),
+                  "byte %lu of a stream is not the one that was sent", (unsigned long)(c->echoed + i));
     }
     c->echoed += data.size;
     c->total += data.size;
@@ -262,7 +266,8 @@ static void client_closed(void *ctx, int reason)
 {
     struct client *c = ctx;
     sim_check(c->world, c->open, "closed() came outside a connection");
-    sim_check(c->world, reason == 0 || reason == -ECONNRESET || reason == -ETIMEDOUT, "closed for %s", err_name(reason));
+    sim_check(c->world, reason == 0 || reason == -ECONNRESET || reason == -ETIMEDOUT, "closed for %s",
+              err_name(reason));
     client_gone(c);
 }
 
@@ -331,12 +336,12 @@ static bool all_echoed(void *ctx)
 
 void scenario_echo(struct world *world)
 {
-    struct server             server          = {.world = world};
+    struct server             server           = {.world = world};
     struct client             clients[CLIENTS] = {0};
-    struct machine           *home            = machine_new(world, "server", 0);
-    struct machine           *away            = machine_new(world, "clients", 0);
-    const struct process_spec server_spec     = {"echo", server_start, server_destroy, NULL, &server};
-    struct process           *server_process  = process_new(home, &server_spec);
+    struct machine           *home             = machine_new(world, "server", 0);
+    struct machine           *away             = machine_new(world, "clients", 0);
+    const struct process_spec server_spec      = {"echo", server_start, server_destroy, NULL, &server};
+    struct process           *server_process   = process_new(home, &server_spec);
     struct process           *process[CLIENTS];
     sim_check(world, process_start(server_process) == 0, "the server starts");
     for (int i = 0; i < CLIENTS; i++) {
@@ -360,7 +365,8 @@ void scenario_echo(struct world *world)
         world_run_ns(world, world_between(world, SALT_SCENARIO, 0, SIM_S));
         sim_check(world, process_start(server_process) == 0, "the server starts again");
     }
-    sim_check(world, world_run_until(world, all_echoed, clients, 24 * 3600 * SIM_S), "the clients are not through after a day");
+    sim_check(world, world_run_until(world, all_echoed, clients, 24 * 3600 * SIM_S),
+              "the clients are not through after a day");
     world_run_ns(world, 200 * SIM_S);
 
     for (int i = 0; i < CLIENTS; i++) {
@@ -369,5 +375,6 @@ void scenario_echo(struct world *world)
         process_crash(process[i]);
     }
     process_crash(server_process);
-    sim_check(world, net_connection_count(world->net) == 0, "%u connections are held by nobody", net_connection_count(world->net));
+    sim_check(world, net_connection_count(world->net) == 0, "%u connections are held by nobody",
+              net_connection_count(world->net));
 }
