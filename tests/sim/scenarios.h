@@ -13,6 +13,7 @@ struct world;
 #define SCENARIOS(X) \
     X(timers)        \
     X(wake)          \
+    X(move)          \
     X(echo)          \
     X(partition)     \
     X(torn)          \
