@@ -33,13 +33,13 @@ struct io {
     void            *begin_ctx;
     struct rand      rand;
     struct list      ready;
-    struct list      graves;    /* closed during a dispatch; ready.link */
+    struct list      graves; /* closed during a dispatch; ready.link */
     struct list      sockets;
     struct list      listeners;
     struct list      files;
     struct list      ops;
-    struct list      sending;   /* sockets with bytes for the network at the end of the turn */
-    struct list      fresh;     /* operations for the disk at the end of the turn */
+    struct list      sending; /* sockets with bytes for the network at the end of the turn */
+    struct list      fresh;   /* operations for the disk at the end of the turn */
     uint32_t         socket_count;
     uint32_t         buffers_left; /* of config.recv_buffers, this turn */
     struct ready   **batch;        /* what this turn delivers */
