@@ -122,8 +122,6 @@ struct io {
     uint32_t        inflight_count;
     bool            closing;      /* io_close: no more callbacks */
     bool            taskrun_flag; /* the kernel says in the ring when it has something for us */
-    void (*begin)(void *ctx);
-    void *begin_ctx;
 
     /* receive buffers */
     struct io_uring_buf_ring *recv_ring;
