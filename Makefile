@@ -44,7 +44,7 @@ obj       = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
             $(if $(wildcard keel/main.c),build/keel)
 
-.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e clients format
+.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e format
 all: $(PROGRAMS)
 
 # The programs live in build/ whatever the mode; the last mode built is the one that runs.
@@ -52,16 +52,18 @@ build/keel-broker:   $(B)/bin/keel-broker   ; @ln -sf $(MODE)/bin/keel-broker $@
 build/keel-segstore: $(B)/bin/keel-segstore ; @ln -sf $(MODE)/bin/keel-segstore $@
 build/keel:          $(B)/bin/keel          ; @ln -sf $(MODE)/bin/keel $@
 
+# They name each other: the core waits through the port, the edge fulfils it.
+ARCHIVES  = -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group
 $(B)/libcore.a: $(call obj,$(CORE))
 	@rm -f $@; ar rcs $@ $^
 $(B)/libedge.a: $(call obj,$(EDGE))
 	@rm -f $@; ar rcs $@ $^
-$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
-$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
-$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
-$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS) -lcriterion
+$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
 $(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
-$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group $(LIBS)
+$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
@@ -100,10 +102,6 @@ asan:
 	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/sim && build/asan/unit && build/asan/sim --runs=50
 tsan:
 	@$(MAKE) --no-print-directory MODE=tsan all build/tsan/sim && build/tsan/sim --runs=20
-clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
-build/clients/%: tests/e2e/clients/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CSTD) $(WARN) -O1 -g -o $@ $< -lpaho-mqtt3c -lpaho-mqtt3a
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 clean:

@@ -176,6 +176,7 @@ static void splice(struct stripe *s, struct cursor *cursor, uint32_t low, uint32
         cursor->ranges         = realloc(cursor->ranges, cursor->range_capacity * sizeof *cursor->ranges);
         ASSERT(cursor->ranges != NULL);
     }
+    ASSERT(count != 0 && cursor->ranges != NULL);
     memmove(cursor->ranges + low + count, cursor->ranges + high,
             (cursor->range_count - high) * sizeof *cursor->ranges);
     memcpy(cursor->ranges + low, s->merged, count * sizeof *s->merged);
@@ -185,6 +186,7 @@ static void splice(struct stripe *s, struct cursor *cursor, uint32_t low, uint32
 /* What of [first, last] a new mark adds: a weaker mark gives way, a stronger or equal one stays. Merged ranges take the place of all that touch it. */
 static void mark_range(struct stripe *s, struct cursor *cursor, uint64_t first, uint64_t last, uint8_t mark)
 {
+    ASSERT(first <= last);
     uint32_t low   = range_at(cursor, first == 0 ? 0 : first - 1);
     uint32_t high  = low;
     size_t   count = 0;
@@ -264,11 +266,12 @@ static void release_new(struct stripe *s, struct stream *stream, const struct cu
 
 static void apply_range(struct stripe *s, struct stream *stream, struct cursor *cursor, struct op_range range)
 {
-    if (range.first >= stream->next || range.last < cursor->position) {
+    uint64_t first = range.first > cursor->position ? range.first : cursor->position;
+    uint64_t end   = range.last < stream->next ? range.last + 1 : stream->next;
+    if (first >= end) {
         return;
     }
-    uint64_t first = range.first > cursor->position ? range.first : cursor->position;
-    uint64_t last  = range.last < stream->next ? range.last : stream->next - 1;
+    uint64_t last = end - 1;
     if (range.mark == CURSOR_DONE && (stream->flags & STREAM_QUEUE) != 0) {
         release_new(s, stream, cursor, first, last);
     }

@@ -29,15 +29,17 @@ struct io {
     struct io_config config;
     uint64_t         now_ns;
     uint64_t         wall_ns;
+    void (*begin)(void *ctx); /* of each turn, or NULL */
+    void            *begin_ctx;
     struct rand      rand;
     struct list      ready;
-    struct list      graves;    /* closed during a dispatch; ready.link */
+    struct list      graves; /* closed during a dispatch; ready.link */
     struct list      sockets;
     struct list      listeners;
     struct list      files;
     struct list      ops;
-    struct list      sending;   /* sockets with bytes for the network at the end of the turn */
-    struct list      fresh;     /* operations for the disk at the end of the turn */
+    struct list      sending; /* sockets with bytes for the network at the end of the turn */
+    struct list      fresh;   /* operations for the disk at the end of the turn */
     uint32_t         socket_count;
     uint32_t         buffers_left; /* of config.recv_buffers, this turn */
     struct ready   **batch;        /* what this turn delivers */

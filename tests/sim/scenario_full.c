@@ -88,7 +88,8 @@ static void fill_up(struct user *user, struct io *io)
     uint32_t        count = 0;
     sim_check(world, io_file_open(io, "/a", 0, &a) == -ENOENT, "a file that is missing opens");
     sim_check(world, io_file_open(io, "/no/a", IO_OPEN_CREATE, &a) == -ENOENT, "a file in no directory is made");
-    sim_check(world, io_file_open(io, "/a", IO_OPEN_CREATE, &a) == 0 && io_file_open(io, "/b", IO_OPEN_CREATE, &b) == 0, "files open");
+    sim_check(world, io_file_open(io, "/a", IO_OPEN_CREATE, &a) == 0 && io_file_open(io, "/b", IO_OPEN_CREATE, &b) == 0,
+              "files open");
     sim_check(world, io_list(io, "/", count_names, &count) == 0 && count == 2, "two names are listed in order");
     for (uint64_t i = 0; i < FIT / 2; i++) {
         sim_check(world, write_block(user, a, i, 'a', i % 2 == 0) == SECTOR_BYTES, "there is room");
@@ -136,13 +137,16 @@ static void err(struct user *user, struct io *io)
         sim_check(world, sync_file(io, file) == -EIO, "a bad sync succeeded");
         faults->sync_error_one_in = 0;
         sim_check(world, sync_file(io, file) == 0, "a good sync failed");
-        sim_check(world, read_block(user, file, 0) == SECTOR_BYTES && user->back[0] == value, "the page cache lost a write");
-        sim_check(world, disk_peek_durable(user->disk, "/a", durable, sizeof durable, 0) == SECTOR_BYTES, "the durable image is there");
+        sim_check(world, read_block(user, file, 0) == SECTOR_BYTES && user->back[0] == value,
+                  "the page cache lost a write");
+        sim_check(world, disk_peek_durable(user->disk, "/a", durable, sizeof durable, 0) == SECTOR_BYTES,
+                  "the durable image is there");
         lost = durable[0] != value;
     }
     sim_check(world, lost, "a failed sync lost nothing in 64 attempts");
     sim_check(world, disk_rot(user->disk, "/a", 100), "there is something to rot");
-    sim_check(world, read_block(user, file, 0) == SECTOR_BYTES && user->back[100] != user->back[99], "rot does not show");
+    sim_check(world, read_block(user, file, 0) == SECTOR_BYTES && user->back[100] != user->back[99],
+              "rot does not show");
     io_file_close(file);
 }
 
@@ -169,7 +173,7 @@ static void user_destroy(void *ctx)
 
 void scenario_full(struct world *world)
 {
-    struct machine           *machine = machine_new(world, "store", FIT *SECTOR_BYTES);
+    struct machine           *machine = machine_new(world, "store", FIT * SECTOR_BYTES);
     struct user               user    = {.world = world, .disk = machine->disk};
     const struct process_spec spec    = {"user", user_start, user_destroy, NULL, &user};
     struct process           *process = process_new(machine, &spec);

@@ -109,7 +109,7 @@ static void begin_work(struct writer *w, struct work *work)
         io_sync(w->file, &work->op);
         return;
     }
-    work->first = (uint32_t)(io_random(w->io) % SECTORS);
+    work->first    = (uint32_t)(io_random(w->io) % SECTORS);
     uint32_t limit = 1 + (uint32_t)(io_random(w->io) % RUN_SECTORS_MAX);
     while (work->count < limit && work->first + work->count < SECTORS && !w->busy[work->first + work->count]) {
         work->count++;
@@ -211,10 +211,10 @@ static void check_sectors(struct writer *w, bool power_lost)
         sim_check(w->world, result >= 0 && result % SECTOR_BYTES == 0, "reading sector %u gives %d", i, result);
         uint64_t version = result == 0 ? 0 : version_of(w->world, memory, i);
         uint64_t least   = power_lost ? w->saved[i] : w->completed[i];
-        sim_check(w->world, version >= least, "sector %u has version %lu although %lu was %s", i, (unsigned long)version,
-                  (unsigned long)least, power_lost ? "saved" : "completed");
-        sim_check(w->world, version <= w->issued[i], "sector %u has version %lu, the newest written is %lu", i, (unsigned long)version,
-                  (unsigned long)w->issued[i]);
+        sim_check(w->world, version >= least, "sector %u has version %lu although %lu was %s", i,
+                  (unsigned long)version, (unsigned long)least, power_lost ? "saved" : "completed");
+        sim_check(w->world, version <= w->issued[i], "sector %u has version %lu, the newest written is %lu", i,
+                  (unsigned long)version, (unsigned long)w->issued[i]);
         w->older_seen += version < w->completed[i];
         w->newer_seen += version > w->saved[i];
         w->completed[i] = version;
@@ -227,7 +227,7 @@ static void check_sectors(struct writer *w, bool power_lost)
 static void check_replaced(struct writer *w, bool power_lost)
 {
     struct io_file *file;
-    uint64_t        least = power_lost ? w->generation_saved : w->generation_completed;
+    uint64_t        least  = power_lost ? w->generation_saved : w->generation_completed;
     int             result = io_file_open(w->io, "/data/current", IO_OPEN_READ_ONLY, &file);
     if (result == -2) {
         sim_check(w->world, least == 0, "the file of generation %lu has no name any more", (unsigned long)least);
@@ -240,8 +240,8 @@ static void check_replaced(struct writer *w, bool power_lost)
     sim_check(w->world, result == 2 * SECTOR_BYTES, "the replaced file has %d bytes", result);
     uint64_t generation = version_of(w->world, memory, 1);
     sim_check(w->world, generation == version_of(w->world, memory + SECTOR_BYTES / 8, 1), "the replaced file is torn");
-    sim_check(w->world, generation >= least && generation <= w->generation_issued, "generation %lu is found, %lu was there",
-              (unsigned long)generation, (unsigned long)least);
+    sim_check(w->world, generation >= least && generation <= w->generation_issued,
+              "generation %lu is found, %lu was there", (unsigned long)generation, (unsigned long)least);
     w->generation_completed = generation;
     w->generation_saved     = power_lost ? generation : w->generation_saved;
     free(memory);

@@ -10,12 +10,13 @@
 
 struct world;
 
-#define SCENARIOS(X)                                                                                                   \
-    X(timers)                                                                                                          \
-    X(wake)                                                                                                            \
-    X(echo)                                                                                                            \
-    X(partition)                                                                                                       \
-    X(torn)                                                                                                            \
+#define SCENARIOS(X) \
+    X(timers)        \
+    X(wake)          \
+    X(move)          \
+    X(echo)          \
+    X(partition)     \
+    X(torn)          \
     X(full)
 
 struct scenario {
