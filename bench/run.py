@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures Keel beside Mosquitto: the same load, in turns, fresh processes, at least five rounds; prints tables, raw lines go to build/bench.jsonl.
 
-    bench/run.py [--rounds N] [--seconds S] [--only WORD,..] [--brokers keel,mosquitto,mosquitto-nodelay] [--list]
+    bench/run.py [--rounds N] [--seconds S] [--only WORD,..] [--brokers keel,mosquitto,mosquitto-nodelay,relay] [--list]
 
 Broker (and segment store) run on core 0, the load on core 1. The first number is CPU time of the broker's processes per delivered message
 (user + system from /proc, store included): it holds on a busy machine where messages per second do not. Ratios are made within a round,
@@ -67,6 +67,9 @@ SCENARIOS = {  # name: arguments of mqttload
 }
 
 
+FLOOR = ("1-1 q0 64", "1-1 q0 1K", "rate 10k q0")  # what the relay can play: one subscriber, QoS 0
+
+
 class Pinned(harness.Apart):
     """Store and broker on core 0, one shard each, data on the disk that holds the build."""
 
@@ -84,7 +87,30 @@ class Peer(harness.Mosquitto):
         self.pids = [self.process.pid]
 
 
+class Relay(harness.Server):
+    """bench/load/relay: bytes from socket to socket, the floor."""
+
+    def __init__(self):
+        super().__init__()
+        self.popen = subprocess.Popen([*ON_CORE_0, LOAD.with_name("relay")], stdout=subprocess.PIPE, text=True)
+        self.port = int(self.popen.stdout.readline().split()[1])
+        self.pids = [self.popen.pid]
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def log(self):
+        return ""
+
+    def close(self):
+        self.popen.kill()
+        self.popen.wait()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 def start(broker, folder):
+    if broker == "relay":
+        return Relay()
     if broker == "keel":
         return Pinned(folder)
     return Peer(*(["set_tcp_nodelay true"] if broker == "mosquitto-nodelay" else []))
@@ -199,6 +225,8 @@ def report(results, names, brokers):
                                            f"repeated {sum(r.get('repeated', 0) for r in runs)}" if any(r.get("repeated") for r in runs) else "",
                                            "generator busy" if any(r.get("generator_percent", 0) > 90 for r in runs) else "",
                                            "core shared" if any(r.get("runnable_percent", 0) > 5 for r in runs) and broker != "keel" else ""]))
+            if broker == "relay" and not runs:
+                continue
             if not runs:
                 other.append([name, broker, "-", "-", "-", note])
             elif "--rate" in args:
@@ -253,7 +281,7 @@ def main():
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=3)
     options.add_argument("--only", default="", help="scenarios whose name contains one of these words")
-    options.add_argument("--brokers", default="keel,mosquitto,mosquitto-nodelay")
+    options.add_argument("--brokers", default="keel,mosquitto,mosquitto-nodelay,relay")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--list", action="store_true")
     options = options.parse_args()
@@ -274,7 +302,9 @@ def main():
         try:
             for number in range(options.rounds):
                 for name in names:
-                    for broker in dice.sample(brokers, len(brokers)):
+                    floor = ["relay"] if name in FLOOR and "relay" in brokers else []
+                    others = [b for b in brokers if b != "relay"]
+                    for broker in dice.sample(others + floor, len(others + floor)):
                         result = one(broker, name, options.seconds, folder / "run")
                         result["round"] = number
                         results.append(result)
