@@ -24,16 +24,16 @@ def test_the_last_one_is_kept_and_an_empty_one_clears(server):
             assert (got.payload, got.retain) == (payload, False), "live deliveries are not marked"
             with Client(server, "retain-last-probe") as probe:
                 probe.subscribe("retain/last", 1)
-                assert [m.payload for m in probe.until_ping()] == ([payload] if payload else [])
+                assert [m.payload for m in probe.settle()] == ([payload] if payload else [])
 
 
 def test_retain_handling_says_whether_to_show_them(server):
     with Client(server, "retain-handling") as c:
         c.publish("retain/handling", b"x", 1, retain=True)
         c.subscribe("retain/handling", 1, HANDLING_NONE)
-        assert c.until_ping() == []
+        assert c.settle() == []
         c.subscribe("retain/handling", 1, HANDLING_NEW)
-        assert c.until_ping() == [], "the subscription is not new"
+        assert c.settle() == [], "the subscription is not new"
         c.subscribe("retain/handling", 1)
         assert c.message().payload == b"x"
         c.unsubscribe("retain/handling")
@@ -54,7 +54,7 @@ def test_a_shared_subscription_is_shown_none(server):
     with Client(server, "retain-shared") as c:
         c.publish("retain/shared", b"x", 1, retain=True)
         c.subscribe("$share/g/retain/shared", 1)
-        assert c.until_ping() == []
+        assert c.settle() == []
 
 
 def test_they_carry_properties_and_subscription_ids(server):
@@ -73,7 +73,7 @@ def test_they_expire(server):
         def shown():
             with Client(server, "retain-expiry-probe") as probe:
                 probe.subscribe("retain/expiry/+", 1)
-                return {m.topic[14:]: m.props.get("message_expiry") for m in probe.until_ping()}
+                return {m.topic[14:]: m.props.get("message_expiry") for m in probe.settle()}
         first = shown()
         assert 0 < first["long"] <= 100
         import harness
@@ -92,7 +92,7 @@ def test_they_survive_a_restart(server):
         c.subscribe("retain/restart/#", 1)
         got = {m.topic: m.payload for m in c.messages(25)}
         assert got == {f"retain/restart/{n}": b"%d" % n for n in range(1, 50, 2)}
-        assert c.until_ping() == []
+        assert c.settle() == []
 
 
 def test_many_are_shown_to_a_wildcard(server):

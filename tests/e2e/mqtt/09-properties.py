@@ -61,12 +61,12 @@ def test_what_expires_in_a_queue_is_not_delivered(server):
         def passed():
             clock.unsubscribe("props/clock")
             clock.subscribe("props/clock", 1)
-            return clock.until_ping() == []
+            return clock.settle() == []
         harness.await_true(passed, "two seconds have passed")
     with Client(server, "props-queue", clean=False, props=keep) as c:
         got = c.message()
         assert got.payload == b"long" and got.props["message_expiry"] <= 99
-        assert c.until_ping() == []
+        assert c.settle() == []
 
 
 def test_subscription_ids_are_those_of_the_receiver(server):
@@ -75,12 +75,12 @@ def test_subscription_ids_are_those_of_the_receiver(server):
         c.subscribe("props/ids/+", 1, props={"subscription_id": 268435455})
         c.subscribe("props/ids/#", 1)
         pub.publish("props/ids/a", b"x", 1)
-        got = [c.message()] + [m for m in c.until_ping() if m.kind == PUBLISH]
+        got = [c.message()] + [m for m in c.settle() if m.kind == PUBLISH]
         assert sorted(i for m in got for i in m.props.get("subscription_id", [])) == [1, 268435455], got
         c.subscribe("props/ids/a", 1, props={"subscription_id": 7})  # replaced
-        c.until_ping()
+        c.settle()
         pub.publish("props/ids/a", b"x", 1)
-        got = [c.message()] + [m for m in c.until_ping() if m.kind == PUBLISH]
+        got = [c.message()] + [m for m in c.settle() if m.kind == PUBLISH]
         assert sorted(i for m in got for i in m.props.get("subscription_id", [])) == [7, 268435455], got
 
 

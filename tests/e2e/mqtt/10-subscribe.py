@@ -14,7 +14,7 @@ def test_unsubscribe_says_what_was_there(server):
         c.subscribe(["un/a", "un/b"], 1)
         assert c.unsubscribe(["un/a", "un/never", "un/b"]) == [0, 0x11, 0]
         c.publish("un/a", b"x", 1)
-        assert c.until_ping() == []
+        assert c.settle() == []
     with Client(server, "sub-un-4", 4) as c:
         c.send(unsubscribe(["un/never"], 3, version=4))
         assert c.expect(UNSUBACK, id=3).body == b"\0\3"
@@ -30,7 +30,7 @@ def test_wildcards_match_as_written(server):
         for filter, topic, matches in table:
             c.subscribe(filter, 1)
             c.publish(topic, b"x", 1)
-            got = [m.topic for m in c.until_ping() if m.kind == PUBLISH]
+            got = [m.topic for m in c.settle() if m.kind == PUBLISH and m.topic == topic]
             assert got == ([topic] if matches else []), (filter, topic, got)
             c.unsubscribe(filter)
 
@@ -39,13 +39,13 @@ def test_wildcards_do_not_match_topics_that_begin_with_dollar(server):
     with Client(server, "sub-dollar") as c, Client(server, "sub-dollar-pub") as pub:
         c.subscribe(["#", "+/dollar"], 0)
         pub.publish("$keel/dollar", b"x", 0)
-        pub.until_ping()
+        pub.settle()
         pub.publish("plain/dollar", b"x", 0)
         assert c.message().topic == "plain/dollar"
         c.subscribe("$own/#", 0)
         pub.publish("$own/dollar", b"x", 0)
-        topics = {c.message().topic for _ in range(2)} | {m.topic for m in c.until_ping()}
-        assert "$own/dollar" in topics and "$keel/dollar" not in topics
+        assert c.message().topic == "$own/dollar"
+        assert c.settle() == []
 
 
 def test_invalid_filters_are_refused(server):
@@ -64,7 +64,7 @@ def test_overlapping_subscriptions_give_the_highest_qos(server):
             c.publish(f"overlap/{version}/x", b"x", 2)
             got = []
             first = c.message()
-            got = [first.qos] + [m.qos for m in c.until_ping() if m.kind == PUBLISH]
+            got = [first.qos] + [m.qos for m in c.settle() if m.kind == PUBLISH]
             assert got == [2] or sorted(got) == [1, 2], got
 
 
@@ -74,7 +74,7 @@ def test_subscribing_again_replaces(server):
         assert c.subscribe("replace", 0) == [0]
         c.publish("replace", b"x", 2)
         assert c.message().qos == 0
-        assert c.until_ping() == []
+        assert c.settle() == []
 
 
 def test_no_local_leaves_out_ones_own(server):
@@ -83,7 +83,7 @@ def test_no_local_leaves_out_ones_own(server):
         c.publish("local", b"own", 1)
         other.publish("local", b"other", 1)
         assert c.message().payload == b"other"
-        assert c.until_ping() == []
+        assert c.settle() == []
 
 
 def test_no_local_holds_for_a_stored_session_too(server):
@@ -93,7 +93,7 @@ def test_no_local_holds_for_a_stored_session_too(server):
         c.publish("local/stored", b"own", 1)
     with Client(server, "sub-local-stored", clean=False, props=keep) as c:
         c.publish("local/stored", b"own", 1)
-        assert c.until_ping() == []
+        assert c.settle() == []
 
 
 def test_many_filters_in_one_packet(server):
@@ -114,4 +114,4 @@ def test_in_flight_messages_finish_after_unsubscribe(server):
         c.send(ack(PUBREC, got.id))
         c.expect(PUBREL, id=got.id)
         c.send(ack(PUBCOMP, got.id))
-        assert c.until_ping() == []
+        assert c.settle() == []

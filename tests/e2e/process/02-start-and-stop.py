@@ -64,8 +64,9 @@ def test_a_store_on_a_used_directory_is_refused():
 
 
 def test_a_port_in_use_is_named():
-    with Keel() as keel:
-        done = run(BUILD / "keel-broker", "--mqtt", f"127.0.0.1:{keel.port}", "--admin", "127.0.0.1:0", "--segstore", keel.segstore, timeout=20)
+    with Keel() as keel, Apart(start=False) as other:
+        other.start_store()
+        done = run(BUILD / "keel-broker", "--mqtt", f"127.0.0.1:{keel.port}", "--admin", "127.0.0.1:0", "--segstore", other.segstore, timeout=20)
         assert done.returncode not in (0, -6, -11) and str(keel.port) in done.stderr, done
 
 
