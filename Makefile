@@ -52,16 +52,18 @@ build/keel-broker:   $(B)/bin/keel-broker   ; @ln -sf $(MODE)/bin/keel-broker $@
 build/keel-segstore: $(B)/bin/keel-segstore ; @ln -sf $(MODE)/bin/keel-segstore $@
 build/keel:          $(B)/bin/keel          ; @ln -sf $(MODE)/bin/keel $@
 
+# They name each other: the core waits through the port, the edge fulfils it.
+ARCHIVES  = -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group
 $(B)/libcore.a: $(call obj,$(CORE))
 	@rm -f $@; ar rcs $@ $^
 $(B)/libedge.a: $(call obj,$(EDGE))
 	@rm -f $@; ar rcs $@ $^
-$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS) -lcriterion
+$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
 $(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
-$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
