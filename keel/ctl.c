@@ -11,7 +11,8 @@ enum { STATUS_USAGE = 2 };
 static void print_help(FILE *to)
 {
     fputs("keel ctl - asks a running broker over its admin HTTP\n\n"
-          "  keel ctl status   [--admin ADDR:PORT]   is it ready, and its counters; exit status 1 when it is not ready or not reachable\n"
+          "  keel ctl status   [--admin ADDR:PORT]   is it ready, and its counters; exit status 1 when it is not ready "
+          "or not reachable\n"
           "  keel ctl metrics  [--admin ADDR:PORT]   its metrics in Prometheus' text format\n\n"
           "  --config and --set admin.listen=ADDR:PORT are understood too.\n",
           to);

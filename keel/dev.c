@@ -42,10 +42,12 @@ struct dev {
 static void print_help(FILE *to)
 {
     fputs("keel dev - runs a segment store and a broker on this machine, in the foreground\n\n"
-          "  keel dev [--data DIR] [--mqtt ADDR:PORT] [--admin ADDR:PORT] [--segstore ADDR:PORT] [--shards N] [--config FILE] [--set KEY=VALUE]\n\n",
+          "  keel dev [--data DIR] [--mqtt ADDR:PORT] [--admin ADDR:PORT] [--segstore ADDR:PORT] [--shards N] "
+          "[--config FILE] [--set KEY=VALUE]\n\n",
           to);
     config_print_flags(&settings_table, to);
-    fputs("\nPrints `keel ready mqtt=.. admin=.. segstore=.. data=..` when clients can connect; port 0 picks a free one.\n"
+    fputs("\nPrints `keel ready mqtt=.. admin=.. segstore=.. data=..` when clients can connect; port 0 picks a free "
+          "one.\n"
           "SIGTERM or SIGINT stops the broker, then the store; a second one at once. `keel config` shows every key.\n",
           to);
 }
@@ -252,7 +254,8 @@ static void print_ready(const struct dev *dev)
     printf("keel ready mqtt=%s admin=%s segstore=%s data=%s\n", mqtt, admin, store, data);
     fflush(stdout);
     if (dev->settings.ready_fd != 0) {
-        dprintf((int)dev->settings.ready_fd, "keel ready mqtt=%s admin=%s segstore=%s data=%s\n", mqtt, admin, store, data);
+        dprintf((int)dev->settings.ready_fd, "keel ready mqtt=%s admin=%s segstore=%s data=%s\n", mqtt, admin, store,
+                data);
     }
 }
 
@@ -272,12 +275,14 @@ static int start_signals(struct dev *dev)
 static void run(struct dev *dev, int argc, char **argv)
 {
     char address[ADDRESS_TEXT_MAX];
-    if (child_start(dev, &dev->store, argc, argv, (char *const[2]){NULL, NULL}) != 0 || !await_ready(dev, &dev->store)) {
+    if (child_start(dev, &dev->store, argc, argv, (char *const[2]){NULL, NULL}) != 0 ||
+        !await_ready(dev, &dev->store)) {
         return;
     }
     config_address_text(&dev->settings.segstore_address, address, sizeof address);
     ready_value(&dev->store, "listen", address, sizeof address);
-    if (child_start(dev, &dev->broker, argc, argv, (char *const[2]){"--segstore", address}) != 0 || !await_ready(dev, &dev->broker)) {
+    if (child_start(dev, &dev->broker, argc, argv, (char *const[2]){"--segstore", address}) != 0 ||
+        !await_ready(dev, &dev->broker)) {
         return;
     }
     print_ready(dev);

@@ -20,8 +20,8 @@ struct admin {
     uint16_t           port;
 };
 
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, const char *text, size_t size,
-                              enum MHD_ResponseMemoryMode memory)
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, const char *text,
+                              size_t size, enum MHD_ResponseMemoryMode memory)
 {
     struct MHD_Response *response = MHD_create_response_from_buffer(size, (void *)(uintptr_t)text, memory);
     if (response == NULL) {
@@ -58,11 +58,12 @@ static enum MHD_Result metrics(const struct admin *admin, struct MHD_Connection 
     if (text == NULL) {
         return say(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory to print the metrics\n");
     }
-    return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text, size, MHD_RESPMEM_MUST_FREE);
+    return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text, size,
+                  MHD_RESPMEM_MUST_FREE);
 }
 
-static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, const char *path, const char *method, const char *version,
-                              const char *body, size_t *body_size, void **state)
+static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
+                              const char *version, const char *body, size_t *body_size, void **state)
 {
     const struct admin *admin = ctx;
     (void)version;
@@ -107,8 +108,8 @@ static int listen_on(const char *address, uint16_t port, uint16_t *out_port)
         return -errno;
     }
     socklen_t got = sizeof name;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(fd, (void *)&name, size) != 0 || listen(fd, BACKLOG) != 0 ||
-        getsockname(fd, (void *)&name, &got) != 0) {
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 || bind(fd, (void *)&name, size) != 0 ||
+        listen(fd, BACKLOG) != 0 || getsockname(fd, (void *)&name, &got) != 0) {
         int error = -errno;
         close(fd);
         return error;
@@ -127,11 +128,12 @@ int admin_start(const struct admin_spec *spec, struct admin **out, char *why, si
     }
     struct admin *admin = calloc(1, sizeof *admin);
     if (admin != NULL) {
-        admin->spec   = *spec;
-        admin->port   = port;
-        admin->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, handle, admin, MHD_OPTION_LISTEN_SOCKET, fd,
-                                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                         (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_END);
+        admin->spec = *spec;
+        admin->port = port;
+        admin->daemon =
+            MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, handle, admin,
+                             MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_END);
     }
     if (admin == NULL || admin->daemon == NULL) {
         snprintf(why, why_size, "admin HTTP on %s port %u: its thread cannot be started", spec->address, port);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* clang-format off */
 /*    slot                    name                                  kind     help */
 #define METRICS_TABLE(X)                                                                                                           \
     X(CONNECTIONS_OPEN,       "keel_connections_open",              gauge,   "Connections that are open now.")                     \
@@ -34,12 +35,13 @@
     X(STORE_REQUESTS_OPEN,    "keel_store_requests_open",           gauge,   "Requests to the segment store without an answer.")   \
     X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \
     X(TURNS,                  "keel_turns_total",                   counter, "Turns of the loop.")
+/* clang-format on */
 
 enum metric {
 #define METRIC_ENUM(slot, name, kind, help) METRIC_##slot,
     METRICS_TABLE(METRIC_ENUM)
 #undef METRIC_ENUM
-    METRIC_COUNT,
+        METRIC_COUNT,
 };
 
 /* The slots of one shard, on cache lines of their own. */

@@ -81,11 +81,13 @@ void config_defaults(const struct config_table *table, void *out)
     }
 }
 
-int config_set(const struct config_table *table, const char *key, const char *value, void *out, const char *where, char *error)
+int config_set(const struct config_table *table, const char *key, const char *value, void *out, const char *where,
+               char *error)
 {
     const struct config_key *found = find(table, key, false);
     if (found == NULL) {
-        snprintf(error, CONFIG_ERROR_MAX, "%s: unknown key \"%.80s\"; did you mean \"%s\"?", where, key, nearest(table, key, false));
+        snprintf(error, CONFIG_ERROR_MAX, "%s: unknown key \"%.80s\"; did you mean \"%s\"?", where, key,
+                 nearest(table, key, false));
         return ERR_MALFORMED;
     }
     char why[320];
@@ -112,7 +114,8 @@ static int read_file(const char *path, const struct config_table *table, void *o
     }
     size_t size = fread(text, 1, FILE_BYTES_MAX, file);
     if (ferror(file) != 0 || size == FILE_BYTES_MAX) {
-        snprintf(error, CONFIG_ERROR_MAX, "%.200s: %s", path, size == FILE_BYTES_MAX ? "larger than 1 MiB" : strerror(errno));
+        snprintf(error, CONFIG_ERROR_MAX, "%.200s: %s", path,
+                 size == FILE_BYTES_MAX ? "larger than 1 MiB" : strerror(errno));
         goto done;
     }
     result = config_read_yaml(path, text, size, table, out, error);
@@ -163,12 +166,14 @@ static int set_pair(const struct config_table *table, const char *pair, void *ou
     return config_set(table, key, equal + 1, out, "--set", error);
 }
 
-static int apply_flag(const struct config_table *table, const struct argument *argument, bool files, void *out, char *error)
+static int apply_flag(const struct config_table *table, const struct argument *argument, bool files, void *out,
+                      char *error)
 {
     bool                     set = strcmp(argument->name, "set") == 0;
     const struct config_key *key = set ? NULL : find(table, argument->name, true);
     if (!set && key == NULL) {
-        snprintf(error, CONFIG_ERROR_MAX, "--%s: unknown flag; did you mean --%s?", argument->name, nearest(table, argument->name, true));
+        snprintf(error, CONFIG_ERROR_MAX, "--%s: unknown flag; did you mean --%s?", argument->name,
+                 nearest(table, argument->name, true));
         return ERR_MALFORMED;
     }
     if (argument->value == NULL) {
@@ -217,8 +222,12 @@ void config_print_flags(const struct config_table *table, FILE *to)
             continue;
         }
         char left[64];
-        snprintf(left, sizeof left, "--%s %s", key->flag, key->type == CONFIG_ADDRESS ? "ADDR:PORT" : key->type == CONFIG_NUMBER ? "N" : key->unit);
-        fprintf(to, "  %-24s %s%s%s%s\n", left, key->sentence, key->initial != NULL && *key->initial != '\0' ? " (default " : "",
+        snprintf(left, sizeof left, "--%s %s", key->flag,
+                 key->type == CONFIG_ADDRESS  ? "ADDR:PORT"
+                 : key->type == CONFIG_NUMBER ? "N"
+                                              : key->unit);
+        fprintf(to, "  %-24s %s%s%s%s\n", left, key->sentence,
+                key->initial != NULL && *key->initial != '\0' ? " (default " : "",
                 key->initial != NULL ? key->initial : "", key->initial != NULL && *key->initial != '\0' ? ")" : "");
     }
     fprintf(to, "  %-24s %s\n", "--set KEY=VALUE", "Any key of the configuration file; may be given many times.");
@@ -228,8 +237,10 @@ void config_print_flags(const struct config_table *table, FILE *to)
 void config_print_yaml(const struct config_table *table, FILE *to)
 {
     char group[NAME_MAX_BYTES] = "";
-    fputs("# Every setting of Keel with its default, for keel dev, keel-broker and keel-segstore (--config FILE); flags win over the file.\n"
-          "# Printed by `keel config`.\n", to);
+    fputs("# Every setting of Keel with its default, for keel dev, keel-broker and keel-segstore (--config FILE); "
+          "flags win over the file.\n"
+          "# Printed by `keel config`.\n",
+          to);
     for (size_t i = 0; i < table->count; i++) {
         const struct config_key *key = &table->keys[i];
         if (key->key == NULL) {
@@ -245,13 +256,17 @@ void config_print_yaml(const struct config_table *table, FILE *to)
         const char *indent = dot != NULL ? "  " : "";
         fprintf(to, "%s# %s\n%s#", indent, key->sentence, indent);
         if (key->type == CONFIG_NUMBER) {
-            fprintf(to, " %s%s%llu to %llu", key->unit != NULL ? key->unit : "", key->unit != NULL ? ", " : "", (unsigned long long)key->min,
-                    (unsigned long long)key->max);
+            fprintf(to, " %s%s%llu to %llu", key->unit != NULL ? key->unit : "", key->unit != NULL ? ", " : "",
+                    (unsigned long long)key->min, (unsigned long long)key->max);
         } else {
-            fprintf(to, " %s", key->type == CONFIG_BOOL ? "true or false" : key->type == CONFIG_ADDRESS ? "ADDRESS:PORT" : key->unit);
+            fprintf(to, " %s",
+                    key->type == CONFIG_BOOL      ? "true or false"
+                    : key->type == CONFIG_ADDRESS ? "ADDRESS:PORT"
+                                                  : key->unit);
         }
         fprintf(to, "%s%s\n", key->flag != NULL ? "; flag --" : "", key->flag != NULL ? key->flag : "");
-        fprintf(to, "%s%s: %s\n", indent, dot != NULL ? dot + 1 : key->key, key->initial != NULL && *key->initial != '\0' ? key->initial : "\"\"");
+        fprintf(to, "%s%s: %s\n", indent, dot != NULL ? dot + 1 : key->key,
+                key->initial != NULL && *key->initial != '\0' ? key->initial : "\"\"");
     }
 }
 

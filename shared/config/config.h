@@ -61,9 +61,11 @@ MUST_CHECK int config_load(int argc, char *const *argv, const struct config_tabl
 /* Only the defaults. */
 void config_defaults(const struct config_table *table, void *out);
 /* The text of a YAML file instead of the file; name stands in errors. 0 or ERR_MALFORMED. */
-MUST_CHECK int config_read_yaml(const char *name, const char *text, size_t size, const struct config_table *table, void *out, char *error);
+MUST_CHECK int config_read_yaml(const char *name, const char *text, size_t size, const struct config_table *table,
+                                void *out, char *error);
 /* One value: where stands before the sentence in errors ("--set", "keel.yaml:3"). 0 or ERR_MALFORMED. */
-MUST_CHECK int config_set(const struct config_table *table, const char *key, const char *value, void *out, const char *where, char *error);
+MUST_CHECK int config_set(const struct config_table *table, const char *key, const char *value, void *out,
+                          const char *where, char *error);
 
 /* The flags, one line each. */
 void config_print_flags(const struct config_table *table, FILE *to);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 
+/* clang-format off */
 /*     field                  key                       flag        type     default           min  max         unit      sentence */
 #define SETTINGS_TABLE(X)                                                                                                        \
     X(config,                 NULL,                     "config",   FILE,    NULL,             0, 255, "FILE",                    \
@@ -65,12 +66,13 @@
       "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                               \
     X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",          \
       "Below this much free disk appends are refused with 0x97 while reads and acknowledgements go on.")
+/* clang-format on */
 
-#define SETTING_NUMBER(field) uint64_t field;
-#define SETTING_CHOICE(field) uint64_t field;
-#define SETTING_BOOL(field) bool field;
-#define SETTING_TEXT(field) char field[CONFIG_TEXT_MAX];
-#define SETTING_FILE(field) char field[CONFIG_TEXT_MAX];
+#define SETTING_NUMBER(field)  uint64_t field;
+#define SETTING_CHOICE(field)  uint64_t field;
+#define SETTING_BOOL(field)    bool field;
+#define SETTING_TEXT(field)    char field[CONFIG_TEXT_MAX];
+#define SETTING_FILE(field)    char field[CONFIG_TEXT_MAX];
 #define SETTING_ADDRESS(field) struct config_address field;
 
 struct settings {

@@ -96,7 +96,8 @@ static void wanted(const struct config_key *key, char *text, size_t size)
     const char *unit = key->unit != NULL ? key->unit : "";
     switch (key->type) {
     case CONFIG_NUMBER:
-        snprintf(text, size, "a number%s%s from %" PRIu64 " to %" PRIu64, *unit != '\0' ? " of " : "", unit, key->min, key->max);
+        snprintf(text, size, "a number%s%s from %" PRIu64 " to %" PRIu64, *unit != '\0' ? " of " : "", unit, key->min,
+                 key->max);
         break;
     case CONFIG_BOOL:
         snprintf(text, size, "true or false");

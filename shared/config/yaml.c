@@ -17,7 +17,7 @@ struct walk {
     char                       path[KEY_MAX_BYTES]; /* the key under way, with dots */
     size_t                     starts[DEPTH_MAX];   /* where in path the words of each open map begin */
     unsigned                   depth;
-    bool                       key_read; /* the next event is the value of path */
+    bool                       key_read;        /* the next event is the value of path */
     unsigned                   lines[KEYS_MAX]; /* by key: where it was set, to find doubles */
 };
 
@@ -123,7 +123,8 @@ static int step(struct walk *walk, const yaml_event_t *event)
     }
 }
 
-int config_read_yaml(const char *name, const char *text, size_t size, const struct config_table *table, void *out, char *error)
+int config_read_yaml(const char *name, const char *text, size_t size, const struct config_table *table, void *out,
+                     char *error)
 {
     struct walk   walk = {.name = name, .table = table, .out = out, .error = error};
     yaml_parser_t parser;

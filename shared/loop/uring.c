@@ -49,8 +49,8 @@ static int ring_init(struct io *io)
             .flags      = wanted[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
             .cq_entries = CQ_ENTRIES,
         };
-        error                = io_uring_queue_init_params(SQ_ENTRIES, &io->ring, &params);
-        io->deferred_taskrun = (wanted[i] & IORING_SETUP_TASKRUN_FLAG) != 0;
+        error            = io_uring_queue_init_params(SQ_ENTRIES, &io->ring, &params);
+        io->taskrun_flag = (wanted[i] & IORING_SETUP_TASKRUN_FLAG) != 0;
     }
     return error;
 }
@@ -71,7 +71,8 @@ static uint32_t sockets_allowed(uint32_t wanted)
     if (wanted <= most) {
         return wanted;
     }
-    log_warn("connections are limited to %llu instead of %u, because open files are limited to %llu (RLIMIT_NOFILE, LimitNOFILE= in systemd)",
+    log_warn("connections are limited to %llu instead of %u, because open files are limited to %llu (RLIMIT_NOFILE, "
+             "LimitNOFILE= in systemd)",
              (unsigned long long)most, wanted, (unsigned long long)limit.rlim_cur);
     return (uint32_t)most;
 }
@@ -107,8 +108,9 @@ static int recv_buffers_init(struct io *io)
         return -errno;
     }
     io->recv_ring                  = entries;
-    struct io_uring_buf_reg region = {.ring_addr = (uintptr_t)entries, .ring_entries = io->recv_buffers, .bgid = RECV_GROUP};
-    int                     error  = io_uring_register_buf_ring(&io->ring, &region, 0);
+    struct io_uring_buf_reg region = {
+        .ring_addr = (uintptr_t)entries, .ring_entries = io->recv_buffers, .bgid = RECV_GROUP};
+    int error = io_uring_register_buf_ring(&io->ring, &region, 0);
     if (error != 0) {
         return error;
     }
@@ -164,7 +166,8 @@ static void io_free(struct io *io)
 int io_open(const struct io_config *config, struct io **out, char *why, size_t why_size)
 {
     ASSERT(config->sockets_max > 0 && config->recv_buffer_bytes > 0);
-    ASSERT(config->recv_buffers > 0 && (config->recv_buffers & (config->recv_buffers - 1)) == 0 && config->recv_buffers <= 32768);
+    ASSERT(config->recv_buffers > 0 && (config->recv_buffers & (config->recv_buffers - 1)) == 0 &&
+           config->recv_buffers <= 32768);
     struct io *io = aligned_alloc(_Alignof(struct io), sizeof *io);
     if (io == NULL) {
         snprintf(why, why_size, "memory is out");
@@ -206,9 +209,10 @@ int io_open(const struct io_config *config, struct io **out, char *why, size_t w
         error = -errno;
         goto fail_ring;
     }
-    call            = "malloc";
-    io->socket_pool = pool_new(sizeof(struct io_socket), UINT32_MAX); /* bounded by sockets_max, but for connects that fail at once */
-    io->send_pool   = pool_new(sizeof(struct uring_send), UINT32_MAX);
+    call = "malloc";
+    io->socket_pool =
+        pool_new(sizeof(struct io_socket), UINT32_MAX); /* bounded by sockets_max, but for connects that fail at once */
+    io->send_pool = pool_new(sizeof(struct uring_send), UINT32_MAX);
     if (io->socket_pool == NULL || io->send_pool == NULL) {
         error = -ENOMEM;
         goto fail_ring;
@@ -340,7 +344,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static void turn_without_sleep(struct io *io)
 {
     unsigned waiting = IO_URING_READ_ONCE(*io->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
-    if (io_uring_sq_ready(&io->ring) > 0 || waiting != 0 || !io->deferred_taskrun) {
+    if (io_uring_sq_ready(&io->ring) > 0 || waiting != 0 || !io->taskrun_flag) {
         io_uring_submit_and_get_events(&io->ring);
     }
 }
@@ -360,7 +364,8 @@ static void turn_with_sleep(struct io *io, uint64_t deadline_ns)
         wait.tv_nsec = (long long)((deadline_ns - now_ns) % 1000000000u);
     }
     int running = URING_RUNNING;
-    if (!atomic_compare_exchange_strong_explicit(&io->wake_state, &running, URING_ASLEEP, memory_order_acq_rel, memory_order_acquire)) {
+    if (!atomic_compare_exchange_strong_explicit(&io->wake_state, &running, URING_ASLEEP, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
         turn_without_sleep(io);
         return;
     }
@@ -382,11 +387,20 @@ void io_turn(struct io *io, uint64_t deadline_ns)
     }
     io->now_ns  = clock_ns(CLOCK_MONOTONIC);
     io->wall_ns = 0;
+    if (io->begin != NULL) {
+        io->begin(io->begin_ctx);
+    }
     reap(io);
     names_after_turn(io);
     files_after_turn(io);
     sockets_after_turn(io);
     listeners_after_turn(io);
+}
+
+void io_on_begin(struct io *io, void (*begin)(void *ctx), void *ctx)
+{
+    io->begin     = begin;
+    io->begin_ctx = ctx;
 }
 
 void io_wake(struct io *io)

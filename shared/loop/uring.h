@@ -56,14 +56,14 @@ struct uring_peer {
 };
 
 enum socket_state {
-    SOCKET_ACCEPTED,   /* has no handler yet */
-    SOCKET_RESOLVING,  /* a name is being looked up */
+    SOCKET_ACCEPTED,  /* has no handler yet */
+    SOCKET_RESOLVING, /* a name is being looked up */
     SOCKET_CONNECTING,
     SOCKET_OPEN,
-    SOCKET_MOVING,     /* waits until receive and send have ended */
-    SOCKET_DRAINING,   /* closed by us: write side shut, input thrown away */
-    SOCKET_ENDING,     /* waits until no operation is under way */
-    SOCKET_GONE,       /* its close is under way, or its failure waits to be told */
+    SOCKET_MOVING,   /* waits until receive and send have ended */
+    SOCKET_DRAINING, /* closed by us: write side shut, input thrown away */
+    SOCKET_ENDING,   /* waits until no operation is under way */
+    SOCKET_GONE,     /* its close is under way, or its failure waits to be told */
 };
 
 struct io_socket {
@@ -74,8 +74,8 @@ struct io_socket {
     struct list              plain_link;   /* in io->plain: those that are descriptors, not in the registered table */
     struct list              starved_link; /* in io->starved: waits for receive buffers */
     union {
-        struct uring_send *send;          /* of send_many, and of a connect */
-        const uint8_t     *send_data;     /* of a send of one piece */
+        struct uring_send *send;      /* of send_many, and of a connect */
+        const uint8_t     *send_data; /* of a send of one piece */
     };
     void (*move_to)(void *ctx, int64_t handle);
     void             *moved_ctx;
@@ -86,21 +86,21 @@ struct io_socket {
     int32_t           result; /* of a connect that failed before it began */
     struct uring_peer peer;
     uint8_t           state; /* enum socket_state */
-    bool              fixed : 1;
-    bool              send_many : 1;
-    bool              receiving : 1;       /* wanted by the owner */
-    bool              recv_pending : 1;    /* a multishot receive is armed */
-    bool              recv_cancelling : 1; /* and its cancel is under way */
-    bool              send_pending : 1;
-    bool              connect_pending : 1;
+    bool              fixed            : 1;
+    bool              send_many        : 1;
+    bool              receiving        : 1; /* wanted by the owner */
+    bool              recv_pending     : 1; /* a multishot receive is armed */
+    bool              recv_cancelling  : 1; /* and its cancel is under way */
+    bool              send_pending     : 1;
+    bool              connect_pending  : 1;
     bool              shutdown_pending : 1;
 };
 _Static_assert(sizeof(struct io_socket) <= 192, "an idle connection is small");
 
 struct io_listener {
-    struct io        *io;
-    struct list       link; /* in io->listeners */
-    struct log_limit  complaint;
+    struct io       *io;
+    struct list      link; /* in io->listeners */
+    struct log_limit complaint;
     void (*accepted)(void *ctx, struct io_socket *socket);
     void    *ctx;
     uint64_t retry_ns; /* after a failed accept: not before; 0: now */
@@ -117,9 +117,11 @@ struct io {
     struct io_uring ring;
     uint64_t        now_ns;
     uint64_t        wall_ns; /* 0: not read in this turn */
+    void (*begin)(void *ctx); /* of each turn, or NULL */
+    void           *begin_ctx;
     uint32_t        inflight_count;
-    bool            closing; /* io_close: no more callbacks */
-    bool            deferred_taskrun;
+    bool            closing;      /* io_close: no more callbacks */
+    bool            taskrun_flag; /* the kernel says in the ring when it has something for us */
 
     /* receive buffers */
     struct io_uring_buf_ring *recv_ring;
@@ -148,10 +150,10 @@ struct io {
     uint32_t random_left;
 
     /* other threads */
-    _Alignas(128) _Atomic(int) wake_state; /* enum uring_wake */
-    int bell_fd;                           /* eventfd, polled by the ring */
-    _Atomic(struct uring_name *) resolved; /* names that were looked up: a stack, pushed by their threads */
-    _Atomic(uint32_t) resolving_count;     /* threads that look up names */
+    _Alignas(128) _Atomic(int) wake_state;        /* enum uring_wake */
+    int                          bell_fd;         /* eventfd, polled by the ring */
+    _Atomic(struct uring_name *) resolved;        /* names that were looked up: a stack, pushed by their threads */
+    _Atomic(uint32_t)            resolving_count; /* threads that look up names */
 };
 
 /* ---- uring.c ---- */
@@ -207,12 +209,12 @@ void files_after_turn(struct io *io);
 
 /* What was found on this machine when io_uring_setup or a registration said no. -1: not known. */
 struct uring_limits {
-    int     disabled;           /* /proc/sys/kernel/io_uring_disabled */
-    int64_t memlock_bytes;      /* RLIMIT_MEMLOCK: now, and how far it may be raised; INT64_MAX: no limit */
+    int     disabled;      /* /proc/sys/kernel/io_uring_disabled */
+    int64_t memlock_bytes; /* RLIMIT_MEMLOCK: now, and how far it may be raised; INT64_MAX: no limit */
     int64_t memlock_max_bytes;
-    int64_t files;              /* RLIMIT_NOFILE */
+    int64_t files; /* RLIMIT_NOFILE */
     int64_t files_max;
-    char    kernel[65];         /* "6.18.44" */
+    char    kernel[65]; /* "6.18.44" */
 };
 
 void uring_limits_read(struct uring_limits *limits);

@@ -43,7 +43,8 @@ struct file_op {
     int32_t         directory_fd;
     enum op_kind    kind;
 };
-_Static_assert(sizeof(struct file_op) <= sizeof((struct io_op *)0)->private, "an operation fits where the caller keeps it");
+_Static_assert(sizeof(struct file_op) <= sizeof((struct io_op *)0)->private,
+               "an operation fits where the caller keeps it");
 
 static struct file_op *file_op(struct io_op *op)
 {
@@ -186,9 +187,9 @@ int64_t io_free_bytes(struct io *io, const char *path)
 
 static void op_submit(struct io_op *op)
 {
-    struct file_op      *private = file_op(op);
-    struct io_uring_sqe *sqe     = uring_sqe(private->io);
-    unsigned             step    = (unsigned)(private->left_bytes < STEP_MAX_BYTES ? private->left_bytes : STEP_MAX_BYTES);
+    struct file_op *private   = file_op(op);
+    struct io_uring_sqe *sqe  = uring_sqe(private->io);
+    unsigned             step = (unsigned)(private->left_bytes < STEP_MAX_BYTES ? private->left_bytes : STEP_MAX_BYTES);
     switch (private->kind) {
     case OP_READ:
         io_uring_prep_read(sqe, private->file->fd, private->memory, step, private->offset);
@@ -214,13 +215,19 @@ static void op_submit(struct io_op *op)
     uring_name_op(sqe, op, URING_FILE);
 }
 
-static void bytes_op(struct io_file *file, struct io_op *op, enum op_kind kind, const void *memory, size_t size, uint64_t offset)
+static void bytes_op(struct io_file *file, struct io_op *op, enum op_kind kind, const void *memory, size_t size,
+                     uint64_t offset)
 {
     ASSERT(!file->closing && op->done != NULL);
     ASSERT(IMPLIES(file->direct, ((uintptr_t)memory | size | offset) % IO_ALIGN_BYTES == 0));
     ASSERT(size <= INT32_MAX); /* the result is an int */
-    *file_op(op) = (struct file_op){.io = file->io, .file = file, .kind = kind, .memory = (uint8_t *)(uintptr_t)memory,
-                                    .left_bytes = size, .offset = offset, .directory_fd = -1};
+    *file_op(op) = (struct file_op){.io           = file->io,
+                                    .file         = file,
+                                    .kind         = kind,
+                                    .memory       = (uint8_t *)(uintptr_t)memory,
+                                    .left_bytes   = size,
+                                    .offset       = offset,
+                                    .directory_fd = -1};
     file->ops_pending++;
     op_submit(op);
 }
@@ -257,7 +264,8 @@ static void op_failed(struct io_op *op, int error)
 
 void io_sync_directory(struct io *io, struct io_op *op, const char *path)
 {
-    *file_op(op) = (struct file_op){.io = io, .kind = OP_SYNC_DIRECTORY, .directory_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    *file_op(op) = (struct file_op){
+        .io = io, .kind = OP_SYNC_DIRECTORY, .directory_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
     if (file_op(op)->directory_fd < 0) {
         op_failed(op, -errno);
         return;
@@ -270,7 +278,7 @@ static void paths_op(struct io *io, struct io_op *op, enum op_kind kind, const c
 {
     size_t from_size = strlen(from) + 1;
     size_t to_size   = strlen(to) + 1;
-    *file_op(op)     = (struct file_op){.io = io, .kind = kind, .paths = malloc(from_size + to_size), .directory_fd = -1};
+    *file_op(op) = (struct file_op){.io = io, .kind = kind, .paths = malloc(from_size + to_size), .directory_fd = -1};
     if (file_op(op)->paths == NULL) {
         op_failed(op, -ENOMEM);
         return;
@@ -322,7 +330,7 @@ static bool op_goes_on(const struct file_op *private, int result)
 void file_on_done(struct io_op *op, int result)
 {
     struct file_op *private = file_op(op);
-    bool            moves   = private->kind <= OP_WRITE_DURABLE;
+    bool moves              = private->kind <= OP_WRITE_DURABLE;
     if (private->io->closing) {
         op_done(op, result);
         return;
@@ -353,7 +361,7 @@ void files_after_turn(struct io *io)
     }
     for (struct list *link; (link = list_pop_front(&now)) != NULL;) {
         struct file_op *private = CONTAINER_OF(link, struct file_op, link);
-        struct io_op   *op      = CONTAINER_OF((uint64_t(*)[12])(void *)private, struct io_op, private);
+        struct io_op *op        = CONTAINER_OF((uint64_t(*)[12])(void *)private, struct io_op, private);
         op_done(op, private->result);
     }
 }

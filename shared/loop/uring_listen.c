@@ -146,8 +146,8 @@ static void accept_failed(struct io_listener *listener, int error)
     uint64_t suppressed = 0;
     listener->retry_ns  = listener->io->now_ns + retry_after_ns;
     if (log_allowed(&listener->complaint, listener->io->now_ns, complain_every, &suppressed)) {
-        log_warn("connections to port %u cannot be accepted now: %s: %s (%llu more of these)", listener->port, err_name(error),
-                 err_sentence(error), (unsigned long long)suppressed);
+        log_warn("connections to port %u cannot be accepted now: %s: %s (%llu more of these)", listener->port,
+                 err_name(error), err_sentence(error), (unsigned long long)suppressed);
     }
 }
 
@@ -182,7 +182,8 @@ void listener_on_accept(struct io_listener *listener, int result, uint32_t flags
     }
     if (result >= 0) {
         accept_one(listener, result);
-    } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR && result != -EAGAIN && !accept_unwanted(listener)) {
+    } else if (result != -ECANCELED && result != -ECONNABORTED && result != -EINTR && result != -EAGAIN &&
+               !accept_unwanted(listener)) {
         accept_failed(listener, result);
     }
     if (listener->pending || listener->io->closing) {

@@ -76,9 +76,11 @@ static void *lookup(void *ctx)
     struct uring_name *top = atomic_load_explicit(&io->resolved, memory_order_relaxed);
     do {
         name->next = top; /* release: the answer is seen with the pointer; pairs with the exchange in names_take */
-    } while (!atomic_compare_exchange_weak_explicit(&io->resolved, &top, name, memory_order_release, memory_order_relaxed));
+    } while (
+        !atomic_compare_exchange_weak_explicit(&io->resolved, &top, name, memory_order_release, memory_order_relaxed));
     io_wake(io);
-    atomic_fetch_sub_explicit(&io->resolving_count, 1, memory_order_release); /* the last touch of io; pairs with names_wait */
+    atomic_fetch_sub_explicit(&io->resolving_count, 1,
+                              memory_order_release); /* the last touch of io; pairs with names_wait */
     return NULL;
 }
 

@@ -68,15 +68,19 @@ static const char *limit_text(int64_t value, char *buffer, size_t size)
 static void explain_forbidden(const struct uring_limits *limits, char *why, size_t size)
 {
     if (limits->disabled == 2) {
-        snprintf(why, size, "kernel.io_uring_disabled is 2, which forbids io_uring to every process: "
-                            "run `sysctl kernel.io_uring_disabled=0` (and put it into /etc/sysctl.d)");
+        snprintf(why, size,
+                 "kernel.io_uring_disabled is 2, which forbids io_uring to every process: "
+                 "run `sysctl kernel.io_uring_disabled=0` (and put it into /etc/sysctl.d)");
     } else if (limits->disabled == 1) {
-        snprintf(why, size, "kernel.io_uring_disabled is 1, which allows io_uring to privileged processes and to the group "
-                            "kernel.io_uring_group only: run `sysctl kernel.io_uring_disabled=0`, or add this user to that group");
+        snprintf(why, size,
+                 "kernel.io_uring_disabled is 1, which allows io_uring to privileged processes and to the group "
+                 "kernel.io_uring_group only: run `sysctl kernel.io_uring_disabled=0`, or add this user to that group");
     } else {
-        snprintf(why, size, "a seccomp profile forbids it (the default of Docker and containerd): allow io_uring_setup, io_uring_enter "
-                            "and io_uring_register, with `docker run --security-opt seccomp=<profile>`, in Kubernetes with "
-                            "securityContext.seccompProfile, in systemd with SystemCallFilter=@system-service @io-event");
+        snprintf(
+            why, size,
+            "a seccomp profile forbids it (the default of Docker and containerd): allow io_uring_setup, io_uring_enter "
+            "and io_uring_register, with `docker run --security-opt seccomp=<profile>`, in Kubernetes with "
+            "securityContext.seccompProfile, in systemd with SystemCallFilter=@system-service @io-event");
     }
 }
 
@@ -90,22 +94,29 @@ void uring_explain(const char *call, int error, const struct uring_limits *limit
         break;
     case -ENOSYS:
     case -EOPNOTSUPP:
-        snprintf(reason, sizeof reason, "this kernel (%s) or sandbox (gVisor, for example) lacks it: Linux 6.0 or newer is needed, 6.1 or "
-                                        "newer is best", limits->kernel);
+        snprintf(reason, sizeof reason,
+                 "this kernel (%s) or sandbox (gVisor, for example) lacks it: Linux 6.0 or newer is needed, 6.1 or "
+                 "newer is best",
+                 limits->kernel);
         break;
     case -EINVAL:
-        snprintf(reason, sizeof reason, "this kernel (%s) does not know what was asked: Linux 6.0 or newer is needed, 6.1 or newer is best",
+        snprintf(reason, sizeof reason,
+                 "this kernel (%s) does not know what was asked: Linux 6.0 or newer is needed, 6.1 or newer is best",
                  limits->kernel);
         break;
     case -ENOMEM:
-        snprintf(reason, sizeof reason, "memory that may be locked (RLIMIT_MEMLOCK) is %s bytes, at most %s, and may be used up: set "
-                                        "LimitMEMLOCK=infinity in systemd, `--ulimit memlock=-1` in Docker, or give the control group more memory",
-                 limit_text(limits->memlock_bytes, now, sizeof now), limit_text(limits->memlock_max_bytes, most, sizeof most));
+        snprintf(
+            reason, sizeof reason,
+            "memory that may be locked (RLIMIT_MEMLOCK) is %s bytes, at most %s, and may be used up: set "
+            "LimitMEMLOCK=infinity in systemd, `--ulimit memlock=-1` in Docker, or give the control group more memory",
+            limit_text(limits->memlock_bytes, now, sizeof now),
+            limit_text(limits->memlock_max_bytes, most, sizeof most));
         break;
     case -EMFILE:
     case -ENFILE:
-        snprintf(reason, sizeof reason, "open files (RLIMIT_NOFILE) are limited to %s, at most %s: set LimitNOFILE=1048576 in systemd or "
-                                        "`--ulimit nofile=1048576` in Docker, or ask for fewer connections",
+        snprintf(reason, sizeof reason,
+                 "open files (RLIMIT_NOFILE) are limited to %s, at most %s: set LimitNOFILE=1048576 in systemd or "
+                 "`--ulimit nofile=1048576` in Docker, or ask for fewer connections",
                  limit_text(limits->files, now, sizeof now), limit_text(limits->files_max, most, sizeof most));
         break;
     default:
@@ -122,13 +133,20 @@ int uring_probe_operations(struct io_uring *ring, const char **missing)
         int         operation;
         const char *name;
     } needed[] = {
-        {IORING_OP_ACCEPT, "IORING_OP_ACCEPT"},         {IORING_OP_CONNECT, "IORING_OP_CONNECT"},
-        {IORING_OP_RECV, "IORING_OP_RECV"},             {IORING_OP_SEND, "IORING_OP_SEND"},
-        {IORING_OP_SENDMSG, "IORING_OP_SENDMSG"},       {IORING_OP_SHUTDOWN, "IORING_OP_SHUTDOWN"},
-        {IORING_OP_CLOSE, "IORING_OP_CLOSE"},           {IORING_OP_ASYNC_CANCEL, "IORING_OP_ASYNC_CANCEL"},
-        {IORING_OP_POLL_ADD, "IORING_OP_POLL_ADD"},     {IORING_OP_READ, "IORING_OP_READ"},
-        {IORING_OP_WRITE, "IORING_OP_WRITE"},           {IORING_OP_FSYNC, "IORING_OP_FSYNC"},
-        {IORING_OP_RENAMEAT, "IORING_OP_RENAMEAT"},     {IORING_OP_UNLINKAT, "IORING_OP_UNLINKAT"},
+        {IORING_OP_ACCEPT, "IORING_OP_ACCEPT"},
+        {IORING_OP_CONNECT, "IORING_OP_CONNECT"},
+        {IORING_OP_RECV, "IORING_OP_RECV"},
+        {IORING_OP_SEND, "IORING_OP_SEND"},
+        {IORING_OP_SENDMSG, "IORING_OP_SENDMSG"},
+        {IORING_OP_SHUTDOWN, "IORING_OP_SHUTDOWN"},
+        {IORING_OP_CLOSE, "IORING_OP_CLOSE"},
+        {IORING_OP_ASYNC_CANCEL, "IORING_OP_ASYNC_CANCEL"},
+        {IORING_OP_POLL_ADD, "IORING_OP_POLL_ADD"},
+        {IORING_OP_READ, "IORING_OP_READ"},
+        {IORING_OP_WRITE, "IORING_OP_WRITE"},
+        {IORING_OP_FSYNC, "IORING_OP_FSYNC"},
+        {IORING_OP_RENAMEAT, "IORING_OP_RENAMEAT"},
+        {IORING_OP_UNLINKAT, "IORING_OP_UNLINKAT"},
         {IORING_OP_SEND_ZC, "multishot IORING_OP_RECV"},
     };
     struct io_uring_probe *probe = io_uring_get_probe_ring(ring);

@@ -501,7 +501,8 @@ static void connect_to(struct io_socket *socket, const struct sockaddr_storage *
     socket->connect_pending = true;
 }
 
-struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler, void *ctx)
+struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler,
+                             void *ctx)
 {
     struct sockaddr_storage numeric;
     bool                    is_numeric = name_parse(address, port, &numeric);

@@ -25,9 +25,10 @@ static bool ready(void *ctx, char *why, size_t why_size)
 static const char *ask(uint16_t port, const char *request)
 {
     static char        text[65536];
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int                fd   = socket(AF_INET, SOCK_STREAM, 0);
-    size_t             size = 0;
+    struct sockaddr_in name = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int    fd   = socket(AF_INET, SOCK_STREAM, 0);
+    size_t size = 0;
     cr_assert_eq(connect(fd, (void *)&name, sizeof name), 0);
     cr_assert_eq(write(fd, request, strlen(request)), (ssize_t)strlen(request));
     for (ssize_t got = 1; got > 0 && size < sizeof text - 1;) {
@@ -54,7 +55,8 @@ Test(admin, health_readiness_and_metrics_are_answered)
     uint16_t port = admin_port(admin);
     cr_assert_neq(port, 0);
 
-    cr_expect(begins(ask(port, "GET /health HTTP/1.0\r\n\r\n"), "HTTP/1.0 200") || begins(ask(port, "GET /health HTTP/1.0\r\n\r\n"), "HTTP/1.1 200"));
+    cr_expect(begins(ask(port, "GET /health HTTP/1.0\r\n\r\n"), "HTTP/1.0 200") ||
+              begins(ask(port, "GET /health HTTP/1.0\r\n\r\n"), "HTTP/1.1 200"));
     const char *text = ask(port, "GET /ready HTTP/1.0\r\n\r\n");
     cr_expect_not_null(strstr(text, " 503 "), "%s", text);
     cr_expect_not_null(strstr(text, "not ready: the segment store is not connected\n"), "%s", text);

@@ -18,8 +18,7 @@ static int yaml(const char *text)
     return config_read_yaml("keel.yaml", text, strlen(text), &settings_table, &settings, error);
 }
 
-#define LOAD(...)                                                                                                                  \
-    load((char *[]){"keel", __VA_ARGS__}, (int)(sizeof((char *[]){"keel", __VA_ARGS__}) / sizeof(char *)))
+#define LOAD(...) load((char *[]){"keel", __VA_ARGS__}, (int)(sizeof((char *[]){"keel", __VA_ARGS__}) / sizeof(char *)))
 
 static int load(char *const *argv, int argc)
 {
@@ -27,10 +26,10 @@ static int load(char *const *argv, int argc)
     return config_load(argc, argv, &settings_table, &settings, error);
 }
 
-#define EXPECT_ERROR(call, sentence)                                                                                               \
-    do {                                                                                                                           \
-        cr_expect_eq(call, ERR_MALFORMED);                                                                                         \
-        cr_expect_str_eq(error, sentence);                                                                                         \
+#define EXPECT_ERROR(call, sentence)       \
+    do {                                   \
+        cr_expect_eq(call, ERR_MALFORMED); \
+        cr_expect_str_eq(error, sentence); \
     } while (0)
 
 Test(config, nested_keys_and_dotted_keys_reach_the_same_field)
@@ -43,7 +42,9 @@ Test(config, nested_keys_and_dotted_keys_reach_the_same_field)
 
 Test(config, every_type_is_read)
 {
-    cr_assert_eq(yaml("log_level: debug\npin: false\nmqtt: {listen: '[::1]:0', packet_max: 64KiB}\nsegstore: {data: /var/lib/keel}\n"), 0, "%s", error);
+    cr_assert_eq(yaml("log_level: debug\npin: false\nmqtt: {listen: '[::1]:0', packet_max: 64KiB}\nsegstore: {data: "
+                      "/var/lib/keel}\n"),
+                 0, "%s", error);
     cr_expect_eq(settings.log_level, 3);
     cr_expect_eq(settings.pin, false);
     cr_expect_str_eq(settings.mqtt_listen.host, "::1");
@@ -62,21 +63,27 @@ Test(config, an_empty_file_and_an_empty_group_leave_the_defaults)
 
 Test(config, an_unknown_key_names_file_line_and_the_nearest_key)
 {
-    EXPECT_ERROR(yaml("mqtt:\n  receive_max: 1\n  recieve_max: 2\n"), "keel.yaml:3: unknown key \"mqtt.recieve_max\"; did you mean \"mqtt.receive_max\"?");
-    EXPECT_ERROR(yaml("\nreceive_max: 2\n"), "keel.yaml:2: unknown key \"receive_max\"; did you mean \"mqtt.receive_max\"?");
-    EXPECT_ERROR(yaml("store:\n  data: x\n"), "keel.yaml:2: unknown key \"store.data\"; did you mean \"segstore.data\"?");
+    EXPECT_ERROR(yaml("mqtt:\n  receive_max: 1\n  recieve_max: 2\n"),
+                 "keel.yaml:3: unknown key \"mqtt.recieve_max\"; did you mean \"mqtt.receive_max\"?");
+    EXPECT_ERROR(yaml("\nreceive_max: 2\n"),
+                 "keel.yaml:2: unknown key \"receive_max\"; did you mean \"mqtt.receive_max\"?");
+    EXPECT_ERROR(yaml("store:\n  data: x\n"),
+                 "keel.yaml:2: unknown key \"store.data\"; did you mean \"segstore.data\"?");
 }
 
 Test(config, a_wrong_value_names_file_line_key_and_what_fits)
 {
-    EXPECT_ERROR(yaml("mqtt:\n  receive_max: many\n"), "keel.yaml:2: mqtt.receive_max wants a number of packets from 1 to 65535, not \"many\"");
-    EXPECT_ERROR(yaml("mqtt:\n  receive_max: 0\n"), "keel.yaml:2: mqtt.receive_max wants a number of packets from 1 to 65535, not \"0\"");
-    EXPECT_ERROR(yaml("mqtt:\n  receive_max: 65536\n"), "keel.yaml:2: mqtt.receive_max wants a number of packets from 1 to 65535, not \"65536\"");
+    EXPECT_ERROR(yaml("mqtt:\n  receive_max: many\n"),
+                 "keel.yaml:2: mqtt.receive_max wants a number of packets from 1 to 65535, not \"many\"");
+    EXPECT_ERROR(yaml("mqtt:\n  receive_max: 0\n"),
+                 "keel.yaml:2: mqtt.receive_max wants a number of packets from 1 to 65535, not \"0\"");
+    EXPECT_ERROR(yaml("mqtt:\n  receive_max: 65536\n"),
+                 "keel.yaml:2: mqtt.receive_max wants a number of packets from 1 to 65535, not \"65536\"");
     EXPECT_ERROR(yaml("pin: maybe"), "keel.yaml:1: pin wants true or false, not \"maybe\"");
     EXPECT_ERROR(yaml("log_level: loud"), "keel.yaml:1: log_level wants one of error|warn|info|debug, not \"loud\"");
     EXPECT_ERROR(yaml("log_level: in"), "keel.yaml:1: log_level wants one of error|warn|info|debug, not \"in\"");
-    EXPECT_ERROR(yaml("mqtt: {listen: somewhere}"),
-                 "keel.yaml:1: mqtt.listen wants a numeric ADDRESS:PORT such as 127.0.0.1:1883 or [::1]:1883, not \"somewhere\"");
+    EXPECT_ERROR(yaml("mqtt: {listen: somewhere}"), "keel.yaml:1: mqtt.listen wants a numeric ADDRESS:PORT such as "
+                                                    "127.0.0.1:1883 or [::1]:1883, not \"somewhere\"");
     cr_expect_eq(yaml("mqtt: {listen: '127.0.0.1:65536'}"), ERR_MALFORMED);
     cr_expect_eq(yaml("mqtt: {receive_max: -1}"), ERR_MALFORMED);
     cr_expect_eq(yaml("mqtt: {receive_max: 1KiB}"), ERR_MALFORMED);
@@ -155,6 +162,7 @@ Test(config, deploy_keel_yaml_is_the_printed_table)
     size_t stored_size = fread(stored, 1, sizeof stored, file);
     fclose(file);
     cr_expect(stored_size == size && memcmp(stored, printed, size) == 0, "run: build/keel config > deploy/keel.yaml");
-    cr_expect_eq(config_read_yaml("deploy/keel.yaml", printed, size, &settings_table, &settings, error), 0, "%s", error);
+    cr_expect_eq(config_read_yaml("deploy/keel.yaml", printed, size, &settings_table, &settings, error), 0, "%s",
+                 error);
     free(printed);
 }

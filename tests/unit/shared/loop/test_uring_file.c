@@ -238,8 +238,9 @@ Test(test_uring_file, many_operations_are_under_way_at_once_and_closing_waits_fo
         io_write(file, &ops[i], memory, 4096, i * 4096);
     }
     io_file_close(file); /* the operations still come to their end */
-    for (int i = 0; i < 1000 && place.done < OPS; i++) {
-        io_turn(place.io, io_now_ns(place.io) + 10000000);
+    uint64_t give_up_ns = io_now_ns(place.io) + 10000000000u;
+    while (place.done < OPS && io_now_ns(place.io) < give_up_ns) {
+        io_turn(place.io, give_up_ns);
     }
     cr_assert_eq(place.done, OPS);
     cr_assert_eq(io_file_open(place.io, path_of(&place, "many"), 0, &file), 0);

@@ -5,8 +5,12 @@
 #include <errno.h>
 #include <string.h>
 
-static const struct uring_limits good = {.disabled = 0, .memlock_bytes = 8 << 20, .memlock_max_bytes = INT64_MAX, .files = 1024,
-                                         .files_max = 4096, .kernel = "5.4.0"};
+static const struct uring_limits good = {.disabled          = 0,
+                                         .memlock_bytes     = 8 << 20,
+                                         .memlock_max_bytes = INT64_MAX,
+                                         .files             = 1024,
+                                         .files_max         = 4096,
+                                         .kernel            = "5.4.0"};
 
 static void says(int error, struct uring_limits limits, const char *const words[])
 {
@@ -23,7 +27,9 @@ Test(test_uring_probe, a_disabled_io_uring_names_the_sysctl)
 {
     struct uring_limits limits = good;
     limits.disabled            = 2;
-    says(-EPERM, limits, (const char *[]){"io_uring_setup: EPERM", "kernel.io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0", NULL});
+    says(-EPERM, limits,
+         (const char *[]){"io_uring_setup: EPERM", "kernel.io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0",
+                          NULL});
     limits.disabled = 1;
     says(-EPERM, limits, (const char *[]){"kernel.io_uring_disabled is 1", "kernel.io_uring_group", NULL});
 }
@@ -31,7 +37,9 @@ Test(test_uring_probe, a_disabled_io_uring_names_the_sysctl)
 Test(test_uring_probe, a_refusal_without_the_sysctl_blames_seccomp)
 {
     struct uring_limits limits = good;
-    says(-EPERM, limits, (const char *[]){"seccomp", "io_uring_setup, io_uring_enter and io_uring_register", "docker run", "Kubernetes", NULL});
+    says(-EPERM, limits,
+         (const char *[]){"seccomp", "io_uring_setup, io_uring_enter and io_uring_register", "docker run", "Kubernetes",
+                          NULL});
     limits.disabled = -1; /* a kernel before 6.6 does not have the sysctl */
     says(-EPERM, limits, (const char *[]){"seccomp", NULL});
 }

@@ -20,7 +20,8 @@ static struct io *open_io(uint32_t sockets_max, uint32_t buffers)
 {
     char             why[1024];
     struct io       *io     = NULL;
-    struct io_config config = {.sockets_max = sockets_max, .recv_buffers = buffers, .recv_buffer_bytes = 16384, .cpu = -1};
+    struct io_config config = {
+        .sockets_max = sockets_max, .recv_buffers = buffers, .recv_buffer_bytes = 16384, .cpu = -1};
     cr_assert_eq(io_open(&config, &io, why, sizeof why), 0, "%s", why);
     return io;
 }
@@ -98,15 +99,16 @@ static void on_closed(void *ctx, int reason)
     end->socket       = NULL;
 }
 
-static const struct io_handler handler = {.connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
+static const struct io_handler handler = {
+    .connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
 
 static void end_init(struct end *end, struct io *io, size_t out_bytes, uint64_t seed)
 {
     struct rand r;
     rand_init(&r, seed, 0);
-    *end           = (struct end){.io = io, .out_bytes = out_bytes, .pieces = 1};
-    end->in        = malloc(4 * MIB);
-    end->out       = malloc(out_bytes + 1);
+    *end     = (struct end){.io = io, .out_bytes = out_bytes, .pieces = 1};
+    end->in  = malloc(4 * MIB);
+    end->out = malloc(out_bytes + 1);
     for (size_t i = 0; i < out_bytes; i++) {
         end->out[i] = (uint8_t)rand_u64(&r);
     }
@@ -138,8 +140,9 @@ static void on_accepted(void *ctx, struct io_socket *socket)
 
 static void server_open(struct server *server, struct io *io, struct end *end, bool movable)
 {
-    *server = (struct server){.end = end};
-    struct io_listen_spec spec = {.address = "127.0.0.1", .backlog = 128, .accepted = on_accepted, .ctx = server, .movable = movable};
+    *server                    = (struct server){.end = end};
+    struct io_listen_spec spec = {
+        .address = "127.0.0.1", .backlog = 128, .accepted = on_accepted, .ctx = server, .movable = movable};
     cr_assert_eq(io_listen(io, &spec, &server->listener), 0);
     cr_assert_gt(io_listener_port(server->listener), 0);
 }
@@ -150,13 +153,13 @@ static void connect_to(struct end *end, const struct server *server)
 }
 
 /* Runs turns until the condition holds, ten seconds at most. */
-#define RUN_UNTIL(io, condition)                                                                                       \
-    do {                                                                                                               \
-        uint64_t give_up_ns = io_now_ns(io) + 10000000000u;                                                            \
-        while (!(condition) && io_now_ns(io) < give_up_ns) {                                                           \
-            io_turn(io, io_now_ns(io) + 50000000);                                                                     \
-        }                                                                                                              \
-        cr_assert(condition);                                                                                          \
+#define RUN_UNTIL(io, condition)                             \
+    do {                                                     \
+        uint64_t give_up_ns = io_now_ns(io) + 10000000000u;  \
+        while (!(condition) && io_now_ns(io) < give_up_ns) { \
+            io_turn(io, io_now_ns(io) + 50000000);           \
+        }                                                    \
+        cr_assert(condition);                                \
     } while (0)
 
 static void run_for(struct io *io, uint64_t ns)
@@ -174,7 +177,7 @@ static void echo_both_ways(size_t bytes, uint32_t buffers, size_t step, int piec
     struct end    client, peer;
     end_init(&client, io, bytes, 1);
     end_init(&peer, io, bytes, 2);
-    client.step = step;
+    client.step   = step;
     client.pieces = peer.pieces = pieces;
     server_open(&server, io, &peer, false);
     connect_to(&client, &server);
@@ -249,8 +252,8 @@ Test(test_uring_socket, a_paused_socket_receives_nothing_more_and_everything_aft
 
 Test(test_uring_socket, a_refused_connect_is_told_once_and_the_place_is_free_again)
 {
-    struct io *io = open_io(2, 8);
-    int        fd = socket(AF_INET, SOCK_STREAM, 0); /* bound, not listening: refuses */
+    struct io         *io      = open_io(2, 8);
+    int                fd      = socket(AF_INET, SOCK_STREAM, 0); /* bound, not listening: refuses */
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t          size    = sizeof address;
     cr_assert_eq(bind(fd, (struct sockaddr *)&address, size), 0);
@@ -338,8 +341,9 @@ Test(test_uring_socket, a_host_name_is_looked_up)
 static int plain_connect(const struct server *server)
 {
     int                fd      = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                  .sin_port = htons(io_listener_port(server->listener))};
+    struct sockaddr_in address = {.sin_family      = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                                  .sin_port        = htons(io_listener_port(server->listener))};
     cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
