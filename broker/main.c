@@ -34,11 +34,11 @@ enum {
 };
 
 struct shard_thread {
-    struct broker   *broker;
-    struct metrics  *metrics;
-    unsigned         index;
-    int              cpu;
-    struct thread   *thread;
+    struct broker       *broker;
+    struct metrics      *metrics;
+    unsigned             index;
+    int                  cpu;
+    struct thread       *thread;
     _Atomic(struct io *) io; /* set once it runs; io_wake may be called from then on */
 };
 
@@ -67,6 +67,12 @@ static void run_shard(void *ctx)
     }
     /* Other shards may still ring this one: its io is closed by main after all have stopped. */
     shard_free(shard);
+}
+
+/* Wakes the main thread, which waits for signals. */
+static void on_listening(void)
+{
+    kill(getpid(), SIGUSR1);
 }
 
 /* For the admin thread: clients are let in. */
@@ -100,8 +106,8 @@ static void make_mailboxes(struct broker *broker)
 
 static void announce(const struct settings *settings, const struct broker *broker, const struct admin *admin)
 {
-    struct config_address mqtt   = settings->mqtt_listen;
-    struct config_address http   = settings->admin_listen;
+    struct config_address mqtt = settings->mqtt_listen;
+    struct config_address http = settings->admin_listen;
     char                  a[80], b[80];
     mqtt.port = (uint16_t)atomic_load(&broker->mqtt_port);
     http.port = admin_port(admin);
@@ -145,19 +151,19 @@ int main(int argc, char **argv)
     struct broker_config config;
     broker_config_init(&config, &settings, count);
     static struct broker broker;
-    broker = (struct broker){.config = &config, .shard_count = count, .ready_signal = SIGUSR1};
+    broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
     make_mailboxes(&broker);
     struct metrics *metrics = metrics_new(count);
     ASSERT(metrics != NULL);
 
-    struct admin           *admin = NULL;
-    const struct admin_spec spec  = {.address = settings.admin_listen.host,
-                                     .port    = settings.admin_listen.port,
-                                     .metrics = metrics,
-                                     .ready   = is_ready,
-                                     .ctx     = &broker};
-    char why[512] = "";
+    struct admin           *admin    = NULL;
+    const struct admin_spec spec     = {.address = settings.admin_listen.host,
+                                        .port    = settings.admin_listen.port,
+                                        .metrics = metrics,
+                                        .ready   = is_ready,
+                                        .ctx     = &broker};
+    char                    why[512] = "";
     if (admin_start(&spec, &admin, why, sizeof why) < 0) {
         fatal(1, "%s", why);
     }

@@ -5,6 +5,8 @@
 
 #include <stdio.h>
 
+/* What all clients of a process may have queued for sending: far above what sockets take, far below what hurts. */
+static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
 /* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
 enum { PUBLISH_PENDING_SLACK = 64 };
 
@@ -14,18 +16,19 @@ void broker_config_init(struct broker_config *config, const struct settings *set
         .mqtt_port         = settings->mqtt_listen.port,
         .segstore_port     = settings->segstore_address.port,
         .connections_max   = (uint32_t)(settings->connections_max / shard_count) + 1,
-        .output_pool_bytes = settings->output_bytes_max / shard_count,
+        .output_pool_bytes = output_pool_bytes / shard_count,
     };
     snprintf(config->mqtt_address, sizeof config->mqtt_address, "%s", settings->mqtt_listen.host);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
 
-    mqtt_limits_init(&config->mqtt);
-    config->mqtt.packet_max_bytes   = (uint32_t)settings->packet_max_bytes;
-    config->mqtt.receive_max        = (uint16_t)settings->receive_max;
-    config->mqtt.topic_alias_max    = (uint16_t)settings->topic_alias_max;
-    config->mqtt.keep_alive_max_s   = (uint16_t)settings->keep_alive_max_s;
-    config->mqtt.connect_timeout_ns = settings->connect_timeout_s * 1000000000u;
-    config->mqtt.retain_available   = settings->retain;
+    config->mqtt                      = mqtt_limits_default;
+    config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
+    config->mqtt.receive_max          = (uint16_t)settings->receive_max;
+    config->mqtt.topic_alias_in_max   = (uint16_t)settings->topic_alias_max;
+    config->mqtt.keep_alive_max_s     = (uint16_t)settings->keep_alive_max_s;
+    config->mqtt.connect_timeout_ns   = settings->connect_timeout_s * 1000000000u;
+    config->mqtt.retain_available     = settings->retain;
+    config->mqtt.session_expiry_max_s = (uint32_t)settings->session_expiry_max_s;
 
     config->kernel = (struct kernel_limits){
         .subscriptions_max    = (uint32_t)settings->subscriptions_max,

@@ -9,13 +9,7 @@
 
 /* A client that does not read its last packet holds a socket this long. */
 static const uint64_t linger_ns = 5000000000u;
-/* The protocol may go on once its output is down to this part of its bound. */
-enum { LOW_MARK_PART = 2, SEND_IOVECS_MAX = 64 };
-
-static size_t low_mark_bytes(const struct shard *shard)
-{
-    return shard->mqtt.limits->output_max_bytes / LOW_MARK_PART;
-}
+enum { SEND_IOVECS_MAX = 64 };
 
 static void peer_free(struct peer *peer)
 {
@@ -63,8 +57,7 @@ static void on_sent(void *ctx, int result)
     shard->counters.sent_bytes += peer->sending_bytes;
     outq_consume(&peer->out, peer->sending_bytes);
     peer->sending_bytes = 0;
-    if (peer->choked && peer->conn != NULL && peer->out.size_bytes <= low_mark_bytes(shard)) {
-        peer->choked = false;
+    if (peer->conn != NULL) {
         mqtt_conn_writable(peer->conn);
     }
     if (peer->out.size_bytes != 0) {
@@ -91,14 +84,14 @@ void peer_accept(struct shard *shard, struct io_socket *socket)
         io_socket_close(socket);
         return;
     }
-    char name[80];
     peer->shard  = shard;
     peer->socket = socket;
     outq_init(&peer->out, shard->chunks, &shard->dirty);
     list_push_back(&shard->peers, &peer->link);
     shard->peer_count++;
     shard->counters.accepted++;
-    peer->conn = mqtt_conn_new(&shard->mqtt, &peer->out, peer, io_socket_peer(socket, name, sizeof name));
+    io_socket_peer(socket, peer->name, sizeof peer->name);
+    peer->conn = mqtt_conn_new(&shard->mqtt, &peer->out, peer, peer->name);
     if (peer->conn == NULL) {
         peer_end(peer);
         return;
@@ -121,7 +114,6 @@ void peer_flush(struct peer *peer)
         return;
     }
     peer->sending_bytes = (uint32_t)size;
-    peer->choked        = peer->choked || peer->out.size_bytes > low_mark_bytes(peer->shard);
     io_socket_send(peer->socket, iov, count);
 }
 
@@ -165,7 +157,7 @@ void peer_free_all(struct shard *shard)
 }
 
 /* Called by the protocol, perhaps from inside mqtt_conn_receive: it is freed at the end of the turn. */
-static void port_close(void *ctx)
+void peer_close(void *ctx)
 {
     struct peer *peer = ctx;
     if (peer->closing) {
@@ -176,18 +168,10 @@ static void port_close(void *ctx)
     list_push_back(&peer->shard->closing, &peer->closing_link);
 }
 
-static void port_receiving(void *ctx, bool on)
+void peer_receiving(void *ctx, bool on)
 {
     struct peer *peer = ctx;
     if (!peer->closing) {
         io_socket_receiving(peer->socket, on);
     }
 }
-
-static uint64_t port_random(void *ctx)
-{
-    struct peer *peer = ctx;
-    return io_random(peer->shard->io);
-}
-
-const struct mqtt_port peer_port = {.close = port_close, .receiving = port_receiving, .random = port_random};

@@ -15,7 +15,6 @@
 
 struct io_socket;
 struct mqtt_conn;
-struct mqtt_port;
 struct shard;
 
 struct peer {
@@ -28,7 +27,7 @@ struct peer {
     struct timer      linger;       /* while closing: when to stop waiting for the client to read */
     uint32_t          sending_bytes;
     bool              closing;
-    bool              choked; /* output passed its low mark; the protocol wants to know when it is below again */
+    char              name[56]; /* "address:port" of the client */
 };
 
 /* A freshly accepted socket: makes its protocol, or closes it when memory is out or the shard stops. */
@@ -43,6 +42,7 @@ void peer_stop_all(struct shard *shard);
 void peer_free_all(struct shard *shard);
 
 /* What a protocol may ask of its peer. */
-extern const struct mqtt_port peer_port;
+void peer_close(void *peer);
+void peer_receiving(void *peer, bool on);
 
 #endif

@@ -1,6 +1,7 @@
 /* shard.c - the tick of one broker thread, in order. */
 #include "broker/shard/shard.h"
 
+#include "broker/admin/metrics.h"
 #include "broker/kernel/kernel.h"
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
@@ -12,7 +13,8 @@
 #include <stdlib.h>
 
 /* How long clients may take to read their last packet when the broker stops. */
-static const uint64_t stop_wait_ns = 5000000000u;
+static const uint64_t stop_wait_ns     = 5000000000u;
+static const uint64_t metrics_every_ns = 200000000u;
 
 static struct mailbox *mailbox_between(const struct broker *broker, unsigned from, unsigned to)
 {
@@ -38,6 +40,9 @@ static void on_begin(void *ctx)
     struct shard *shard = ctx;
     shard->mqtt.now_ns  = io_now_ns(shard->io);
     shard->mqtt.wall_ns = io_wall_ns(shard->io);
+    if (shard->metrics_at_ns == UINT64_MAX) { /* awake again */
+        shard->metrics_at_ns = shard->mqtt.now_ns + metrics_every_ns;
+    }
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
 }
 
@@ -54,8 +59,8 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
     list_init(&shard->peers);
     list_init(&shard->dirty);
     list_init(&shard->closing);
-    shard->timers = timer_wheel_new(io_now_ns(io));
-    shard->chunks = outq_pool_new(config->output_pool_bytes);
+    shard->timers                          = timer_wheel_new(io_now_ns(io));
+    shard->chunks                          = outq_pool_new(config->output_pool_bytes);
     const struct store_client_config store = {
         .address  = config->segstore_address,
         .port     = config->segstore_port,
@@ -66,7 +71,11 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
     shard->store                  = store_client_new(io, shard->timers, &store);
     shard->kernel = kernel_new(index, broker->shard_count, &config->kernel, &port, shard->store, shard->timers);
     shard->mqtt   = (struct mqtt_env){
-          .kernel = shard->kernel, .timers = shard->timers, .limits = &config->mqtt, .port = &peer_port};
+          .kernel = shard->kernel,
+          .timers = shard->timers,
+          .limits = &config->mqtt,
+          .port   = {.ctx = shard, .close = peer_close, .receiving = peer_receiving, .random = port_random}};
+    shard->mqtt.kernel_api = &mqtt_kernel_api_default;
     mqtt_env_init(&shard->mqtt);
     for (unsigned from = 0; from < broker->shard_count; from++) {
         if (from != index) {
@@ -100,7 +109,8 @@ static void listen_when_ready(struct shard *shard)
 {
     struct broker *broker = shard->broker;
     uint32_t       port   = atomic_load_explicit(&broker->mqtt_port, memory_order_acquire);
-    if (shard->listener != NULL || shard->stopping || !kernel_ready(shard->kernel) || (shard->index != 0 && port == 0)) {
+    if (shard->listener != NULL || shard->stopping || !kernel_ready(shard->kernel) ||
+        (shard->index != 0 && port == 0)) {
         return;
     }
     const struct io_listen_spec spec = {
@@ -118,6 +128,9 @@ static void listen_when_ready(struct shard *shard)
     }
     atomic_store_explicit(&broker->mqtt_port, io_listener_port(shard->listener), memory_order_release);
     atomic_fetch_add_explicit(&broker->ready_count, 1, memory_order_release);
+    if (broker->listening != NULL) {
+        broker->listening();
+    }
 }
 
 static void receive_mail(struct shard *shard)
@@ -161,6 +174,46 @@ static void flush_dirty(struct shard *shard)
     }
 }
 
+/* Numbers are for people: a few times a second while something happens, once more when it has stopped. */
+static void publish_metrics(struct shard *shard)
+{
+    const uint64_t now_ns = shard->mqtt.now_ns;
+    if (shard->metrics == NULL || now_ns < shard->metrics_at_ns) {
+        return;
+    }
+    const struct kernel_counters *kernel = kernel_counters(shard->kernel);
+    struct store_client_counters  store;
+    store_client_counters(shard->store, &store);
+    const uint64_t values[METRIC_COUNT] = {
+        [METRIC_CONNECTIONS_OPEN]    = shard->peer_count,
+        [METRIC_CONNECTIONS_TOTAL]   = shard->counters.accepted,
+        [METRIC_SESSIONS_OPEN]       = kernel->sessions_open,
+        [METRIC_SUBSCRIPTIONS]       = kernel->subscriptions,
+        [METRIC_BYTES_RECEIVED]      = shard->counters.received_bytes,
+        [METRIC_BYTES_SENT]          = shard->counters.sent_bytes,
+        [METRIC_PUBLISHES]           = kernel->publishes,
+        [METRIC_DELIVERIES]          = kernel->deliveries,
+        [METRIC_DROPPED]             = kernel->dropped,
+        [METRIC_DUPLICATES]          = kernel->duplicates,
+        [METRIC_STORED_APPENDS]      = kernel->stored_appends,
+        [METRIC_EVICTIONS]           = kernel->evictions,
+        [METRIC_RETAINED_PUTS]       = kernel->retained_puts,
+        [METRIC_WILLS]               = kernel->wills,
+        [METRIC_EXPIRED]             = kernel->expired,
+        [METRIC_DENIED]              = kernel->denied,
+        [METRIC_PROTOCOL_ERRORS]     = shard->mqtt.counters.faults,
+        [METRIC_STORE_REQUESTS_OPEN] = store.requests_open,
+        [METRIC_STORE_CONNECTED]     = store.links_up,
+        [METRIC_TURNS]               = shard->counters.turns,
+    };
+    bool changed = false;
+    for (int metric = 0; metric < METRIC_COUNT; metric++) {
+        changed = changed || (metric != METRIC_TURNS && metrics_get(shard->metrics, metric) != values[metric]);
+        metrics_set(shard->metrics, metric, values[metric]);
+    }
+    shard->metrics_at_ns = changed ? now_ns + metrics_every_ns : UINT64_MAX;
+}
+
 uint64_t shard_turn(struct shard *shard)
 {
     shard->counters.turns++;
@@ -170,13 +223,19 @@ uint64_t shard_turn(struct shard *shard)
     receive_mail(shard);
     timer_expire(shard->timers, shard->mqtt.now_ns);
     listen_when_ready(shard);
+    mqtt_conn_turn(&shard->mqtt);
     uint64_t kernel_ns = kernel_end(shard->kernel);
     peer_reap(shard);
     flush_dirty(shard);
     store_client_turn(shard->store);
     ring_mail(shard);
+    publish_metrics(shard);
+    if (mqtt_conn_turn_wanted(&shard->mqtt) || !list_empty(&shard->closing) || !list_empty(&shard->dirty)) {
+        return 0;
+    }
     uint64_t timer_ns = timer_next_ns(shard->timers);
-    return timer_ns < kernel_ns ? timer_ns : kernel_ns;
+    uint64_t next_ns  = timer_ns < kernel_ns ? timer_ns : kernel_ns;
+    return next_ns < shard->metrics_at_ns ? next_ns : shard->metrics_at_ns;
 }
 
 bool shard_stopped(const struct shard *shard)

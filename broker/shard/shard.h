@@ -32,7 +32,7 @@ struct broker {
     _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
     _Atomic uint32_t            ready_count;
     _Atomic bool                stopping;
-    int                         ready_signal; /* sent to the process by each shard once it listens; 0: none */
+    void (*listening)(void); /* called by each shard once it lets clients in, on its thread; or NULL */
 };
 
 struct shard_counters {
@@ -54,8 +54,8 @@ struct shard {
     struct list           closing; /* peers whose protocol asked for the end */
     uint32_t              peer_count;
     bool                  stopping;
-    uint64_t              stop_at_ns; /* while stopping: no longer than this */
-    struct metrics_shard *metrics;      /* or NULL: nobody asks */
+    uint64_t              stop_at_ns;    /* while stopping: no longer than this */
+    struct metrics_shard *metrics;       /* or NULL: nobody asks */
     uint64_t              metrics_at_ns; /* when they were published last */
     struct shard_counters counters;
 };

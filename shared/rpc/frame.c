@@ -30,9 +30,9 @@ int frame_end(struct wire_writer *w, size_t begun)
         w->size = begun;
         return ERR_TOO_BIG;
     }
-    uint8_t     *header   = w->data + begun;
-    struct bytes body     = bytes_of(header + RPC_HEADER_BYTES, w->size - begun - RPC_HEADER_BYTES);
-    uint32_t     size     = (uint32_t)body.size;
+    uint8_t     *header = w->data + begun;
+    struct bytes body   = bytes_of(header + RPC_HEADER_BYTES, w->size - begun - RPC_HEADER_BYTES);
+    uint32_t     size   = (uint32_t)body.size;
     memcpy(header, &size, sizeof size);
     uint64_t checksum = checksum_of(header, body);
     memcpy(header + CHECKSUM_AT, &checksum, sizeof checksum);

@@ -582,6 +582,14 @@ void mqtt_conn_writable(struct mqtt_conn *conn)
     conn_flow(conn);
 }
 
+void mqtt_conn_stop(struct mqtt_conn *conn)
+{
+    if (conn->state != CONN_CLOSING) {
+        uint8_t reason_code = conn->state == CONN_OPEN ? MQTT_SERVER_SHUTTING_DOWN : MQTT_SERVER_UNAVAILABLE;
+        conn_dismiss(conn, conn->client.version, mqtt_fault(reason_code, "this broker stops"));
+    }
+}
+
 void mqtt_conn_closed(struct mqtt_conn *conn)
 {
     static const struct close_request keep_will = {0};

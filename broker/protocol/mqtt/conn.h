@@ -36,6 +36,8 @@ void mqtt_conn_turn(struct mqtt_env *env);
 bool mqtt_conn_turn_wanted(const struct mqtt_env *env);
 /* Output was sent: less of it is queued than before. */
 void mqtt_conn_writable(struct mqtt_conn *conn);
+/* The broker stops: says so to the client (0x8B) and asks the port to close. */
+void mqtt_conn_stop(struct mqtt_conn *conn);
 /* The socket is gone; so is conn when this returns. */
 void mqtt_conn_closed(struct mqtt_conn *conn);
 
