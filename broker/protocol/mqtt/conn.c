@@ -260,6 +260,10 @@ static bool conn_header(struct mqtt_conn *conn, struct bytes in, struct mqtt_fra
     if (header == 0) {
         return false;
     }
+    if (LIKELY(conn->state == CONN_OPEN && mqtt_frame_type(*out) == MQTT_PUBLISH &&
+               mqtt_frame_bytes(*out) <= conn->client.env->limits->packet_max_bytes)) {
+        return true; /* what conn_admit would say of most packets */
+    }
     struct mqtt_fault fault = conn_admit(conn, *out);
     if (UNLIKELY(fault.why != NULL)) {
         struct bytes body    = bytes_of(in.data + out->header_bytes, in.size - out->header_bytes);
