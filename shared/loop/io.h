@@ -40,6 +40,8 @@ uint64_t io_random(struct io *io);
 
 /* Runs one turn; sleeps at most until deadline_ns (0: does not sleep, UINT64_MAX: no limit). */
 void io_turn(struct io *io, uint64_t deadline_ns);
+/* Called in every turn once the clock has been read, before any callback of the turn. One per io. */
+void io_on_begin(struct io *io, void (*begin)(void *ctx), void *ctx);
 /* Ends the sleep of another thread's io_turn, now or the next one. Cheap when it does not sleep. Any thread. */
 void io_wake(struct io *io);
 
