@@ -7,7 +7,7 @@
 enum { ASCII_SPACE = 0x20, ASCII_DELETE = 0x7f };
 
 #define EACH(byte) (0x0101010101010101u * (byte))
-#define HIGH_BITS EACH(0x80u)
+#define HIGH_BITS  EACH(0x80u)
 
 static uint64_t load_8(const uint8_t *at)
 {
@@ -190,7 +190,8 @@ bool mqtt_topic_filter_shared(struct bytes filter)
 
 bool mqtt_topic_filter_wildcard(struct bytes filter)
 {
-    return filter.size > 0 && (memchr(filter.data, '+', filter.size) != NULL || memchr(filter.data, '#', filter.size) != NULL);
+    return filter.size > 0 &&
+           (memchr(filter.data, '+', filter.size) != NULL || memchr(filter.data, '#', filter.size) != NULL);
 }
 
 bool mqtt_topic_filter_valid(struct bytes filter)
