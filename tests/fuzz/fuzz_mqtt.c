@@ -20,7 +20,8 @@ static void decode(enum mqtt_version version, enum mqtt_sender sender, struct by
 {
     struct mqtt_frame frame;
     ASSERT(mqtt_frame_read(in, &frame) == 1 && mqtt_frame_bytes(frame) == in.size);
-    struct mqtt_fault fault = mqtt_decode(version, sender, frame, bytes_of(in.data + frame.header_bytes, frame.body_bytes), out);
+    struct mqtt_fault fault =
+        mqtt_decode(version, sender, frame, bytes_of(in.data + frame.header_bytes, frame.body_bytes), out);
     ASSERT(fault.why == NULL);
 }
 
@@ -30,22 +31,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     static const enum mqtt_version versions[] = {MQTT_V31, MQTT_V311, MQTT_V5, MQTT_V5};
-    enum mqtt_version  version = versions[data[0] & 3];
-    enum mqtt_sender   sender  = (data[0] & 4) != 0 ? MQTT_FROM_SERVER : MQTT_FROM_CLIENT;
-    struct bytes       in      = bytes_of(data + 1, size - 1);
-    struct mqtt_frame  frame;
-    struct mqtt_packet packet;
+    enum mqtt_version              version    = versions[data[0] & 3];
+    enum mqtt_sender               sender     = (data[0] & 4) != 0 ? MQTT_FROM_SERVER : MQTT_FROM_CLIENT;
+    struct bytes                   in         = bytes_of(data + 1, size - 1);
+    struct mqtt_frame              frame;
+    struct mqtt_packet             packet;
     if (mqtt_frame_read(in, &frame) != 1 || mqtt_frame_bytes(frame) > in.size) {
         (void)mqtt_connect_peek_version(in);
         return 0;
     }
-    struct mqtt_fault fault = mqtt_decode(version, sender, frame, bytes_of(in.data + frame.header_bytes, frame.body_bytes), &packet);
+    struct mqtt_fault fault =
+        mqtt_decode(version, sender, frame, bytes_of(in.data + frame.header_bytes, frame.body_bytes), &packet);
     if (fault.why != NULL) {
         ASSERT(fault.reason_code >= MQTT_UNSPECIFIED_ERROR);
         return 0;
     }
     if (packet.type == MQTT_SUBSCRIBE || packet.type == MQTT_UNSUBSCRIBE) {
-        struct bytes       left  = packet.subscribe.filters;
+        struct bytes       left = packet.subscribe.filters;
         struct mqtt_filter filter;
         uint32_t           count = 0;
         while (mqtt_filter_next(&left, packet.type == MQTT_SUBSCRIBE, &filter)) {

@@ -35,7 +35,7 @@ static void k_open(struct kernel *kernel, struct client *client, const struct op
     world.client  = client;
     world.opening = roll(2) == 0;
     if (!world.opening) {
-        int status = roll(8) == 0 ? ERR_UNAVAILABLE : 0;
+        int status   = roll(8) == 0 ? ERR_UNAVAILABLE : 0;
         world.client = status == 0 ? client : NULL;
         client->ops->opened(client, status, roll(2) == 0);
     }
@@ -93,7 +93,8 @@ static void k_release(struct kernel *kernel, struct client *client, uint16_t id)
     client->ops->publish_released(client, id, roll(2) == 0 ? 0 : ERR_NOT_FOUND);
 }
 
-static void k_subscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct subscription *subscriptions, int count)
+static void k_subscribe(struct kernel *kernel, struct client *client, uint16_t id,
+                        const struct subscription *subscriptions, int count)
 {
     int results[256];
     (void)kernel;
@@ -104,7 +105,8 @@ static void k_subscribe(struct kernel *kernel, struct client *client, uint16_t i
     client->ops->subscribed(client, id, results, count);
 }
 
-static void k_unsubscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct bytes *filters, int count)
+static void k_unsubscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct bytes *filters,
+                          int count)
 {
     int results[256];
     (void)kernel;
@@ -150,8 +152,15 @@ static void k_close(struct kernel *kernel, struct client *client, const struct c
 }
 
 static const struct mqtt_kernel_api api = {
-    .open = k_open, .publish = k_publish, .publish_release = k_release, .subscribe = k_subscribe, .unsubscribe = k_unsubscribe,
-    .received = k_received, .done = k_done, .writable = k_writable, .close = k_close,
+    .open            = k_open,
+    .publish         = k_publish,
+    .publish_release = k_release,
+    .subscribe       = k_subscribe,
+    .unsubscribe     = k_unsubscribe,
+    .received        = k_received,
+    .done            = k_done,
+    .writable        = k_writable,
+    .close           = k_close,
 };
 
 static void on_close(void *peer)
@@ -246,8 +255,8 @@ static void check_sent(uint8_t version)
         struct mqtt_packet packet;
         ASSERT(mqtt_frame_read(left, &frame) == 1 && mqtt_frame_bytes(frame) <= left.size);
         ASSERT(first == (mqtt_frame_type(frame) == MQTT_CONNACK));
-        struct mqtt_fault fault = mqtt_decode((enum mqtt_version)version, MQTT_FROM_SERVER, frame, bytes_of(left.data + frame.header_bytes, frame.body_bytes),
-                                              &packet);
+        struct mqtt_fault fault = mqtt_decode((enum mqtt_version)version, MQTT_FROM_SERVER, frame,
+                                              bytes_of(left.data + frame.header_bytes, frame.body_bytes), &packet);
         ASSERT(fault.why == NULL);
         left  = bytes_of(left.data + mqtt_frame_bytes(frame), left.size - mqtt_frame_bytes(frame));
         first = false;

@@ -24,6 +24,6 @@ uint16_t mqtt_alias_choose(struct mqtt_aliases *table, uint16_t max, struct byte
 
 /* Topics included; 0 for NULL. */
 size_t mqtt_aliases_memory_bytes(const struct mqtt_aliases *table);
-void mqtt_aliases_free(struct mqtt_aliases *table);
+void   mqtt_aliases_free(struct mqtt_aliases *table);
 
 #endif

@@ -17,7 +17,9 @@
 struct mqtt_aliases;
 struct mqtt_reply; /* subscribe.c */
 
-enum { MQTT_REPLIES_MAX = 32 }; /* SUBSCRIBE and UNSUBSCRIBE that wait for the kernel; beyond it the client is not read */
+enum {
+    MQTT_REPLIES_MAX = 32
+}; /* SUBSCRIBE and UNSUBSCRIBE that wait for the kernel; beyond it the client is not read */
 
 struct mqtt_client {
     struct client        kernel; /* the kernel's; first */

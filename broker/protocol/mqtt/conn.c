@@ -22,9 +22,9 @@ enum conn_state { CONN_WAIT_CONNECT, CONN_OPENING, CONN_OPEN, CONN_CLOSING };
 static const struct sm_state conn_states[] = {
     /*                      name            may be followed by */
     [CONN_WAIT_CONNECT] = {"wait_connect", SM(CONN_OPENING) | SM(CONN_CLOSING)},
-    [CONN_OPENING]      = {"opening",      SM(CONN_OPEN) | SM(CONN_CLOSING)},
-    [CONN_OPEN]         = {"open",         SM(CONN_CLOSING)},
-    [CONN_CLOSING]      = {"closing",      0},
+    [CONN_OPENING]      = {"opening", SM(CONN_OPEN) | SM(CONN_CLOSING)},
+    [CONN_OPEN]         = {"open", SM(CONN_CLOSING)},
+    [CONN_CLOSING]      = {"closing", 0},
 };
 
 struct mqtt_conn {
@@ -41,7 +41,8 @@ struct mqtt_conn {
     bool               session; /* the kernel knows the client: kernel_close is owed */
 };
 
-static_assert(sizeof(struct mqtt_conn) <= 384, "with a client id and what malloc adds, an idle connection stays under 512 bytes");
+static_assert(sizeof(struct mqtt_conn) <= 384,
+              "with a client id and what malloc adds, an idle connection stays under 512 bytes");
 
 enum { INPUT_HELD_MAX_BYTES = 16 * 1024 }; /* that may wait before receiving is stopped: one receive buffer */
 
@@ -63,13 +64,13 @@ static void conn_log(struct mqtt_conn *conn, struct mqtt_fault fault)
 {
     struct mqtt_client *client = &conn->client;
     struct mqtt_env    *env    = client->env;
-    struct bytes        source = client->id != NULL ? bytes_of(client->id, client->id_size) : bytes_str(conn->peer_name);
-    uint64_t            left_out;
+    struct bytes source = client->id != NULL ? bytes_of(client->id, client->id_size) : bytes_str(conn->peer_name);
+    uint64_t     left_out;
     if (!log_allowed(&env->logs[hash_bytes(source) % MQTT_LOG_SLOTS], env->now_ns, 1000ull * 1000 * 1000, &left_out)) {
         return;
     }
-    log_warn("mqtt: client \"%.64s\" at %s closed: %s (reason 0x%02x%s)", client->id != NULL ? client->id : "", conn->peer_name, fault.why,
-             fault.reason_code, left_out > 0 ? "; more like it were not logged" : "");
+    log_warn("mqtt: client \"%.64s\" at %s closed: %s (reason 0x%02x%s)", client->id != NULL ? client->id : "",
+             conn->peer_name, fault.why, fault.reason_code, left_out > 0 ? "; more like it were not logged" : "");
 }
 
 /* The last step from our side, and the only way into CLOSING. */
@@ -136,7 +137,8 @@ static struct mqtt_fault take_disconnect(struct mqtt_conn *conn, const struct mq
     if (mqtt_has(&disconnect->properties, MQTT_SESSION_EXPIRY_INTERVAL)) {
         uint32_t expiry_s = disconnect->properties.session_expiry_interval_s;
         if (client->session_expiry_s == 0 && expiry_s != 0) {
-            return mqtt_fault(MQTT_PROTOCOL_ERROR, "DISCONNECT with a session expiry where CONNECT had none"); /* 3.14.2.2.2 */
+            return mqtt_fault(MQTT_PROTOCOL_ERROR,
+                              "DISCONNECT with a session expiry where CONNECT had none"); /* 3.14.2.2.2 */
         }
         request.set_expiry = true;
         request.expiry_s   = expiry_s < max_s ? expiry_s : max_s;
@@ -187,7 +189,8 @@ static struct mqtt_fault take_packet(struct mqtt_conn *conn, struct mqtt_frame f
     enum mqtt_type      type    = mqtt_frame_type(frame);
     struct mqtt_packet  packet;
     if (LIKELY(type == MQTT_PUBLISH)) {
-        struct mqtt_fault fault = mqtt_decode_publish(version, MQTT_FROM_CLIENT, frame.first & 0x0f, body, &packet.publish);
+        struct mqtt_fault fault =
+            mqtt_decode_publish(version, MQTT_FROM_CLIENT, frame.first & 0x0f, body, &packet.publish);
         return UNLIKELY(fault.why != NULL) ? fault : mqtt_publish_take(client, &packet.publish);
     }
     struct mqtt_fault fault = mqtt_decode(version, MQTT_FROM_CLIENT, frame, body, &packet);
@@ -222,7 +225,8 @@ static struct mqtt_fault take_packet(struct mqtt_conn *conn, struct mqtt_frame f
 
 static bool conn_reads(const struct mqtt_conn *conn)
 {
-    return (conn->state == CONN_OPEN || conn->state == CONN_WAIT_CONNECT) && !conn->paused && mqtt_client_takes_input(&conn->client);
+    return (conn->state == CONN_OPEN || conn->state == CONN_WAIT_CONNECT) && !conn->paused &&
+           mqtt_client_takes_input(&conn->client);
 }
 
 /* May this packet come now? Asked as soon as its header is there, so that nothing is kept for one that may not. */
@@ -259,6 +263,10 @@ static bool conn_header(struct mqtt_conn *conn, struct bytes in, struct mqtt_fra
     }
     if (header == 0) {
         return false;
+    }
+    if (LIKELY(conn->state == CONN_OPEN && mqtt_frame_type(*out) == MQTT_PUBLISH &&
+               mqtt_frame_bytes(*out) <= conn->client.env->limits->packet_max_bytes)) {
+        return true; /* what conn_admit would say of most packets */
     }
     struct mqtt_fault fault = conn_admit(conn, *out);
     if (UNLIKELY(fault.why != NULL)) {
@@ -318,7 +326,7 @@ static bool conn_complete(struct mqtt_conn *conn, struct bytes *in)
         struct mqtt_frame frame;
         struct bytes      waiting = mqtt_input_waiting(&conn->input);
         bool              known   = conn_header(conn, waiting, &frame);
-        size_t            total   = known ? mqtt_frame_bytes(frame) : waiting.size + 1; /* a header is taken byte by byte */
+        size_t total = known ? mqtt_frame_bytes(frame) : waiting.size + 1; /* a header is taken byte by byte */
         if (conn->state == CONN_CLOSING) {
             return false;
         }
@@ -420,7 +428,8 @@ static void conn_arm(struct mqtt_conn *conn)
 
 static bool keep_alive_passed(struct mqtt_conn *conn, uint64_t now_ns)
 {
-    if (conn->state != CONN_OPEN || conn->client.keep_alive_s == 0 || now_ns < conn->last_packet_ns + keep_alive_ns(conn)) {
+    if (conn->state != CONN_OPEN || conn->client.keep_alive_s == 0 ||
+        now_ns < conn->last_packet_ns + keep_alive_ns(conn)) {
         return false;
     }
     if (!conn_reads(conn)) { /* it is we who do not read: its time starts again */
@@ -442,7 +451,8 @@ static void conn_tick(struct timer *timer, uint64_t now_ns)
     }
     if (keep_alive_passed(conn, now_ns)) {
         conn->client.env->counters.timeouts++;
-        conn_fault(conn, 0, mqtt_fault(MQTT_KEEP_ALIVE_TIMEOUT, "nothing came within one and a half times its keep alive"));
+        conn_fault(conn, 0,
+                   mqtt_fault(MQTT_KEEP_ALIVE_TIMEOUT, "nothing came within one and a half times its keep alive"));
         return;
     }
     conn_arm(conn);
@@ -486,7 +496,8 @@ static void on_evicted(struct client *kernel_client, enum evict_reason why)
     struct mqtt_fault fault = mqtt_fault(reasons[why].reason_code, reasons[why].why);
     conn->session           = false;
     if (conn->state == CONN_OPENING) { /* CONNACK knows fewer reasons than DISCONNECT */
-        fault.reason_code = why == EVICT_UNAVAILABLE || why == EVICT_SHUTDOWN ? MQTT_SERVER_UNAVAILABLE : MQTT_SERVER_BUSY;
+        fault.reason_code =
+            why == EVICT_UNAVAILABLE || why == EVICT_SHUTDOWN ? MQTT_SERVER_UNAVAILABLE : MQTT_SERVER_BUSY;
     }
     if (why == EVICT_OVERRUN) {
         conn_log(conn, fault);
@@ -555,8 +566,7 @@ static void conn_look_after(struct mqtt_conn *conn)
 void mqtt_conn_turn(struct mqtt_env *env)
 {
     size_t count = 0; /* what is added from now on is for the next turn */
-    LIST_EACH(&env->soon, counted)
-    {
+    LIST_EACH (&env->soon, counted) {
         count++;
     }
     for (; count > 0 && !list_empty(&env->soon); count--) {
@@ -574,7 +584,8 @@ void mqtt_conn_writable(struct mqtt_conn *conn)
 {
     struct mqtt_client *client = &conn->client;
     struct mqtt_env    *env    = client->env;
-    if (conn->state == CONN_OPEN && client->wants_writable && client->out->size_bytes <= env->limits->output_max_bytes / 2) {
+    if (conn->state == CONN_OPEN && client->wants_writable &&
+        client->out->size_bytes <= env->limits->output_max_bytes / 2) {
         client->wants_writable = false;
         env->kernel_api->writable(env->kernel, &client->kernel);
     }
@@ -621,6 +632,7 @@ uint8_t mqtt_conn_version(const struct mqtt_conn *conn)
 size_t mqtt_conn_memory_bytes(const struct mqtt_conn *conn)
 {
     const struct mqtt_client *client = &conn->client;
-    return sizeof *conn + (client->id == NULL ? 0 : client->id_size + 1) + conn->input.capacity + client->qos2_in.capacity * sizeof(uint16_t) +
-           mqtt_aliases_memory_bytes(client->aliases_in) + mqtt_aliases_memory_bytes(client->aliases_out);
+    return sizeof *conn + (client->id == NULL ? 0 : client->id_size + 1) + conn->input.capacity +
+           client->qos2_in.capacity * sizeof(uint16_t) + mqtt_aliases_memory_bytes(client->aliases_in) +
+           mqtt_aliases_memory_bytes(client->aliases_out);
 }

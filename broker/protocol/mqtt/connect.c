@@ -15,7 +15,8 @@ enum { ASSIGNED_ID_BYTES = 23 }; /* what every server must accept [MQTT-3.1.3-5]
 static void assign_id(struct mqtt_env *env, char id[ASSIGNED_ID_BYTES])
 {
     static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    unsigned __int128 number    = (unsigned __int128)env->port.random(env->port.ctx) << 64 | env->port.random(env->port.ctx);
+    unsigned __int128 number =
+        (unsigned __int128)env->port.random(env->port.ctx) << 64 | env->port.random(env->port.ctx);
     memcpy(id, "keel", 4);
     for (int i = 4; i < ASSIGNED_ID_BYTES; i++) {
         id[i] = letters[number % 62];
@@ -51,13 +52,15 @@ static struct mqtt_fault take_id(struct mqtt_client *client, const struct mqtt_c
 static struct mqtt_fault check_limits(const struct mqtt_limits *limits, const struct mqtt_connect *connect)
 {
     if (mqtt_has(&connect->properties, MQTT_AUTHENTICATION_METHOD)) {
-        return mqtt_fault(MQTT_BAD_AUTHENTICATION_METHOD, "an authentication method that is not known here"); /* [MQTT-4.12.0-1] */
+        return mqtt_fault(MQTT_BAD_AUTHENTICATION_METHOD,
+                          "an authentication method that is not known here"); /* [MQTT-4.12.0-1] */
     }
     if (connect->has_will && connect->will_qos > limits->qos_max) {
         return mqtt_fault(MQTT_QOS_NOT_SUPPORTED, "a will with a QoS over the maximum"); /* [MQTT-3.2.2-12] */
     }
     if (connect->will_retain && !limits->retain_available) {
-        return mqtt_fault(MQTT_RETAIN_NOT_SUPPORTED, "a will with RETAIN, which is not available"); /* [MQTT-3.2.2-13] */
+        return mqtt_fault(MQTT_RETAIN_NOT_SUPPORTED,
+                          "a will with RETAIN, which is not available"); /* [MQTT-3.2.2-13] */
     }
     return MQTT_FINE;
 }
@@ -67,7 +70,8 @@ static uint32_t session_expiry(const struct mqtt_connect *connect)
     if (connect->version != MQTT_V5) {
         return connect->clean_start ? 0 : EXPIRY_NEVER;
     }
-    return mqtt_has(&connect->properties, MQTT_SESSION_EXPIRY_INTERVAL) ? connect->properties.session_expiry_interval_s : 0;
+    return mqtt_has(&connect->properties, MQTT_SESSION_EXPIRY_INTERVAL) ? connect->properties.session_expiry_interval_s
+                                                                        : 0;
 }
 
 static void take_properties(struct mqtt_client *client, const struct mqtt_connect *connect)
@@ -97,7 +101,8 @@ static void take_properties(struct mqtt_client *client, const struct mqtt_connec
     if (mqtt_has(p, MQTT_REQUEST_PROBLEM_INFORMATION)) {
         client->problem_information = p->request_problem_information != 0;
     }
-    if (limits->keep_alive_max_s != 0 && (client->keep_alive_s == 0 || client->keep_alive_s > limits->keep_alive_max_s)) {
+    if (limits->keep_alive_max_s != 0 &&
+        (client->keep_alive_s == 0 || client->keep_alive_s > limits->keep_alive_max_s)) {
         client->keep_alive_s = limits->keep_alive_max_s;
     }
 }

@@ -4,7 +4,7 @@
 #include "broker/protocol/mqtt/utf8.h"
 
 #define MALFORMED(why) mqtt_fault(MQTT_MALFORMED_PACKET, why)
-#define PROTOCOL(why) mqtt_fault(MQTT_PROTOCOL_ERROR, why)
+#define PROTOCOL(why)  mqtt_fault(MQTT_PROTOCOL_ERROR, why)
 
 /* ---- parts ------------------------------------------------------------------------------------------------------------ */
 
@@ -29,7 +29,8 @@ static struct bytes rest_of(const struct wire_reader *r)
     return bytes_of(r->at, wire_left(r));
 }
 
-static struct mqtt_fault get_properties(struct wire_reader *r, enum mqtt_type type, enum mqtt_sender sender, struct mqtt_properties *out)
+static struct mqtt_fault get_properties(struct wire_reader *r, enum mqtt_type type, enum mqtt_sender sender,
+                                        struct mqtt_properties *out)
 {
     uint32_t size;
     int      taken = mqtt_varint_read(rest_of(r), &size);
@@ -67,8 +68,8 @@ static struct mqtt_fault decode_protocol(struct wire_reader *r, struct mqtt_conn
     if (r->bad) {
         return MALFORMED("CONNECT without a protocol name and level");
     }
-    bool mqtt  = bytes_equal(name, bytes_str("MQTT"));
-    bool isdp  = bytes_equal(name, bytes_str("MQIsdp"));
+    bool mqtt = bytes_equal(name, bytes_str("MQTT"));
+    bool isdp = bytes_equal(name, bytes_str("MQIsdp"));
     if (!mqtt && !isdp) {
         return mqtt_fault(MQTT_UNSUPPORTED_PROTOCOL_VERSION, "CONNECT with an unknown protocol name");
     }
@@ -155,7 +156,8 @@ static struct mqtt_fault decode_connect(enum mqtt_sender sender, struct bytes bo
     if (!mqtt_string_valid(out->client_id) || !mqtt_string_valid(out->user_name)) {
         return MALFORMED("CONNECT with a client identifier or user name that is not UTF-8");
     }
-    if (mqtt_has(&out->properties, MQTT_AUTHENTICATION_DATA) && !mqtt_has(&out->properties, MQTT_AUTHENTICATION_METHOD)) {
+    if (mqtt_has(&out->properties, MQTT_AUTHENTICATION_DATA) &&
+        !mqtt_has(&out->properties, MQTT_AUTHENTICATION_METHOD)) {
         return PROTOCOL("CONNECT with authentication data and no method");
     }
     return MQTT_FINE;
@@ -171,7 +173,8 @@ uint8_t mqtt_connect_peek_version(struct bytes body)
 
 /* ---- CONNACK, DISCONNECT, AUTH --------------------------------------------------------------------------------------------- */
 
-static struct mqtt_fault decode_connack(enum mqtt_version version, enum mqtt_sender sender, struct bytes body, struct mqtt_connack *out)
+static struct mqtt_fault decode_connack(enum mqtt_version version, enum mqtt_sender sender, struct bytes body,
+                                        struct mqtt_connack *out)
 {
     struct wire_reader r     = wire_reader_of(body);
     uint8_t            flags = get_u8(&r);
@@ -193,12 +196,14 @@ static struct mqtt_fault decode_connack(enum mqtt_version version, enum mqtt_sen
 /* The reason codes that a packet may carry, by who sends it. */
 static bool reason_allowed(enum mqtt_type type, enum mqtt_sender sender, uint8_t code)
 {
-    static const uint8_t puback[]         = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99};
-    static const uint8_t pubrel[]         = {0x00, 0x92};
-    static const uint8_t auth[]           = {0x00, 0x18, 0x19};
-    static const uint8_t client_leaves[]  = {0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99};
-    static const uint8_t server_leaves[]  = {0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96,
-                                             0x97, 0x98, 0x99, 0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2};
+    static const uint8_t puback[]        = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99};
+    static const uint8_t pubrel[]        = {0x00, 0x92};
+    static const uint8_t auth[]          = {0x00, 0x18, 0x19};
+    static const uint8_t client_leaves[] = {0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90,
+                                            0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99};
+    static const uint8_t server_leaves[] = {0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8b, 0x8c, 0x8d,
+                                            0x8e, 0x8f, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
+                                            0x9a, 0x9b, 0x9c, 0x9d, 0x9e, 0x9f, 0xa0, 0xa1, 0xa2};
     switch (type) {
     case MQTT_PUBACK:
     case MQTT_PUBREC:
@@ -216,8 +221,8 @@ static bool reason_allowed(enum mqtt_type type, enum mqtt_sender sender, uint8_t
     }
 }
 
-static struct mqtt_fault decode_disconnect(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender, struct bytes body,
-                                           struct mqtt_disconnect *out)
+static struct mqtt_fault decode_disconnect(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender,
+                                           struct bytes body, struct mqtt_disconnect *out)
 {
     out->reason_code = MQTT_SUCCESS;
     no_properties(&out->properties);
@@ -243,8 +248,8 @@ static struct mqtt_fault decode_disconnect(enum mqtt_version version, enum mqtt_
 
 /* ---- PUBLISH and its answers ---------------------------------------------------------------------------------------------- */
 
-struct mqtt_fault mqtt_decode_publish(enum mqtt_version version, enum mqtt_sender sender, uint8_t flags, struct bytes body,
-                                      struct mqtt_publish *out)
+struct mqtt_fault mqtt_decode_publish(enum mqtt_version version, enum mqtt_sender sender, uint8_t flags,
+                                      struct bytes body, struct mqtt_publish *out)
 {
     struct wire_reader r = wire_reader_of(body);
     out->retain          = (flags & 1) != 0;
@@ -278,15 +283,16 @@ struct mqtt_fault mqtt_decode_publish(enum mqtt_version version, enum mqtt_sende
     out->payload = rest_of(&r);
     if (UNLIKELY(!mqtt_topic_name_valid(out->topic))) {
         if (out->topic.size == 0) {
-            return mqtt_has(&out->properties, MQTT_TOPIC_ALIAS) ? MQTT_FINE : MALFORMED("PUBLISH without topic and topic alias");
+            return mqtt_has(&out->properties, MQTT_TOPIC_ALIAS) ? MQTT_FINE
+                                                                : MALFORMED("PUBLISH without topic and topic alias");
         }
         return MALFORMED("PUBLISH with a topic that is not a topic name"); /* [MQTT-3.3.2-1] [MQTT-3.3.2-2] */
     }
     return MQTT_FINE;
 }
 
-static struct mqtt_fault decode_ack(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender, struct bytes body,
-                                    struct mqtt_ack *out)
+static struct mqtt_fault decode_ack(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender,
+                                    struct bytes body, struct mqtt_ack *out)
 {
     struct wire_reader r = wire_reader_of(body);
     out->packet_id       = get_u16(&r);
@@ -319,20 +325,26 @@ static struct mqtt_fault decode_ack(enum mqtt_version version, enum mqtt_type ty
 
 /* ---- SUBSCRIBE, UNSUBSCRIBE and their answers ------------------------------------------------------------------------------- */
 
-enum { OPTION_QOS = 0x03, OPTION_NO_LOCAL = 0x04, OPTION_RETAIN_AS_PUBLISHED = 0x08, OPTION_RETAIN_HANDLING = 0x30, OPTION_RESERVED = 0xc0 };
+enum {
+    OPTION_QOS                 = 0x03,
+    OPTION_NO_LOCAL            = 0x04,
+    OPTION_RETAIN_AS_PUBLISHED = 0x08,
+    OPTION_RETAIN_HANDLING     = 0x30,
+    OPTION_RESERVED            = 0xc0
+};
 
 bool mqtt_filter_next(struct bytes *filters, bool options, struct mqtt_filter *out)
 {
     if (filters->size == 0) {
         return false;
     }
-    struct wire_reader r    = wire_reader_of(*filters);
-    out->filter             = get_binary(&r);
-    uint8_t option          = options ? get_u8(&r) : 0;
-    out->qos                = option & OPTION_QOS;
-    out->no_local           = (option & OPTION_NO_LOCAL) != 0;
+    struct wire_reader r     = wire_reader_of(*filters);
+    out->filter              = get_binary(&r);
+    uint8_t option           = options ? get_u8(&r) : 0;
+    out->qos                 = option & OPTION_QOS;
+    out->no_local            = (option & OPTION_NO_LOCAL) != 0;
     out->retain_as_published = (option & OPTION_RETAIN_AS_PUBLISHED) != 0;
-    out->retain_handling    = (uint8_t)((option & OPTION_RETAIN_HANDLING) >> 4);
+    out->retain_handling     = (uint8_t)((option & OPTION_RETAIN_HANDLING) >> 4);
     ASSERT(!r.bad);
     *filters = rest_of(&r);
     return true;
@@ -355,7 +367,8 @@ static struct mqtt_fault check_options(enum mqtt_version version, struct bytes f
     return MQTT_FINE;
 }
 
-static struct mqtt_fault decode_filters(enum mqtt_version version, bool options, struct bytes filters, uint32_t *out_count)
+static struct mqtt_fault decode_filters(enum mqtt_version version, bool options, struct bytes filters,
+                                        uint32_t *out_count)
 {
     struct wire_reader r     = wire_reader_of(filters);
     uint32_t           count = 0;
@@ -378,8 +391,8 @@ static struct mqtt_fault decode_filters(enum mqtt_version version, bool options,
     return count > 0 ? MQTT_FINE : PROTOCOL("a packet without topic filters"); /* [MQTT-3.8.3-2] [MQTT-3.10.3-2] */
 }
 
-static struct mqtt_fault decode_subscribe(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender, struct bytes body,
-                                          struct mqtt_subscribe *out)
+static struct mqtt_fault decode_subscribe(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender,
+                                          struct bytes body, struct mqtt_subscribe *out)
 {
     struct wire_reader r = wire_reader_of(body);
     out->packet_id       = get_u16(&r);
@@ -400,8 +413,8 @@ static struct mqtt_fault decode_subscribe(enum mqtt_version version, enum mqtt_t
     return decode_filters(version, type == MQTT_SUBSCRIBE, out->filters, &out->count);
 }
 
-static struct mqtt_fault decode_suback(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender, struct bytes body,
-                                       struct mqtt_suback *out)
+static struct mqtt_fault decode_suback(enum mqtt_version version, enum mqtt_type type, enum mqtt_sender sender,
+                                       struct bytes body, struct mqtt_suback *out)
 {
     struct wire_reader r = wire_reader_of(body);
     out->packet_id       = get_u16(&r);
@@ -417,14 +430,16 @@ static struct mqtt_fault decode_suback(enum mqtt_version version, enum mqtt_type
     }
     out->reason_codes = rest_of(&r);
     bool codes        = type == MQTT_SUBACK || version == MQTT_V5;
-    return (out->reason_codes.size > 0) == codes ? MQTT_FINE : MALFORMED("SUBACK or UNSUBACK with a wrong number of reason codes");
+    return (out->reason_codes.size > 0) == codes ? MQTT_FINE
+                                                 : MALFORMED("SUBACK or UNSUBACK with a wrong number of reason codes");
 }
 
 /* ---- any ------------------------------------------------------------------------------------------------------------------- */
 
 bool mqtt_type_from_client(enum mqtt_type type)
 {
-    return type != MQTT_RESERVED && type != MQTT_CONNACK && type != MQTT_SUBACK && type != MQTT_UNSUBACK && type != MQTT_PINGRESP;
+    return type != MQTT_RESERVED && type != MQTT_CONNACK && type != MQTT_SUBACK && type != MQTT_UNSUBACK &&
+           type != MQTT_PINGRESP;
 }
 
 /* The low four bits of the first byte [MQTT-2.1.3-1]. In MQTT 3.1 they had QoS 1 and a DUP that may be set. */
@@ -442,8 +457,8 @@ static bool flags_valid(enum mqtt_version version, enum mqtt_type type, uint8_t 
     }
 }
 
-struct mqtt_fault mqtt_decode(enum mqtt_version version, enum mqtt_sender sender, struct mqtt_frame frame, struct bytes body,
-                              struct mqtt_packet *out)
+struct mqtt_fault mqtt_decode(enum mqtt_version version, enum mqtt_sender sender, struct mqtt_frame frame,
+                              struct bytes body, struct mqtt_packet *out)
 {
     enum mqtt_type type = mqtt_frame_type(frame);
     ASSERT(body.size == frame.body_bytes);

@@ -44,11 +44,11 @@ static inline int mqtt_frame_read(struct bytes in, struct mqtt_frame *out)
 
 /* The body of the packet that frame stands in front of (body.size == frame.body_bytes). version: of the connection; ignored for CONNECT. On a fault
  * *out is set in part, but for CONNECT version is right as far as it was read (0 before). */
-MUST_CHECK struct mqtt_fault mqtt_decode(enum mqtt_version version, enum mqtt_sender sender, struct mqtt_frame frame, struct bytes body,
-                                         struct mqtt_packet *out);
+MUST_CHECK struct mqtt_fault mqtt_decode(enum mqtt_version version, enum mqtt_sender sender, struct mqtt_frame frame,
+                                         struct bytes body, struct mqtt_packet *out);
 /* The same for a PUBLISH alone: the hot path. A topic that is empty is let through in MQTT 5 when there is a topic alias. */
-MUST_CHECK struct mqtt_fault mqtt_decode_publish(enum mqtt_version version, enum mqtt_sender sender, uint8_t flags, struct bytes body,
-                                                 struct mqtt_publish *out);
+MUST_CHECK struct mqtt_fault mqtt_decode_publish(enum mqtt_version version, enum mqtt_sender sender, uint8_t flags,
+                                                 struct bytes body, struct mqtt_publish *out);
 
 struct mqtt_filter {
     struct bytes filter;

@@ -54,8 +54,8 @@ static void put_connect(struct sink *s, const struct mqtt_connect *c)
 {
     put_binary(s, c->version == MQTT_V31 ? bytes_str("MQIsdp") : bytes_str("MQTT"));
     put_u8(s, (uint8_t)(c->version | (c->bridge ? 0x80 : 0)));
-    put_u8(s, (uint8_t)(c->has_user_name << 7 | c->has_password << 6 | c->will_retain << 5 | c->will_qos << 3 | c->has_will << 2 |
-                        c->clean_start << 1));
+    put_u8(s, (uint8_t)(c->has_user_name << 7 | c->has_password << 6 | c->will_retain << 5 | c->will_qos << 3 |
+                        c->has_will << 2 | c->clean_start << 1));
     put_u16(s, c->keep_alive_s);
     put_properties(s, c->version, &c->properties);
     put_binary(s, c->client_id);
@@ -173,7 +173,8 @@ void mqtt_encode(enum mqtt_version version, const struct mqtt_packet *packet, ui
     put_body(&s, version, packet);
 }
 
-size_t mqtt_encode_ack(enum mqtt_version version, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code, uint8_t out[MQTT_ACK_BYTES_MAX])
+size_t mqtt_encode_ack(enum mqtt_version version, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code,
+                       uint8_t out[MQTT_ACK_BYTES_MAX])
 {
     bool with_reason = version == MQTT_V5 && reason_code != MQTT_SUCCESS;
     out[0]           = (uint8_t)(type << 4 | (type == MQTT_PUBREL ? 2 : 0));

@@ -15,7 +15,8 @@ size_t mqtt_encode_size(enum mqtt_version version, const struct mqtt_packet *pac
 void mqtt_encode(enum mqtt_version version, const struct mqtt_packet *packet, uint8_t *out);
 
 /* PUBACK, PUBREC, PUBREL, PUBCOMP without properties: 4 or 5 bytes. Returns how many. */
-size_t mqtt_encode_ack(enum mqtt_version version, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code, uint8_t out[MQTT_ACK_BYTES_MAX]);
+size_t mqtt_encode_ack(enum mqtt_version version, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code,
+                       uint8_t out[MQTT_ACK_BYTES_MAX]);
 
 /* A PUBLISH from the server. */
 struct mqtt_outgoing {
@@ -27,9 +28,9 @@ struct mqtt_outgoing {
     struct bytes      topic;      /* empty: the alias stands for it */
     struct bytes      properties; /* pass through */
     struct bytes      payload;
-    uint16_t          alias;       /* 0: none */
+    uint16_t          alias; /* 0: none */
     bool              expires;
-    uint32_t          expiry_s;    /* left */
+    uint32_t          expiry_s; /* left */
     const uint32_t   *subscription_ids;
     uint32_t          subscription_id_count;
     uint32_t          properties_bytes; /* set by mqtt_publish_size, as the next one */

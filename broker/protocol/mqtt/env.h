@@ -16,20 +16,22 @@
 
 /* All chosen at start-up. What MQTT 5 has a word for is told to the client in CONNACK. */
 struct mqtt_limits {
-    uint32_t packet_max_bytes;     /* of an incoming packet, header included */
-    uint16_t receive_max;          /* QoS 1 and 2 publishes of one client that may be unanswered (MQTT 5 only: 3.x has no such word) */
-    uint16_t topic_alias_in_max;   /* that a client may set */
-    uint16_t topic_alias_out_max;  /* that we set, at most what the client allows */
-    uint8_t  qos_max;              /* 0..2 */
+    uint32_t packet_max_bytes; /* of an incoming packet, header included */
+    uint16_t
+        receive_max; /* QoS 1 and 2 publishes of one client that may be unanswered (MQTT 5 only: 3.x has no such word) */
+    uint16_t topic_alias_in_max;  /* that a client may set */
+    uint16_t topic_alias_out_max; /* that we set, at most what the client allows */
+    uint8_t  qos_max;             /* 0..2 */
     bool     retain_available;
     bool     wildcard_available;
     bool     shared_available;
     bool     subscription_id_available;
-    bool     reason_strings;       /* say why in words too, in DISCONNECT and CONNACK that refuse, unless the client wants none */
+    bool reason_strings; /* say why in words too, in DISCONNECT and CONNACK that refuse, unless the client wants none */
     uint16_t keep_alive_max_s;     /* a longer one, or none, is replaced (MQTT 5); 0: any */
     uint32_t session_expiry_max_s; /* as in kernel_limits; EXPIRY_NEVER: any */
     uint64_t connect_timeout_ns;   /* from the connection to the end of CONNECT */
-    size_t   output_max_bytes;     /* queued for one client: nothing is delivered beyond it, nothing read beyond twice as much */
+    size_t
+        output_max_bytes; /* queued for one client: nothing is delivered beyond it, nothing read beyond twice as much */
 };
 
 extern const struct mqtt_limits mqtt_limits_default;
@@ -60,7 +62,8 @@ struct mqtt_port {
 };
 
 struct mqtt_counters { /* grow only; read by metrics */
-    uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, publishes_out, too_big_out, full_out;
+    uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, publishes_out, too_big_out,
+        full_out;
 };
 
 struct mqtt_cache;
@@ -77,9 +80,9 @@ struct mqtt_env {
     struct mqtt_counters          counters;
 
     /* private */
-    struct list        soon;          /* connections with something left for mqtt_conn_turn */
-    struct mqtt_cache *cache_free;    /* deliver.c */
-    uint8_t           *scratch;       /* properties that lie apart, put together; made on first need */
+    struct list        soon;       /* connections with something left for mqtt_conn_turn */
+    struct mqtt_cache *cache_free; /* deliver.c */
+    uint8_t           *scratch;    /* properties that lie apart, put together; made on first need */
     size_t             scratch_bytes;
     struct log_limit   logs[MQTT_LOG_SLOTS]; /* one line per client and second; clients share a slot by hash */
 };

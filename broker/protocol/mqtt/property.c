@@ -8,8 +8,8 @@
 enum form { UNKNOWN, BYTE, TWO_BYTES, FOUR_BYTES, VARINT, BINARY, STRING, PAIR };
 
 /* Where a property may stand: a bit per packet; PUBLISH and DISCONNECT have another one for what only the server may write there. */
-#define IN(type) (1u << MQTT_##type)
-#define ACKS (IN(PUBACK) | IN(PUBREC) | IN(PUBREL) | IN(PUBCOMP) | IN(SUBACK) | IN(UNSUBACK))
+#define IN(type)        (1u << MQTT_##type)
+#define ACKS            (IN(PUBACK) | IN(PUBREC) | IN(PUBREL) | IN(PUBCOMP) | IN(SUBACK) | IN(UNSUBACK))
 #define BY_SERVER(type) (1u << (MQTT_##type + 17))
 static_assert(MQTT_TYPES <= 17 && MQTT_DISCONNECT + 17 < 32, "the bits of the server lie above those of the packets");
 
@@ -22,8 +22,9 @@ struct row {
 };
 
 #define AT(field) offsetof(struct mqtt_properties, field)
-#define ANY 0xffffffffu
+#define ANY       0xffffffffu
 
+/* clang-format off */
 static const struct row rows[MQTT_PROPERTY_IDS] = {
     /*                                        form        value                                  allowed in                            from  to */
     [MQTT_PAYLOAD_FORMAT_INDICATOR]          = {BYTE,       AT(payload_format_indicator),          IN(PUBLISH) | IN(WILL),               0, 1},
@@ -54,6 +55,7 @@ static const struct row rows[MQTT_PROPERTY_IDS] = {
     [MQTT_SUBSCRIPTION_IDENTIFIER_AVAILABLE] = {BYTE,       AT(subscription_identifier_available), IN(CONNACK),                          0, 1},
     [MQTT_SHARED_SUBSCRIPTION_AVAILABLE]     = {BYTE,       AT(shared_subscription_available),     IN(CONNACK),                          0, 1},
 };
+/* clang-format on */
 
 /* A property of a section: its id and where its value begins and ends. */
 struct item {
@@ -200,7 +202,8 @@ static struct mqtt_fault item_check(const struct item *item, uint32_t number, ui
     return MQTT_FINE;
 }
 
-struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, enum mqtt_sender sender, struct mqtt_properties *out)
+struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, enum mqtt_sender sender,
+                                         struct mqtt_properties *out)
 {
     const uint8_t *at    = raw.data;
     const uint8_t *end   = at + raw.size;
@@ -230,8 +233,8 @@ struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, 
 
 /* ---- what travels with a message ----------------------------------------------------------------------------------- */
 
-#define STAYS                                                                                                          \
-    (1ull << MQTT_MESSAGE_EXPIRY_INTERVAL | 1ull << MQTT_TOPIC_ALIAS | 1ull << MQTT_SUBSCRIPTION_IDENTIFIER |          \
+#define STAYS                                                                                                 \
+    (1ull << MQTT_MESSAGE_EXPIRY_INTERVAL | 1ull << MQTT_TOPIC_ALIAS | 1ull << MQTT_SUBSCRIPTION_IDENTIFIER | \
      1ull << MQTT_WILL_DELAY_INTERVAL)
 
 bool mqtt_properties_scattered(const struct mqtt_properties *p)

@@ -12,7 +12,8 @@
 #include "shared/base/wire.h"
 
 /* raw: the section without its length. type: whose properties they are (MQTT_WILL for a will). Sets all of *out, or only part of it with a fault. */
-MUST_CHECK struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, enum mqtt_sender sender, struct mqtt_properties *out);
+MUST_CHECK struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, enum mqtt_sender sender,
+                                                    struct mqtt_properties *out);
 
 /* Of the properties of a PUBLISH or a will, those that travel with the message: all but message expiry, topic alias, subscription identifier and
  * will delay, in their order. A view into p->raw when they lie together, else a copy in scratch (p->raw.size bytes are enough). */

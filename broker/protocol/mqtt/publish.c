@@ -8,7 +8,8 @@
 static const uint64_t second_ns = 1000ull * 1000 * 1000;
 
 /* The topic that the packet means: its own, or that of its alias. */
-static struct mqtt_fault resolve_topic(struct mqtt_client *client, const struct mqtt_publish *publish, struct bytes *topic)
+static struct mqtt_fault resolve_topic(struct mqtt_client *client, const struct mqtt_publish *publish,
+                                       struct bytes *topic)
 {
     uint16_t max = client->env->limits->topic_alias_in_max;
     *topic       = publish->topic;
@@ -17,7 +18,8 @@ static struct mqtt_fault resolve_topic(struct mqtt_client *client, const struct 
     }
     uint16_t alias = publish->properties.topic_alias;
     if (alias == 0 || alias > max) {
-        return mqtt_fault(MQTT_TOPIC_ALIAS_INVALID, "a topic alias that is 0 or over the maximum"); /* [MQTT-3.3.2-8] [MQTT-3.3.2-9] */
+        return mqtt_fault(MQTT_TOPIC_ALIAS_INVALID,
+                          "a topic alias that is 0 or over the maximum"); /* [MQTT-3.3.2-8] [MQTT-3.3.2-9] */
     }
     if (topic->size == 0) {
         *topic = mqtt_alias_topic(client->aliases_in, alias);
@@ -42,7 +44,9 @@ static struct mqtt_fault charge(struct mqtt_client *client, uint8_t qos, uint16_
         client->qos1_in_count++;
         return MQTT_FINE;
     }
-    return mqtt_ids_add(&client->qos2_in, id) == 0 ? MQTT_FINE : mqtt_fault(MQTT_QUOTA_EXCEEDED, "no memory for a packet identifier");
+    return mqtt_ids_add(&client->qos2_in, id) == 0
+               ? MQTT_FINE
+               : mqtt_fault(MQTT_QUOTA_EXCEEDED, "no memory for a packet identifier");
 }
 
 static struct mqtt_fault check_limits(const struct mqtt_client *client, const struct mqtt_publish *publish)
@@ -52,7 +56,8 @@ static struct mqtt_fault check_limits(const struct mqtt_client *client, const st
         return mqtt_fault(MQTT_QOS_NOT_SUPPORTED, "PUBLISH with a QoS over the maximum"); /* [MQTT-3.2.2-11] */
     }
     if (publish->retain && !limits->retain_available) {
-        return mqtt_fault(MQTT_RETAIN_NOT_SUPPORTED, "PUBLISH with RETAIN, which is not available"); /* [MQTT-3.2.2-14] */
+        return mqtt_fault(MQTT_RETAIN_NOT_SUPPORTED,
+                          "PUBLISH with RETAIN, which is not available"); /* [MQTT-3.2.2-14] */
     }
     return MQTT_FINE;
 }
@@ -174,5 +179,6 @@ void mqtt_publish_released(struct client *kernel_client, uint16_t id, int status
 {
     struct mqtt_client *client = mqtt_client_of(kernel_client);
     mqtt_ids_remove(&client->qos2_in, id);
-    mqtt_client_send_ack(client, MQTT_PUBCOMP, id, status == ERR_NOT_FOUND ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : MQTT_SUCCESS);
+    mqtt_client_send_ack(client, MQTT_PUBCOMP, id,
+                         status == ERR_NOT_FOUND ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : MQTT_SUCCESS);
 }

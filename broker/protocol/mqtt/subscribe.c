@@ -86,7 +86,8 @@ void mqtt_replies_free(struct mqtt_client *client)
 }
 
 /* Every filter is refused with the same code. */
-static void reply_all(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_subscribe *packet, uint8_t code)
+static void reply_all(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_subscribe *packet,
+                      uint8_t code)
 {
     struct mqtt_reply *reply = malloc(sizeof *reply + packet->count);
     if (reply == NULL) {
@@ -100,7 +101,8 @@ static void reply_all(struct mqtt_client *client, enum mqtt_type type, const str
 }
 
 /* A packet id that waits for an answer is not free for another; 3.x has no code to say so. */
-static bool id_in_use(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_subscribe *packet, struct mqtt_fault *fault)
+static bool id_in_use(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_subscribe *packet,
+                      struct mqtt_fault *fault)
 {
     *fault = MQTT_FINE;
     if (*reply_find(client, type, packet->packet_id) == NULL) {
@@ -141,7 +143,8 @@ static uint8_t granted_code(const struct mqtt_client *client, int result)
                                                                                   : MQTT_UNSPECIFIED_ERROR;
 }
 
-static struct subscription subscription_of(const struct mqtt_client *client, const struct mqtt_filter *filter, uint32_t id)
+static struct subscription subscription_of(const struct mqtt_client *client, const struct mqtt_filter *filter,
+                                           uint32_t id)
 {
     uint8_t qos_max = client->env->limits->qos_max;
     bool    bridge  = client->bridge && !mqtt_topic_filter_shared(filter->filter);
@@ -195,7 +198,8 @@ struct mqtt_fault mqtt_subscribe_take(struct mqtt_client *client, const struct m
     struct mqtt_fault fault;
     if (mqtt_has(&subscribe->properties, MQTT_SUBSCRIPTION_IDENTIFIER)) {
         if (!client->env->limits->subscription_id_available) {
-            return mqtt_fault(MQTT_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "a subscription identifier, which is not available");
+            return mqtt_fault(MQTT_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
+                              "a subscription identifier, which is not available");
         }
         id = subscribe->properties.subscription_identifier;
     }
@@ -255,8 +259,9 @@ static void settle(struct client *kernel_client, enum mqtt_type type, uint16_t i
         while (reply->codes[reply->at] != PENDING) {
             reply->at++;
         }
-        reply->codes[reply->at] = type == MQTT_UNSUBACK && results[i] == ERR_NOT_FOUND ? MQTT_NO_SUBSCRIPTION_EXISTED
-                                                                                       : granted_code(client, results[i]);
+        reply->codes[reply->at] = type == MQTT_UNSUBACK && results[i] == ERR_NOT_FOUND
+                                      ? MQTT_NO_SUBSCRIPTION_EXISTED
+                                      : granted_code(client, results[i]);
     }
     reply->pending -= (uint32_t)count;
     reply_settle(client, at);

@@ -11,7 +11,8 @@
 #include "broker/protocol/mqtt/client.h"
 
 MUST_CHECK struct mqtt_fault mqtt_subscribe_take(struct mqtt_client *client, const struct mqtt_subscribe *subscribe);
-MUST_CHECK struct mqtt_fault mqtt_unsubscribe_take(struct mqtt_client *client, const struct mqtt_subscribe *unsubscribe);
+MUST_CHECK struct mqtt_fault mqtt_unsubscribe_take(struct mqtt_client          *client,
+                                                   const struct mqtt_subscribe *unsubscribe);
 
 /* client_ops.subscribed and .unsubscribed. */
 void mqtt_subscribed(struct client *client, uint16_t id, const int *results, int count);

@@ -1,11 +1,13 @@
 /* utf8.c - eight bytes at a time while they are plain ASCII, code point by code point where they are not. */
 #include "broker/protocol/mqtt/utf8.h"
 
+#include "shared/base/assert.h"
+
 /* Bytes that a name is stopped by, beside those that are not ASCII. */
 enum { ASCII_SPACE = 0x20, ASCII_DELETE = 0x7f };
 
 #define EACH(byte) (0x0101010101010101u * (byte))
-#define HIGH_BITS EACH(0x80u)
+#define HIGH_BITS  EACH(0x80u)
 
 static uint64_t load_8(const uint8_t *at)
 {
@@ -94,11 +96,42 @@ static bool is_c1_control(const uint8_t *at)
     return at[0] == 0xc2 && at[1] < 0xa0;
 }
 
+/* Sixteen bytes at once, for topics: true when all are plain ASCII that a name may have. Signed: what is not ASCII is below the space. */
+typedef int8_t sixteen __attribute__((vector_size(16)));
+
+static bool plain_16(const uint8_t *at, bool wildcards)
+{
+    sixteen  v;
+    uint64_t halves[2];
+    memcpy(&v, at, sizeof v);
+    sixteen bad = (v < ASCII_SPACE) | (v == ASCII_DELETE);
+    if (!wildcards) {
+        bad |= (v == '#') | (v == '+');
+    }
+    memcpy(halves, &bad, sizeof halves);
+    return (halves[0] | halves[1]) == 0;
+}
+
+/* The same for any size from 16 on; the last sixteen overlap those before. */
+static bool plain(struct bytes name, bool wildcards)
+{
+    size_t at = 0;
+    for (; at + 16 <= name.size; at += 16) {
+        if (!plain_16(name.data + at, wildcards)) {
+            return false;
+        }
+    }
+    return at == name.size || plain_16(name.data + name.size - 16, wildcards);
+}
+
 /* Well-formed and free of control characters; # and + only when they may be there. */
 static bool name_valid(struct bytes name, bool wildcards)
 {
     const uint8_t *at  = name.data;
     const uint8_t *end = at + name.size;
+    if (name.size >= 16 && LIKELY(plain(name, wildcards))) {
+        return true;
+    }
     while (at < end) {
         if (name.size >= 8) { /* the last word overlaps what was looked at before */
             uint64_t word = load_8(end - at >= 8 ? at : end - 8);
@@ -157,7 +190,8 @@ bool mqtt_topic_filter_shared(struct bytes filter)
 
 bool mqtt_topic_filter_wildcard(struct bytes filter)
 {
-    return filter.size > 0 && (memchr(filter.data, '+', filter.size) != NULL || memchr(filter.data, '#', filter.size) != NULL);
+    return filter.size > 0 &&
+           (memchr(filter.data, '+', filter.size) != NULL || memchr(filter.data, '#', filter.size) != NULL);
 }
 
 bool mqtt_topic_filter_valid(struct bytes filter)

@@ -19,21 +19,21 @@ enum { CALLS_MAX = 4096 };
 
 /* Stands where the kernel stands; the pointer is cast. */
 struct fake {
-    bool                answers; /* in call: open, publishes matched, everything granted; else the test answers */
-    int                 status;  /* that is answered */
-    bool                matched;
-    bool                pauses; /* pauses the client in the call of the next publish */
-    struct client      *client;
-    struct call         calls[CALLS_MAX];
-    int                 call_count;
+    bool                 answers; /* in call: open, publishes matched, everything granted; else the test answers */
+    int                  status;  /* that is answered */
+    bool                 matched;
+    bool                 pauses; /* pauses the client in the call of the next publish */
+    struct client       *client;
+    struct call          calls[CALLS_MAX];
+    int                  call_count;
     struct close_request closed;
     struct open_request  opened; /* views are not kept */
-    char                will_topic[64];
-    char                properties[256];
-    size_t              properties_size;
-    uint64_t            expires_wall_ns;
-    struct subscription subscriptions[8];
-    int                 received_status;
+    char                 will_topic[64];
+    char                 properties[256];
+    size_t               properties_size;
+    uint64_t             expires_wall_ns;
+    struct subscription  subscriptions[8];
+    int                  received_status;
 };
 
 struct rig {
@@ -71,7 +71,8 @@ static void fake_open(struct kernel *kernel, struct client *client, const struct
     struct fake *f = fake_of(kernel);
     f->client      = client;
     f->opened      = *request;
-    snprintf(f->will_topic, sizeof f->will_topic, "%.*s", (int)request->will.topic.size, (const char *)request->will.topic.data);
+    snprintf(f->will_topic, sizeof f->will_topic, "%.*s", (int)request->will.topic.size,
+             (const char *)request->will.topic.data);
     f->properties_size = request->will.properties.size;
     if (request->will.properties.size > 0) {
         memcpy(f->properties, request->will.properties.data, request->will.properties.size);
@@ -86,9 +87,10 @@ static void fake_publish(struct kernel *kernel, struct client *client, struct me
 {
     struct fake *f = fake_of(kernel);
     char         text[256];
-    int          size  = snprintf(text, sizeof text, "%.*s=%.*s q%d%s", (int)message->topic.size, (const char *)message->topic.data,
-                                  (int)(message->payload.size < 64 ? message->payload.size : 64), (const char *)message->payload.data, message->qos,
-                                  message->retain ? " r" : "");
+    int          size =
+        snprintf(text, sizeof text, "%.*s=%.*s q%d%s", (int)message->topic.size, (const char *)message->topic.data,
+                 (int)(message->payload.size < 64 ? message->payload.size : 64), (const char *)message->payload.data,
+                 message->qos, message->retain ? " r" : "");
     f->expires_wall_ns = message->expires_wall_ns;
     f->properties_size = message->properties.size;
     cr_assert_leq(message->properties.size, sizeof f->properties);
@@ -113,7 +115,8 @@ static void fake_release(struct kernel *kernel, struct client *client, uint16_t 
     }
 }
 
-static void fake_subscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct subscription *s, int count)
+static void fake_subscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct subscription *s,
+                           int count)
 {
     struct fake *f = fake_of(kernel);
     int          results[256];
@@ -129,7 +132,8 @@ static void fake_subscribe(struct kernel *kernel, struct client *client, uint16_
     }
 }
 
-static void fake_unsubscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct bytes *filters, int count)
+static void fake_unsubscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct bytes *filters,
+                             int count)
 {
     struct fake *f = fake_of(kernel);
     int          results[256];
@@ -172,15 +176,15 @@ static void fake_close(struct kernel *kernel, struct client *client, const struc
 }
 
 static const struct mqtt_kernel_api fake_api = {
-    .open        = fake_open,
-    .publish     = fake_publish,
+    .open            = fake_open,
+    .publish         = fake_publish,
     .publish_release = fake_release,
-    .subscribe   = fake_subscribe,
-    .unsubscribe = fake_unsubscribe,
-    .received    = fake_received,
-    .done        = fake_done,
-    .writable    = fake_writable,
-    .close       = fake_close,
+    .subscribe       = fake_subscribe,
+    .unsubscribe     = fake_unsubscribe,
+    .received        = fake_received,
+    .done            = fake_done,
+    .writable        = fake_writable,
+    .close           = fake_close,
 };
 
 static void rig_on_close(void *peer)
@@ -204,18 +208,18 @@ static uint64_t rig_random(void *ctx)
 
 static inline struct rig *rig_new(void)
 {
-    struct rig *rig   = calloc(1, sizeof *rig);
-    rig->limits       = mqtt_limits_default;
-    rig->fake.answers = true;
-    rig->fake.matched = true;
-    rig->receiving    = true;
-    rig->env.kernel   = (struct kernel *)(void *)&rig->fake;
+    struct rig *rig     = calloc(1, sizeof *rig);
+    rig->limits         = mqtt_limits_default;
+    rig->fake.answers   = true;
+    rig->fake.matched   = true;
+    rig->receiving      = true;
+    rig->env.kernel     = (struct kernel *)(void *)&rig->fake;
     rig->env.kernel_api = &fake_api;
     rig->env.now_ns     = 5 * RIG_SECOND_NS;
     rig->env.wall_ns    = 1000 * RIG_SECOND_NS;
     rig->env.timers     = timer_wheel_new(rig->env.now_ns);
     rig->env.limits     = &rig->limits;
-    rig->env.port       = (struct mqtt_port){.close = rig_on_close, .receiving = rig_on_receiving, .random = rig_random};
+    rig->env.port = (struct mqtt_port){.close = rig_on_close, .receiving = rig_on_receiving, .random = rig_random};
     mqtt_env_init(&rig->env);
     rig->pool = outq_pool_new(16 << 20);
     list_init(&rig->dirty);
@@ -283,7 +287,8 @@ static inline void rig_expect_at(struct rig *rig, const char *text, int line)
     for (size_t i = 0; i < got_size; i++) {
         snprintf(shown + 2 * i, 3, "%02x", got[i]);
     }
-    cr_assert(got_size == want_size && memcmp(got, want, got_size) == 0, "line %d: got %s instead of %s", line, shown, text);
+    cr_assert(got_size == want_size && memcmp(got, want, got_size) == 0, "line %d: got %s instead of %s", line, shown,
+              text);
 }
 #define rig_expect(rig, text) rig_expect_at(rig, text, __LINE__)
 

@@ -7,7 +7,8 @@
 
 Test(conn, connect_opens_a_session_and_is_acknowledged_in_each_version)
 {
-    static const char *const connects[] = {"10 0f 0006'MQIsdp' 03 02 000a 0001'c'", "10 0d 0004'MQTT' 04 02 000a 0001'c'",
+    static const char *const connects[] = {"10 0f 0006'MQIsdp' 03 02 000a 0001'c'",
+                                           "10 0d 0004'MQTT' 04 02 000a 0001'c'",
                                            "10 0e 0004'MQTT' 05 02 000a 00 0001'c'"};
     for (int i = 0; i < 3; i++) {
         struct rig *rig = rig_new();
@@ -15,7 +16,8 @@ Test(conn, connect_opens_a_session_and_is_acknowledged_in_each_version)
         rig_expect(rig, i < 2 ? "20 02 0000" : CONNACK_5);
         cr_assert_str_eq(rig_last(rig)->what, "open");
         cr_assert_str_eq(rig_last(rig)->text, "c");
-        cr_assert(rig->fake.opened.clean_start && rig->fake.opened.expiry_s == 0 && rig->fake.opened.receive_max == 65535);
+        cr_assert(rig->fake.opened.clean_start && rig->fake.opened.expiry_s == 0 &&
+                  rig->fake.opened.receive_max == 65535);
         cr_assert_eq(mqtt_conn_version(rig->conn), i + 3);
         rig_free(rig);
     }
@@ -145,7 +147,8 @@ Test(conn, a_kernel_that_says_no_is_passed_on)
         for (int version = 4; version <= 5; version++) {
             struct rig *rig  = rig_new();
             rig->fake.status = cases[i].status;
-            rig_send(rig, version == 5 ? "10 0e 0004'MQTT' 05 02 000a 00 0001'c' c000" : "10 0d 0004'MQTT' 04 02 000a 0001'c' c000");
+            rig_send(rig, version == 5 ? "10 0e 0004'MQTT' 05 02 000a 00 0001'c' c000"
+                                       : "10 0d 0004'MQTT' 04 02 000a 0001'c' c000");
             rig_expect(rig, version == 5 ? cases[i].v5 : cases[i].v3);
             cr_assert(rig_closed(rig));
             cr_assert_eq(rig_count(rig, "close"), 0);
@@ -205,8 +208,13 @@ Test(conn, a_second_connect_is_a_protocol_error)
 Test(conn, limits_are_told_in_connack)
 {
     struct rig *rig = rig_new();
-    rig->limits     = (struct mqtt_limits){.packet_max_bytes = 1000, .receive_max = 65535, .qos_max = 1, .keep_alive_max_s = 60,
-                                           .session_expiry_max_s = EXPIRY_NEVER, .connect_timeout_ns = 1, .output_max_bytes = 1000};
+    rig->limits     = (struct mqtt_limits){.packet_max_bytes     = 1000,
+                                           .receive_max          = 65535,
+                                           .qos_max              = 1,
+                                           .keep_alive_max_s     = 60,
+                                           .session_expiry_max_s = EXPIRY_NEVER,
+                                           .connect_timeout_ns   = 1,
+                                           .output_max_bytes     = 1000};
     rig_send(rig, "10 0e 0004'MQTT' 05 02 0000 00 0001'c'");
     rig_expect(rig, "20 15 00 00 12 24 01 25 00 27 000003e8 28 00 29 00 2a 00 13 003c");
     rig_free(rig);
@@ -251,8 +259,10 @@ Test(conn, disconnect_says_what_becomes_of_will_and_session)
 
 Test(conn, evictions_carry_their_reason)
 {
-    static const char *const answers[] = {[EVICT_TAKEN_OVER] = "e0 01 8e", [EVICT_OVERRUN] = "e0 01 97", [EVICT_UNAVAILABLE] = "e0 01 89",
-                                          [EVICT_SHUTDOWN] = "e0 01 8b"};
+    static const char *const answers[] = {[EVICT_TAKEN_OVER]  = "e0 01 8e",
+                                          [EVICT_OVERRUN]     = "e0 01 97",
+                                          [EVICT_UNAVAILABLE] = "e0 01 89",
+                                          [EVICT_SHUTDOWN]    = "e0 01 8b"};
     for (int why = EVICT_TAKEN_OVER; why <= EVICT_SHUTDOWN; why++) {
         for (int version = 4; version <= 5; version++) {
             struct rig *rig = rig_connected(version);
@@ -297,7 +307,8 @@ Test(conn, faults_are_answered_with_their_reason_in_5_and_by_closing_before)
         cr_assert(rig_closed(rig) && rig_count(rig, "close") == 1, "%s", cases[i].packet);
         rig_free(rig);
     }
-    static const char *const packets_3[] = {"30 ffffffff", "00 00", "20 02 0000", "c1 00", "f0 00", "30 ffffff7f", "36 05 0001't' 0001"};
+    static const char *const packets_3[] = {"30 ffffffff", "00 00",       "20 02 0000",        "c1 00",
+                                            "f0 00",       "30 ffffff7f", "36 05 0001't' 0001"};
     for (size_t i = 0; i < sizeof packets_3 / sizeof *packets_3; i++) {
         struct rig *rig = rig_connected(4);
         rig_send(rig, packets_3[i]);
@@ -450,8 +461,8 @@ Test(conn, input_behind_a_pause_is_kept_and_taken_in_order)
 
 Test(conn, a_large_packet_grows_with_what_arrives_and_gives_its_memory_back)
 {
-    struct rig *rig  = rig_connected(4);
-    size_t      idle = mqtt_conn_memory_bytes(rig->conn);
+    struct rig *rig    = rig_connected(4);
+    size_t      idle   = mqtt_conn_memory_bytes(rig->conn);
     uint8_t     head[] = {0x30, 0x84, 0x80, 0x20, 0, 1, 't'}; /* 512 KiB + 4 */
     uint8_t     part[1000];
     size_t      left = 512 * 1024 + 4 - 3;

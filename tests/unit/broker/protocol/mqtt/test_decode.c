@@ -5,14 +5,16 @@
 #include <criterion/criterion.h>
 
 /* Lays the packet at the end of an allocation of its own size, so that a sanitizer sees a read behind it. */
-static struct mqtt_fault decode_bytes(enum mqtt_version version, enum mqtt_sender sender, struct bytes bytes, struct mqtt_packet *out)
+static struct mqtt_fault decode_bytes(enum mqtt_version version, enum mqtt_sender sender, struct bytes bytes,
+                                      struct mqtt_packet *out)
 {
     struct mqtt_frame frame;
     int               header = mqtt_frame_read(bytes, &frame);
     if (header <= 0) {
         return mqtt_fault(MQTT_MALFORMED_PACKET, "header");
     }
-    cr_assert_eq(mqtt_frame_bytes(frame), bytes.size, "the length in the test's packet is wrong: %u of %zu", mqtt_frame_bytes(frame), bytes.size);
+    cr_assert_eq(mqtt_frame_bytes(frame), bytes.size, "the length in the test's packet is wrong: %u of %zu",
+                 mqtt_frame_bytes(frame), bytes.size);
     return mqtt_decode(version, sender, frame, bytes_of(bytes.data + frame.header_bytes, frame.body_bytes), out);
 }
 
@@ -44,7 +46,8 @@ static void check(const struct example *e, enum mqtt_sender sender)
         }
     } else {
         cr_assert_not_null(fault.why, "v%d %s is valid", e->version, e->packet);
-        cr_assert_eq(fault.reason_code, e->reason_code, "v%d %s: 0x%02x %s", e->version, e->packet, fault.reason_code, fault.why);
+        cr_assert_eq(fault.reason_code, e->reason_code, "v%d %s: 0x%02x %s", e->version, e->packet, fault.reason_code,
+                     fault.why);
     }
     free(data);
 }
@@ -66,9 +69,21 @@ Test(decode, the_header_says_where_a_packet_ends_before_its_body_is_there)
         int         result;
         uint32_t    body_bytes;
     } headers[] = {
-        {"", 0, 0},           {"30", 0, 0},           {"30 00", 1, 0},         {"30 7f", 1, 127},          {"30 80", 0, 0},
-        {"30 8001", 1, 128},  {"30 ff7f", 1, 16383},  {"30 808001", 1, 16384}, {"30 ffffff7f", 1, 268435455}, {"30 ffffff80", -1, 0},
-        {"30 8000", -1, 0},   {"30 808000", -1, 0},   {"30 80808000", -1, 0},  {"30 8080808001", -1, 0},   {"30 ffffff", 0, 0},
+        {"", 0, 0},
+        {"30", 0, 0},
+        {"30 00", 1, 0},
+        {"30 7f", 1, 127},
+        {"30 80", 0, 0},
+        {"30 8001", 1, 128},
+        {"30 ff7f", 1, 16383},
+        {"30 808001", 1, 16384},
+        {"30 ffffff7f", 1, 268435455},
+        {"30 ffffff80", -1, 0},
+        {"30 8000", -1, 0},
+        {"30 808000", -1, 0},
+        {"30 80808000", -1, 0},
+        {"30 8080808001", -1, 0},
+        {"30 ffffff", 0, 0},
     };
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         uint8_t           room[16];
@@ -98,10 +113,10 @@ Test(decode, connect)
         {0, "10 06 0004'MQTT'", 0x81},
         {0, "10 07 0004'MQTT' 04", 0x81},
         {0, "10 0a 0004'MQTT' 04 02 000a", 0x81},
-        {0, "10 0c 0004'MQTT' 04 03 000a 0000", 0x81},       /* reserved flag */
-        {0, "10 0d 0004'MQTT' 04 02 000a 0000 00", 0x81},    /* one byte too many */
-        {0, "10 0c 0004'MQTT' 04 22 000a 0000", 0x81},       /* will retain without will */
-        {0, "10 0c 0004'MQTT' 04 0a 000a 0000", 0x81},       /* will QoS without will */
+        {0, "10 0c 0004'MQTT' 04 03 000a 0000", 0x81},             /* reserved flag */
+        {0, "10 0d 0004'MQTT' 04 02 000a 0000 00", 0x81},          /* one byte too many */
+        {0, "10 0c 0004'MQTT' 04 22 000a 0000", 0x81},             /* will retain without will */
+        {0, "10 0c 0004'MQTT' 04 0a 000a 0000", 0x81},             /* will QoS without will */
         {0, "10 11 0004'MQTT' 04 1e 000a 0000 0001'w'0000", 0x81}, /* will QoS 3 */
         {0, "10 11 0004'MQTT' 04 36 000a 0000 0001'w'0000", -1},
         {0, "10 0d 0004'MQTT' 04 06 000a 0000 00", 0x81},
@@ -119,7 +134,8 @@ Test(decode, connect)
         {0, "10 0d 0004'MQTT' 05 02 000a 7f 0000", 0x81},
         {0, "10 13 0004'MQTT' 05 06 000a 00 0000 00 0001'w' 0000", -1},
         {0, "10 18 0004'MQTT' 05 06 000a 00 0000 05 1800000005 0001'w' 0000", -1},
-        {0, "10 18 0004'MQTT' 05 06 000a 00 0000 05 1100000005 0001'w' 0000", 0x82}, /* session expiry among the will's */
+        {0, "10 18 0004'MQTT' 05 06 000a 00 0000 05 1100000005 0001'w' 0000",
+         0x82}, /* session expiry among the will's */
     };
     CLIENT(examples);
 }
@@ -164,30 +180,34 @@ Test(decode, connect_properties)
         {"ffffff7f", 0x81},
     };
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
-        uint8_t        room[256];
-        uint8_t        packet[300];
-        size_t         size   = hex_parse(examples[i].properties, room, sizeof room);
-        uint8_t        head[] = {0x10, (uint8_t)(13 + size), 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 10, (uint8_t)size};
+        uint8_t            room[256];
+        uint8_t            packet[300];
+        size_t             size   = hex_parse(examples[i].properties, room, sizeof room);
+        uint8_t            head[] = {0x10, (uint8_t)(13 + size), 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 10, (uint8_t)size};
         struct mqtt_packet out;
         memcpy(packet, head, sizeof head);
         memcpy(packet + sizeof head, room, size);
         memset(packet + sizeof head + size, 0, 2);
-        struct mqtt_fault fault = decode_bytes(MQTT_V5, MQTT_FROM_CLIENT, bytes_of(packet, sizeof head + size + 2), &out);
+        struct mqtt_fault fault =
+            decode_bytes(MQTT_V5, MQTT_FROM_CLIENT, bytes_of(packet, sizeof head + size + 2), &out);
         cr_assert_eq(fault.why != NULL, examples[i].reason_code >= 0, "%s", examples[i].properties);
-        cr_assert(IMPLIES(fault.why != NULL, fault.reason_code == examples[i].reason_code), "%s: %02x", examples[i].properties, fault.reason_code);
+        cr_assert(IMPLIES(fault.why != NULL, fault.reason_code == examples[i].reason_code), "%s: %02x",
+                  examples[i].properties, fault.reason_code);
     }
 }
 
 Test(decode, connect_yields_every_field)
 {
-    uint8_t            data[256];
-    size_t             size = hex_parse("10 43 0004'MQTT' 05 ee 003c 08 11 00000064 21 0014 0003'cid' 0a 18 00000007 02 00000009 "
-                                        "0005'w/ill' 0003'bye' 0004'user' 0004'pass'", data, sizeof data);
+    uint8_t data[256];
+    size_t  size = hex_parse("10 43 0004'MQTT' 05 ee 003c 08 11 00000064 21 0014 0003'cid' 0a 18 00000007 02 00000009 "
+                              "0005'w/ill' 0003'bye' 0004'user' 0004'pass'",
+                             data, sizeof data);
     struct mqtt_packet p;
     data[1] = (uint8_t)(size - 2);
     cr_assert_null(decode_bytes(MQTT_V5, MQTT_FROM_CLIENT, bytes_of(data, size), &p).why);
     const struct mqtt_connect *c = &p.connect;
-    cr_assert(c->version == MQTT_V5 && c->clean_start && c->has_will && c->will_qos == 1 && c->will_retain && c->keep_alive_s == 60);
+    cr_assert(c->version == MQTT_V5 && c->clean_start && c->has_will && c->will_qos == 1 && c->will_retain &&
+              c->keep_alive_s == 60);
     cr_assert(mqtt_has(&c->properties, MQTT_SESSION_EXPIRY_INTERVAL) && c->properties.session_expiry_interval_s == 100);
     cr_assert_eq(c->properties.receive_maximum, 20);
     cr_assert(bytes_equal(c->client_id, bytes_str("cid")) && bytes_equal(c->will_topic, bytes_str("w/ill")));
@@ -199,15 +219,17 @@ Test(decode, connect_yields_every_field)
 
 Test(decode, connect_cut_anywhere_is_malformed)
 {
-    uint8_t            data[256];
-    size_t             size = hex_parse("10 00 0004'MQTT' 05 ee 003c 08 11 00000064 21 0014 0003'cid' 0a 18 00000007 02 00000009 "
-                                        "0005'w/ill' 0003'bye' 0004'user' 0004'pass'", data, sizeof data);
+    uint8_t data[256];
+    size_t  size = hex_parse("10 00 0004'MQTT' 05 ee 003c 08 11 00000064 21 0014 0003'cid' 0a 18 00000007 02 00000009 "
+                              "0005'w/ill' 0003'bye' 0004'user' 0004'pass'",
+                             data, sizeof data);
     struct mqtt_packet p;
     for (size_t cut = 2; cut < size; cut++) {
         uint8_t *exact = malloc(cut);
         memcpy(exact, data, cut);
         exact[1] = (uint8_t)(cut - 2);
-        cr_assert_eq(decode_bytes(MQTT_V5, MQTT_FROM_CLIENT, bytes_of(exact, cut), &p).reason_code, MQTT_MALFORMED_PACKET, "at %zu", cut);
+        cr_assert_eq(decode_bytes(MQTT_V5, MQTT_FROM_CLIENT, bytes_of(exact, cut), &p).reason_code,
+                     MQTT_MALFORMED_PACKET, "at %zu", cut);
         free(exact);
     }
 }
@@ -274,15 +296,36 @@ Test(decode, publish)
 Test(decode, acknowledgements)
 {
     static const struct example examples[] = {
-        {4, "40 02 0001", -1},        {4, "50 02 0001", -1},        {4, "62 02 0001", -1},        {4, "70 02 ffff", -1},
-        {3, "6a 02 0001", -1},        {4, "6a 02 0001", 0x81},      {4, "60 02 0001", 0x81},      {4, "41 02 0001", 0x81},
-        {4, "40 00", 0x81},           {4, "40 01 00", 0x81},        {4, "40 02 0000", 0x82},      {4, "40 03 0001 00", 0x81},
-        {5, "40 02 0001", -1},        {5, "40 03 0001 00", -1},     {5, "40 03 0001 10", -1},     {5, "40 03 0001 97", -1},
-        {5, "40 03 0001 01", 0x82},   {5, "40 03 0001 92", 0x82},   {5, "50 03 0001 99", -1},     {5, "62 03 0001 92", -1},
-        {5, "62 03 0001 10", 0x82},   {5, "70 03 0001 92", -1},     {5, "70 03 0001 80", 0x82},   {5, "40 04 0001 00 00", -1},
-        {5, "40 08 0001 00 04 1f 0001'r'", -1},                     {5, "40 0c 0001 00 08 1f 0001'r' 1f 0001'r'", 0x82},
-        {5, "40 05 0001 00 00 00", 0x81},                           {5, "40 06 0001 00 02 0100", 0x82},
-        {5, "40 04 0001 00 01", 0x81},                              {5, "40 0b 0001 00 07 26 0001'a'0001'b'", -1},
+        {4, "40 02 0001", -1},
+        {4, "50 02 0001", -1},
+        {4, "62 02 0001", -1},
+        {4, "70 02 ffff", -1},
+        {3, "6a 02 0001", -1},
+        {4, "6a 02 0001", 0x81},
+        {4, "60 02 0001", 0x81},
+        {4, "41 02 0001", 0x81},
+        {4, "40 00", 0x81},
+        {4, "40 01 00", 0x81},
+        {4, "40 02 0000", 0x82},
+        {4, "40 03 0001 00", 0x81},
+        {5, "40 02 0001", -1},
+        {5, "40 03 0001 00", -1},
+        {5, "40 03 0001 10", -1},
+        {5, "40 03 0001 97", -1},
+        {5, "40 03 0001 01", 0x82},
+        {5, "40 03 0001 92", 0x82},
+        {5, "50 03 0001 99", -1},
+        {5, "62 03 0001 92", -1},
+        {5, "62 03 0001 10", 0x82},
+        {5, "70 03 0001 92", -1},
+        {5, "70 03 0001 80", 0x82},
+        {5, "40 04 0001 00 00", -1},
+        {5, "40 08 0001 00 04 1f 0001'r'", -1},
+        {5, "40 0c 0001 00 08 1f 0001'r' 1f 0001'r'", 0x82},
+        {5, "40 05 0001 00 00 00", 0x81},
+        {5, "40 06 0001 00 02 0100", 0x82},
+        {5, "40 04 0001 00 01", 0x81},
+        {5, "40 0b 0001 00 07 26 0001'a'0001'b'", -1},
     };
     CLIENT(examples);
 }
@@ -437,7 +480,8 @@ Test(decode, the_version_of_a_connect_is_known_from_its_first_bytes)
 {
     uint8_t data[16];
     cr_assert_eq(mqtt_connect_peek_version(bytes_of(data, hex_parse("0004'MQTT' 05", data, sizeof data))), MQTT_V5);
-    cr_assert_eq(mqtt_connect_peek_version(bytes_of(data, hex_parse("0004'MQTT' 04 02", data, sizeof data))), MQTT_V311);
+    cr_assert_eq(mqtt_connect_peek_version(bytes_of(data, hex_parse("0004'MQTT' 04 02", data, sizeof data))),
+                 MQTT_V311);
     cr_assert_eq(mqtt_connect_peek_version(bytes_of(data, hex_parse("0004'MQTT'", data, sizeof data))), 0);
     cr_assert_eq(mqtt_connect_peek_version(bytes_of(data, 0)), 0);
 }

@@ -44,7 +44,8 @@ Test(deliver, retain_dup_and_subscription_ids_are_written)
 {
     struct message  m   = message_of("t", "x");
     struct rig     *rig = rig_connected(5);
-    struct delivery d   = {.message = &m, .qos = 2, .id = 7, .retain = true, .duplicate = true, .subscription_id_count = 2};
+    struct delivery d   = {
+          .message = &m, .qos = 2, .id = 7, .retain = true, .duplicate = true, .subscription_id_count = 2};
     d.subscription_ids[0] = 1;
     d.subscription_ids[1] = 200;
     cr_assert_eq(rig->fake.client->ops->deliver(rig->fake.client, &d), DELIVER_OK);
@@ -58,9 +59,9 @@ static void fan_out(int version, size_t payload_bytes, uint8_t qos)
 {
     char *payload = malloc(payload_bytes);
     memset(payload, 'p', payload_bytes);
-    struct message m = {.topic = bytes_str("to/pic"), .payload = bytes_of(payload, payload_bytes)};
-    struct rig    *rig  = rig_connected(version);
-    size_t         room = payload_bytes + 64;
+    struct message m     = {.topic = bytes_str("to/pic"), .payload = bytes_of(payload, payload_bytes)};
+    struct rig    *rig   = rig_connected(version);
+    size_t         room  = payload_bytes + 64;
     uint8_t       *first = malloc(room);
     uint8_t       *next  = malloc(room);
     size_t         size  = 0;
@@ -107,7 +108,8 @@ Test(deliver, variants_of_one_message_do_not_mix)
                 struct delivery d = {.message = &m, .qos = qos, .id = qos == 0 ? 0 : 9, .retain = retain != 0};
                 char            want[64];
                 cr_assert_eq(rig->fake.client->ops->deliver(rig->fake.client, &d), DELIVER_OK);
-                snprintf(want, sizeof want, "%02x %s 0001't' %s 00 'x'", 0x30 | qos << 1 | retain, qos == 0 ? "05" : "07", qos == 0 ? "" : "0009");
+                snprintf(want, sizeof want, "%02x %s 0001't' %s 00 'x'", 0x30 | qos << 1 | retain,
+                         qos == 0 ? "05" : "07", qos == 0 ? "" : "0009");
                 rig_expect(rig, want);
             }
         }
@@ -209,7 +211,7 @@ Test(deliver, no_memory_for_a_reply_closes_the_client)
 
 Test(deliver, a_set_of_packet_ids_keeps_what_was_added_and_not_removed)
 {
-    struct mqtt_ids ids  = {0};
+    struct mqtt_ids ids = {0};
     static bool     in[65536];
     uint32_t        seed = 1;
     for (int i = 0; i < 200000; i++) {

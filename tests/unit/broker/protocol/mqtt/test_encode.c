@@ -70,9 +70,14 @@ Test(encode, what_goes_through_the_general_way_and_the_hot_way_is_the_same)
 {
     uint8_t              a[128];
     uint8_t              b[128];
-    struct mqtt_outgoing hot     = {.version = MQTT_V5, .qos = 2, .packet_id = 7, .topic = bytes_str("a/b"), .payload = bytes_str("x"),
-                                    .properties = bytes_str("\x01\x01")};
-    struct mqtt_packet   general = {.type = MQTT_PUBLISH, .publish = {.qos = 2, .packet_id = 7, .topic = hot.topic, .payload = hot.payload}};
+    struct mqtt_outgoing hot       = {.version    = MQTT_V5,
+                                      .qos        = 2,
+                                      .packet_id  = 7,
+                                      .topic      = bytes_str("a/b"),
+                                      .payload    = bytes_str("x"),
+                                      .properties = bytes_str("\x01\x01")};
+    struct mqtt_packet   general   = {.type    = MQTT_PUBLISH,
+                                      .publish = {.qos = 2, .packet_id = 7, .topic = hot.topic, .payload = hot.payload}};
     general.publish.properties.raw = hot.properties;
     size_t size                    = mqtt_publish_size(&hot);
     cr_assert_eq(size, mqtt_encode_size(MQTT_V5, &general));

@@ -27,7 +27,10 @@ Test(publish, what_cannot_be_kept_is_refused_in_5_and_closes_before)
     static const struct {
         int         status;
         const char *answer;
-    } cases[] = {{ERR_QUOTA, "40 03 0001 97"}, {ERR_DISK_FULL, "40 03 0001 97"}, {ERR_TOO_BIG, "40 03 0001 97"}, {ERR_UNAVAILABLE, "40 03 0001 80"},
+    } cases[] = {{ERR_QUOTA, "40 03 0001 97"},
+                 {ERR_DISK_FULL, "40 03 0001 97"},
+                 {ERR_TOO_BIG, "40 03 0001 97"},
+                 {ERR_UNAVAILABLE, "40 03 0001 80"},
                  {ERR_DENIED, "40 03 0001 87"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rig *rig  = rig_connected(5);

@@ -22,7 +22,8 @@ Test(subscribe, refusals_have_the_code_of_the_version)
     static const struct {
         int         status;
         const char *v5;
-    } cases[] = {{ERR_DENIED, "90 04 0001 00 87"}, {ERR_QUOTA, "90 04 0001 00 97"}, {ERR_UNAVAILABLE, "90 04 0001 00 80"}};
+    } cases[] = {
+        {ERR_DENIED, "90 04 0001 00 87"}, {ERR_QUOTA, "90 04 0001 00 97"}, {ERR_UNAVAILABLE, "90 04 0001 00 80"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct rig *rig  = rig_connected(5);
         rig->fake.status = cases[i].status;

@@ -25,10 +25,26 @@ Test(utf8, nul_surrogates_overlong_and_cut_forms_are_not)
         const char *text;
         size_t      size;
     } bad[] = {
-        {"\0", 1},           {"ab\0cdefgh", 9},   {"abcdefgh\0", 9},    {"\xed\xa0\x80", 3},     {"\xed\xbf\xbf", 3}, {"\xc0\x80", 2},
-        {"\xc1\xbf", 2},     {"\xe0\x9f\xbf", 3}, {"\xf0\x8f\xbf\xbf", 4}, {"\xf4\x90\x80\x80", 4}, {"\xf5\x80\x80\x80", 4}, {"\x80", 1},
-        {"\xbf", 1},         {"\xc2", 1},         {"\xe2\x82", 2},      {"\xf0\x90\x80", 3},     {"\xc2 ", 2},        {"\xe2\x28\xa1", 3},
-        {"\xff", 1},         {"\xfe", 1},
+        {"\0", 1},
+        {"ab\0cdefgh", 9},
+        {"abcdefgh\0", 9},
+        {"\xed\xa0\x80", 3},
+        {"\xed\xbf\xbf", 3},
+        {"\xc0\x80", 2},
+        {"\xc1\xbf", 2},
+        {"\xe0\x9f\xbf", 3},
+        {"\xf0\x8f\xbf\xbf", 4},
+        {"\xf4\x90\x80\x80", 4},
+        {"\xf5\x80\x80\x80", 4},
+        {"\x80", 1},
+        {"\xbf", 1},
+        {"\xc2", 1},
+        {"\xe2\x82", 2},
+        {"\xf0\x90\x80", 3},
+        {"\xc2 ", 2},
+        {"\xe2\x28\xa1", 3},
+        {"\xff", 1},
+        {"\xfe", 1},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         for (size_t before = 0; before < 17; before++) { /* at every place in a word */
@@ -65,8 +81,10 @@ Test(utf8, names_have_no_wildcards_and_no_control_characters)
 
 Test(utf8, filters_keep_their_wildcards_alone_in_a_level)
 {
-    static const char *const good[] = {"#", "+", "a/#", "a/+", "+/a", "/+", "+/", "+/+/#", "/#", "a/+/b", "$SYS/#", "$share", "$shared/a", "//"};
-    static const char *const bad[]  = {"", "a/#/b", "a#", "#a", "+a", "a+", "a/+b", "a/b+", "##", "++", "#/", "a/#b", "a/++"};
+    static const char *const good[] = {"#",     "+",  "a/#",   "a/+",    "+/a",    "/+",        "+/",
+                                       "+/+/#", "/#", "a/+/b", "$SYS/#", "$share", "$shared/a", "//"};
+    static const char *const bad[]  = {"",     "a/#/b", "a#", "#a", "+a",   "a+",  "a/+b",
+                                       "a/b+", "##",    "++", "#/", "a/#b", "a/++"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         cr_assert(mqtt_topic_filter_valid(bytes_str(good[i])), "%s", good[i]);
     }
@@ -78,7 +96,8 @@ Test(utf8, filters_keep_their_wildcards_alone_in_a_level)
 Test(utf8, shared_filters_have_a_name_and_a_filter)
 {
     static const char *const good[] = {"$share/g/t", "$share/g/#", "$share/g/+/t", "$share/g//", "$share/g//t"};
-    static const char *const bad[]  = {"$share/", "$share//t", "$share/g", "$share/g/", "$share/g+/t", "$share/#/t", "$share/g/a#", "$share//"};
+    static const char *const bad[]  = {"$share/",     "$share//t",  "$share/g",    "$share/g/",
+                                       "$share/g+/t", "$share/#/t", "$share/g/a#", "$share//"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         cr_assert(mqtt_topic_filter_valid(bytes_str(good[i])), "%s", good[i]);
         cr_assert(mqtt_topic_filter_shared(bytes_str(good[i])), "%s", good[i]);
