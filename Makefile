@@ -44,7 +44,7 @@ obj       = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
             $(if $(wildcard keel/main.c),build/keel)
 
-.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e format
+.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e clients format
 all: $(PROGRAMS)
 
 # The programs live in build/ whatever the mode; the last mode built is the one that runs.
@@ -102,6 +102,10 @@ asan:
 	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/sim && build/asan/unit && build/asan/sim --runs=50
 tsan:
 	@$(MAKE) --no-print-directory MODE=tsan all build/tsan/sim && build/tsan/sim --runs=20
+clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
+build/clients/%: tests/e2e/clients/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) $(WARN) -O1 -g -o $@ $< -lpaho-mqtt3c -lpaho-mqtt3a
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 clean:

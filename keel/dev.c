@@ -73,6 +73,7 @@ static void become(const struct dev *dev, const char *path, char **argv, pid_t p
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* nobody is left behind when keel dev itself is killed */
     sigprocmask(SIG_SETMASK, &dev->former_mask, NULL);
+    dup2(STDERR_FILENO, STDOUT_FILENO); /* standard output is for the one line of keel dev */
     if (getppid() == parent) {
         execv(path, argv);
         fprintf(stderr, "keel dev: %s: %s\n", path, strerror(errno));

@@ -58,10 +58,24 @@
       "Stripes of a new data directory; an existing one keeps the number it was made with.")                                     \
     X(wal_file_bytes,         "segstore.wal_file",      NULL,       NUMBER,  "64MiB",          1048576, 1073741824, "bytes",       \
       "Size of one file of the log; a new one is filled with zeroes ahead of use.")                                              \
+    X(wal_depth,              "segstore.wal_depth",     NULL,       NUMBER,  "1",              1, 2, "writes",                    \
+      "Durable writes of the log under way at once; 2 helps on devices that flush fast.")                                        \
+    X(disk_sector_bytes,      "segstore.sector",        NULL,       NUMBER,  "4096",           512, 4096, "bytes",               \
+      "What the device writes at once, whole or not at all: 4096, or 512 where it does not promise more.")                       \
+    X(checkpoint_bytes,       "segstore.checkpoint",    NULL,       NUMBER,  "256MiB",         1048576, 1099511627776, "bytes",    \
+      "Log written between two checkpoints; bounds how long a restart reads.")                                                   \
+    X(checkpoint_s,           "segstore.checkpoint_interval", NULL, NUMBER,  "60",             1, 86400, "s",                      \
+      "Time between two checkpoints when something changed.")                                                                    \
+    X(tail_bytes,             "segstore.tail",          NULL,       NUMBER,  "16MiB",          1048576, 1099511627776, "bytes",    \
+      "Memory of each shard for the end of the log, from which readers that keep up are served.")                                \
+    X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
+      "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
+    X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "5000",           100, 600000, "ms",                   \
+      "How long a broker that is gone may take to come back before its clients count as disconnected.")                          \
     X(table_bytes_max,        "segstore.table_max",     NULL,       NUMBER,  "1GiB",           1048576, 1099511627776, "bytes",    \
-      "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per process.")                     \
-    X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "10000000",       1, 1000000000, "streams",           \
-      "Streams, one per stored session, per process.")                                                                           \
+      "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \
+    X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "streams",            \
+      "Streams, one per stored session, per stripe.")                                                                            \
     X(stream_records_max,     "segstore.backlog_max",   NULL,       NUMBER,  "1000000",        0, 1000000000000, "records",        \
       "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                               \
     X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",          \

@@ -13,7 +13,6 @@ Each finding is a line; ends with "N passed, N failed".
 import argparse
 import pathlib
 import random
-import signal
 import subprocess
 import sys
 import threading

@@ -88,8 +88,10 @@ int main(int argc, char **argv)
         if ((code = MQTTClient_receive(client, &name, &size, &message, WAIT_MS)) != 0 || message == NULL) {
             return fail("receive", code);
         }
-        if (message->qos != qos || (size_t)message->payloadlen != strlen(text) || memcmp(message->payload, text, strlen(text)) != 0) {
-            printf("wanted \"%s\" with QoS %d, got \"%.*s\" with QoS %d\n", text, qos, message->payloadlen, (char *)message->payload, message->qos);
+        if (message->qos != qos || (size_t)message->payloadlen != strlen(text) ||
+            memcmp(message->payload, text, strlen(text)) != 0) {
+            printf("wanted \"%s\" with QoS %d, got \"%.*s\" with QoS %d\n", text, qos, message->payloadlen,
+                   (char *)message->payload, message->qos);
             return 1;
         }
         MQTTClient_freeMessage(&message);

@@ -1,5 +1,4 @@
 """A machine that forbids io_uring: one sentence says what and how to lift it."""
-import pathlib
 import sys
 
 from harness import BUILD, ROOT, run
