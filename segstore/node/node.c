@@ -364,6 +364,11 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     node->hooks       = *hooks;
     node->shard       = shard;
     node->inbox       = inbox;
+    for (uint32_t i = 0; inbox != NULL && i < config->shards; i++) {
+        if (inbox[i] != NULL) {
+            mailbox_reader(inbox[i], io);
+        }
+    }
     node->outbox      = outbox;
     node->results     = wire_writer_growing(RPC_BODY_MAX_BYTES - 16);
     node->scratch     = wire_writer_growing(RPC_BODY_MAX_BYTES);
