@@ -19,7 +19,7 @@ struct claim {
 
 /* Ids are compared by 128 bits of a hash seeded at random: nobody outside can aim at a collision. */
 struct entry {
-    struct map_node by_id;
+    struct hashmap_node by_id;
     uint64_t        high;
     struct claim    owner;
 };
@@ -35,7 +35,7 @@ static XXH128_hash_t hash_of(const struct kernel *k, struct bytes id)
 
 static struct entry *entry_find(struct kernel *k, XXH128_hash_t hash)
 {
-    for (struct map_node *n = map_first(&k->claims, hash.low64); n != NULL; n = map_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->claims, hash.low64); n != NULL; n = hashmap_next(n)) {
         struct entry *e = CONTAINER_OF(n, struct entry, by_id);
         if (e->high == hash.high64) {
             return e;
@@ -51,7 +51,7 @@ static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct
     struct claim  claim = {.serial = serial, .shard = (uint16_t)shard};
     if (e == NULL) {
         e = calloc(1, sizeof *e);
-        if (e == NULL || map_insert(&k->claims, &e->by_id, hash.low64) != 0) {
+        if (e == NULL || hashmap_insert(&k->claims, &e->by_id, hash.low64) != 0) {
             free(e);
             evict(k, &claim); /* refused: no memory */
             return;
@@ -98,7 +98,7 @@ static void home_release(struct kernel *k, unsigned shard, uint64_t serial, stru
     }
     struct list *next = list_pop_front(&e->owner.link);
     if (next == NULL) {
-        map_remove(&k->claims, &e->by_id);
+        hashmap_remove(&k->claims, &e->by_id);
         free(e);
         return;
     }
@@ -204,10 +204,10 @@ void directory_receive(struct kernel *k, unsigned from, const struct kernel_mail
 
 void directory_fini(struct kernel *k)
 {
-    struct map_node *n;
-    while ((n = map_any(&k->claims)) != NULL) {
+    struct hashmap_node *n;
+    while ((n = hashmap_any(&k->claims)) != NULL) {
         struct entry *e = CONTAINER_OF(n, struct entry, by_id);
-        map_remove(&k->claims, n);
+        hashmap_remove(&k->claims, n);
         struct list *waiting;
         while ((waiting = list_pop_front(&e->owner.link)) != NULL) {
             free(CONTAINER_OF(waiting, struct claim, link));

@@ -15,7 +15,7 @@ static struct bytes filter_of(const struct group *g)
 
 struct group *group_find(struct kernel *k, struct bytes filter)
 {
-    for (struct map_node *n = map_first(&k->groups, hash_bytes(filter)); n != NULL; n = map_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->groups, hash_bytes(filter)); n != NULL; n = hashmap_next(n)) {
         struct group *g = CONTAINER_OF(n, struct group, by_filter);
         if (bytes_equal(filter_of(g), filter)) {
             return g;
@@ -41,13 +41,13 @@ struct group *group_make(struct kernel *k, struct bytes filter)
     memcpy(g->filter, filter.data, filter.size);
     list_init(&g->members);
     g->link.kind = LINK_GROUP;
-    if (map_insert(&k->groups, &g->by_filter, hash_bytes(filter)) != 0) {
+    if (hashmap_insert(&k->groups, &g->by_filter, hash_bytes(filter)) != 0) {
         free(g);
         return NULL;
     }
     g->by_filter.extra = (uint32_t)filter.size;
     if (match_add(k->tree, rest, &g->link) != 0) {
-        map_remove(&k->groups, &g->by_filter);
+        hashmap_remove(&k->groups, &g->by_filter);
         free(g);
         return NULL;
     }
@@ -60,7 +60,7 @@ void group_settle(struct kernel *k, struct group *g)
         return;
     }
     match_remove(k->tree, &g->link);
-    map_remove(&k->groups, &g->by_filter);
+    hashmap_remove(&k->groups, &g->by_filter);
     free(g);
 }
 

@@ -20,7 +20,7 @@ struct member {
 
 struct group {
     struct match_link  link; /* at the filter behind the group's name */
-    struct map_node    by_filter; /* extra: size of filter */
+    struct hashmap_node    by_filter; /* extra: size of filter */
     struct list        members;
     struct match_link *stored; /* struct sub.link */
     uint32_t           stored_count;

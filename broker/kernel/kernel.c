@@ -63,8 +63,8 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
 
 static void free_sessions(struct kernel *k)
 {
-    struct map_node *n;
-    while ((n = map_any(&k->sessions)) != NULL) {
+    struct hashmap_node *n;
+    while ((n = hashmap_any(&k->sessions)) != NULL) {
         struct session *s = CONTAINER_OF(n, struct session, by_serial);
         subscribe_cancel_all(s);
         retain_cancel_all(s);
@@ -91,27 +91,27 @@ void kernel_free(struct kernel *k)
     }
     route_fini(k);
     directory_fini(k);
-    struct map_node *n;
-    while ((n = map_any(&k->interests)) != NULL) {
-        map_remove(&k->interests, n);
+    struct hashmap_node *n;
+    while ((n = hashmap_any(&k->interests)) != NULL) {
+        hashmap_remove(&k->interests, n);
         free(CONTAINER_OF(n, struct interest, by_node));
     }
-    while ((n = map_any(&k->groups)) != NULL) {
+    while ((n = hashmap_any(&k->groups)) != NULL) {
         struct group *g = CONTAINER_OF(n, struct group, by_filter);
         struct list  *link;
         while ((link = list_pop_front(&g->members)) != NULL) {
             free(CONTAINER_OF(link, struct member, link));
         }
-        map_remove(&k->groups, n);
+        hashmap_remove(&k->groups, n);
         free(g);
     }
     mail_fini(k);
-    map_fini(&k->subs);
-    map_fini(&k->interests);
-    map_fini(&k->groups);
-    map_fini(&k->stored);
-    map_fini(&k->sessions);
-    map_fini(&k->claims);
+    hashmap_fini(&k->subs);
+    hashmap_fini(&k->interests);
+    hashmap_fini(&k->groups);
+    hashmap_fini(&k->stored);
+    hashmap_fini(&k->sessions);
+    hashmap_fini(&k->claims);
     match_free(k->tree);
     pool_free(k->pendings);
     pool_free(k->works);

@@ -12,7 +12,7 @@
 
 static struct stored *stored_find(struct kernel *k, struct bytes id)
 {
-    for (struct map_node *n = map_first(&k->stored, hash_bytes(id)); n != NULL; n = map_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->stored, hash_bytes(id)); n != NULL; n = hashmap_next(n)) {
         struct stored *stored = CONTAINER_OF(n, struct stored, by_id);
         if (bytes_equal(bytes_of(stored->id, n->extra), id)) {
             return stored;
@@ -28,7 +28,7 @@ static struct stored *stored_make(struct kernel *k, struct bytes id)
         return stored;
     }
     stored = calloc(1, sizeof *stored + id.size);
-    if (stored == NULL || map_insert(&k->stored, &stored->by_id, hash_bytes(id)) != 0) {
+    if (stored == NULL || hashmap_insert(&k->stored, &stored->by_id, hash_bytes(id)) != 0) {
         free(stored);
         return NULL;
     }
@@ -41,7 +41,7 @@ static struct stored *stored_make(struct kernel *k, struct bytes id)
 static void stored_settle(struct kernel *k, struct stored *stored)
 {
     if (list_empty(&stored->who.subs)) {
-        map_remove(&k->stored, &stored->by_id);
+        hashmap_remove(&k->stored, &stored->by_id);
         free(stored);
     }
 }
@@ -130,7 +130,7 @@ static void restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_
 static void forget_unseen(struct kernel *k, uint32_t shard)
 {
     for (uint32_t bucket = 0; bucket < k->subs.bucket_count; bucket++) {
-        for (struct map_node *n = k->subs.buckets[bucket]; n != NULL;) {
+        for (struct hashmap_node *n = k->subs.buckets[bucket]; n != NULL;) {
             struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
             n               = n->next;
             if (sub->link.kind == LINK_STORED && stream_id_stripe(sub->owner->stream_id) % k->route_shards == shard &&
@@ -204,8 +204,8 @@ void route_receive(struct kernel *k, const struct kernel_mail *mail)
 
 void route_fini(struct kernel *k)
 {
-    struct map_node *n;
-    while ((n = map_any(&k->stored)) != NULL) {
+    struct hashmap_node *n;
+    while ((n = hashmap_any(&k->stored)) != NULL) {
         struct stored *stored = CONTAINER_OF(n, struct stored, by_id);
         sub_remove_all(k, &stored->who);
         stored_settle(k, stored);

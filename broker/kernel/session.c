@@ -37,7 +37,7 @@ struct session *session_new(struct kernel *k, struct client *client, const struc
     s->kernel = k;
     s->client = client;
     s->serial = ++k->serial;
-    if (map_insert(&k->sessions, &s->by_serial, hash_u64(s->serial)) != 0) {
+    if (hashmap_insert(&k->sessions, &s->by_serial, hash_u64(s->serial)) != 0) {
         free(s);
         return NULL;
     }
@@ -77,13 +77,13 @@ void session_free(struct session *s)
         free(s->keep->moves.items);
         free(s->keep);
     }
-    map_remove(&s->kernel->sessions, &s->by_serial);
+    hashmap_remove(&s->kernel->sessions, &s->by_serial);
     free(s);
 }
 
 struct session *session_find(struct kernel *k, uint64_t serial)
 {
-    for (struct map_node *n = map_first(&k->sessions, hash_u64(serial)); n != NULL; n = map_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->sessions, hash_u64(serial)); n != NULL; n = hashmap_next(n)) {
         struct session *s = CONTAINER_OF(n, struct session, by_serial);
         if (s->serial == serial) {
             return s;

@@ -111,7 +111,7 @@ struct session {
     struct subscriber      who;
     struct kernel         *kernel;
     struct client         *client; /* NULL: gone */
-    struct map_node        by_serial; /* extra: size of id */
+    struct hashmap_node        by_serial; /* extra: size of id */
     uint64_t               serial;
     struct publisher      *publisher; /* NULL until needed */
     struct delivery_state *delivery;

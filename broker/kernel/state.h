@@ -11,7 +11,7 @@
 #define KEEL_BROKER_KERNEL_STATE_H
 
 #include "broker/kernel/kernel.h"
-#include "broker/kernel/map.h"
+#include "broker/kernel/hashmap.h"
 #include "broker/kernel/match.h"
 #include "broker/kernel/store.h"
 #include "broker/kernel/tables.h"
@@ -36,7 +36,7 @@ struct subscriber {
 struct sub {
     struct match_link  link;     /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared */
     struct list        of_owner; /* in subscriber.subs */
-    struct map_node    by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
+    struct hashmap_node    by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
     struct subscriber *owner;
     struct group      *group;    /* shared: not NULL, and link.node is MATCH_NONE */
     uint64_t           version;  /* LINK_STORED: of its row */
@@ -46,7 +46,7 @@ _Static_assert(sizeof(struct sub) == 88 || sizeof(struct sub) == 80, "a subscrip
 /* A stored session as every shard knows it. */
 struct stored {
     struct subscriber who;
-    struct map_node   by_id; /* in kernel.stored; extra: size of id */
+    struct hashmap_node   by_id; /* in kernel.stored; extra: size of id */
     uint8_t           id[];
 };
 
@@ -85,12 +85,12 @@ struct kernel {
     struct kernel_counters   counters;
 
     struct match *tree;
-    struct map    subs;      /* struct sub.by_key */
-    struct map    interests; /* struct interest.by_node */
-    struct map    groups;    /* struct group.by_filter */
-    struct map    stored;    /* struct stored.by_id */
-    struct map    sessions;  /* struct session.by_serial */
-    struct map    claims;    /* directory of the ids whose home is this shard */
+    struct hashmap    subs;      /* struct sub.by_key */
+    struct hashmap    interests; /* struct interest.by_node */
+    struct hashmap    groups;    /* struct group.by_filter */
+    struct hashmap    stored;    /* struct stored.by_id */
+    struct hashmap    sessions;  /* struct session.by_serial */
+    struct hashmap    claims;    /* directory of the ids whose home is this shard */
     uint64_t      serial;    /* of the last session */
     uint64_t      seed;      /* of the directory */
 

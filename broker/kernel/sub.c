@@ -18,7 +18,7 @@ static uint64_t key_hash(const struct subscriber *owner, uint32_t node, const st
 
 static struct sub *find_at(struct kernel *k, const struct subscriber *owner, uint32_t node, const struct group *group)
 {
-    for (struct map_node *n = map_first(&k->subs, key_hash(owner, node, group)); n != NULL; n = map_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->subs, key_hash(owner, node, group)); n != NULL; n = hashmap_next(n)) {
         struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
         if (sub->owner == owner && sub->link.node == node && sub->group == group) {
             return sub;
@@ -48,7 +48,7 @@ struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct by
 
 static struct interest *interest_find(struct kernel *k, uint32_t node)
 {
-    for (struct map_node *n = map_first(&k->interests, hash_u64(node)); n != NULL; n = map_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->interests, hash_u64(node)); n != NULL; n = hashmap_next(n)) {
         struct interest *i = CONTAINER_OF(n, struct interest, by_node);
         if (i->link.node == node) {
             return i;
@@ -73,7 +73,7 @@ static struct interest *interest_make(struct kernel *k, struct bytes filter)
         free(i);
         return NULL;
     }
-    if (map_insert(&k->interests, &i->by_node, hash_u64(i->link.node)) != 0) {
+    if (hashmap_insert(&k->interests, &i->by_node, hash_u64(i->link.node)) != 0) {
         match_remove(k->tree, &i->link);
         free(i);
         return NULL;
@@ -84,7 +84,7 @@ static struct interest *interest_make(struct kernel *k, struct bytes filter)
 static void interest_settle(struct kernel *k, struct interest *i)
 {
     if (i->any == 0 && i->any_here == 0) {
-        map_remove(&k->interests, &i->by_node);
+        hashmap_remove(&k->interests, &i->by_node);
         match_remove(k->tree, &i->link);
         free(i);
     }
@@ -191,7 +191,7 @@ static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link
         free(sub);
         return NULL;
     }
-    if (map_insert(&k->subs, &sub->by_key, key_hash(owner, sub->link.node, sub->group)) != 0) {
+    if (hashmap_insert(&k->subs, &sub->by_key, key_hash(owner, sub->link.node, sub->group)) != 0) {
         if (sub->group != NULL && kind == LINK_STORED) {
             group_stored_remove(sub->group, sub);
         }
@@ -212,7 +212,7 @@ static void sub_drop(struct kernel *k, struct sub *sub)
 {
     list_remove(&sub->of_owner);
     sub->owner->sub_count--;
-    map_remove(&k->subs, &sub->by_key);
+    hashmap_remove(&k->subs, &sub->by_key);
     match_remove(k->tree, &sub->link);
     if (sub->group != NULL) {
         if (sub->link.kind == LINK_STORED) {

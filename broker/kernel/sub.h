@@ -8,7 +8,7 @@
 /* Which other shards have live subscribers of one filter, and how many there are here. */
 struct interest {
     struct match_link link;
-    struct map_node   by_node;
+    struct hashmap_node   by_node;
     uint64_t          any;     /* shards: for QoS 0 */
     uint64_t          quality; /* shards: for QoS 1 and 2 too: live sessions, or granted 0 */
     uint32_t          any_here;

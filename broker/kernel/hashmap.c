@@ -1,5 +1,5 @@
-/* map - doubles when there are as many nodes as buckets. */
-#include "broker/kernel/map.h"
+/* hashmap - doubles when there are as many nodes as buckets. */
+#include "broker/kernel/hashmap.h"
 
 #include "shared/base/err.h"
 
@@ -7,15 +7,15 @@
 
 enum { BUCKETS_MIN = 16 };
 
-static void grow(struct map *map, uint32_t count)
+static void grow(struct hashmap *map, uint32_t count)
 {
-    struct map_node **buckets = calloc(count, sizeof(struct map_node *));
+    struct hashmap_node **buckets = calloc(count, sizeof(struct hashmap_node *));
     if (buckets == NULL) {
         return;
     }
     for (uint32_t i = 0; i < map->bucket_count; i++) {
-        for (struct map_node *node = map->buckets[i]; node != NULL;) {
-            struct map_node *next              = node->next;
+        for (struct hashmap_node *node = map->buckets[i]; node != NULL;) {
+            struct hashmap_node *next              = node->next;
             node->next                         = buckets[node->hash & (count - 1)];
             buckets[node->hash & (count - 1)] = node;
             node                               = next;
@@ -26,13 +26,13 @@ static void grow(struct map *map, uint32_t count)
     map->bucket_count = count;
 }
 
-void map_fini(struct map *map)
+void hashmap_fini(struct hashmap *map)
 {
     free(map->buckets);
-    *map = (struct map){0};
+    *map = (struct hashmap){0};
 }
 
-int map_insert(struct map *map, struct map_node *node, uint64_t hash)
+int hashmap_insert(struct hashmap *map, struct hashmap_node *node, uint64_t hash)
 {
     if (map->count >= map->bucket_count) {
         grow(map, map->bucket_count == 0 ? BUCKETS_MIN : map->bucket_count * 2);
@@ -40,7 +40,7 @@ int map_insert(struct map *map, struct map_node *node, uint64_t hash)
     if (map->bucket_count == 0) {
         return ERR_FULL;
     }
-    struct map_node **bucket = &map->buckets[hash & (map->bucket_count - 1)];
+    struct hashmap_node **bucket = &map->buckets[hash & (map->bucket_count - 1)];
     node->hash               = (uint32_t)hash;
     node->next               = *bucket;
     *bucket                  = node;
@@ -48,9 +48,9 @@ int map_insert(struct map *map, struct map_node *node, uint64_t hash)
     return 0;
 }
 
-void map_remove(struct map *map, struct map_node *node)
+void hashmap_remove(struct hashmap *map, struct hashmap_node *node)
 {
-    struct map_node **place = &map->buckets[node->hash & (map->bucket_count - 1)];
+    struct hashmap_node **place = &map->buckets[node->hash & (map->bucket_count - 1)];
     while (*place != node) {
         ASSERT(*place != NULL);
         place = &(*place)->next;
@@ -59,7 +59,7 @@ void map_remove(struct map *map, struct map_node *node)
     map->count--;
 }
 
-struct map_node *map_any(const struct map *map)
+struct hashmap_node *hashmap_any(const struct hashmap *map)
 {
     for (uint32_t i = 0; i < map->bucket_count; i++) {
         if (map->buckets[i] != NULL) {
