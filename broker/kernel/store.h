@@ -70,8 +70,8 @@ void store_scan_cancel(struct store *store, struct store_scan *scan);
 /* Follows a whole table: first what is there, then every change. */
 struct store_watch {
     void (*changed)(struct store_watch *watch, const struct store_item *item);
-    /* All that was there in these stripes (stripe % shard_count == shard) has been shown. After a reconnect restarted(shard) comes first, then everything
-     * again, then synced(shard): what was not shown in between no longer exists. */
+    /* For each segment-store shard, when it is connected and whenever it is again: restarted(shard), then all that is there in its stripes
+     * (stripe % shard_count == shard), then synced(shard): what was not shown in between no longer exists. Then every change. */
     void (*synced)(struct store_watch *watch, uint32_t shard, uint32_t shard_count);
     void (*restarted)(struct store_watch *watch, uint32_t shard, uint32_t shard_count);
     void    *ctx;

@@ -129,6 +129,7 @@ void store_client_turn(struct store *store)
         struct store_call *call = CONTAINER_OF(link, struct store_call, link);
         call->done(call, ERR_TOO_BIG, (struct bytes){0});
     }
+    subscribe_turn(store);
     scan_turn(store);
     for (uint32_t shard = 0; shard < store->shard_count; shard++) {
         link_flush(store->links[shard]);

@@ -27,8 +27,8 @@ void store_client_free(struct store *store);
 void store_client_turn(struct store *store);
 
 struct store_client_counters {
-    uint64_t links_up;          /* now */
-    uint64_t requests_open;     /* now, without an answer */
+    uint64_t links_up;      /* now */
+    uint64_t requests_open; /* now, without an answer */
     uint64_t reconnects;
     uint64_t corrupt_frames;
 };

@@ -8,11 +8,11 @@
 #include <stdio.h>
 
 enum { IOVECS_MAX = 64, GREETING_MAX_BYTES = 4096 };
-static const uint64_t backoff_first_ns   = 10000000u;
-static const uint64_t backoff_last_ns    = 1000000000u;
-static const uint64_t ping_after_ns      = 5000000000u;
-static const uint64_t dead_after_ns      = 15000000000u;
-static const uint64_t complain_every_ns  = 10000000000u;
+static const uint64_t backoff_first_ns  = 10000000u;
+static const uint64_t backoff_last_ns   = 1000000000u;
+static const uint64_t ping_after_ns     = 5000000000u;
+static const uint64_t dead_after_ns     = 15000000000u;
+static const uint64_t complain_every_ns = 10000000000u;
 
 static void on_timer(struct timer *timer, uint64_t now_ns);
 
@@ -50,11 +50,11 @@ static void complain(struct link *link, const char *what)
 /* The connection is gone or of no use: waits a random part of the back-off, then connects again. */
 static void go_down(struct link *link)
 {
-    bool was_up   = link->state == LINK_UP;
-    link->state   = LINK_DOWN;
-    link->socket  = NULL;
-    link->broken  = false;
-    link->sending = false;
+    bool was_up                 = link->state == LINK_UP;
+    link->state                 = LINK_DOWN;
+    link->socket                = NULL;
+    link->broken                = false;
+    link->sending               = false;
     link->sending_bytes         = 0;
     link->greeting.size         = 0;
     link->sending_greeting.size = 0;
@@ -134,7 +134,8 @@ static void on_refused(struct link *link, const struct frame *frame)
     int                status = (int)wire_get_u32(&r);
     struct bytes       text   = wire_get_blob(&r);
     char               why[300];
-    snprintf(why, sizeof why, "it refuses this broker (%s): %.*s", err_name(status), (int)text.size, (const char *)text.data);
+    snprintf(why, sizeof why, "it refuses this broker (%s): %.*s", err_name(status), (int)text.size,
+             (const char *)text.data);
     complain(link, why);
     link->broken = true;
 }

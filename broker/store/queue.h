@@ -26,12 +26,12 @@ struct queue_request {
 
 struct queue {
     struct list           chunks;
-    struct queue_chunk   *sending;      /* where the next byte to send lies */
+    struct queue_chunk   *sending; /* where the next byte to send lies */
     size_t                sending_at;
-    struct queue_chunk   *allowed;      /* frames before this place may be sent */
+    struct queue_chunk   *allowed; /* frames before this place may be sent */
     size_t                allowed_at;
-    struct queue_request *requests;     /* ring, by id */
-    uint64_t              first_id;     /* oldest that may be unanswered */
+    struct queue_request *requests; /* ring, by id */
+    uint64_t              first_id; /* oldest that may be unanswered */
     uint64_t              next_id;
     uint32_t              slots;        /* of requests, a power of two */
     uint64_t              open_count;   /* unanswered */
@@ -53,7 +53,7 @@ void *queue_answered(struct queue *q, uint64_t id, uint16_t *out_kind);
 /* The owner no longer wants the answer; the credit is still used until it comes. */
 void queue_abandon(struct queue *q, uint64_t id);
 /* What may be sent now: up to max iovecs; valid until queue_sent. Returns how many. */
-int queue_gather(struct queue *q, struct iovec *iov, int max, size_t *out_size);
+int  queue_gather(struct queue *q, struct iovec *iov, int max, size_t *out_size);
 void queue_sent(struct queue *q, size_t size);
 /* A new connection: nothing was sent, notices are dropped, unanswered requests are all to be sent again, in order. */
 void queue_restart(struct queue *q, uint64_t credit_bytes);

@@ -18,7 +18,7 @@ struct walk {
     uint16_t           stripe;
     uint16_t           after_stripe;
     uint8_t            kind;
-    bool               asked;  /* a page is under way */
+    bool               asked; /* a page is under way */
     bool               paused;
     uint8_t           *after;
     size_t             after_size;

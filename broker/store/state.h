@@ -16,7 +16,7 @@ struct subscriber {
     uint32_t             credit;      /* records that may still come */
     uint32_t             table;
     uint32_t             shard;
-    uint32_t             generation;  /* in the id, so that a late push for an earlier user of the slot is told apart */
+    uint32_t             generation; /* in the id, so that a late push for an earlier user of the slot is told apart */
     uint32_t             next_free;
     uint32_t             corrupt_count; /* records that did not check, one after another */
 };

@@ -15,6 +15,7 @@ struct watch_link {
     struct list         link;
     struct store_watch *watch;
     uint32_t            table;
+    bool                begun; /* asked for on the links that are up */
 };
 
 static uint32_t take_slot(struct store *store)
@@ -206,10 +207,24 @@ void store_watch_start(struct store *store, struct store_watch *watch, uint32_t 
     link->watch = watch;
     link->table = table;
     list_push_back(&store->watches, &link->link);
-    for (uint32_t shard = 0; shard < store->shard_count; shard++) {
-        if (store->links[shard]->state == LINK_UP) {
-            watch_on(store, watch, table, shard);
+}
+
+static void watch_link_on(struct store *store, struct watch_link *w, uint32_t shard)
+{
+    w->watch->restarted(w->watch, shard, store->shard_count);
+    watch_on(store, w->watch, w->table, shard);
+}
+
+void subscribe_turn(struct store *store)
+{
+    LIST_EACH (&store->watches, at) {
+        struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
+        for (uint32_t shard = 0; !w->begun && shard < store->shard_count; shard++) {
+            if (store->links[shard]->state == LINK_UP) {
+                watch_link_on(store, w, shard);
+            }
         }
+        w->begun = true;
     }
 }
 
@@ -256,14 +271,14 @@ void subscribe_again(struct store *store, struct link *link)
         if (s->follow != NULL && s->shard == link->shard) {
             ask(store, slot);
         } else if (s->watch != NULL && s->shard == link->shard) {
-            struct store_watch *watch = s->watch;
             give_slot(store, slot);
-            watch->restarted(watch, link->shard, store->shard_count);
         }
     }
     LIST_EACH (&store->watches, at) {
         struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
-        watch_on(store, w->watch, w->table, link->shard);
+        if (w->begun) {
+            watch_link_on(store, w, link->shard);
+        }
     }
 }
 

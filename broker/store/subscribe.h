@@ -11,6 +11,8 @@ struct store;
 
 /* The link is up (again): asks for all that it pushes. */
 void subscribe_again(struct store *store, struct link *link);
+/* Begins the watches that were started since the last turn. */
+void subscribe_turn(struct store *store);
 /* A push arrived. False: it does not follow the format, or its record is damaged. */
 bool subscribe_pushed(struct store *store, struct link *link, const struct frame *frame);
 void subscribe_fini(struct store *store);

@@ -10,7 +10,7 @@
 enum { CHECKSUM_AT = 16 };
 
 /* Over the header before the checksum, and the body: the header's hash seeds the body's. */
-static uint64_t checksum_of(const uint8_t *header, struct bytes body)
+uint64_t frame_checksum(const uint8_t *header, struct bytes body)
 {
     return hash_bytes_seeded(body, hash_bytes(bytes_of(header, CHECKSUM_AT)));
 }
@@ -30,11 +30,11 @@ int frame_end(struct wire_writer *w, size_t begun)
         w->size = begun;
         return ERR_TOO_BIG;
     }
-    uint8_t     *header   = w->data + begun;
-    struct bytes body     = bytes_of(header + RPC_HEADER_BYTES, w->size - begun - RPC_HEADER_BYTES);
-    uint32_t     size     = (uint32_t)body.size;
+    uint8_t     *header = w->data + begun;
+    struct bytes body   = bytes_of(header + RPC_HEADER_BYTES, w->size - begun - RPC_HEADER_BYTES);
+    uint32_t     size   = (uint32_t)body.size;
     memcpy(header, &size, sizeof size);
-    uint64_t checksum = checksum_of(header, body);
+    uint64_t checksum = frame_checksum(header, body);
     memcpy(header + CHECKSUM_AT, &checksum, sizeof checksum);
     return 0;
 }
@@ -56,7 +56,7 @@ static int frame_check(const uint8_t *data, struct frame *out)
     struct rpc_header header;
     memcpy(&header, data, sizeof header);
     struct bytes body = bytes_of(data + RPC_HEADER_BYTES, header.size);
-    if (header.checksum != checksum_of(data, body)) {
+    if (header.checksum != frame_checksum(data, body)) {
         return ERR_CORRUPT;
     }
     *out = (struct frame){.kind = header.kind, .flags = header.flags, .id = header.id, .body = body};

@@ -24,6 +24,9 @@ size_t frame_begin(struct wire_writer *w, uint16_t kind, uint64_t id);
  * is good again. */
 int frame_end(struct wire_writer *w, size_t begun);
 
+/* Of the header's first 16 bytes and the body behind it. */
+uint64_t frame_checksum(const uint8_t *header, struct bytes body);
+
 struct frame_reader {
     struct bytes input; /* given by feed and not yet read */
     uint8_t     *part;  /* a frame that began in an earlier feed; malloc'ed when needed, freed when whole */
