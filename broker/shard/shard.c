@@ -103,6 +103,9 @@ static void on_accepted(void *ctx, struct io_socket *socket)
     peer_accept(ctx, socket);
 }
 
+/* Of the shards themselves; the kernel's kinds are small numbers.  shard 0 -> others: the port is chosen. */
+enum { MAIL_LISTENING = 0x80000000u };
+
 /* Clients are let in once the stored subscriptions are known: a publish before that would miss sessions. The first shard
  * picks the port, the others share it. */
 static void listen_when_ready(struct shard *shard)
@@ -117,6 +120,7 @@ static void listen_when_ready(struct shard *shard)
         .address    = broker->config->mqtt_address,
         .port       = shard->index == 0 ? broker->config->mqtt_port : (uint16_t)port,
         .reuse_port = broker->shard_count > 1,
+        .first      = shard->index == 0,
         .backlog    = 4096,
         .accepted   = on_accepted,
         .ctx        = shard,
@@ -128,6 +132,10 @@ static void listen_when_ready(struct shard *shard)
     }
     atomic_store_explicit(&broker->mqtt_port, io_listener_port(shard->listener), memory_order_release);
     atomic_fetch_add_explicit(&broker->ready_count, 1, memory_order_release);
+    for (unsigned to = 1; shard->index == 0 && to < broker->shard_count; to++) {
+        const struct mail mail = {.kind = MAIL_LISTENING};
+        (void)mailbox_push(mailbox_between(broker, 0, to), &mail); /* a full one wakes its reader anyway */
+    }
     if (broker->listening != NULL) {
         broker->listening();
     }
@@ -138,6 +146,9 @@ static void receive_mail(struct shard *shard)
     for (unsigned from = 0; from < shard->broker->shard_count; from++) {
         struct mail mail;
         while (from != shard->index && mailbox_pop(mailbox_between(shard->broker, from, shard->index), &mail)) {
+            if (mail.kind == MAIL_LISTENING) { /* to wake us was all */
+                continue;
+            }
             const struct kernel_mail in = {
                 .kind = mail.kind, .number = mail.number, .value = mail.value, .body = mail.body};
             kernel_receive(shard->kernel, from, &in);

@@ -63,6 +63,7 @@ struct io_listen_spec {
     const char *address;      /* "127.0.0.1", "0.0.0.0", "::" */
     uint16_t    port;         /* 0 picks a free one */
     bool        reuse_port;   /* several shards listen on the same port */
+    bool        first;        /* the first of them: -EADDRINUSE when somebody listens there already */
     bool        movable;      /* accepted sockets may be passed to another shard (io_socket_move) */
     uint32_t    backlog;
     /* A new connection: give it a handler at once with io_socket_adopt or close it. */

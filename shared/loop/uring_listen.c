@@ -37,6 +37,16 @@ static void accept_cancel(struct io_listener *listener)
 
 static int listener_open(const struct io_listen_spec *spec, const struct sockaddr_storage *address)
 {
+    if (spec->reuse_port &&
+        spec->first) { /* a listener that shares shows only to one that does not whether it is alone */
+        struct io_listen_spec alone = *spec;
+        alone.reuse_port            = false;
+        int fd                      = listener_open(&alone, address);
+        if (fd < 0) {
+            return fd;
+        }
+        close(fd);
+    }
     bool      six  = address->ss_family == AF_INET6;
     socklen_t size = six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     int       on = 1, off = 0;
