@@ -148,13 +148,13 @@ void kernel_begin(struct kernel *k, uint64_t now_ns, uint64_t wall_ns)
 {
     k->now_ns  = now_ns;
     k->wall_ns = wall_ns;
-    if (!k->started && store_known(k->store)) {
-        start(k);
-    }
 }
 
 uint64_t kernel_end(struct kernel *k)
 {
+    if (!k->started && store_known(k->store)) {
+        start(k);
+    }
     struct list *link;
     while ((link = list_pop_front(&k->evicting)) != NULL) {
         struct session *s = CONTAINER_OF(link, struct session, evict_link);
