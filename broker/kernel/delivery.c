@@ -11,7 +11,8 @@
 
 #include <stdlib.h>
 
-enum { CREDIT_MAX = 256, QUEUED_OVERHEAD_BYTES = 256 };
+/* A session's window travels to the segment store and back while publishes do: it has to cover a few of its writes. */
+enum { CREDIT_MAX = 4096, QUEUED_OVERHEAD_BYTES = 256 };
 
 static enum deliver_result give(struct session *s, struct fanout *f, const struct delivery_tag *tag, uint16_t id, bool duplicate)
 {

@@ -419,14 +419,16 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
 
 /* ---- in order ------------------------------------------------------------------------------------------------------ */
 
+/* Those not yet handed out are the last ones: they are looked for from the end, so that answers to many that are cost nothing here. */
 static void advance(struct publisher *p)
 {
-    LIST_EACH(&p->pendings, link)
-    {
+    struct list *first = &p->pendings;
+    while (first->prev != &p->pendings && !CONTAINER_OF(first->prev, struct pending, link)->handed_out) {
+        first = first->prev;
+    }
+    for (struct list *link = first, *next; link != &p->pendings; link = next) {
         struct pending *pending = CONTAINER_OF(link, struct pending, link);
-        if (pending->handed_out) {
-            continue;
-        }
+        next                    = link->next;
         if (pending->before != 0) {
             break;
         }

@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-enum { IOVECS_MAX = 64, GREETING_MAX_BYTES = 4096 };
+/* One send is short, so that a notice (credit of a follower) never waits long behind what publishers store. */
+enum { IOVECS_MAX = 6, GREETING_MAX_BYTES = 64 * 1024 * 1024 };
 static const uint64_t backoff_first_ns  = 10000000u;
 static const uint64_t backoff_last_ns   = 1000000000u;
 static const uint64_t ping_after_ns     = 5000000000u;
@@ -245,7 +246,8 @@ void link_request(struct link *link, struct bytes frame, uint16_t kind, void *ow
 void link_notice(struct link *link, struct bytes frame)
 {
     if (link->state == LINK_UP) {
-        queue_notice(&link->queue, frame);
+        wire_put_bytes(&link->greeting, frame);
+        ASSERT(!link->greeting.bad);
     }
 }
 

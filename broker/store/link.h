@@ -57,7 +57,7 @@ struct link {
     bool                       broken; /* to be given up after the current callback */
     struct frame_reader        reader;
     struct queue               queue;
-    struct wire_writer         greeting; /* HELLO, PING, PONG: before and beside the queue */
+    struct wire_writer         greeting; /* HELLO, PING, PONG and notices: before the queue */
     struct wire_writer         sending_greeting;
     size_t                     sending_bytes; /* of the queue, while a send is under way */
     bool                       sending;

@@ -121,11 +121,6 @@ void queue_request(struct queue *q, struct bytes frame, uint16_t kind, void *own
     q->open_count++;
 }
 
-void queue_notice(struct queue *q, struct bytes frame)
-{
-    put(q, frame);
-}
-
 /* Frees chunks at the front that were sent whole and hold no open request. */
 static void drop_front(struct queue *q)
 {
@@ -176,11 +171,6 @@ void queue_abandon(struct queue *q, uint64_t id)
     }
 }
 
-static bool counts(uint16_t kind)
-{
-    return kind == RPC_TXN || kind == RPC_SCAN || kind == RPC_READ || kind == RPC_TAKE || kind == RPC_RELEASE;
-}
-
 /* Moves the place up to which frames may be sent; one frame may pass the credit when nothing is under way, so that none
  * waits for ever. */
 static void allow(struct queue *q)
@@ -198,12 +188,10 @@ static void allow(struct queue *q)
         struct rpc_header header;
         memcpy(&header, q->allowed->data + q->allowed_at, sizeof header);
         size_t size = header.size + (size_t)RPC_HEADER_BYTES;
-        if (counts(header.kind)) {
-            if (q->used_bytes != 0 && q->used_bytes + size > q->credit_bytes) {
-                return;
-            }
-            q->used_bytes += size;
+        if (q->used_bytes != 0 && q->used_bytes + size > q->credit_bytes) {
+            return;
         }
+        q->used_bytes += size;
         q->allowed_at += size;
     }
 }

@@ -4,7 +4,7 @@
  *            sent    allowed  waits for credit
  *
  * Requests (TXN, SCAN, READ) count against the credit that the segment store granted, from when they are sent to when they are
- * answered; their bytes stay here so that they can be sent again over a new connection. Other frames are forgotten once sent.
+ * answered; their bytes stay here so that they can be sent again over a new connection.
  * Pure: hands out iovecs, is told what was taken. Threads: the owner's.   Units: bytes. */
 #ifndef KEEL_BROKER_STORE_QUEUE_H
 #define KEEL_BROKER_STORE_QUEUE_H
@@ -46,8 +46,6 @@ void queue_fini(struct queue *q);
 uint64_t queue_next_id(const struct queue *q);
 /* Takes a request's whole frame; its id must be queue_next_id. */
 void queue_request(struct queue *q, struct bytes frame, uint16_t kind, void *owner);
-/* Takes a frame that nobody answers. */
-void queue_notice(struct queue *q, struct bytes frame);
 /* The answer to id arrived: its owner, or NULL when nobody waits for it. */
 void *queue_answered(struct queue *q, uint64_t id, uint16_t *out_kind);
 /* The owner no longer wants the answer; the credit is still used until it comes. */
@@ -55,7 +53,7 @@ void queue_abandon(struct queue *q, uint64_t id);
 /* What may be sent now: up to max iovecs; valid until queue_sent. Returns how many. */
 int  queue_gather(struct queue *q, struct iovec *iov, int max, size_t *out_size);
 void queue_sent(struct queue *q, size_t size);
-/* A new connection: nothing was sent, notices are dropped, unanswered requests are all to be sent again, in order. */
+/* A new connection: nothing was sent, unanswered requests are all to be sent again, in order. */
 void queue_restart(struct queue *q, uint64_t credit_bytes);
 
 #endif

@@ -34,7 +34,7 @@
       "The largest packet that a client may send; larger ones end its connection with 0x95.")                                    \
     X(receive_max,            "mqtt.receive_max",       NULL,       NUMBER,  "256",            1, 65535, "packets",                \
       "QoS 1 and 2 packets that a client may have unacknowledged; one more ends its connection with 0x93.")                      \
-    X(inflight_max,           "mqtt.inflight_max",      NULL,       NUMBER,  "256",            1, 65535, "packets",                \
+    X(inflight_max,           "mqtt.inflight_max",      NULL,       NUMBER,  "4096",           1, 65535, "packets",                \
       "QoS 1 and 2 deliveries that may be unacknowledged per client, when its own Receive Maximum allows more.")                 \
     X(topic_alias_max,        "mqtt.topic_alias_max",   NULL,       NUMBER,  "16",             0, 1024, "aliases",                 \
       "Topic aliases that a client may set; memory is taken by those who use them only.")                    \
