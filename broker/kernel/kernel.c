@@ -135,7 +135,7 @@ static void start(struct kernel *k)
     k->stripes_hit      = malloc(stripes * sizeof *k->stripes_hit);
     k->stripe_sequences = calloc(stripes, sizeof *k->stripe_sequences);
     if (k->stripe_heads == NULL || k->stripes_hit == NULL || k->stripe_sequences == NULL || !will_start(k)) {
-        fatal(1, "no memory for the tables of %u stripes", stripes);
+        ASSERT(!"out of memory for the tables of stripes");
     }
     for (uint32_t i = 0; i < stripes; i++) {
         k->stripe_heads[i] = TARGET_NONE;

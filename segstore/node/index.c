@@ -10,9 +10,7 @@ enum { CHAINS_AT_FIRST = 64 };
 static struct list *chains_new(uint64_t count)
 {
     struct list *chains = malloc(count * sizeof *chains);
-    if (chains == NULL) {
-        fatal(71, "out of memory for a table of %llu chains", (unsigned long long)count);
-    }
+    ASSERT(chains != NULL); /* out of memory */
     for (uint64_t i = 0; i < count; i++) {
         list_init(&chains[i]);
     }

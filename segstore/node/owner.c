@@ -26,9 +26,7 @@ static struct owner *find(const struct node *node, uint64_t owner)
 static struct owner *add(struct node *node, uint64_t owner)
 {
     struct owner *o = calloc(1, sizeof *o);
-    if (o == NULL) {
-        fatal(71, "out of memory for a broker's lease");
-    }
+    ASSERT(o != NULL); /* out of memory */
     o->owner   = owner;
     o->lost_ns = UINT64_MAX;
     list_push_back(&node->owners, &o->link);

@@ -147,9 +147,7 @@ static void moved(void *ctx, int64_t handle)
     struct session *s     = ctx;
     struct node    *node  = s->node;
     struct moved   *bytes = malloc(sizeof *bytes + s->hello.size);
-    if (bytes == NULL) {
-        fatal(71, "out of memory for a connection");
-    }
+    ASSERT(bytes != NULL); /* out of memory */
     bytes->size = s->hello.size;
     memcpy(bytes->bytes, s->hello.data, s->hello.size);
     struct mail mail = {.kind = NODE_MAIL_SOCKET, .value = (uint64_t)handle, .body = bytes};
