@@ -129,12 +129,12 @@ static void listen_when_ready(struct shard *shard)
     int error = io_listen(shard->io, &spec, &shard->listener);
     if (error < 0) {
         char why[256];
-        snprintf(why, sizeof why, "cannot listen for MQTT on %s:%u: %s; choose another address with --mqtt or stop what uses it",
+        snprintf(why, sizeof why,
+                 "cannot listen for MQTT on %s:%u: %s; choose another address with --mqtt or stop what uses it",
                  spec.address, spec.port, err_sentence(error));
         shard->refused = true;
         broker->refused(why);
-        return; choose another address with --mqtt or stop what uses it",
-              spec.address, spec.port, err_sentence(error));
+        return;
     }
     atomic_store_explicit(&broker->mqtt_port, io_listener_port(shard->listener), memory_order_release);
     atomic_fetch_add_explicit(&broker->ready_count, 1, memory_order_release);

@@ -56,7 +56,7 @@ struct shard {
     struct list           closing; /* peers whose protocol asked for the end */
     uint32_t              peer_count;
     bool                  stopping;
-    bool                  refused; /* its address could not be had */
+    bool                  refused;       /* its address could not be had */
     uint64_t              stop_at_ns;    /* while stopping: no longer than this */
     struct metrics_shard *metrics;       /* or NULL: nobody asks */
     uint64_t              metrics_at_ns; /* when they were published last */

@@ -33,8 +33,7 @@ static void grow(struct index *index)
     uint64_t     count  = (index->mask + 1) * 2;
     struct list *chains = chains_new(count);
     for (uint64_t i = 0; i <= index->mask; i++) {
-        LIST_EACH(&index->chains[i], at)
-        {
+        LIST_EACH (&index->chains[i], at) {
             list_remove(at);
             list_push_back(&chains[CONTAINER_OF(at, struct index_link, list)->hash & (count - 1)], at);
         }
