@@ -437,7 +437,7 @@ void node_free(struct node *node)
         session_close(s);
     }
     for (struct list *link; (link = list_pop_front(&node->graves)) != NULL;) {
-        session_free(CONTAINER_OF(link, struct session, link));
+        session_discard(CONTAINER_OF(link, struct session, link));
     }
     owners_free(node);
     for (uint32_t i = 0; i < node->stripe_count; i++) {
@@ -525,7 +525,7 @@ static void sends_turn(struct node *node)
         session_flush(s);
     }
     for (struct list *link; (link = list_pop_front(&node->graves)) != NULL;) {
-        session_free(CONTAINER_OF(link, struct session, link));
+        session_discard(CONTAINER_OF(link, struct session, link));
     }
 }
 

@@ -430,7 +430,7 @@ void session_close(struct session *s)
     }
 }
 
-void session_free(struct session *s)
+void session_discard(struct session *s)
 {
     wire_writer_fini(&s->in);
     wire_writer_fini(&s->out);

@@ -203,7 +203,7 @@ void           task_ready(struct node *node, struct task *task);
 void session_accept(struct node *node, struct io_socket *socket);
 void session_attach(struct node *node, int64_t handle, struct moved *moved);
 void session_close(struct session *s);
-void session_free(struct session *s);
+void session_discard(struct session *s);
 /* A frame into the output: begin, write the body into &s->out, end. */
 size_t session_begin(struct session *s, uint16_t kind, uint64_t id);
 void   session_end(struct session *s, size_t begun);
