@@ -259,6 +259,7 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     int error = window_set(&d->window, offset, tag.qos == 1 ? WINDOW_SENT_1 : WINDOW_SENT_2);
     ASSERT(error == 0);
     d->inflight++;
+    delivery_credit(s); /* what was left out of the last portion */
 }
 
 static void follow_ended(struct store_follow *follow, int status)

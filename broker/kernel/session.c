@@ -78,6 +78,8 @@ void session_free(struct session *s)
         free(s->keep);
     }
     hashmap_remove(&s->kernel->sessions, &s->by_serial);
+    free(s->opening);
+    free(s->closing);
     free(s);
 }
 
