@@ -173,6 +173,16 @@ static void skip_deleted(struct wire_reader *r)
     wire_get_u64(r); /* packet ids */
 }
 
+/* The broker that served it died, and what it had sent was not noted: as far as it can have got. */
+static uint64_t maybe_sent(const struct window *w, uint64_t sent, uint64_t next, uint32_t inflight_max)
+{
+    uint64_t below = w->base;
+    for (uint32_t left = inflight_max; left != 0 && below < next; below++) {
+        left -= window_get(w, below) == WINDOW_NONE;
+    }
+    return below > sent ? below : sent;
+}
+
 /* Results of take(), in the order of its ops. */
 static int took(struct session *s, struct bytes results)
 {
@@ -214,14 +224,10 @@ static int took(struct session *s, struct bytes results)
         }
     }
     keep->follow_next = position;
-    keep->again_below = keep->sent;
     if (o->present && (!session_row_read(value, &row) || row.open)) {
-        /* The broker that served it died: what it had sent was not noted. */
-        keep->again_left = row.receive_max;
-        if (next - position < keep->again_left) {
-            keep->again_left = (uint32_t)(next - position);
-        }
+        keep->sent = maybe_sent(&d->window, keep->sent, next, row.inflight_max);
     }
+    keep->again_below = keep->sent;
     return r.bad ? ERR_MALFORMED : 0;
 }
 
