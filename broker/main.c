@@ -69,6 +69,11 @@ static void run_shard(void *ctx)
     shard_free(shard);
 }
 
+static void on_refused(const char *why)
+{
+    fatal(1, "%s", why);
+}
+
 /* Wakes the main thread, which waits for signals. */
 static void on_listening(void)
 {
@@ -151,7 +156,7 @@ int main(int argc, char **argv)
     struct broker_config config;
     broker_config_init(&config, &settings, count);
     static struct broker broker;
-    broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening};
+    broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
     make_mailboxes(&broker);
     struct metrics *metrics = metrics_new(count);

@@ -75,11 +75,13 @@ static void on_stopped(void *ctx)
 
 static void run_shard(void *ctx)
 {
-    struct shard_thread   *self   = ctx;
-    const struct io_config config = {
-        .sockets_max = SOCKETS_MAX, .recv_buffers = RECV_BUFFERS, .recv_buffer_bytes = RECV_BUFFER_SIZE, .cpu = self->cpu};
-    struct io *io       = NULL;
-    char       why[512] = "";
+    struct shard_thread   *self     = ctx;
+    const struct io_config config   = {.sockets_max       = SOCKETS_MAX,
+                                       .recv_buffers      = RECV_BUFFERS,
+                                       .recv_buffer_bytes = RECV_BUFFER_SIZE,
+                                       .cpu               = self->cpu};
+    struct io             *io       = NULL;
+    char                   why[512] = "";
     if (io_open(&config, &io, why, sizeof why) < 0) {
         fatal(EXIT_UNAVAILABLE, "%s", why);
     }

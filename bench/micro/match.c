@@ -15,15 +15,16 @@ static uint64_t now_ns(void)
 
 static void report(const char *name, uint64_t began_ns, uint64_t rounds, uint64_t hits)
 {
-    printf("%-44s %8.1f ns per match (%.2f hits)\n", name, (double)(now_ns() - began_ns) / (double)rounds, (double)hits / (double)rounds);
+    printf("%-44s %8.1f ns per match (%.2f hits)\n", name, (double)(now_ns() - began_ns) / (double)rounds,
+           (double)hits / (double)rounds);
 }
 
 static void find(struct match *m, const char *name, const char *format, uint32_t topics, uint64_t rounds)
 {
-    char           (*names)[64] = malloc(topics * sizeof *names);
-    struct rand      r;
-    const uint32_t  *nodes;
-    uint64_t         hits = 0;
+    char(*names)[64] = malloc(topics * sizeof *names);
+    struct rand     r;
+    const uint32_t *nodes;
+    uint64_t        hits = 0;
     rand_init(&r, 1, 1);
     for (uint32_t i = 0; i < topics; i++) {
         snprintf(names[i], sizeof names[i], format, (unsigned)rand_below(&r, 1000000));
@@ -51,12 +52,14 @@ int main(void)
         }
     }
     printf("%-44s %8.1f ns\n", "add one of 1 million filters", (double)(now_ns() - began_ns) / COUNT);
-    printf("%-44s %8.1f bytes in the tree\n", "per filter device/<n>/command", (double)(match_bytes(m) - empty) / COUNT);
+    printf("%-44s %8.1f bytes in the tree\n", "per filter device/<n>/command",
+           (double)(match_bytes(m) - empty) / COUNT);
     find(m, "one topic again and again", "device/%u/command", 1, 20000000);
     find(m, "1000 topics in turn", "device/%u/command", 1000, 20000000);
     find(m, "1 million topics, too many for the cache", "device/%u/command", 1000000, 4000000);
     find(m, "no subscriber, 1 million topics", "device/%u/other", 1000000, 4000000);
-    if (match_add(m, bytes_str("device/+/command"), &links[COUNT]) != 0 || match_add(m, bytes_str("device/#"), &links[COUNT + 1]) != 0 ||
+    if (match_add(m, bytes_str("device/+/command"), &links[COUNT]) != 0 ||
+        match_add(m, bytes_str("device/#"), &links[COUNT + 1]) != 0 ||
         match_add(m, bytes_str("#"), &links[COUNT + 2]) != 0) {
         return 1;
     }

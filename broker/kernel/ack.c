@@ -158,7 +158,8 @@ static void recorded(struct session *s, const struct moves *moves)
 {
     for (uint32_t i = 0; i < moves->count && s->client != NULL; i++) {
         const struct move *m = &moves->items[i];
-        for (uint64_t offset = m->first; m->mark == CURSOR_RECEIVED && offset <= m->last && s->client != NULL; offset++) {
+        for (uint64_t offset = m->first; m->mark == CURSOR_RECEIVED && offset <= m->last && s->client != NULL;
+             offset++) {
             if (window_get(&s->delivery->window, offset) == WINDOW_RECEIVED) {
                 int error = window_set(&s->delivery->window, offset, WINDOW_RELEASED);
                 ASSERT(error == 0);
@@ -232,14 +233,15 @@ static int by_stripe(const void *a, const void *b)
     const struct batch_item *x = a;
     const struct batch_item *y = b;
     /* Streams begin with their stripe; their number makes the order a total one. */
-    return x->session->who.stream_id < y->session->who.stream_id ? -1 : x->session->who.stream_id > y->session->who.stream_id;
+    return x->session->who.stream_id < y->session->who.stream_id
+               ? -1
+               : x->session->who.stream_id > y->session->who.stream_id;
 }
 
 void ack_flush(struct kernel *k)
 {
     uint32_t count = 0;
-    LIST_EACH(&k->dirty, link)
-    {
+    LIST_EACH (&k->dirty, link) {
         (void)link;
         count++;
     }
@@ -251,10 +253,10 @@ void ack_flush(struct kernel *k)
         return; /* they stay dirty: next turn */
     }
     for (uint32_t i = 0; i < count; i++) {
-        struct keep *keep    = CONTAINER_OF(list_pop_front(&k->dirty), struct keep, dirty);
-        all[i]               = (struct batch_item){.session = keep->session, .moves = keep->moves};
-        keep->moves          = (struct moves){0};
-        keep->moving         = true;
+        struct keep *keep = CONTAINER_OF(list_pop_front(&k->dirty), struct keep, dirty);
+        all[i]            = (struct batch_item){.session = keep->session, .moves = keep->moves};
+        keep->moves       = (struct moves){0};
+        keep->moving      = true;
         keep->session->busy++;
     }
     qsort(all, count, sizeof *all, by_stripe);
@@ -262,7 +264,8 @@ void ack_flush(struct kernel *k)
         uint16_t stripe = stream_id_stripe(all[from].session->who.stream_id);
         uint32_t to     = from;
         uint32_t moves  = 0;
-        while (to < count && to - from < BATCH_SESSIONS_MAX && (to == from || moves + all[to].moves.count <= BATCH_MOVES_MAX) &&
+        while (to < count && to - from < BATCH_SESSIONS_MAX &&
+               (to == from || moves + all[to].moves.count <= BATCH_MOVES_MAX) &&
                stream_id_stripe(all[to].session->who.stream_id) == stripe) {
             moves += all[to++].moves.count;
         }

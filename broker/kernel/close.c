@@ -42,9 +42,10 @@ static void ended(struct store_call *call, int status, struct bytes results)
 
 static void end_stored(struct wire_writer *w, struct session *s, const struct closing *c)
 {
-    uint32_t  expiry_s = c->set_expiry ? c->expiry_s : s->expiry_s;
+    uint32_t expiry_s = c->set_expiry ? c->expiry_s : s->expiry_s;
     /* First, so that a former owner that was fenced changes nothing of its heir's. */
-    struct op move     = {.kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
+    struct op move = {
+        .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
     op_encode(w, &move);
     if (expiry_s == 0) {
         life_delete(w, s, !c->discard_will);
@@ -66,7 +67,8 @@ static void end_stored(struct wire_writer *w, struct session *s, const struct cl
 static bool under_way(const struct session *s)
 {
     const struct keep *keep = s->keep;
-    return s->busy != 0 || (s->publisher != NULL && !list_empty(&s->publisher->pendings)) || (keep != NULL && !keep->fenced && keep->moves.count != 0);
+    return s->busy != 0 || (s->publisher != NULL && !list_empty(&s->publisher->pendings)) ||
+           (keep != NULL && !keep->fenced && keep->moves.count != 0);
 }
 
 void close_continue(struct session *s)
@@ -103,7 +105,8 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
     } else {
         s->closing->discard_will = discard_will;
         s->closing->set_expiry   = set_expiry;
-        s->closing->expiry_s     = expiry_s > s->kernel->limits.session_expiry_max_s ? s->kernel->limits.session_expiry_max_s : expiry_s;
+        s->closing->expiry_s =
+            expiry_s > s->kernel->limits.session_expiry_max_s ? s->kernel->limits.session_expiry_max_s : expiry_s;
     }
     subscribe_cancel_all(s);
     retain_cancel_all(s);

@@ -14,7 +14,8 @@
 /* A session's window travels to the segment store and back while publishes do: it has to cover a few of its writes. */
 enum { CREDIT_MAX = 4096, QUEUED_OVERHEAD_BYTES = 256 };
 
-static enum deliver_result give(struct session *s, struct fanout *f, const struct delivery_tag *tag, uint16_t id, bool duplicate)
+static enum deliver_result give(struct session *s, struct fanout *f, const struct delivery_tag *tag, uint16_t id,
+                                bool duplicate)
 {
     struct delivery d = {
         .message               = f->message,
@@ -263,10 +264,10 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
 
 static void follow_ended(struct store_follow *follow, int status)
 {
-    struct session *s   = follow->ctx;
-    s->keep->following  = false;
-    bool taken          = status == ERR_FENCED || status == ERR_NOT_FOUND;
-    s->keep->fenced     = s->keep->fenced || taken;
+    struct session *s  = follow->ctx;
+    s->keep->following = false;
+    bool taken         = status == ERR_FENCED || status == ERR_NOT_FOUND;
+    s->keep->fenced    = s->keep->fenced || taken;
     if (!taken) {
         log_warn("a session's stream cannot be served: %s", err_sentence(status));
     }
@@ -300,12 +301,12 @@ void delivery_credit(struct session *s)
 
 void delivery_follow(struct session *s)
 {
-    struct keep *keep    = s->keep;
-    keep->credit         = room(s);
-    keep->following      = true;
-    keep->follow.record  = followed;
-    keep->follow.ended   = follow_ended;
-    keep->follow.ctx     = s;
+    struct keep *keep   = s->keep;
+    keep->credit        = room(s);
+    keep->following     = true;
+    keep->follow.record = followed;
+    keep->follow.ended  = follow_ended;
+    keep->follow.ctx    = s;
     store_follow_start(s->kernel->store, &keep->follow, s->who.stream_id, keep->epoch, keep->follow_next, keep->credit);
 }
 

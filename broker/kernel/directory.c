@@ -20,8 +20,8 @@ struct claim {
 /* Ids are compared by 128 bits of a hash seeded at random: nobody outside can aim at a collision. */
 struct entry {
     struct hashmap_node by_id;
-    uint64_t        high;
-    struct claim    owner;
+    uint64_t            high;
+    struct claim        owner;
 };
 /* owner.link is the head of the claims that wait. */
 
@@ -86,8 +86,7 @@ static void home_release(struct kernel *k, unsigned shard, uint64_t serial, stru
         return;
     }
     if (e->owner.serial != serial || e->owner.shard != shard) {
-        LIST_EACH(&e->owner.link, link)
-        {
+        LIST_EACH (&e->owner.link, link) {
             struct claim *other = CONTAINER_OF(link, struct claim, link);
             if (other->serial == serial && other->shard == shard) {
                 list_remove(&other->link);

@@ -66,8 +66,7 @@ void group_settle(struct kernel *k, struct group *g)
 
 static struct member *member_find(struct group *g, unsigned shard, uint64_t serial)
 {
-    LIST_EACH(&g->members, link)
-    {
+    LIST_EACH (&g->members, link) {
         struct member *m = CONTAINER_OF(link, struct member, link);
         if (m->serial == serial && m->shard == shard) {
             return m;
@@ -76,7 +75,8 @@ static struct member *member_find(struct group *g, unsigned shard, uint64_t seri
     return NULL;
 }
 
-int group_join(struct kernel *k, struct group *g, unsigned shard, uint64_t serial, uint64_t stream_id, uint8_t flags, uint32_t sub_id)
+int group_join(struct kernel *k, struct group *g, unsigned shard, uint64_t serial, uint64_t stream_id, uint8_t flags,
+               uint32_t sub_id)
 {
     (void)k;
     struct member *m = member_find(g, shard, serial);
@@ -158,7 +158,8 @@ struct group_choice group_choose(struct group *g)
     return choice;
 }
 
-void group_announce(struct kernel *k, const struct group *g, bool joined, uint64_t serial, uint64_t stream_id, uint8_t flags, uint32_t sub_id)
+void group_announce(struct kernel *k, const struct group *g, bool joined, uint64_t serial, uint64_t stream_id,
+                    uint8_t flags, uint32_t sub_id)
 {
     if (k->shard_count == 1) {
         return;

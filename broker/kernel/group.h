@@ -19,12 +19,12 @@ struct member {
 };
 
 struct group {
-    struct match_link  link; /* at the filter behind the group's name */
-    struct hashmap_node    by_filter; /* extra: size of filter */
-    struct list        members;
-    struct match_link *stored; /* struct sub.link */
-    uint32_t           stored_count;
-    uint8_t            filter[]; /* whole, "$share/.." */
+    struct match_link   link;      /* at the filter behind the group's name */
+    struct hashmap_node by_filter; /* extra: size of filter */
+    struct list         members;
+    struct match_link  *stored; /* struct sub.link */
+    uint32_t            stored_count;
+    uint8_t             filter[]; /* whole, "$share/.." */
 };
 
 /* NULL: there is none. */
@@ -35,7 +35,8 @@ struct group *group_make(struct kernel *kernel, struct bytes whole_filter);
 void group_settle(struct kernel *kernel, struct group *group);
 
 /* 0 or ERR_FULL. Replaces the member of the same shard and serial. */
-MUST_CHECK int group_join(struct kernel *kernel, struct group *group, unsigned shard, uint64_t serial, uint64_t stream_id, uint8_t flags, uint32_t sub_id);
+MUST_CHECK int group_join(struct kernel *kernel, struct group *group, unsigned shard, uint64_t serial,
+                          uint64_t stream_id, uint8_t flags, uint32_t sub_id);
 void           group_leave(struct kernel *kernel, struct group *group, unsigned shard, uint64_t serial);
 void           group_stored_add(struct group *group, struct sub *sub);
 void           group_stored_remove(struct group *group, struct sub *sub);
@@ -48,7 +49,8 @@ struct group_choice {
 struct group_choice group_choose(struct group *group);
 
 /* Tells the other shards that a session here joined (or left) a group. */
-void group_announce(struct kernel *kernel, const struct group *group, bool joined, uint64_t serial, uint64_t stream_id, uint8_t flags, uint32_t sub_id);
+void group_announce(struct kernel *kernel, const struct group *group, bool joined, uint64_t serial, uint64_t stream_id,
+                    uint8_t flags, uint32_t sub_id);
 void group_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
 
 #endif

@@ -15,10 +15,10 @@ static void grow(struct hashmap *map, uint32_t count)
     }
     for (uint32_t i = 0; i < map->bucket_count; i++) {
         for (struct hashmap_node *node = map->buckets[i]; node != NULL;) {
-            struct hashmap_node *next              = node->next;
-            node->next                         = buckets[node->hash & (count - 1)];
+            struct hashmap_node *next         = node->next;
+            node->next                        = buckets[node->hash & (count - 1)];
             buckets[node->hash & (count - 1)] = node;
-            node                               = next;
+            node                              = next;
         }
     }
     free(map->buckets);
@@ -41,9 +41,9 @@ int hashmap_insert(struct hashmap *map, struct hashmap_node *node, uint64_t hash
         return ERR_FULL;
     }
     struct hashmap_node **bucket = &map->buckets[hash & (map->bucket_count - 1)];
-    node->hash               = (uint32_t)hash;
-    node->next               = *bucket;
-    *bucket                  = node;
+    node->hash                   = (uint32_t)hash;
+    node->next                   = *bucket;
+    *bucket                      = node;
     map->count++;
     return 0;
 }

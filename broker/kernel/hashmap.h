@@ -11,14 +11,14 @@
 
 struct hashmap_node {
     struct hashmap_node *next;
-    uint32_t         hash;
-    uint32_t         extra; /* the owner's */
+    uint32_t             hash;
+    uint32_t             extra; /* the owner's */
 };
 
 struct hashmap {
     struct hashmap_node **buckets;
-    uint32_t          bucket_count; /* a power of two, 0 at first */
-    uint32_t          count;
+    uint32_t              bucket_count; /* a power of two, 0 at first */
+    uint32_t              count;
 };
 
 /* Zeroed is empty. Forgets all nodes without looking at them. */

@@ -21,10 +21,11 @@ static void relayed(struct publisher *p, struct pending *pending)
     p->kernel->counters.dropped += pending->status != 0;
 }
 
-struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits, const struct kernel_port *port, struct store *store,
-                          struct timer_wheel *timers)
+struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits,
+                          const struct kernel_port *port, struct store *store, struct timer_wheel *timers)
 {
-    ASSERT(shard < shard_count && shard_count <= SHARDS_MAX && limits->inflight_max != 0 && limits->publish_pending_max != 0);
+    ASSERT(shard < shard_count && shard_count <= SHARDS_MAX && limits->inflight_max != 0 &&
+           limits->publish_pending_max != 0);
     struct kernel *k = calloc(1, sizeof *k);
     if (k == NULL) {
         return NULL;
@@ -133,9 +134,9 @@ static void start(struct kernel *k)
     k->stripe_heads     = malloc(stripes * sizeof *k->stripe_heads);
     k->stripes_hit      = malloc(stripes * sizeof *k->stripes_hit);
     k->stripe_sequences = calloc(stripes, sizeof *k->stripe_sequences);
-    if (k->stripe_heads == NULL || k->stripes_hit == NULL || k->stripe_sequences == NULL || !will_start(k)) {
-        fatal(1, "no memory for the tables of %u stripes", stripes);
-    }
+    ASSERT(k->stripe_heads != NULL && k->stripes_hit != NULL && k->stripe_sequences != NULL);
+    bool began = will_start(k);
+    ASSERT(began);
     for (uint32_t i = 0; i < stripes; i++) {
         k->stripe_heads[i] = TARGET_NONE;
     }

@@ -53,16 +53,23 @@ void life_row(struct wire_writer *w, struct session *s, bool open, uint32_t expi
                .kind  = OP_TABLE_PUT,
                .table = TABLE_SESSIONS,
                .name  = session_id(s),
-               .value = session_row_write(value, &(struct session_row){.open = open, .inflight_max = (uint16_t)s->kernel->limits.inflight_max, .expiry_s = expiry_s}),
+               .value = session_row_write(
+                   value, &(struct session_row){.open         = open,
+                                                .inflight_max = (uint16_t)s->kernel->limits.inflight_max,
+                                                .expiry_s     = expiry_s}),
            });
 }
 
 void life_will(struct wire_writer *w, struct session *s, uint8_t kind)
 {
-    put(w, (struct op){.kind = kind, .name = tables_will(s->kernel->key, session_id(s)), .owner = store_owner(s->kernel->store)});
+    put(w, (struct op){.kind  = kind,
+                       .name  = tables_will(s->kernel->key, session_id(s)),
+                       .owner = store_owner(s->kernel->store)});
 }
 
 void life_expiry_start(struct wire_writer *w, struct session *s)
 {
-    put(w, (struct op){.kind = OP_TIMER_START, .name = tables_expiry(s->kernel->key, session_id(s)), .owner = store_owner(s->kernel->store)});
+    put(w, (struct op){.kind  = OP_TIMER_START,
+                       .name  = tables_expiry(s->kernel->key, session_id(s)),
+                       .owner = store_owner(s->kernel->store)});
 }

@@ -93,7 +93,8 @@ static bool is_confirmed(const struct kernel *k, const struct announcement *a)
     return true;
 }
 
-void mail_when_confirmed(struct kernel *k, struct announcement *a, void (*confirmed)(struct kernel *, struct announcement *))
+void mail_when_confirmed(struct kernel *k, struct announcement *a,
+                         void (*confirmed)(struct kernel *, struct announcement *))
 {
     a->confirmed = confirmed;
     for (unsigned shard = 0; shard < k->shard_count; shard++) {

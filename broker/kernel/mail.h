@@ -9,19 +9,19 @@
 
 #include "broker/kernel/state.h"
 
-enum mail_kind {               /* from -> to                      value                body */
-    MAIL_CONFIRM = 1,          /* receiver -> announcer           announcements        - */
-    MAIL_INTEREST,             /* announcer -> every shard        -                    flags u8 (1 any, 2 QoS 1 and 2), filter */
-    MAIL_ROUTE,                /* shard of a session -> every     version, 0 deleted   key blob, row */
-    MAIL_MEMBER,               /* shard of a session -> every     serial               joined u8, flags u8, id u32, stream_id u64, whole filter */
-    MAIL_PUBLISH,              /* shard of the publisher -> some  publisher's serial   message */
-    MAIL_PUBLISH_MEMBER,       /* shard of the publisher -> one   member's serial      qos u8, retain u8, id u32, filter blob, message */
-    MAIL_SLOW,                 /* full queue -> publisher         publisher's serial   - */
-    MAIL_RELIEF,               /* full queue -> publisher         -                    - */
-    MAIL_CLAIM,                /* opening session -> home         serial               client id */
-    MAIL_GRANT,                /* home -> opening session         serial               - */
-    MAIL_EVICT,                /* home -> owner                   serial               - */
-    MAIL_RELEASE,              /* former owner -> home            serial               client id */
+enum mail_kind {                   /* from -> to                      value                body */
+                 MAIL_CONFIRM = 1, /* receiver -> announcer           announcements        - */
+                 MAIL_INTEREST, /* announcer -> every shard        -                    flags u8 (1 any, 2 QoS 1 and 2), filter */
+                 MAIL_ROUTE, /* shard of a session -> every     version, 0 deleted   key blob, row */
+                 MAIL_MEMBER, /* shard of a session -> every     serial               joined u8, flags u8, id u32, stream_id u64, whole filter */
+                 MAIL_PUBLISH, /* shard of the publisher -> some  publisher's serial   message */
+                 MAIL_PUBLISH_MEMBER, /* shard of the publisher -> one   member's serial      qos u8, retain u8, id u32, filter blob, message */
+                 MAIL_SLOW,    /* full queue -> publisher         publisher's serial   - */
+                 MAIL_RELIEF,  /* full queue -> publisher         -                    - */
+                 MAIL_CLAIM,   /* opening session -> home         serial               client id */
+                 MAIL_GRANT,   /* home -> opening session         serial               - */
+                 MAIL_EVICT,   /* home -> owner                   serial               - */
+                 MAIL_RELEASE, /* former owner -> home            serial               client id */
 };
 
 enum { MAIL_WAITING_MAX_BYTES = 4 << 20 }; /* beyond it publishers are paused */
@@ -33,7 +33,7 @@ bool mail_post(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint6
 /* Without a body. */
 bool mail_signal(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint64_t value);
 /* To every other shard, and counted. */
-void mail_announce(struct kernel *kernel, enum mail_kind kind, uint64_t value, struct wire_writer *body);
+void               mail_announce(struct kernel *kernel, enum mail_kind kind, uint64_t value, struct wire_writer *body);
 struct wire_reader mail_read(const struct kernel_mail *mail);
 
 /* Something that waits until all announcements so far have been taken in everywhere. */
@@ -44,7 +44,8 @@ struct announcement {
 };
 
 /* Calls confirmed, before it returns when nothing is outstanding. */
-void mail_when_confirmed(struct kernel *kernel, struct announcement *announcement, void (*confirmed)(struct kernel *, struct announcement *));
+void mail_when_confirmed(struct kernel *kernel, struct announcement *announcement,
+                         void (*confirmed)(struct kernel *, struct announcement *));
 void mail_forget(struct announcement *announcement);
 void mail_confirm_received(struct kernel *kernel, unsigned from, uint64_t count);
 /* Something was announced to us. */

@@ -104,11 +104,11 @@ static bool buckets_grow(struct match *m, uint32_t count)
     }
     for (uint32_t b = 0; b < m->bucket_count; b++) {
         for (uint32_t at = m->buckets[b]; at != MATCH_NONE;) {
-            struct match_node *n     = node_at(m, at);
-            uint32_t           chain = n->chain;
-            n->chain                 = buckets[n->hash & (count - 1)];
+            struct match_node *n           = node_at(m, at);
+            uint32_t           chain       = n->chain;
+            n->chain                       = buckets[n->hash & (count - 1)];
             buckets[n->hash & (count - 1)] = at;
-            at                       = chain;
+            at                             = chain;
         }
     }
     free(m->buckets);
@@ -191,9 +191,9 @@ static uint32_t child_make(struct match *m, uint32_t parent, struct bytes level,
     } else if (level.size != 0) {
         memcpy(n->text, level.data, level.size);
     }
-    n->parent = parent;
-    n->hash   = edge_hash(parent, level_hash);
-    n->chain  = m->buckets[n->hash & (m->bucket_count - 1)];
+    n->parent                                   = parent;
+    n->hash                                     = edge_hash(parent, level_hash);
+    n->chain                                    = m->buckets[n->hash & (m->bucket_count - 1)];
     m->buckets[n->hash & (m->bucket_count - 1)] = at;
     struct match_node *p                        = node_at(m, parent);
     p->child_count++;
@@ -553,8 +553,8 @@ uint32_t match_find(struct match *m, struct bytes topic, const uint32_t **out_no
     if (m->cache_slots != 0) {
         hash                          = hash_bytes(topic);
         const struct cache_slot *slot = slot_of(m, hash);
-        if (slot->hash == hash && slot->all_version == m->all_version && slot->region_version == m->region_versions[slot->region] &&
-            bytes_equal(slot_topic(slot), topic)) {
+        if (slot->hash == hash && slot->all_version == m->all_version &&
+            slot->region_version == m->region_versions[slot->region] && bytes_equal(slot_topic(slot), topic)) {
             *out_nodes = slot->nodes;
             return slot->count;
         }
@@ -575,9 +575,10 @@ uint64_t match_nodes(const struct match *m)
 
 uint64_t match_bytes(const struct match *m)
 {
-    return sizeof *m + (uint64_t)m->chunk_count * (CHUNK_NODES * sizeof(struct match_node) + sizeof(void *)) + (uint64_t)m->bucket_count * sizeof *m->buckets +
-           m->text_bytes + (uint64_t)m->cache_slots * sizeof *m->cache + m->cache_bytes + (uint64_t)m->found_capacity * sizeof *m->found +
-           2u * (uint64_t)m->set_capacity * sizeof **m->sets;
+    return sizeof *m + (uint64_t)m->chunk_count * (CHUNK_NODES * sizeof(struct match_node) + sizeof(void *)) +
+           (uint64_t)m->bucket_count * sizeof *m->buckets + m->text_bytes +
+           (uint64_t)m->cache_slots * sizeof *m->cache + m->cache_bytes +
+           (uint64_t)m->found_capacity * sizeof *m->found + 2u * (uint64_t)m->set_capacity * sizeof **m->sets;
 }
 
 uint64_t match_misses(const struct match *m)

@@ -120,7 +120,7 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
 
 static void inbound_done(struct store_scan *scan, int status)
 {
-    struct opening *o = scan->ctx;
+    struct opening *o     = scan->ctx;
     int             error = status != 0 ? status : o->error;
     if (error != 0) {
         finish(o->session, error);
@@ -150,7 +150,8 @@ static void scan_rows(struct opening *o, uint32_t table, bool (*item)(struct sto
 {
     struct session *s = o->session;
     o->scan           = (struct store_scan){.item = item, .done = done, .ctx = o};
-    store_scan_start(s->kernel->store, &o->scan, session_stripe(s), table, RPC_SCAN_PREFIX, tables_sub_key(s->kernel->key, session_id(s), (struct bytes){0}));
+    store_scan_start(s->kernel->store, &o->scan, session_stripe(s), table, RPC_SCAN_PREFIX,
+                     tables_sub_key(s->kernel->key, session_id(s), (struct bytes){0}));
 }
 
 static void subs_done(struct store_scan *scan, int status)
@@ -186,11 +187,11 @@ static uint64_t maybe_sent(const struct window *w, uint64_t sent, uint64_t next,
 /* Results of take(), in the order of its ops. */
 static int took(struct session *s, struct bytes results)
 {
-    struct opening        *o = s->opening;
+    struct opening        *o    = s->opening;
     struct keep           *keep = s->keep;
-    struct wire_reader     r = wire_reader_of(results);
-    struct session_row     row = {0};
-    struct delivery_state *d = session_delivery(s);
+    struct wire_reader     r    = wire_reader_of(results);
+    struct session_row     row  = {0};
+    struct delivery_state *d    = session_delivery(s);
     if (o->clean_start) {
         skip_deleted(&r);
     }
@@ -258,11 +259,15 @@ static void set_will(struct wire_writer *w, struct session *s)
     will_action(&action, &o->will, s->kernel->wall_ns);
     w->bad       = w->bad || action.bad;
     struct op op = {
-        .kind     = OP_TIMER_SET,
-        .name     = tables_will(s->kernel->key, session_id(s)),
-        .owner    = store_owner(s->kernel->store),
-        .delay_ns = s->keep == NULL ? 0 : o->will.delay_s * 1000000000ull, /* a live session ends with its connection, and its will does not outlive it */
-        .value    = wire_written(&action),
+        .kind  = OP_TIMER_SET,
+        .name  = tables_will(s->kernel->key, session_id(s)),
+        .owner = store_owner(s->kernel->store),
+        .delay_ns =
+            s->keep == NULL
+                ? 0
+                : o->will.delay_s *
+                      1000000000ull, /* a live session ends with its connection, and its will does not outlive it */
+        .value = wire_written(&action),
     };
     op_encode(w, &op);
     wire_writer_fini(&action);
@@ -283,9 +288,9 @@ static void take(struct session *s)
         refuse(s, ERR_QUOTA);
         return;
     }
-    s->keep->session      = s;
+    s->keep->session           = s;
     uint16_t            stripe = session_stripe(s);
-    struct wire_writer *w = store_txn_begin(k->store, stripe);
+    struct wire_writer *w      = store_txn_begin(k->store, stripe);
     if (o->clean_start) {
         life_delete(w, s, true);
     }
@@ -377,7 +382,8 @@ static struct bytes keep_bytes(uint8_t **at, struct bytes view)
 
 void kernel_open(struct kernel *k, struct client *client, const struct open_request *request)
 {
-    ASSERT(client->session == NULL && request->client_id.size != 0 && request->client_id.size <= 65535 && request->receive_max != 0);
+    ASSERT(client->session == NULL && request->client_id.size != 0 && request->client_id.size <= 65535 &&
+           request->receive_max != 0);
     if (!k->ready) {
         client->ops->opened(client, ERR_UNAVAILABLE, false);
         return;

@@ -15,7 +15,8 @@
 
 static void flush(struct publisher *p);
 
-void publisher_init(struct publisher *p, struct kernel *k, struct session *s, void (*answered)(struct publisher *, struct pending *))
+void publisher_init(struct publisher *p, struct kernel *k, struct session *s,
+                    void (*answered)(struct publisher *, struct pending *))
 {
     *p = (struct publisher){.kernel = k, .session = s, .answered = answered};
     list_init(&p->pendings);
@@ -116,11 +117,11 @@ static void mail_member(struct kernel *k, const struct group *g, const struct me
 
 static void gather_group(struct kernel *k, struct group *g, const struct message *message)
 {
-    struct group_choice choice = group_choose(g);
-    const struct member *m     = choice.member;
-    uint8_t              flags = m != NULL ? m->flags : choice.stored->link.flags;
-    uint64_t             id    = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
-    uint8_t              qos   = lower(message->qos, flags & SUB_QOS);
+    struct group_choice  choice = group_choose(g);
+    const struct member *m      = choice.member;
+    uint8_t              flags  = m != NULL ? m->flags : choice.stored->link.flags;
+    uint64_t             id     = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
+    uint8_t              qos    = lower(message->qos, flags & SUB_QOS);
     if (qos != 0 && id != 0) {
         struct target *t = target_add(k);
         if (t != NULL) {
@@ -149,12 +150,12 @@ static void gather_group(struct kernel *k, struct group *g, const struct message
 /* here_only: the message came from another shard, which saw to streams and groups. */
 static struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only)
 {
-    struct found    found = {0};
-    const uint32_t *nodes;
-    uint32_t        count = match_find(k->tree, message->topic, &nodes);
+    struct found             found = {0};
+    const uint32_t          *nodes;
+    uint32_t                 count       = match_find(k->tree, message->topic, &nodes);
     const struct subscriber *self        = from != NULL ? &from->who : NULL;
     uint64_t                 from_stream = from != NULL ? from->who.stream_id : 0;
-    k->target_count       = 0;
+    k->target_count                      = 0;
     k->mark++;
     for (uint32_t i = 0; i < count; i++) {
         for (struct match_link *link = match_first(k->tree, nodes[i]); link != NULL; link = link->next) {
@@ -233,7 +234,8 @@ static void append_done(struct store_call *call, int status, struct bytes result
     flush(p);
 }
 
-static struct work *work_take(struct publisher *p, struct pending *pending, uint16_t id, void (*done)(struct store_call *, int, struct bytes))
+static struct work *work_take(struct publisher *p, struct pending *pending, uint16_t id,
+                              void (*done)(struct store_call *, int, struct bytes))
 {
     struct work *work = pool_take(p->kernel->works);
     if (work != NULL) {
@@ -256,11 +258,13 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
             pending->status = ERR_QUOTA;
             return;
         }
-        bool     own      = pending->writer_epoch != 0;
-        uint64_t writer   = own ? pending->publisher->session != NULL ? pending->publisher->session->who.stream_id : pending->publisher->count : store_owner(k->store);
-        uint64_t epoch    = own ? pending->writer_epoch : 1;
-        uint64_t sequence = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
-        struct wire_writer *w     = store_txn_begin(k->store, stripe);
+        bool     own          = pending->writer_epoch != 0;
+        uint64_t writer       = own ? pending->publisher->session != NULL ? pending->publisher->session->who.stream_id
+                                                                          : pending->publisher->count
+                                    : store_owner(k->store);
+        uint64_t epoch        = own ? pending->writer_epoch : 1;
+        uint64_t sequence     = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
+        struct wire_writer *w = store_txn_begin(k->store, stripe);
         size_t              begun = op_append_begin(w, writer, epoch, sequence);
         uint32_t            count = 0;
         for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
@@ -319,12 +323,14 @@ static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *
         }
         struct wire_writer w = mail_begin();
         message_write(&w, f->message);
-        mail_post(k, shard, MAIL_PUBLISH, f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w);
+        mail_post(k, shard, MAIL_PUBLISH,
+                  f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w);
     }
 }
 
 /* pending: NULL for QoS 0, which is never stored. Returns whether anybody matched. */
-static bool hand_out(struct kernel *k, struct publisher *p, const struct session *from, struct message *message, struct pending *pending)
+static bool hand_out(struct kernel *k, struct publisher *p, const struct session *from, struct message *message,
+                     struct pending *pending)
 {
     struct found  found = gather(k, message, from, false);
     struct fanout f     = {.message = message, .publisher = p};
@@ -348,7 +354,8 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     struct session *s = session_find(k, mail->value);
     struct fanout   f = {.message = &message, .from_shard = from};
     if (s != NULL && s->client != NULL) {
-        struct delivery_tag tag = {.qos = lower(message.qos, flags & SUB_QOS), .retain = message.retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0};
+        struct delivery_tag tag = {.qos    = lower(message.qos, flags & SUB_QOS),
+                                   .retain = message.retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0};
         if (sub_id != 0) {
             tag.ids[tag.count++] = sub_id;
         }
@@ -365,7 +372,7 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     k->target_count = 0;
     gather_group(k, g, &message);
     if (k->target_count != 0 && k->targets[0].stream_id != 0) {
-        struct publisher *relay = k->relay;
+        struct publisher *relay   = k->relay;
         struct pending   *pending = pool_take(k->pendings);
         if (pending == NULL) {
             k->counters.dropped++;
@@ -407,8 +414,7 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
         return;
     }
     case MAIL_RELIEF:
-        LIST_EACH(&k->paused, link)
-        {
+        LIST_EACH (&k->paused, link) {
             CONTAINER_OF(link, struct publisher, paused_link)->slow &= ~(1ull << from);
         }
         return;
@@ -529,7 +535,9 @@ void publish_close_rows(struct session *s, struct wire_writer *w)
     for (uint32_t i = 0; in != NULL && i < in->capacity; i++) {
         const struct inbound_id *slot = &in->slots[i];
         if (slot->id != 0 && slot->state == INBOUND_DONE) {
-            put_inbound(s, slot->id, &(struct inbound_row){.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence}, w);
+            put_inbound(
+                s, slot->id,
+                &(struct inbound_row){.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence}, w);
         }
     }
 }
@@ -554,7 +562,8 @@ static void delete_row(struct session *s, struct work *work)
 {
     struct kernel      *k  = s->kernel;
     struct wire_writer *w  = store_txn_begin(k->store, session_stripe(s));
-    struct op           op = {.kind = OP_TABLE_DELETE, .table = TABLE_INBOUND, .name = tables_inbound_key(k->key, session_id(s), work->id)};
+    struct op           op = {
+                  .kind = OP_TABLE_DELETE, .table = TABLE_INBOUND, .name = tables_inbound_key(k->key, session_id(s), work->id)};
     op_encode(w, &op);
     s->busy++;
     store_txn_end(k->store, &work->call);
@@ -585,7 +594,8 @@ static unsigned pause_reasons(const struct publisher *p)
 {
     const struct kernel *k = p->kernel;
     return (p->pending_count >= k->limits.publish_pending_max ? PAUSE_PENDING : 0u) | (p->slow != 0 ? PAUSE_SLOW : 0u) |
-           (p->pending_count != 0 && store_congested(k->store) ? PAUSE_STORE : 0u) | (mail_congested(k) ? PAUSE_MAIL : 0u);
+           (p->pending_count != 0 && store_congested(k->store) ? PAUSE_STORE : 0u) |
+           (mail_congested(k) ? PAUSE_MAIL : 0u);
 }
 
 void publish_pause(struct publisher *p)
@@ -599,8 +609,7 @@ void publish_pause(struct publisher *p)
 void publish_resume(struct kernel *k)
 {
     if (list_empty(&k->overruns)) {
-        LIST_EACH(&k->paused, link)
-        {
+        LIST_EACH (&k->paused, link) {
             CONTAINER_OF(link, struct publisher, paused_link)->slow &= ~(1ull << k->shard);
         }
         for (unsigned shard = 0; shard < k->shard_count; shard++) {
@@ -610,8 +619,7 @@ void publish_resume(struct kernel *k)
         }
         k->slow_told = 0;
     }
-    LIST_EACH(&k->paused, link)
-    {
+    LIST_EACH (&k->paused, link) {
         struct publisher *p       = CONTAINER_OF(link, struct publisher, paused_link);
         unsigned          reasons = pause_reasons(p);
         if (reasons == 0 && p->pending_count <= k->limits.publish_pending_max / 2) {
@@ -697,7 +705,8 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
     ASSERT(s->state == SESSION_OPEN && message->qos <= 2 && IMPLIES(message->qos != 0, id != 0));
     k->counters.publishes++;
     bool retained = message->retain && k->limits.retain_available;
-    bool behind   = p != NULL && !list_empty(&p->pendings) && !CONTAINER_OF(p->pendings.prev, struct pending, link)->handed_out;
+    bool behind =
+        p != NULL && !list_empty(&p->pendings) && !CONTAINER_OF(p->pendings.prev, struct pending, link)->handed_out;
     if (message->qos == 0 && !retained && !behind) {
         (void)hand_out(k, p, s, message, NULL);
         if (p != NULL || mail_congested(k)) {

@@ -14,8 +14,8 @@
 /* One message on its way to many. */
 struct fanout {
     struct message          *message;
-    struct buf              *shared; /* a copy, once somebody had to keep it */
-    const struct client_ops *ops;    /* of somebody it was given to */
+    struct buf              *shared;    /* a copy, once somebody had to keep it */
+    const struct client_ops *ops;       /* of somebody it was given to */
     struct publisher        *publisher; /* here, or NULL */
     unsigned                 from_shard;
     uint64_t                 from_serial; /* on another shard, 0: none */

@@ -163,9 +163,9 @@ static struct replay_pace show(struct replay *r, struct message *m)
 
 static bool scanned(struct store_scan *scan, const struct store_item *item)
 {
-    struct replay *r = scan->ctx;
+    struct replay  *r = scan->ctx;
     struct session *s = r->session;
-    struct record  record;
+    struct record   record;
     if (s->client == NULL || s->state != SESSION_OPEN) {
         return true; /* it closes at the end of this turn */
     }
@@ -225,7 +225,8 @@ void retain_continue(struct session *s)
         }
         if (!r->started) {
             r->started = true;
-            store_scan_start(s->kernel->store, &r->scan, STORE_STRIPE_ALL, TABLE_RETAINED, RPC_SCAN_FILTER, bytes_of(r->filter, r->filter_size));
+            store_scan_start(s->kernel->store, &r->scan, STORE_STRIPE_ALL, TABLE_RETAINED, RPC_SCAN_FILTER,
+                             bytes_of(r->filter, r->filter_size));
             return;
         }
         if ((r->paused || r->finished) && !may_go_on(s, r)) {

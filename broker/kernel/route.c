@@ -53,7 +53,8 @@ static void remove_sub(struct kernel *k, struct sub *sub)
     stored_settle(k, stored);
 }
 
-static void enter(struct kernel *k, struct bytes client_id, struct bytes filter, const struct sub_row *row, uint64_t version)
+static void enter(struct kernel *k, struct bytes client_id, struct bytes filter, const struct sub_row *row,
+                  uint64_t version)
 {
     struct stored *stored = stored_make(k, client_id);
     if (stored == NULL) {
@@ -163,7 +164,8 @@ void route_start(struct kernel *k)
     store_watch_start(k->store, &k->routes, TABLE_SUBSCRIPTIONS);
 }
 
-void route_changed(struct kernel *k, struct bytes client_id, struct bytes filter, const struct sub_row *row, uint64_t version, bool deleted)
+void route_changed(struct kernel *k, struct bytes client_id, struct bytes filter, const struct sub_row *row,
+                   uint64_t version, bool deleted)
 {
     if (deleted) {
         leave(k, client_id, filter, UINT64_MAX);

@@ -9,7 +9,8 @@
 /* The store is known. */
 void route_start(struct kernel *kernel);
 /* A row that was written by a session here: entered, and told to the other shards. deleted: version and row do not matter. */
-void route_changed(struct kernel *kernel, struct bytes client_id, struct bytes filter, const struct sub_row *row, uint64_t version, bool deleted);
+void route_changed(struct kernel *kernel, struct bytes client_id, struct bytes filter, const struct sub_row *row,
+                   uint64_t version, bool deleted);
 void route_receive(struct kernel *kernel, const struct kernel_mail *mail);
 void route_fini(struct kernel *kernel);
 

@@ -25,7 +25,8 @@ void session_step(struct session *s, enum session_state next)
 
 uint16_t session_stripe(struct session *s)
 {
-    return session_stored(s) ? (uint16_t)(s->who.stream_id >> 48) : store_stripe(s->kernel->store, tables_stream(s->kernel->key, session_id(s)));
+    return session_stored(s) ? (uint16_t)(s->who.stream_id >> 48)
+                             : store_stripe(s->kernel->store, tables_stream(s->kernel->key, session_id(s)));
 }
 
 struct session *session_new(struct kernel *k, struct client *client, const struct open_request *request)

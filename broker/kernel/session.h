@@ -91,12 +91,12 @@ struct move {
 struct keep {
     struct session     *session;
     uint64_t            epoch;
-    uint64_t            sent;         /* offsets below were handed to the client, on some connection */
-    uint64_t            follow_next;  /* the first offset that has not come in */
-    uint64_t            again_below;  /* offsets below may have been sent on an earlier connection */
-    uint32_t            credit;       /* given and not used */
+    uint64_t            sent;        /* offsets below were handed to the client, on some connection */
+    uint64_t            follow_next; /* the first offset that has not come in */
+    uint64_t            again_below; /* offsets below may have been sent on an earlier connection */
+    uint32_t            credit;      /* given and not used */
     bool                following;
-    bool                moving;       /* a batch with moves of this session is under way */
+    bool                moving; /* a batch with moves of this session is under way */
     bool                fenced;
     struct store_follow follow;
     struct moves        moves;
@@ -109,8 +109,8 @@ struct closing;
 struct session {
     struct subscriber      who;
     struct kernel         *kernel;
-    struct client         *client; /* NULL: gone */
-    struct hashmap_node        by_serial; /* extra: size of id */
+    struct client         *client;    /* NULL: gone */
+    struct hashmap_node    by_serial; /* extra: size of id */
     uint64_t               serial;
     struct publisher      *publisher; /* NULL until needed */
     struct delivery_state *delivery;

@@ -34,20 +34,21 @@ struct subscriber {
 
 /* One subscription of one subscriber. 80 bytes. */
 struct sub {
-    struct match_link  link;     /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared */
-    struct list        of_owner; /* in subscriber.subs */
-    struct hashmap_node    by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
-    struct subscriber *owner;
-    struct group      *group;    /* shared: not NULL, and link.node is MATCH_NONE */
-    uint64_t           version;  /* LINK_STORED: of its row */
+    struct match_link
+        link; /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared */
+    struct list         of_owner; /* in subscriber.subs */
+    struct hashmap_node by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
+    struct subscriber  *owner;
+    struct group       *group;   /* shared: not NULL, and link.node is MATCH_NONE */
+    uint64_t            version; /* LINK_STORED: of its row */
 };
 _Static_assert(sizeof(struct sub) == 88 || sizeof(struct sub) == 80, "a subscription");
 
 /* A stored session as every shard knows it. */
 struct stored {
-    struct subscriber who;
-    struct hashmap_node   by_id; /* in kernel.stored; extra: size of id */
-    uint8_t           id[];
+    struct subscriber   who;
+    struct hashmap_node by_id; /* in kernel.stored; extra: size of id */
+    uint8_t             id[];
 };
 
 /* Mails that wait for room in a mailbox. */
@@ -74,25 +75,25 @@ struct target {
 #define TARGET_NONE UINT32_MAX
 
 struct kernel {
-    unsigned                 shard;
-    unsigned                 shard_count;
-    struct kernel_limits     limits;
-    struct kernel_port       port;
-    struct store            *store;
-    struct timer_wheel      *timers;
-    uint64_t                 now_ns;
-    uint64_t                 wall_ns;
-    struct kernel_counters   counters;
+    unsigned               shard;
+    unsigned               shard_count;
+    struct kernel_limits   limits;
+    struct kernel_port     port;
+    struct store          *store;
+    struct timer_wheel    *timers;
+    uint64_t               now_ns;
+    uint64_t               wall_ns;
+    struct kernel_counters counters;
 
-    struct match *tree;
-    struct hashmap    subs;      /* struct sub.by_key */
-    struct hashmap    interests; /* struct interest.by_node */
-    struct hashmap    groups;    /* struct group.by_filter */
-    struct hashmap    stored;    /* struct stored.by_id */
-    struct hashmap    sessions;  /* struct session.by_serial */
-    struct hashmap    claims;    /* directory of the ids whose home is this shard */
-    uint64_t      serial;    /* of the last session */
-    uint64_t      seed;      /* of the directory */
+    struct match  *tree;
+    struct hashmap subs;      /* struct sub.by_key */
+    struct hashmap interests; /* struct interest.by_node */
+    struct hashmap groups;    /* struct group.by_filter */
+    struct hashmap stored;    /* struct stored.by_id */
+    struct hashmap sessions;  /* struct session.by_serial */
+    struct hashmap claims;    /* directory of the ids whose home is this shard */
+    uint64_t       serial;    /* of the last session */
+    uint64_t       seed;      /* of the directory */
 
     struct outbox out[SHARDS_MAX];
     struct list   announcing; /* struct announcement that wait for other shards */
@@ -114,14 +115,14 @@ struct kernel {
     struct list  overruns;  /* struct delivery_state.overrun_link: queues over their bound */
     uint64_t     slow_told; /* shards that were told that a queue here is over its bound */
 
-    bool                started; /* the store is known: watch and wills are under way */
-    struct store_watch  routes;
-    uint32_t            route_shards;
-    uint16_t           *route_generations; /* per segment-store shard */
-    bool               *route_synced;
-    bool                ready;
-    struct wills       *wills;
-    struct publisher   *relay; /* messages that were mailed to a group's member which is gone */
+    bool               started; /* the store is known: watch and wills are under way */
+    struct store_watch routes;
+    uint32_t           route_shards;
+    uint16_t          *route_generations; /* per segment-store shard */
+    bool              *route_synced;
+    bool               ready;
+    struct wills      *wills;
+    struct publisher  *relay; /* messages that were mailed to a group's member which is gone */
 
     uint8_t key[SUB_KEY_MAX_BYTES]; /* scratch for keys and names */
 };

@@ -18,7 +18,8 @@ static uint64_t key_hash(const struct subscriber *owner, uint32_t node, const st
 
 static struct sub *find_at(struct kernel *k, const struct subscriber *owner, uint32_t node, const struct group *group)
 {
-    for (struct hashmap_node *n = hashmap_first(&k->subs, key_hash(owner, node, group)); n != NULL; n = hashmap_next(n)) {
+    for (struct hashmap_node *n = hashmap_first(&k->subs, key_hash(owner, node, group)); n != NULL;
+         n                      = hashmap_next(n)) {
         struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
         if (sub->owner == owner && sub->link.node == node && sub->group == group) {
             return sub;
@@ -225,9 +226,10 @@ static void sub_drop(struct kernel *k, struct sub *sub)
     free(sub);
 }
 
-struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter, uint8_t flags, uint32_t id)
+struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter, uint8_t flags,
+                    uint32_t id)
 {
-    struct sub *sub = sub_find(k, owner, filter);
+    struct sub *sub    = sub_find(k, owner, filter);
     bool        is_new = sub == NULL;
     if (is_new) {
         sub = sub_new(k, owner, kind, filter);

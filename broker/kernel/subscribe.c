@@ -100,9 +100,9 @@ static void carry_out(struct request *r, const uint64_t *versions)
 
 static void recorded(struct store_call *call, int status, struct bytes results)
 {
-    struct request *r = CONTAINER_OF(call, struct request, call);
-    struct session *s = r->session;
-    struct wire_reader in = wire_reader_of(results);
+    struct request    *r             = CONTAINER_OF(call, struct request, call);
+    struct session    *s             = r->session;
+    struct wire_reader in            = wire_reader_of(results);
     uint64_t           versions[256] = {0};
     s->busy--;
     r->called = false;
@@ -128,10 +128,10 @@ static void recorded(struct store_call *call, int status, struct bytes results)
 
 static void record(struct request *r)
 {
-    struct session     *s      = r->session;
-    struct kernel      *k      = s->kernel;
-    bool                any    = false;
-    uint16_t            stripe = session_stripe(s);
+    struct session *s      = r->session;
+    struct kernel  *k      = s->kernel;
+    bool            any    = false;
+    uint16_t        stripe = session_stripe(s);
     for (int i = 0; i < r->count; i++) {
         any = any || r->wanted[i].result >= 0;
     }
@@ -172,7 +172,8 @@ static struct bytes keep_text(uint8_t **at, struct bytes text)
     return kept;
 }
 
-void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, const struct subscription *subscriptions, int count)
+void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, const struct subscription *subscriptions,
+                      int count)
 {
     struct session *s    = client->session;
     size_t          text = 0;
@@ -197,8 +198,10 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         want->filter = keep_text(&at, sub->filter);
         want->id     = sub->id;
         want->result = sub->qos;
-        want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) | (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
-        want->replay = k->limits.retain_available && (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
+        want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
+                                (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
+        want->replay = k->limits.retain_available &&
+                       (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
         if (!exists && s->who.sub_count + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;

@@ -34,7 +34,7 @@ enum { NAME_MAX_BYTES = 65535 + 32, SUB_KEY_MAX_BYTES = 2 * 65535 + 1 };
 /* Builds "<prefix><client id>" at out, which has room for NAME_MAX_BYTES. */
 struct bytes tables_name(uint8_t *out, const char *prefix, struct bytes client_id);
 #define tables_stream(out, client_id) tables_name(out, "mqtt/session/", client_id)
-#define tables_will(out, client_id) tables_name(out, "will/", client_id)
+#define tables_will(out, client_id)   tables_name(out, "will/", client_id)
 #define tables_expiry(out, client_id) tables_name(out, "expiry/", client_id)
 /* Key of table 2, or with an empty filter the prefix of all of a client, in tables 2 and 4. Room: SUB_KEY_MAX_BYTES. */
 struct bytes tables_sub_key(uint8_t *out, struct bytes client_id, struct bytes filter);
@@ -47,7 +47,12 @@ struct session_row {
     uint16_t inflight_max;
     uint32_t expiry_s;
 };
-enum { SESSION_ROW_BYTES = 8, SUB_ROW_BYTES = 14, INBOUND_ROW_BYTES = 18, DELIVERY_TAG_MAX_BYTES = 2 + 4 * SUBSCRIPTION_IDS_MAX };
+enum {
+    SESSION_ROW_BYTES      = 8,
+    SUB_ROW_BYTES          = 14,
+    INBOUND_ROW_BYTES      = 18,
+    DELIVERY_TAG_MAX_BYTES = 2 + 4 * SUBSCRIPTION_IDS_MAX
+};
 
 struct sub_row {
     uint8_t  flags; /* enum sub_flags */

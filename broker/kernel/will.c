@@ -43,8 +43,8 @@ void will_action(struct wire_writer *w, const struct will *will, uint64_t wall_n
         .properties      = will->properties,
         .payload         = will->payload,
     };
-    struct op create = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
-    uint8_t   tag[4];
+    struct op          create = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
+    uint8_t            tag[4];
     struct wire_writer t = wire_writer_fixed(tag, sizeof tag);
     wire_put_u32(&t, will->message_expiry_s);
     op_encode(w, &create);
@@ -103,7 +103,8 @@ static void created(struct store_call *call, int status, struct bytes results)
     wire_get_u8(&r);
     uint64_t start = wire_get_u64(&r);
     if (status != 0 || r.bad) {
-        log_warn("wills of stripe %u cannot be followed: %s", stream->stripe, err_sentence(status != 0 ? status : ERR_MALFORMED));
+        log_warn("wills of stripe %u cannot be followed: %s", stream->stripe,
+                 err_sentence(status != 0 ? status : ERR_MALFORMED));
         stream->state    = WILL_IDLE;
         stream->retry_ns = stream->kernel->now_ns + RETRY_NS;
         return;

@@ -83,7 +83,7 @@ enum window_state window_get(const struct window *w, uint64_t offset)
     if (offset < w->base) {
         return WINDOW_DONE;
     }
-    return offset < w->next ? (enum window_state)*state_at(w, offset) : WINDOW_NONE;
+    return offset < w->next ? (enum window_state) * state_at(w, offset) : WINDOW_NONE;
 }
 
 bool window_find(const struct window *w, uint16_t id, uint64_t *out_offset)

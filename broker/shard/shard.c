@@ -10,6 +10,7 @@
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* How long clients may take to read their last packet when the broker stops. */
@@ -112,7 +113,7 @@ static void listen_when_ready(struct shard *shard)
 {
     struct broker *broker = shard->broker;
     uint32_t       port   = atomic_load_explicit(&broker->mqtt_port, memory_order_acquire);
-    if (shard->listener != NULL || shard->stopping || !kernel_ready(shard->kernel) ||
+    if (shard->listener != NULL || shard->refused || shard->stopping || !kernel_ready(shard->kernel) ||
         (shard->index != 0 && port == 0)) {
         return;
     }
@@ -127,8 +128,13 @@ static void listen_when_ready(struct shard *shard)
     };
     int error = io_listen(shard->io, &spec, &shard->listener);
     if (error < 0) {
-        fatal(1, "cannot listen for MQTT on %s:%u: %s; choose another address with --mqtt or stop what uses it",
-              spec.address, spec.port, err_sentence(error));
+        char why[256];
+        snprintf(why, sizeof why,
+                 "cannot listen for MQTT on %s:%u: %s; choose another address with --mqtt or stop what uses it",
+                 spec.address, spec.port, err_sentence(error));
+        shard->refused = true;
+        broker->refused(why);
+        return;
     }
     atomic_store_explicit(&broker->mqtt_port, io_listener_port(shard->listener), memory_order_release);
     atomic_fetch_add_explicit(&broker->ready_count, 1, memory_order_release);

@@ -32,6 +32,8 @@ struct broker {
     _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
     _Atomic uint32_t            ready_count;
     _Atomic bool                stopping;
+    /* The address cannot be had: a sentence for the operator. Does not return, or the shard stays without a listener. */
+    void (*refused)(const char *why);
     void (*listening)(void); /* called by each shard once it lets clients in, on its thread; or NULL */
 };
 
@@ -54,6 +56,7 @@ struct shard {
     struct list           closing; /* peers whose protocol asked for the end */
     uint32_t              peer_count;
     bool                  stopping;
+    bool                  refused;       /* its address could not be had */
     uint64_t              stop_at_ns;    /* while stopping: no longer than this */
     struct metrics_shard *metrics;       /* or NULL: nobody asks */
     uint64_t              metrics_at_ns; /* when they were published last */

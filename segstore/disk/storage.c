@@ -149,10 +149,9 @@ bool storage_admits(const struct storage *storage, enum storage_need need)
     if (need == STORAGE_DATA) { /* the last prepared segment is kept for the others */
         return p->ready_count >= 2;
     }
-    if (need == STORAGE_SMALL) {
-        return p->ready_count >= 1;
-    }
-    return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= 2 * (uint64_t)BLOCK_GROUP_BYTES;
+    /* What is left of the segment in use is shared: the last quarter is for entries that make room. */
+    uint64_t kept_bytes = need == STORAGE_SMALL ? storage->segments.segment_bytes / 4 : 2 * (uint64_t)BLOCK_GROUP_BYTES;
+    return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= kept_bytes;
 }
 
 void storage_turn(struct storage *storage)

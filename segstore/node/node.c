@@ -59,9 +59,7 @@ static void stripes_make(struct node *node)
                                             .writers_max        = c->writers_max};
     node->stripe_count                   = (c->stripes - node->shard + c->shards - 1) / c->shards;
     node->stripes                        = calloc(node->stripe_count, sizeof *node->stripes);
-    if (node->stripes == NULL) {
-        fatal(71, "out of memory at start");
-    }
+    ASSERT(node->stripes != NULL); /* out of memory */
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe    *st       = &node->stripes[i];
         struct stripe_observer observer = {.ctx      = st,
@@ -74,9 +72,7 @@ static void stripes_make(struct node *node)
         st->id                          = (uint16_t)(i * c->shards + node->shard);
         st->next_due_ns                 = UINT64_MAX;
         st->stripe                      = stripe_new(st->id, &limits, &observer);
-        if (st->stripe == NULL) {
-            fatal(71, "out of memory at start");
-        }
+        ASSERT(st->stripe != NULL); /* out of memory */
     }
 }
 
@@ -204,9 +200,7 @@ static void proposals_grow(struct node *node)
 {
     uint64_t         capacity = node->proposal_capacity == 0 ? 1024 : node->proposal_capacity * 2;
     struct proposal *ring     = malloc(capacity * sizeof *ring);
-    if (ring == NULL) {
-        fatal(71, "out of memory for %llu entries under way", (unsigned long long)capacity);
-    }
+    ASSERT(ring != NULL); /* out of memory */
     for (uint64_t i = node->proposal_first; i < node->proposal_end; i++) {
         ring[i & (capacity - 1)] = node->proposals[i & (node->proposal_capacity - 1)];
     }
@@ -369,9 +363,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
                       struct mailbox **outbox, const struct node_hooks *hooks)
 {
     struct node *node = calloc(1, sizeof *node);
-    if (node == NULL) {
-        fatal(71, "out of memory at start");
-    }
+    ASSERT(node != NULL); /* out of memory */
     ASSERT(shard < config->shards && config->shards <= config->stripes);
     node->io     = io;
     node->config = config;
@@ -445,7 +437,7 @@ void node_free(struct node *node)
         session_close(s);
     }
     for (struct list *link; (link = list_pop_front(&node->graves)) != NULL;) {
-        session_free(CONTAINER_OF(link, struct session, link));
+        session_discard(CONTAINER_OF(link, struct session, link));
     }
     owners_free(node);
     for (uint32_t i = 0; i < node->stripe_count; i++) {
@@ -533,7 +525,7 @@ static void sends_turn(struct node *node)
         session_flush(s);
     }
     for (struct list *link; (link = list_pop_front(&node->graves)) != NULL;) {
-        session_free(CONTAINER_OF(link, struct session, link));
+        session_discard(CONTAINER_OF(link, struct session, link));
     }
 }
 

@@ -17,21 +17,23 @@
 struct stripe;
 
 struct stripe_limits {
-    uint64_t table_bytes_max;   /* keys and values of all tables: above it TABLE_PUT fails with ERR_QUOTA */
-    uint64_t streams_max;       /* ERR_QUOTA */
+    uint64_t table_bytes_max;    /* keys and values of all tables: above it TABLE_PUT fails with ERR_QUOTA */
+    uint64_t streams_max;        /* ERR_QUOTA */
     uint64_t stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA. 0: no limit */
-    uint32_t writers_max;       /* remembered idempotent writers; the one unused for longest is forgotten */
+    uint32_t writers_max;        /* remembered idempotent writers; the one unused for longest is forgotten */
 };
 
 /* Told while an entry is applied; only notes what to do later. NULL members are not called. During stripe_load and replay `live` is false
  * and only retained/released are called. */
 struct stripe_observer {
     void *ctx;
-    void (*retained)(void *ctx, uint64_t position);  /* one more stream holds the record there */
-    void (*released)(void *ctx, uint64_t position);  /* one fewer */
+    void (*retained)(void *ctx, uint64_t position); /* one more stream holds the record there */
+    void (*released)(void *ctx, uint64_t position); /* one fewer */
     void (*appended)(void *ctx, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
-    void (*ended)(void *ctx, uint64_t stream_id, uint64_t below_epoch, int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
-    void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns, bool deleted);
+    void (*ended)(void *ctx, uint64_t stream_id, uint64_t below_epoch,
+                  int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
+    void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                    uint64_t expires_wall_ns, bool deleted);
 };
 
 struct stripe *stripe_new(uint16_t id, const struct stripe_limits *limits, const struct stripe_observer *observer);
@@ -53,7 +55,9 @@ int stripe_apply(struct stripe *stripe, const struct stripe_entry *entry, bool l
 
 uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
 uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */
-uint64_t stripe_hash(const struct stripe *stripe);    /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
+uint64_t stripe_hash(
+    const struct stripe
+        *stripe); /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
 uint64_t stripe_actions_failed(const struct stripe *stripe); /* actions of timers that were dropped whole */
 
 /* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE) to propose next at or before now into w and returns true; nothing due: false.
@@ -74,15 +78,17 @@ struct stripe_stream {
 MUST_CHECK int stripe_stream(const struct stripe *stripe, uint64_t stream_id, struct stripe_stream *out);
 /* Where offsets from `from` on lie: fills positions[0..max) for consecutive offsets that exist, returns how many; an offset below the start begins at the start
  * (*out_first). An acknowledged offset ahead of the cursor's position has no position any more: UINT64_MAX. */
-int stripe_positions(const struct stripe *stripe, uint64_t stream_id, uint64_t from, uint64_t *positions, int max, uint64_t *out_first);
+int stripe_positions(const struct stripe *stripe, uint64_t stream_id, uint64_t from, uint64_t *positions, int max,
+                     uint64_t *out_first);
 
 /* Competing consumers, volatile: leases are forgotten with the process. Fills offsets that are neither done nor leased. ERR_NOT_FOUND, ERR_FENCED. */
-int  stripe_take(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, uint64_t now_ns, uint64_t lease_ns, uint64_t *offsets,
-                 uint32_t *deliveries, int max);
-void stripe_release(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, const uint64_t *offsets, int count);
+int  stripe_take(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, uint64_t now_ns,
+                 uint64_t lease_ns, uint64_t *offsets, uint32_t *deliveries, int max);
+void stripe_release(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer,
+                    const uint64_t *offsets, int count);
 
 struct stripe_item {
-    struct bytes key;   /* borrowed until the next change of the table */
+    struct bytes key; /* borrowed until the next change of the table */
     struct bytes value;
     uint64_t     version;
     uint64_t     expires_wall_ns;
@@ -91,8 +97,8 @@ struct stripe_item {
 /* Walks a table in key order, behind `after` (empty: from the start), items that match; each returns false to stop. kind: enum rpc_scan_kind. A topic filter
  * follows MQTT 4.7 ('+', '#', and neither matches a first level that begins with '$'); subtrees that cannot match are skipped, not visited.
  * Expired items are not shown. Returns true when the end was reached. */
-bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, struct bytes pattern, struct bytes after, uint64_t now_wall_ns,
-                 bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
+bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, struct bytes pattern, struct bytes after,
+                 uint64_t now_wall_ns, bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
 
 /* A checkpoint of this stripe: everything but leases, as of stripe_applied. load: into a new stripe; ERR_MALFORMED. */
 void           stripe_save(const struct stripe *stripe, struct wire_writer *w);

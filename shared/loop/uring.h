@@ -116,12 +116,12 @@ struct io_listener {
 struct io {
     struct io_uring ring;
     uint64_t        now_ns;
-    uint64_t        wall_ns; /* 0: not read in this turn */
+    uint64_t        wall_ns;  /* 0: not read in this turn */
     void (*begin)(void *ctx); /* of each turn, or NULL */
-    void           *begin_ctx;
-    uint32_t        inflight_count;
-    bool            closing;      /* io_close: no more callbacks */
-    bool            taskrun_flag; /* the kernel says in the ring when it has something for us */
+    void    *begin_ctx;
+    uint32_t inflight_count;
+    bool     closing;      /* io_close: no more callbacks */
+    bool     taskrun_flag; /* the kernel says in the ring when it has something for us */
 
     /* receive buffers */
     struct io_uring_buf_ring *recv_ring;

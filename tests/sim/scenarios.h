@@ -17,7 +17,9 @@ struct world;
     X(echo)          \
     X(partition)     \
     X(torn)          \
-    X(full)
+    X(full)          \
+    X(mqtt_qos1)     \
+    X(mqtt_qos2)
 
 struct scenario {
     const char *name;

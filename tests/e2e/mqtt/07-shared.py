@@ -63,19 +63,3 @@ def test_no_local_on_a_shared_subscription_is_a_protocol_error(server):
     with Client(server, "shared-nolocal") as c:
         c.send(subscribe([("$share/g/t", 1 | 4)], 5))
         c.expect_closed(0x82)
-
-
-def test_a_message_of_a_member_that_ended_goes_to_another(server):
-    with Client(server, "shared-heir") as heir:
-        with Client(server, "shared-lost", props={"receive_max": 100}) as lost:
-            lost.subscribe("$share/g/shared/lost", 1)
-            with Client(server, "shared-lost-pub") as pub:
-                for n in range(10):
-                    pub.publish("shared/lost", b"%d" % n, 1)
-                seen = [lost.message(acknowledge=False).payload for _ in range(10)]
-            assert len(seen) == 10
-            heir.subscribe("$share/g/shared/lost", 1)
-            lost.send(disconnect(0))
-            lost.expect_closed()
-        got = {heir.message().payload for _ in range(10)}
-        assert got == set(seen)

@@ -19,16 +19,16 @@ struct entry {
 };
 
 struct fake_world {
-    uint16_t       stripe_count;
+    uint16_t        stripe_count;
     struct stripe **stripes;
-    struct entry  *entries;
-    size_t         entry_count;
-    size_t         entry_capacity;
-    uint64_t       position;
-    uint64_t       wall_ns;
-    int            refuse;
-    uint16_t       applying; /* the stripe whose observer speaks */
-    struct store  *stores[STORES_MAX];
+    struct entry   *entries;
+    size_t          entry_count;
+    size_t          entry_capacity;
+    uint64_t        position;
+    uint64_t        wall_ns;
+    int             refuse;
+    uint16_t        applying; /* the stripe whose observer speaks */
+    struct store   *stores[STORES_MAX];
 };
 
 struct txn {
@@ -110,10 +110,10 @@ static void on_ended(void *ctx, uint64_t stream_id, uint64_t below_epoch, int st
         if (w->stores[i] == NULL) {
             continue;
         }
-        LIST_EACH(&w->stores[i]->follows, link)
-        {
+        LIST_EACH (&w->stores[i]->follows, link) {
             struct follow_state *f = CONTAINER_OF(link, struct follow_state, link);
-            if (f->stream_id == stream_id && f->ended == 0 && (status == ERR_NOT_FOUND || (f->epoch != 0 && f->epoch < below_epoch))) {
+            if (f->stream_id == stream_id && f->ended == 0 &&
+                (status == ERR_NOT_FOUND || (f->epoch != 0 && f->epoch < below_epoch))) {
                 f->ended = status;
             }
         }
@@ -135,7 +135,8 @@ static struct event *event_new(struct store *s, uint8_t kind, uint32_t shard, st
     return e;
 }
 
-static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns, bool deleted)
+static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                       uint64_t expires_wall_ns, bool deleted)
 {
     struct fake_world *w = ctx;
     for (int i = 0; i < STORES_MAX; i++) {
@@ -153,7 +154,10 @@ static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes
 struct fake_world *fake_world_new(uint16_t stripes, uint64_t stream_records_max)
 {
     struct fake_world           *w        = calloc(1, sizeof *w);
-    const struct stripe_limits   limits   = {.table_bytes_max = 1 << 30, .streams_max = 1 << 20, .stream_records_max = stream_records_max, .writers_max = 1024};
+    const struct stripe_limits   limits   = {.table_bytes_max    = 1 << 30,
+                                             .streams_max        = 1 << 20,
+                                             .stream_records_max = stream_records_max,
+                                             .writers_max        = 1024};
     const struct stripe_observer observer = {.ctx = w, .ended = on_ended, .changed = on_changed};
     w->stripe_count                       = stripes;
     w->wall_ns                            = 1700000000ull * 1000000000ull;
@@ -226,7 +230,7 @@ static void fire_due(struct fake_world *w)
 {
     for (uint16_t i = 0; i < w->stripe_count; i++) {
         for (;;) {
-            struct wire_writer op = wire_writer_growing(TXN_MAX_BYTES);
+            struct wire_writer op  = wire_writer_growing(TXN_MAX_BYTES);
             bool               due = stripe_due(w->stripes[i], w->wall_ns, &op);
             if (due) {
                 (void)apply(w, i, wire_written(&op), NULL);
@@ -266,7 +270,8 @@ uint64_t fake_world_rows(const struct fake_world *w, uint32_t table)
 {
     uint64_t count = 0;
     for (uint16_t i = 0; i < w->stripe_count; i++) {
-        stripe_scan(w->stripes[i], table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0}, w->wall_ns, count_item, &count);
+        stripe_scan(w->stripes[i], table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0}, w->wall_ns, count_item,
+                    &count);
     }
     return count;
 }
@@ -420,7 +425,8 @@ static bool push_scan(struct store *s, struct store_scan *scan)
         for (uint16_t i = 0; i < s->world->stripe_count; i++) {
             if (only == i || only == STORE_STRIPE_ALL) {
                 state->stripe = i;
-                stripe_scan(s->world->stripes[i], state->table, state->kind, bytes_of(state->pattern, state->pattern_size), (struct bytes){0}, s->world->wall_ns,
+                stripe_scan(s->world->stripes[i], state->table, state->kind,
+                            bytes_of(state->pattern, state->pattern_size), (struct bytes){0}, s->world->wall_ns,
                             copy_item, state);
             }
         }
@@ -428,7 +434,11 @@ static bool push_scan(struct store *s, struct store_scan *scan)
     }
     while (!list_empty(&state->items)) {
         struct item_copy *c    = CONTAINER_OF(list_pop_front(&state->items), struct item_copy, link);
-        struct store_item item = {.key = c->key, .value = c->value, .version = c->version, .expires_wall_ns = c->expires_wall_ns, .stripe = c->stripe};
+        struct store_item item = {.key             = c->key,
+                                  .value           = c->value,
+                                  .version         = c->version,
+                                  .expires_wall_ns = c->expires_wall_ns,
+                                  .stripe          = c->stripe};
         bool              more = scan->item(scan, &item);
         free(c);
         state = scan_of(s, scan);
@@ -609,7 +619,8 @@ void store_txn_end(struct store *s, struct store_call *call)
     list_push_back(&s->submitted, &t->link);
 }
 
-void store_scan_start(struct store *s, struct store_scan *scan, uint16_t stripe, uint32_t table, uint8_t kind, struct bytes pattern)
+void store_scan_start(struct store *s, struct store_scan *scan, uint16_t stripe, uint32_t table, uint8_t kind,
+                      struct bytes pattern)
 {
     ASSERT(s->writing == NULL && scan_of(s, scan) == NULL);
     struct scan_state *state = calloc(1, sizeof *state + pattern.size);
@@ -659,7 +670,8 @@ void fake_reconnect(struct store *s, uint32_t shard)
     for (uint16_t i = 0; i < s->world->stripe_count; i++) {
         struct shown shown = {.store = s, .stripe = i};
         if (i % FAKE_SHARDS == shard) {
-            stripe_scan(s->world->stripes[i], s->watch_table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0}, s->world->wall_ns, show_item, &shown);
+            stripe_scan(s->world->stripes[i], s->watch_table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0},
+                        s->world->wall_ns, show_item, &shown);
         }
     }
     event_new(s, 2, shard, bytes_str(""), (struct bytes){0});
@@ -675,7 +687,8 @@ void store_watch_start(struct store *s, struct store_watch *watch, uint32_t tabl
     }
 }
 
-void store_follow_start(struct store *s, struct store_follow *follow, uint64_t stream_id, uint64_t epoch, uint64_t from, uint32_t credit)
+void store_follow_start(struct store *s, struct store_follow *follow, uint64_t stream_id, uint64_t epoch, uint64_t from,
+                        uint32_t credit)
 {
     ASSERT(s->writing == NULL && follow_of(s, follow) == NULL);
     struct follow_state *f = calloc(1, sizeof *f);

@@ -36,8 +36,7 @@ static bool port_post(void *ctx, unsigned to, const struct kernel_mail *mail)
     struct port   *port = ctx;
     struct broker *b    = port->broker;
     int            held = 0;
-    LIST_EACH(&b->mails[to], link)
-    {
+    LIST_EACH (&b->mails[to], link) {
         held += CONTAINER_OF(link, struct mail, link)->from == port->shard;
     }
     if (held >= b->mail_room) {
@@ -73,7 +72,8 @@ struct broker *broker_new(struct fake_world *world, unsigned shards, const struc
         b->stores[i]                  = fake_store_new(world, ++owners);
         b->timers[i]                  = timer_wheel_new(steady(b));
         const struct kernel_port port = {.ctx = &b->ports[i], .post = port_post, .random = port_random};
-        b->kernels[i]                 = kernel_new(i, shards, limits != NULL ? limits : &stage_limits, &port, b->stores[i], b->timers[i]);
+        b->kernels[i] =
+            kernel_new(i, shards, limits != NULL ? limits : &stage_limits, &port, b->stores[i], b->timers[i]);
     }
     settle(b);
     for (unsigned i = 0; i < shards; i++) {
@@ -225,7 +225,7 @@ static enum deliver_result on_deliver(struct client *client, struct delivery *de
 
 static void on_deliver_release(struct client *client, uint16_t id)
 {
-    struct actor *a                   = (struct actor *)client;
+    struct actor *a                      = (struct actor *)client;
     a->releases[a->release_count++ % 64] = id;
 }
 
@@ -292,7 +292,8 @@ void actor_clear(struct actor *a)
     a->opened = a->evicted = a->subscribed = a->unsubscribed = 0;
 }
 
-void open_only(struct broker *b, unsigned shard, struct actor *a, bool clean_start, uint32_t expiry_s, uint16_t receive_max, const struct will *will)
+void open_only(struct broker *b, unsigned shard, struct actor *a, bool clean_start, uint32_t expiry_s,
+               uint16_t receive_max, const struct will *will)
 {
     struct open_request request = {
         .client_id   = bytes_str(a->id),
@@ -308,7 +309,8 @@ void open_only(struct broker *b, unsigned shard, struct actor *a, bool clean_sta
     kernel_open(b->kernels[shard], &a->client, &request);
 }
 
-void enter_will(struct broker *b, unsigned shard, struct actor *a, bool clean_start, uint32_t expiry_s, struct will will)
+void enter_will(struct broker *b, unsigned shard, struct actor *a, bool clean_start, uint32_t expiry_s,
+                struct will will)
 {
     int before = a->opened;
     open_only(b, shard, a, clean_start, expiry_s, 50, &will);
@@ -356,8 +358,8 @@ int unfollow(struct broker *b, unsigned shard, struct actor *a, const char *filt
     return a->results[0];
 }
 
-static void say_message(struct broker *b, unsigned shard, struct actor *a, const char *topic, const char *payload, uint8_t qos, uint16_t id, bool retain,
-                        uint32_t expiry_s)
+static void say_message(struct broker *b, unsigned shard, struct actor *a, const char *topic, const char *payload,
+                        uint8_t qos, uint16_t id, bool retain, uint32_t expiry_s)
 {
     struct message m = {
         .topic           = bytes_str(topic),
@@ -370,12 +372,14 @@ static void say_message(struct broker *b, unsigned shard, struct actor *a, const
     kernel_publish(b->kernels[shard], &a->client, &m, id);
 }
 
-void say(struct broker *b, unsigned shard, struct actor *a, const char *topic, const char *payload, uint8_t qos, uint16_t id)
+void say(struct broker *b, unsigned shard, struct actor *a, const char *topic, const char *payload, uint8_t qos,
+         uint16_t id)
 {
     say_message(b, shard, a, topic, payload, qos, id, false, 0);
 }
 
-void say_retained(struct broker *b, unsigned shard, struct actor *a, const char *topic, const char *payload, uint8_t qos, uint16_t id, uint32_t expiry_s)
+void say_retained(struct broker *b, unsigned shard, struct actor *a, const char *topic, const char *payload,
+                  uint8_t qos, uint16_t id, uint32_t expiry_s)
 {
     say_message(b, shard, a, topic, payload, qos, id, true, expiry_s);
 }
@@ -384,7 +388,8 @@ int ack(struct broker *b, unsigned shard, struct actor *a, int got, int step)
 {
     const struct got *g = &a->gots[got];
     ASSERT(got < a->got_count && g->qos != 0);
-    return g->qos == 2 && step == 1 ? kernel_received(b->kernels[shard], &a->client, g->id) : kernel_done(b->kernels[shard], &a->client, g->id);
+    return g->qos == 2 && step == 1 ? kernel_received(b->kernels[shard], &a->client, g->id)
+                                    : kernel_done(b->kernels[shard], &a->client, g->id);
 }
 
 bool heard(const struct actor *a, const char *payloads)

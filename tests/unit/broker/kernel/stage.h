@@ -21,30 +21,38 @@ struct got { /* one delivery */
 };
 
 struct actor {
-    struct client client; /* first */
-    char          id[64];
-    int           opened; /* how often opened() came */
-    int           status;
-    bool          present;
-    int           evicted;
+    struct client     client; /* first */
+    char              id[64];
+    int               opened; /* how often opened() came */
+    int               status;
+    bool              present;
+    int               evicted;
     enum evict_reason why;
-    bool          full;     /* its output is full */
-    int           full_in;  /* this many more deliveries, then full; -1: no */
-    uint32_t      too_big;  /* payloads above this are too big; 0: no */
-    bool          paused;
-    int           pauses;
-    struct got   *gots;
-    int           got_count;
-    int           got_capacity;
-    uint16_t      releases[64]; /* deliver_release: the last ones */
-    int           release_count;
-    struct { uint16_t id; uint8_t qos; int status; bool matched; } published[4096];
-    int           published_count;
-    struct { uint16_t id; int status; } released[1024];
-    int           released_count;
-    int           results[256];
-    int           subscribed;
-    int           unsubscribed;
+    bool              full;    /* its output is full */
+    int               full_in; /* this many more deliveries, then full; -1: no */
+    uint32_t          too_big; /* payloads above this are too big; 0: no */
+    bool              paused;
+    int               pauses;
+    struct got       *gots;
+    int               got_count;
+    int               got_capacity;
+    uint16_t          releases[64]; /* deliver_release: the last ones */
+    int               release_count;
+    struct {
+        uint16_t id;
+        uint8_t  qos;
+        int      status;
+        bool     matched;
+    } published[4096];
+    int published_count;
+    struct {
+        uint16_t id;
+        int      status;
+    } released[1024];
+    int released_count;
+    int results[256];
+    int subscribed;
+    int unsubscribed;
 };
 
 struct broker {
@@ -75,23 +83,27 @@ void pass(struct broker *broker, uint64_t seconds);
 struct actor *actor_new(const char *id);
 void          actor_free(struct actor *actor);
 /* Forgets what was written down. */
-void          actor_clear(struct actor *actor);
+void actor_clear(struct actor *actor);
 
 /* Opens and settles. */
 void enter(struct broker *broker, unsigned shard, struct actor *actor, bool clean_start, uint32_t expiry_s);
-void enter_will(struct broker *broker, unsigned shard, struct actor *actor, bool clean_start, uint32_t expiry_s, struct will will);
-void open_only(struct broker *broker, unsigned shard, struct actor *actor, bool clean_start, uint32_t expiry_s, uint16_t receive_max, const struct will *will);
+void enter_will(struct broker *broker, unsigned shard, struct actor *actor, bool clean_start, uint32_t expiry_s,
+                struct will will);
+void open_only(struct broker *broker, unsigned shard, struct actor *actor, bool clean_start, uint32_t expiry_s,
+               uint16_t receive_max, const struct will *will);
 void leave(struct broker *broker, unsigned shard, struct actor *actor);
 void leave_with(struct broker *broker, unsigned shard, struct actor *actor, struct close_request request);
 /* Acknowledges: QoS 1 wholly, QoS 2 first (1) and second (2) step; got: which delivery. */
-int  ack(struct broker *broker, unsigned shard, struct actor *actor, int got, int step);
+int ack(struct broker *broker, unsigned shard, struct actor *actor, int got, int step);
 /* Subscribes and settles; the granted QoS or error. */
-int  follow(struct broker *broker, unsigned shard, struct actor *actor, const char *filter, uint8_t qos);
-int  follow_with(struct broker *broker, unsigned shard, struct actor *actor, struct subscription subscription);
-int  unfollow(struct broker *broker, unsigned shard, struct actor *actor, const char *filter);
+int follow(struct broker *broker, unsigned shard, struct actor *actor, const char *filter, uint8_t qos);
+int follow_with(struct broker *broker, unsigned shard, struct actor *actor, struct subscription subscription);
+int unfollow(struct broker *broker, unsigned shard, struct actor *actor, const char *filter);
 /* Publishes, does not settle. */
-void say(struct broker *broker, unsigned shard, struct actor *actor, const char *topic, const char *payload, uint8_t qos, uint16_t id);
-void say_retained(struct broker *broker, unsigned shard, struct actor *actor, const char *topic, const char *payload, uint8_t qos, uint16_t id, uint32_t expiry_s);
+void say(struct broker *broker, unsigned shard, struct actor *actor, const char *topic, const char *payload,
+         uint8_t qos, uint16_t id);
+void say_retained(struct broker *broker, unsigned shard, struct actor *actor, const char *topic, const char *payload,
+                  uint8_t qos, uint16_t id, uint32_t expiry_s);
 /* Did it get exactly these payloads, in this order? Joined by spaces. */
 bool heard(const struct actor *actor, const char *payloads);
 

@@ -21,7 +21,9 @@ static void up(unsigned shards, uint32_t expiry_s)
         snprintf(id, sizeof id, "member-%u", i);
         members[i] = actor_new(id);
         enter(b, i % shards, members[i], true, expiry_s);
-        cr_assert_eq(follow_with(b, i % shards, members[i], (struct subscription){.filter = bytes_str("$share/g/t/+"), .qos = 1, .id = i + 1}), 1);
+        cr_assert_eq(follow_with(b, i % shards, members[i],
+                                 (struct subscription){.filter = bytes_str("$share/g/t/+"), .qos = 1, .id = i + 1}),
+                     1);
     }
 }
 
@@ -59,7 +61,8 @@ static void takes_turns(unsigned shards, uint32_t expiry_s, uint8_t qos)
     up(shards, expiry_s);
     say_many(30, qos);
     for (unsigned i = 0; i < 3; i++) {
-        cr_assert_eq(members[i]->got_count, 10, "%u shards, expiry %u, member %u got %d", shards, expiry_s, i, members[i]->got_count);
+        cr_assert_eq(members[i]->got_count, 10, "%u shards, expiry %u, member %u got %d", shards, expiry_s, i,
+                     members[i]->got_count);
         cr_assert_eq(members[i]->gots[0].count, 1);
         cr_assert_eq(members[i]->gots[0].ids[0], i + 1);
     }

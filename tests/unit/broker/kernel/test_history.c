@@ -13,9 +13,9 @@ enum { PEOPLE = 4, INFLIGHT = 6, SHARDS = 3, MESSAGES_MAX = 4000 };
 struct line; /* one connection */
 
 struct flying {
-    int     number;
-    uint8_t qos;
-    bool    received; /* PUBREC came */
+    int      number;
+    uint8_t  qos;
+    bool     received; /* PUBREC came */
     uint16_t id;
 };
 
@@ -103,8 +103,8 @@ static void landed(struct person *p, int which)
 
 static void on_published(struct client *client, uint16_t id, uint8_t qos, int status, bool matched)
 {
-    struct line   *l     = (struct line *)client;
-    int            which = flying_find(l->person, id);
+    struct line *l     = (struct line *)client;
+    int          which = flying_find(l->person, id);
     cr_assert_eq(status, 0);
     cr_assert(matched);
     cr_assert_geq(which, 0);
@@ -158,7 +158,8 @@ static enum deliver_result on_deliver(struct client *client, struct delivery *d)
         later(l, d->id, 2);
     }
     if (p->got[from][number]++ == 0) {
-        cr_assert_gt(number, p->last_first[from][d->qos], "%s: message %d-%d came after %d", p->id, from, number, p->last_first[from][d->qos]);
+        cr_assert_gt(number, p->last_first[from][d->qos], "%s: message %d-%d came after %d", p->id, from, number,
+                     p->last_first[from][d->qos]);
         p->last_first[from][d->qos] = number;
     }
     return DELIVER_OK;
@@ -198,14 +199,15 @@ static const struct client_ops ops = {
 
 static void connect_one(struct person *p)
 {
-    struct line *l = calloc(1, sizeof *l);
-    l->client.ops  = &ops;
-    l->person      = p;
-    l->shard       = (unsigned)rand_below(&dice, SHARDS);
-    l->next        = lines;
-    lines          = l;
-    p->line        = l; /* the older connection, if any, is taken over */
-    struct open_request request = {.client_id = bytes_str(p->id), .expiry_s = 100000, .receive_max = (uint16_t)(1 + rand_below(&dice, 20))};
+    struct line *l              = calloc(1, sizeof *l);
+    l->client.ops               = &ops;
+    l->person                   = p;
+    l->shard                    = (unsigned)rand_below(&dice, SHARDS);
+    l->next                     = lines;
+    lines                       = l;
+    p->line                     = l; /* the older connection, if any, is taken over */
+    struct open_request request = {
+        .client_id = bytes_str(p->id), .expiry_s = 100000, .receive_max = (uint16_t)(1 + rand_below(&dice, 20))};
     kernel_open(b->kernels[l->shard], &l->client, &request);
 }
 
@@ -290,8 +292,9 @@ static void step(bool quiet)
     case 3:
     case 4:
         if (!quiet && l != NULL && l->open && p->flying_count < INFLIGHT && p->next_number < MESSAGES_MAX) {
-            struct flying f = {.number = p->next_number++, .qos = (uint8_t)(1 + rand_below(&dice, 2)), .id = p->next_id};
-            p->next_id      = (uint16_t)(p->next_id % 30 + 1);
+            struct flying f = {
+                .number = p->next_number++, .qos = (uint8_t)(1 + rand_below(&dice, 2)), .id = p->next_id};
+            p->next_id = (uint16_t)(p->next_id % 30 + 1);
             while (flying_find(p, p->next_id) >= 0) {
                 p->next_id = (uint16_t)(p->next_id % 30 + 1);
             }
@@ -372,7 +375,8 @@ static void history(uint64_t seed, int steps, int kills)
         for (int to = 0; to < PEOPLE; to++) {
             for (int n = 0; n < people[from].next_number; n++) {
                 int times = people[to].got[from][n];
-                cr_assert(people[from].sent_qos[n] == 1 || times <= 1, "seed %lu: %s got %d-%d %d times", (unsigned long)seed, people[to].id, from, n, times);
+                cr_assert(people[from].sent_qos[n] == 1 || times <= 1, "seed %lu: %s got %d-%d %d times",
+                          (unsigned long)seed, people[to].id, from, n, times);
                 cr_assert_geq(times, 1, "seed %lu: %s never got %d-%d", (unsigned long)seed, people[to].id, from, n);
             }
         }

@@ -12,8 +12,8 @@ static bool naive_levels(const char *f, const char *t)
         if (strcmp(f, "#") == 0) {
             return true;
         }
-        const char *fe = strchrnul(f, '/');
-        const char *te = strchrnul(t, '/');
+        const char *fe   = strchrnul(f, '/');
+        const char *te   = strchrnul(t, '/');
         bool        same = fe - f == te - t && memcmp(f, t, (size_t)(fe - f)) == 0;
         if (!same && !(fe - f == 1 && *f == '+')) {
             return false;
@@ -58,27 +58,104 @@ struct pair {
 };
 
 static const struct pair pairs[] = {
-    {"a", "a", true}, {"a", "b", false}, {"a", "A", false}, {"a", "a/", false}, {"a", "/a", false}, {"a/", "a/", true}, {"/a", "/a", true}, {"/", "/", true}, {"//", "//", true},
-    {"/", "//", false}, {"foo/bar", "foo/bar", true}, {"foo/bar", "foo", false}, {"foo", "foo/bar", false}, {"foo/+", "foo/bar", true}, {"foo/+", "foo", false},
-    {"foo/+", "foo/", true}, {"foo/+", "foo/bar/baz", false}, {"foo/+/baz", "foo/bar/baz", true}, {"foo/+/baz", "foo/bar/bar", false}, {"foo/+/#", "foo/bar/baz", true},
-    {"foo/+/#", "foo/bar", true}, {"foo/+/#", "foo", false}, {"foo/+/#", "foo/", true}, {"A/B/+/#", "A/B/B/C", true}, {"foo/#", "foo/bar/baz", true}, {"foo/#", "foo", true},
-    {"foo/#", "foo/", true}, {"foo/#", "fo", false}, {"foo/#", "fooo", false}, {"foo/#", "fooo/x", false}, {"#", "foo/bar/baz", true}, {"#", "foo", true}, {"#", "/", true}, {"#", "/foo", true},
-    {"/#", "/foo/bar", true}, {"/#", "foo/bar", false}, {"/#", "/", true}, {"/#", "//", true}, {"//", "/", false}, {"+", "foo", true}, {"+", "/foo", false}, {"+", "foo/", false},
-    {"/+", "/foo", true}, {"/+", "/", true}, {"/+", "//", false}, {"+/+", "/foo", true}, {"+/+", "/", true}, {"+/+", "foo", false}, {"+/+", "a/b/c", false}, {"+/", "foo/", true},
-    {"+/", "/", true}, {"+/#", "foo", true}, {"+/#", "foo/bar", true}, {"+/#", "/", true}, {"+/a/#", "x/a", true}, {"+/a/#", "x/a/b/c", true}, {"+/a/#", "x/b", false},
-    {"a/+/c/+", "a/b/c/d", true}, {"a/+/c/+", "a/b/c", false}, {"a/+/c/+", "a//c/", true}, {"+/b/+", "a/b/c", true}, {"+/b/+", "a/c/c", false}, {"+/+/+", "a/b/c", true}, {"+/+/+", "//", true},
-    {"#", "$SYS", false}, {"#", "$SYS/bar", false}, {"+", "$SYS", false}, {"+/bar", "$SYS/bar", false}, {"+/#", "$SYS/bar", false}, {"$SYS/#", "$SYS/bar", true}, {"$SYS/#", "$SYS", true},
-    {"$SYS/+", "$SYS/bar", true}, {"$SYS/bar", "$SYS/bar", true}, {"$BOB/bar", "$SYS/bar", false}, {"#", "a/$SYS", true}, {"a/+", "a/$SYS", true}, {"a/#", "a/$b/c", true}, {"+/$b", "a/$b", true},
-    {"$", "$", true}, {"+", "$", false}, {"#", "$/x", false}, {"$/#", "$/x", true}, {"a/b/c/d/e/f/g/h", "a/b/c/d/e/f/g/h", true}, {"a-level-that-does-not-fit-inline/x", "a-level-that-does-not-fit-inline/x", true},
-    {"a-level-that-does-not-fit-inline/x", "a-level-that-does-not-fit-inlinE/x", false}, {"fourteen-bytes", "fourteen-bytes", true}, {"fifteen-bytes-x", "fifteen-bytes-x", true},
-    {" /+", " /x", true}, {"+/x", "/x", true},
+    {"a", "a", true},
+    {"a", "b", false},
+    {"a", "A", false},
+    {"a", "a/", false},
+    {"a", "/a", false},
+    {"a/", "a/", true},
+    {"/a", "/a", true},
+    {"/", "/", true},
+    {"//", "//", true},
+    {"/", "//", false},
+    {"foo/bar", "foo/bar", true},
+    {"foo/bar", "foo", false},
+    {"foo", "foo/bar", false},
+    {"foo/+", "foo/bar", true},
+    {"foo/+", "foo", false},
+    {"foo/+", "foo/", true},
+    {"foo/+", "foo/bar/baz", false},
+    {"foo/+/baz", "foo/bar/baz", true},
+    {"foo/+/baz", "foo/bar/bar", false},
+    {"foo/+/#", "foo/bar/baz", true},
+    {"foo/+/#", "foo/bar", true},
+    {"foo/+/#", "foo", false},
+    {"foo/+/#", "foo/", true},
+    {"A/B/+/#", "A/B/B/C", true},
+    {"foo/#", "foo/bar/baz", true},
+    {"foo/#", "foo", true},
+    {"foo/#", "foo/", true},
+    {"foo/#", "fo", false},
+    {"foo/#", "fooo", false},
+    {"foo/#", "fooo/x", false},
+    {"#", "foo/bar/baz", true},
+    {"#", "foo", true},
+    {"#", "/", true},
+    {"#", "/foo", true},
+    {"/#", "/foo/bar", true},
+    {"/#", "foo/bar", false},
+    {"/#", "/", true},
+    {"/#", "//", true},
+    {"//", "/", false},
+    {"+", "foo", true},
+    {"+", "/foo", false},
+    {"+", "foo/", false},
+    {"/+", "/foo", true},
+    {"/+", "/", true},
+    {"/+", "//", false},
+    {"+/+", "/foo", true},
+    {"+/+", "/", true},
+    {"+/+", "foo", false},
+    {"+/+", "a/b/c", false},
+    {"+/", "foo/", true},
+    {"+/", "/", true},
+    {"+/#", "foo", true},
+    {"+/#", "foo/bar", true},
+    {"+/#", "/", true},
+    {"+/a/#", "x/a", true},
+    {"+/a/#", "x/a/b/c", true},
+    {"+/a/#", "x/b", false},
+    {"a/+/c/+", "a/b/c/d", true},
+    {"a/+/c/+", "a/b/c", false},
+    {"a/+/c/+", "a//c/", true},
+    {"+/b/+", "a/b/c", true},
+    {"+/b/+", "a/c/c", false},
+    {"+/+/+", "a/b/c", true},
+    {"+/+/+", "//", true},
+    {"#", "$SYS", false},
+    {"#", "$SYS/bar", false},
+    {"+", "$SYS", false},
+    {"+/bar", "$SYS/bar", false},
+    {"+/#", "$SYS/bar", false},
+    {"$SYS/#", "$SYS/bar", true},
+    {"$SYS/#", "$SYS", true},
+    {"$SYS/+", "$SYS/bar", true},
+    {"$SYS/bar", "$SYS/bar", true},
+    {"$BOB/bar", "$SYS/bar", false},
+    {"#", "a/$SYS", true},
+    {"a/+", "a/$SYS", true},
+    {"a/#", "a/$b/c", true},
+    {"+/$b", "a/$b", true},
+    {"$", "$", true},
+    {"+", "$", false},
+    {"#", "$/x", false},
+    {"$/#", "$/x", true},
+    {"a/b/c/d/e/f/g/h", "a/b/c/d/e/f/g/h", true},
+    {"a-level-that-does-not-fit-inline/x", "a-level-that-does-not-fit-inline/x", true},
+    {"a-level-that-does-not-fit-inline/x", "a-level-that-does-not-fit-inlinE/x", false},
+    {"fourteen-bytes", "fourteen-bytes", true},
+    {"fifteen-bytes-x", "fifteen-bytes-x", true},
+    {" /+", " /x", true},
+    {"+/x", "/x", true},
 };
 
 Test(test_match, every_pattern_of_the_standard_matches_as_written)
 {
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        cr_expect_eq(tree_matches(pairs[i].filter, pairs[i].topic), pairs[i].hit, "%s on %s", pairs[i].filter, pairs[i].topic);
-        cr_expect_eq(naive(pairs[i].filter, pairs[i].topic), pairs[i].hit, "the naive one: %s on %s", pairs[i].filter, pairs[i].topic);
+        cr_expect_eq(tree_matches(pairs[i].filter, pairs[i].topic), pairs[i].hit, "%s on %s", pairs[i].filter,
+                     pairs[i].topic);
+        cr_expect_eq(naive(pairs[i].filter, pairs[i].topic), pairs[i].hit, "the naive one: %s on %s", pairs[i].filter,
+                     pairs[i].topic);
     }
     cr_assert_geq(sizeof pairs / sizeof *pairs, 75);
 }

@@ -102,7 +102,8 @@ Test(test_publish, no_local_and_retain_as_published)
 {
     up(1);
     follow_with(b, 0, ann, (struct subscription){.filter = bytes_str("t"), .no_local = true});
-    follow_with(b, 0, bob, (struct subscription){.filter = bytes_str("t"), .no_local = true, .retain_as_published = true});
+    follow_with(b, 0, bob,
+                (struct subscription){.filter = bytes_str("t"), .no_local = true, .retain_as_published = true});
     say(b, 0, ann, "t", "x", 0, 0);
     say_retained(b, 0, ann, "t", "y", 0, 0, 0);
     settle(b);
@@ -259,7 +260,10 @@ Test(test_publish, expired_messages_are_not_given_late)
     up(1);
     bob->full = true;
     follow(b, 0, bob, "t", 1);
-    struct message m = {.topic = bytes_str("t"), .payload = bytes_str("old"), .qos = 1, .expires_wall_ns = fake_world_wall_ns(world) + 1000000000ull};
+    struct message m = {.topic           = bytes_str("t"),
+                        .payload         = bytes_str("old"),
+                        .qos             = 1,
+                        .expires_wall_ns = fake_world_wall_ns(world) + 1000000000ull};
     kernel_publish(b->kernels[0], &ann->client, &m, 1);
     say(b, 0, ann, "t", "new", 1, 2);
     fake_world_advance(world, 2000000000ull);
@@ -328,7 +332,8 @@ Test(test_publish, too_many_subscriptions_are_refused_one_by_one)
     down();
 }
 
-extern int mallctl(const char *name, void *old, size_t *old_size, void *new_value, size_t new_size) __attribute__((weak));
+extern int mallctl(const char *name, void *old, size_t *old_size, void *new_value, size_t new_size)
+    __attribute__((weak));
 
 Test(test_publish, an_idle_live_session_with_one_subscription_takes_at_most_400_bytes)
 {

@@ -213,7 +213,7 @@ Test(test_session, another_broker_fences_the_former_owner)
 {
     up(1);
     struct broker *other = broker_new(world, 1, NULL);
-    struct actor  *new   = actor_new("bob");
+    struct actor *new    = actor_new("bob");
     enter(b, 0, bob, false, 1000);
     follow(b, 0, bob, "t", 1);
     settle_two(b, other);
@@ -251,7 +251,7 @@ Test(test_session, one_fenced_session_does_not_fail_the_acknowledgements_of_the_
     b                    = broker_new(world, 1, NULL);
     struct broker *other = broker_new(world, 1, NULL);
     struct actor  *carl  = actor_new("carl");
-    struct actor  *new   = actor_new("bob");
+    struct actor *new    = actor_new("bob");
     enter(b, 0, ann, true, 0);
     enter(b, 0, bob, false, 1000);
     enter(b, 0, carl, false, 1000);
@@ -337,7 +337,8 @@ static void exactly_once(int applies, bool release_first)
             }
         }
         settle(b);
-        cr_assert_gt(pub->published_count, done, "killed after %d, round %d, evicted %d, published %d", applies, round, pub->evicted, pub->published_count);
+        cr_assert_gt(pub->published_count, done, "killed after %d, round %d, evicted %d, published %d", applies, round,
+                     pub->evicted, pub->published_count);
         done = pub->published_count;
         kernel_publish_release(b->kernels[0], &pub->client, 9);
         settle(b);
@@ -480,7 +481,10 @@ Test(test_session, expired_and_too_large_messages_are_passed_over)
     enter(b, 0, bob, false, 1000);
     follow(b, 0, bob, "t", 1);
     leave(b, 0, bob);
-    struct message m = {.topic = bytes_str("t"), .payload = bytes_str("old"), .qos = 1, .expires_wall_ns = fake_world_wall_ns(world) + 5000000000ull};
+    struct message m = {.topic           = bytes_str("t"),
+                        .payload         = bytes_str("old"),
+                        .qos             = 1,
+                        .expires_wall_ns = fake_world_wall_ns(world) + 5000000000ull};
     kernel_publish(b->kernels[0], &ann->client, &m, 1);
     say(b, 0, ann, "t", "too large", 1, 2);
     say(b, 0, ann, "t", "ok", 1, 3);

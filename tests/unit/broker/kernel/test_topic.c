@@ -21,7 +21,8 @@ Test(test_topic, names_without_wildcards_are_valid)
 
 Test(test_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
 {
-    const char *good[] = {"#", "+", "/", "+/+", "a/#", "a/+/b", "+/#", "/+", "+/", "//#", "$SYS/#", "$share", "$shared/a"};
+    const char *good[] = {"#",  "+",  "/",   "+/+",    "a/#",    "a/+/b",    "+/#",
+                          "/+", "+/", "//#", "$SYS/#", "$share", "$shared/a"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         cr_expect(topic_filter_valid(bytes_str(good[i])), "%s", good[i]);
     }
@@ -38,7 +39,8 @@ Test(test_topic, a_shared_filter_has_a_plain_group_and_a_filter)
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         cr_expect(topic_filter_valid(bytes_str(good[i])), "%s", good[i]);
     }
-    const char *bad[] = {"$share/", "$share//t", "$share/g", "$share/g/", "$share/g+/t", "$share/#/t", "$share/+/t", "$share/g/a#", "$share//"};
+    const char *bad[] = {"$share/",    "$share//t",  "$share/g",    "$share/g/", "$share/g+/t",
+                         "$share/#/t", "$share/+/t", "$share/g/a#", "$share//"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_expect_not(topic_filter_valid(bytes_str(bad[i])), "%s", bad[i]);
     }

@@ -11,7 +11,11 @@ static struct actor      *bob; /* has a will */
 
 static struct will will_of(uint32_t delay_s)
 {
-    return (struct will){.topic = bytes_str("will"), .payload = bytes_str("gone"), .qos = 1, .delay_s = delay_s, .message_expiry_s = UINT32_MAX};
+    return (struct will){.topic            = bytes_str("will"),
+                         .payload          = bytes_str("gone"),
+                         .qos              = 1,
+                         .delay_s          = delay_s,
+                         .message_expiry_s = UINT32_MAX};
 }
 
 static void up(unsigned shards)

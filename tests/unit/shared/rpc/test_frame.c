@@ -66,8 +66,8 @@ Test(frame, frames_survive_any_split)
     struct frame        frame;
     uint64_t            seen = 0;
     for (size_t at = 0; at < w.size;) {
-        size_t size = 1 + rand_below(&r, 3000);
-        size        = size < w.size - at ? size : w.size - at;
+        size_t size   = 1 + rand_below(&r, 3000);
+        size          = size < w.size - at ? size : w.size - at;
         uint8_t *copy = malloc(size); /* so that a view kept too long is seen by the sanitizer */
         memcpy(copy, w.data + at, size);
         frame_reader_feed(&reader, bytes_of(copy, size));
