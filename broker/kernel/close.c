@@ -26,7 +26,6 @@ struct closing {
 
 static void finish(struct session *s)
 {
-    free(s->closing);
     directory_release(s);
     session_free(s);
 }

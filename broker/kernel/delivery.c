@@ -220,7 +220,7 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
         delivery_credit(s);
         return; /* its PUBREC is recorded, or it is done */
     }
-    bool again = offset < keep->again_below || keep->again_left != 0;
+    bool again = offset < keep->again_below;
     if (!window_fits(&d->window, offset) || window_reserve(&d->window, offset) != 0) {
         session_evict(s, EVICT_UNAVAILABLE);
         return;
@@ -247,7 +247,6 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
         keep->follow_next = offset;
         return;
     }
-    keep->again_left -= keep->again_left != 0;
     keep->follow_next = offset + 1;
     if (keep->sent < offset + 1) {
         keep->sent = offset + 1;
@@ -260,6 +259,7 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     int error = window_set(&d->window, offset, tag.qos == 1 ? WINDOW_SENT_1 : WINDOW_SENT_2);
     ASSERT(error == 0);
     d->inflight++;
+    delivery_credit(s); /* what was left out of the last portion */
 }
 
 static void follow_ended(struct store_follow *follow, int status)

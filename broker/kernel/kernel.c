@@ -71,8 +71,7 @@ static void free_sessions(struct kernel *k)
         retain_cancel_all(s);
         delivery_unfollow(s);
         sub_remove_all(k, &s->who);
-        free(s->opening);
-        free(s->closing);
+        s->client = NULL; /* it may be gone by now, and is not told */
         session_free(s);
     }
 }

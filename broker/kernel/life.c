@@ -54,7 +54,9 @@ void life_row(struct wire_writer *w, struct session *s, bool open, uint32_t expi
                .table = TABLE_SESSIONS,
                .name  = session_id(s),
                .value = session_row_write(
-                   value, &(struct session_row){.open = open, .receive_max = s->receive_max, .expiry_s = expiry_s}),
+                   value, &(struct session_row){.open         = open,
+                                                .inflight_max = (uint16_t)s->kernel->limits.inflight_max,
+                                                .expiry_s     = expiry_s}),
            });
 }
 

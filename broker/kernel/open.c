@@ -78,9 +78,7 @@ static void finish(struct session *s, int error)
 static void refuse(struct session *s, int error)
 {
     struct client *client = s->client;
-    free(s->opening);
-    s->opening = NULL;
-    s->client  = NULL;
+    s->client             = NULL;
     if (client != NULL) {
         client->session = NULL;
         client->ops->opened(client, error, false);
@@ -102,14 +100,14 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
     struct opening    *o = scan->ctx;
     struct session    *s = o->session;
     struct inbound_row row;
-    struct bytes       number = bytes_of(item->key.data + item->key.size - 2, 2);
-    uint16_t           id     = item->key.size < 3 ? 0 : (uint16_t)((number.data[0] << 8) | number.data[1]);
+    struct bytes       key = item->key;
+    unsigned           id  = key.size < 3 ? 0 : (unsigned)key.data[key.size - 2] << 8 | key.data[key.size - 1];
     if (id == 0 || !inbound_row_read(item->value, &row)) {
         log_error("a stored packet id is not understood: passed over");
         return true;
     }
     struct publisher  *p    = session_publisher(s);
-    struct inbound_id *slot = p == NULL ? NULL : inbound_add(&p->inbound, id);
+    struct inbound_id *slot = p == NULL ? NULL : inbound_add(&p->inbound, (uint16_t)id);
     if (slot == NULL) {
         o->error = ERR_QUOTA;
         return true;
@@ -176,6 +174,16 @@ static void skip_deleted(struct wire_reader *r)
     wire_get_u64(r); /* packet ids */
 }
 
+/* The broker that served it died, and what it had sent was not noted: as far as it can have got. */
+static uint64_t maybe_sent(const struct window *w, uint64_t sent, uint64_t next, uint32_t inflight_max)
+{
+    uint64_t below = w->base;
+    for (uint32_t left = inflight_max; left != 0 && below < next; below++) {
+        left -= window_get(w, below) == WINDOW_NONE;
+    }
+    return below > sent ? below : sent;
+}
+
 /* Results of take(), in the order of its ops. */
 static int took(struct session *s, struct bytes results)
 {
@@ -217,14 +225,10 @@ static int took(struct session *s, struct bytes results)
         }
     }
     keep->follow_next = position;
-    keep->again_below = keep->sent;
     if (o->present && (!session_row_read(value, &row) || row.open)) {
-        /* The broker that served it died: what it had sent was not noted. */
-        keep->again_left = row.receive_max;
-        if (next - position < keep->again_left) {
-            keep->again_left = (uint32_t)(next - position);
-        }
+        keep->sent = maybe_sent(&d->window, keep->sent, next, row.inflight_max);
     }
+    keep->again_below = keep->sent;
     return r.bad ? ERR_MALFORMED : 0;
 }
 
@@ -415,8 +419,6 @@ void kernel_close(struct kernel *k, struct client *client, const struct close_re
     list_remove(&s->evict_link);
     switch ((enum session_state)s->state) {
     case SESSION_CLAIMING:
-        free(s->opening);
-        s->opening = NULL;
         directory_release(s);
         session_free(s);
         return;

@@ -439,7 +439,7 @@ static void advance(struct publisher *p)
             break;
         }
         pending->handed_out = true;
-        if (pending->status == 0) {
+        if (pending->status == 0 && !pending->duplicate) {
             struct message message = message_of(pending->copy);
             pending->matched       = hand_out(p->kernel, p, p->session, &message, pending);
         }
@@ -727,7 +727,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         return;
     }
     if (message->qos == 2 && !enter_id(s, p, pending)) {
-        pending->handed_out = true;
+        pending->handed_out = !behind; /* in its turn: those not handed out are the last ones */
     } else {
         if (retained) {
             record_retained(p, pending, message);

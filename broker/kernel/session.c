@@ -79,6 +79,8 @@ void session_free(struct session *s)
         free(s->keep);
     }
     hashmap_remove(&s->kernel->sessions, &s->by_serial);
+    free(s->opening);
+    free(s->closing);
     free(s);
 }
 

@@ -93,8 +93,7 @@ struct keep {
     uint64_t            epoch;
     uint64_t            sent;        /* offsets below were handed to the client, on some connection */
     uint64_t            follow_next; /* the first offset that has not come in */
-    uint64_t            again_below; /* offsets below may have been sent on an earlier connection .. */
-    uint32_t            again_left;  /* .. and so may the first few that come in: the broker died */
+    uint64_t            again_below; /* offsets below may have been sent on an earlier connection */
     uint32_t            credit;      /* given and not used */
     bool                following;
     bool                moving; /* a batch with moves of this session is under way */

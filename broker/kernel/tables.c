@@ -44,7 +44,7 @@ struct bytes session_row_write(uint8_t out[SESSION_ROW_BYTES], const struct sess
     struct wire_writer w = wire_writer_fixed(out, SESSION_ROW_BYTES);
     wire_put_u8(&w, ROW_VERSION);
     wire_put_u8(&w, row->open);
-    wire_put_u16(&w, row->receive_max);
+    wire_put_u16(&w, row->inflight_max);
     wire_put_u32(&w, row->expiry_s);
     return wire_written(&w);
 }
@@ -54,7 +54,7 @@ bool session_row_read(struct bytes value, struct session_row *out)
     struct wire_reader r       = wire_reader_of(value);
     uint8_t            version = wire_get_u8(&r);
     out->open                  = wire_get_u8(&r) != 0;
-    out->receive_max           = wire_get_u16(&r);
+    out->inflight_max          = wire_get_u16(&r);
     out->expiry_s              = wire_get_u32(&r);
     return !r.bad && version == ROW_VERSION;
 }

@@ -1,12 +1,14 @@
 /* tables - how MQTT lies in the segment store: numbers of tables, keys, values, tags, names of streams and timers.
  *
  *   table              key                        value
- *   1 sessions         client id                  version u8 = 1 | open u8 | receive_max u16 | expiry_s u32
+ *   1 sessions         client id                  version u8 = 1 | open u8 | inflight_max u16 | expiry_s u32
  *   2 subscriptions    client id 0x00 filter      version u8 = 1 | options u8 | subscription id u32 | stream_id u64
  *   3 retained         topic                      a record (record.h)
  *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64
  *
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
+ * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in
+ * turn, by one before it; what the client itself allowed on its last connection is not enough to know.
  * A client id has no 0x00 in it. Rows 1, 2 and 4 of a session, its stream (queue, one cursor: 0) "mqtt/session/<client id>" and its timers
  * "will/<client id>" and "expiry/<client id>" are all in the stripe of the stream's name; a retained row is in the stripe of its topic.
  * Every stripe has a stream "mqtt/wills": what wills leave behind, until a broker has published it.
@@ -42,7 +44,7 @@ struct bytes    tables_inbound_key(uint8_t *out, struct bytes client_id, uint16_
 
 struct session_row {
     bool     open;
-    uint16_t receive_max;
+    uint16_t inflight_max;
     uint32_t expiry_s;
 };
 enum {
