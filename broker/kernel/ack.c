@@ -17,6 +17,7 @@ struct batch_item {
 };
 
 struct batch {
+    struct list       link; /* in kernel.batches while under way */
     struct store_call call;
     struct kernel    *kernel;
     uint16_t          stripe;
@@ -215,6 +216,7 @@ static void batch_done(struct store_call *call, int status, struct bytes results
             item_done(&b->items[i], status);
         }
     }
+    list_remove(&b->link);
     free(b);
 }
 
@@ -225,6 +227,7 @@ static void batch_send(struct batch *b)
         encode_moves(w, b->items[i].session, &b->items[i].moves);
     }
     b->call.done = batch_done;
+    list_push_back(&b->kernel->batches, &b->link);
     store_txn_end(b->kernel->store, &b->call);
 }
 
@@ -284,4 +287,16 @@ void ack_flush(struct kernel *k)
         from = to;
     }
     free(all);
+}
+
+void ack_fini(struct kernel *k)
+{
+    struct list *link;
+    while ((link = list_pop_front(&k->batches)) != NULL) {
+        struct batch *b = CONTAINER_OF(link, struct batch, link);
+        for (uint32_t i = 0; i < b->count; i++) {
+            free(b->items[i].moves.items);
+        }
+        free(b);
+    }
 }

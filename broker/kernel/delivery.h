@@ -28,5 +28,7 @@ void delivery_unfollow(struct session *session);
 void ack_note(struct session *session, uint64_t offset, uint8_t mark);
 /* Writes all cursor moves, one transaction per stripe. */
 void ack_flush(struct kernel *kernel);
+/* Forgets what is under way. */
+void ack_fini(struct kernel *kernel);
 
 #endif

@@ -11,22 +11,23 @@
 #include <stdlib.h>
 
 struct claim {
-    struct list link; /* in entry.waiting */
-    uint64_t    serial;
-    uint16_t    shard;
-    bool        evicted; /* was told */
+    uint64_t serial;
+    uint16_t shard;
 };
 
 /* Ids are compared by 128 bits of a hash seeded at random: nobody outside can aim at a collision. */
 struct entry {
-    struct hashmap_node by_id;
+    struct hashmap_node by_id; /* extra: the owner's shard, and EVICTED */
     uint64_t            high;
-    struct claim        owner;
+    uint64_t            serial;  /* of the owner */
+    struct claim       *waiting; /* the last one, or NULL */
 };
-/* owner.link is the head of the claims that wait. */
+_Static_assert(sizeof(struct entry) == 40, "every open client id has one");
+
+enum { SHARD_MASK = 0xffff, EVICTED = 1 << 16 };
 
 static void grant(struct kernel *k, const struct claim *claim);
-static void evict(struct kernel *k, struct claim *claim);
+static void evict(struct kernel *k, const struct claim *claim);
 
 static XXH128_hash_t hash_of(const struct kernel *k, struct bytes id)
 {
@@ -44,6 +45,13 @@ static struct entry *entry_find(struct kernel *k, XXH128_hash_t hash)
     return NULL;
 }
 
+static void own(struct kernel *k, struct entry *e, struct claim claim)
+{
+    e->serial      = claim.serial;
+    e->by_id.extra = claim.shard;
+    grant(k, &claim);
+}
+
 static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct bytes id)
 {
     XXH128_hash_t hash  = hash_of(k, id);
@@ -56,27 +64,29 @@ static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct
             evict(k, &claim); /* refused: no memory */
             return;
         }
-        e->high  = hash.high64;
-        e->owner = claim;
-        list_init(&e->owner.link);
-        grant(k, &e->owner);
+        e->high = hash.high64;
+        own(k, e, claim);
         return;
     }
-    /* Nothing is looked at after the owner was told: it may be gone, and its heir opened, before evict returns. */
     struct claim *waiting = malloc(sizeof *waiting);
     if (waiting == NULL) {
         evict(k, &claim);
         return;
     }
-    *waiting = claim;
-    struct list *older;
-    while ((older = list_pop_front(&e->owner.link)) != NULL) {
-        struct claim *other = CONTAINER_OF(older, struct claim, link);
-        evict(k, other);
-        free(other);
+    struct claim *older = e->waiting;
+    struct claim  owner = {.serial = e->serial, .shard = (uint16_t)(e->by_id.extra & SHARD_MASK)};
+    bool          told  = (e->by_id.extra & EVICTED) != 0;
+    *waiting            = claim;
+    e->waiting          = waiting;
+    e->by_id.extra |= EVICTED;
+    if (older != NULL) {
+        evict(k, older);
+        free(older);
     }
-    list_push_back(&e->owner.link, &waiting->link);
-    evict(k, &e->owner);
+    /* Nothing is looked at after the owner was told: it may be gone, and its heir opened, before evict returns. */
+    if (!told) {
+        evict(k, &owner);
+    }
 }
 
 static void home_release(struct kernel *k, unsigned shard, uint64_t serial, struct bytes id)
@@ -85,28 +95,23 @@ static void home_release(struct kernel *k, unsigned shard, uint64_t serial, stru
     if (e == NULL) {
         return;
     }
-    if (e->owner.serial != serial || e->owner.shard != shard) {
-        LIST_EACH (&e->owner.link, link) {
-            struct claim *other = CONTAINER_OF(link, struct claim, link);
-            if (other->serial == serial && other->shard == shard) {
-                list_remove(&other->link);
-                free(other);
-            }
+    struct claim *waiting = e->waiting;
+    if (e->serial != serial || (e->by_id.extra & SHARD_MASK) != shard) {
+        if (waiting != NULL && waiting->serial == serial && waiting->shard == shard) {
+            e->waiting = NULL;
+            free(waiting);
         }
         return;
     }
-    struct list *next = list_pop_front(&e->owner.link);
-    if (next == NULL) {
+    if (waiting == NULL) {
         hashmap_remove(&k->claims, &e->by_id);
         free(e);
         return;
     }
-    struct claim *heir = CONTAINER_OF(next, struct claim, link);
-    e->owner.serial    = heir->serial;
-    e->owner.shard     = heir->shard;
-    e->owner.evicted   = false;
-    free(heir);
-    grant(k, &e->owner);
+    struct claim heir = *waiting;
+    e->waiting        = NULL;
+    free(waiting);
+    own(k, e, heir);
 }
 
 /* ---- both sides --------------------------------------------------------------------------------------------------- */
@@ -136,12 +141,8 @@ static void grant(struct kernel *k, const struct claim *claim)
     }
 }
 
-static void evict(struct kernel *k, struct claim *claim)
+static void evict(struct kernel *k, const struct claim *claim)
 {
-    if (claim->evicted) {
-        return;
-    }
-    claim->evicted = true;
     if (claim->shard == k->shard) {
         evicted(k, claim->serial);
     } else {
@@ -207,10 +208,7 @@ void directory_fini(struct kernel *k)
     while ((n = hashmap_any(&k->claims)) != NULL) {
         struct entry *e = CONTAINER_OF(n, struct entry, by_id);
         hashmap_remove(&k->claims, n);
-        struct list *waiting;
-        while ((waiting = list_pop_front(&e->owner.link)) != NULL) {
-            free(CONTAINER_OF(waiting, struct claim, link));
-        }
+        free(e->waiting);
         free(e);
     }
 }

@@ -43,7 +43,8 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->announcing);
     list_init(&k->paused);
     list_init(&k->dirty);
-    list_init(&k->evicting);
+    list_init(&k->batches);
+    list_init(&k->orphans);
     list_init(&k->overruns);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
@@ -84,6 +85,8 @@ void kernel_free(struct kernel *k)
     }
     k->shard_count = 1; /* nobody is told any more */
     free_sessions(k);
+    subscribe_fini(k);
+    ack_fini(k);
     will_fini(k);
     if (k->relay != NULL) {
         publisher_fini(k->relay);
@@ -116,6 +119,7 @@ void kernel_free(struct kernel *k)
     pool_free(k->pendings);
     pool_free(k->works);
     free(k->targets);
+    free(k->evicting);
     free(k->stripe_heads);
     free(k->stripes_hit);
     free(k->stripe_sequences);
@@ -155,11 +159,7 @@ uint64_t kernel_end(struct kernel *k)
     if (!k->started && store_known(k->store)) {
         start(k);
     }
-    struct list *link;
-    while ((link = list_pop_front(&k->evicting)) != NULL) {
-        struct session *s = CONTAINER_OF(link, struct session, evict_link);
-        session_evict_now(s, (enum evict_reason)s->evict_why);
-    }
+    session_evict_all(k);
     ack_flush(k);
     uint64_t wish_ns = will_flush(k);
     publish_resume(k);

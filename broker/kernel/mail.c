@@ -165,7 +165,7 @@ bool mail_congested(const struct kernel *k)
 
 void mail_fini(struct kernel *k)
 {
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+    for (unsigned shard = 0; shard < SHARDS_MAX; shard++) {
         while (!list_empty(&k->out[shard].waiting)) {
             struct waiting *w = CONTAINER_OF(list_pop_front(&k->out[shard].waiting), struct waiting, link);
             free(w->mail.body);

@@ -416,7 +416,6 @@ void kernel_close(struct kernel *k, struct client *client, const struct close_re
     }
     s->client       = NULL;
     client->session = NULL;
-    list_remove(&s->evict_link);
     switch ((enum session_state)s->state) {
     case SESSION_CLAIMING:
         directory_release(s);

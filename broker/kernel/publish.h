@@ -27,6 +27,7 @@ struct work {
     struct store_call call;
     struct publisher *publisher;
     struct pending   *pending;
+    struct session   *session; /* of a retained message for one stored session */
     uint16_t          id;
 };
 

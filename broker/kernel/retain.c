@@ -27,11 +27,6 @@ struct replay {
     uint8_t           filter[];
 };
 
-struct replay_append {
-    struct store_call call;
-    struct session   *session;
-};
-
 void retain_store(struct kernel *k, const struct message *m, struct store_call *call)
 {
     uint16_t            stripe = store_stripe(k->store, m->topic);
@@ -57,14 +52,18 @@ void retain_store(struct kernel *k, const struct message *m, struct store_call *
 
 static void replay_free(struct replay *r)
 {
+    struct session *s = r->session;
     list_remove(&r->link);
     buf_unref(r->held);
     free(r);
+    session_asked(s);
 }
 
 static struct replay *first_of(const struct session *s)
 {
-    return list_empty(&s->replays) ? NULL : CONTAINER_OF(s->replays.next, struct replay, link);
+    const struct asking *asking = s->asking;
+    return asking == NULL || list_empty(&asking->replays) ? NULL
+                                                          : CONTAINER_OF(asking->replays.next, struct replay, link);
 }
 
 /* ---- to a stored session: through its stream, so that it is acknowledged like others ------------------------------- */
@@ -72,9 +71,9 @@ static struct replay *first_of(const struct session *s)
 static void append_done(struct store_call *call, int status, struct bytes results)
 {
     (void)results;
-    struct replay_append *a = CONTAINER_OF(call, struct replay_append, call);
-    struct session       *s = a->session;
-    free(a);
+    struct work    *work = CONTAINER_OF(call, struct work, call);
+    struct session *s    = work->session;
+    pool_give(s->kernel->works, work);
     if (status != 0) {
         s->kernel->counters.dropped++;
         log_warn("a retained message could not be stored for a session: %s", err_sentence(status));
@@ -90,14 +89,14 @@ static void append_done(struct store_call *call, int status, struct bytes result
 
 static bool append_own(struct session *s, struct replay *r, const struct message *m, const struct delivery_tag *tag)
 {
-    struct kernel        *k = s->kernel;
-    struct replay_append *a = calloc(1, sizeof *a);
-    if (a == NULL) {
+    struct kernel *k    = s->kernel;
+    struct work   *work = pool_take(k->works);
+    if (work == NULL) {
         k->counters.dropped++;
         return true;
     }
-    a->session           = s;
-    a->call.done         = append_done;
+    work->session        = s;
+    work->call.done      = append_done;
     struct record record = message_record(m);
     uint16_t      stripe = session_stripe(s);
     uint64_t      number = ++k->stripe_sequences[stripe];
@@ -109,7 +108,7 @@ static bool append_own(struct session *s, struct replay *r, const struct message
     size_t              begun = op_append_begin(w, store_owner(k->store), 1, number);
     op_append_target(w, s->who.stream_id, delivery_tag_write(bytes, tag));
     op_append_end(w, begun, 1, &record);
-    store_txn_end(k->store, &a->call);
+    store_txn_end(k->store, &work->call);
     return r->appends < REPLAY_APPENDS_MAX;
 }
 
@@ -248,7 +247,8 @@ void retain_continue(struct session *s)
 
 void retain_replay(struct session *s, struct bytes filter, uint8_t qos, uint32_t sub_id)
 {
-    struct replay *r = calloc(1, sizeof *r + filter.size);
+    struct asking *asking = session_asking(s);
+    struct replay *r      = asking == NULL ? NULL : calloc(1, sizeof *r + filter.size);
     if (r == NULL) {
         s->kernel->counters.dropped++;
         return;
@@ -261,7 +261,7 @@ void retain_replay(struct session *s, struct bytes filter, uint8_t qos, uint32_t
     r->scan.ctx    = r;
     r->filter_size = (uint32_t)filter.size;
     memcpy(r->filter, filter.data, filter.size);
-    list_push_back(&s->replays, &r->link);
+    list_push_back(&asking->replays, &r->link);
     if (first_of(s) == r) {
         retain_continue(s);
     }
@@ -269,8 +269,8 @@ void retain_replay(struct session *s, struct bytes filter, uint8_t qos, uint32_t
 
 void retain_cancel_all(struct session *s)
 {
-    while (!list_empty(&s->replays)) {
-        struct replay *r = first_of(s);
+    struct replay *r;
+    while ((r = first_of(s)) != NULL) {
         if (r->started && !r->finished) {
             store_scan_cancel(s->kernel->store, &r->scan);
         }

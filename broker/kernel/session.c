@@ -54,8 +54,6 @@ struct session *session_new(struct kernel *k, struct client *client, const struc
     }
     ASSERT(s->receive_max > 0);
     list_init(&s->who.subs);
-    list_init(&s->requests);
-    list_init(&s->replays);
     client->session = s;
     return s;
 }
@@ -65,7 +63,6 @@ void session_free(struct session *s)
     if (s->client != NULL) {
         s->client->session = NULL;
     }
-    list_remove(&s->evict_link);
     if (s->delivery != NULL) {
         delivery_free(s->delivery);
     }
@@ -79,8 +76,8 @@ void session_free(struct session *s)
         free(s->keep);
     }
     hashmap_remove(&s->kernel->sessions, &s->by_serial);
-    free(s->opening);
-    free(s->closing);
+    free(s->asking);
+    free(s->opening); /* or closing */
     free(s);
 }
 
@@ -118,19 +115,79 @@ struct delivery_state *session_delivery(struct session *s)
     return s->delivery;
 }
 
+struct asking *session_asking(struct session *s)
+{
+    if (s->asking == NULL) {
+        s->asking = malloc(sizeof *s->asking);
+        if (s->asking != NULL) {
+            list_init(&s->asking->requests);
+            list_init(&s->asking->replays);
+        }
+    }
+    return s->asking;
+}
+
+void session_asked(struct session *s)
+{
+    if (list_empty(&s->asking->requests) && list_empty(&s->asking->replays)) {
+        free(s->asking);
+        s->asking = NULL;
+    }
+}
+
 void session_evict(struct session *s, enum evict_reason why)
 {
-    if (s->client == NULL || list_linked(&s->evict_link)) {
+    struct kernel *k = s->kernel;
+    if (s->client == NULL || s->evict_why != 0) {
         return;
     }
-    s->evict_why = (uint16_t)why;
-    list_push_back(&s->kernel->evicting, &s->evict_link);
+    s->evict_why = (uint8_t)(1 + why);
+    if (k->evicting_count == k->evicting_capacity) {
+        uint32_t  capacity = k->evicting_capacity == 0 ? 16 : k->evicting_capacity * 2;
+        uint64_t *evicting = realloc(k->evicting, capacity * sizeof *evicting);
+        if (evicting == NULL) {
+            k->evicting_all = true;
+            return;
+        }
+        k->evicting          = evicting;
+        k->evicting_capacity = capacity;
+    }
+    k->evicting[k->evicting_count++] = s->serial;
+}
+
+/* One that is marked, or NULL. */
+static struct session *find_marked(const struct kernel *k)
+{
+    for (uint32_t bucket = 0; bucket < k->sessions.bucket_count; bucket++) {
+        for (struct hashmap_node *n = k->sessions.buckets[bucket]; n != NULL; n = n->next) {
+            struct session *s = CONTAINER_OF(n, struct session, by_serial);
+            if (s->evict_why != 0 && s->client != NULL) {
+                return s;
+            }
+        }
+    }
+    return NULL;
+}
+
+void session_evict_all(struct kernel *k)
+{
+    for (uint32_t i = 0; i < k->evicting_count; i++) {
+        struct session *s = session_find(k, k->evicting[i]);
+        if (s != NULL && s->client != NULL) {
+            session_evict_now(s, (enum evict_reason)(s->evict_why - 1));
+        }
+    }
+    k->evicting_count = 0;
+    struct session *s;
+    while (k->evicting_all && (s = find_marked(k)) != NULL) {
+        session_evict_now(s, (enum evict_reason)(s->evict_why - 1));
+    }
+    k->evicting_all = false;
 }
 
 void session_evict_now(struct session *s, enum evict_reason why)
 {
     struct client *client = s->client;
-    list_remove(&s->evict_link);
     if (client == NULL) {
         return;
     }

@@ -106,6 +106,12 @@ struct keep {
 struct opening;
 struct closing;
 
+/* What was asked for and is not answered to the end. */
+struct asking {
+    struct list requests; /* struct request: subscribe and unsubscribe */
+    struct list replays;  /* struct replay: retained messages to show */
+};
+
 struct session {
     struct subscriber      who;
     struct kernel         *kernel;
@@ -113,20 +119,20 @@ struct session {
     struct hashmap_node    by_serial; /* extra: size of id */
     uint64_t               serial;
     struct publisher      *publisher; /* NULL until needed */
-    struct delivery_state *delivery;
-    struct keep           *keep; /* stored sessions */
-    struct opening        *opening;
-    struct closing        *closing;
-    struct list            evict_link;
-    struct list            requests; /* struct request: subscribe and unsubscribe under way */
-    struct list            replays;  /* struct replay: retained messages to show */
-    uint32_t               expiry_s;
-    uint32_t               busy; /* answers of the store that name this session */
-    uint16_t               receive_max;
-    uint16_t               evict_why;
-    uint8_t                state;
-    bool                   has_will;
-    uint8_t                id[];
+    struct delivery_state *delivery;  /* so is this */
+    struct asking         *asking;    /* and this */
+    struct keep           *keep;      /* stored sessions */
+    union {
+        struct opening *opening; /* CLAIMING, LOADING */
+        struct closing *closing; /* CLOSING, ENDING */
+    };
+    uint32_t expiry_s;
+    uint32_t busy; /* answers of the store that name this session */
+    uint16_t receive_max;
+    uint8_t  state;
+    uint8_t  evict_why; /* 1 + enum evict_reason: it will be, 0: no */
+    bool     has_will;
+    uint8_t  id[];
 };
 
 static inline struct session *session_of(struct subscriber *who)
@@ -156,11 +162,16 @@ void            session_step(struct session *session, enum session_state next);
 
 /* The client is told and let go at the end of this turn. */
 void session_evict(struct session *session, enum evict_reason why);
-/* Carries out session_evict. */
+/* Carries out what session_evict asked for, of all sessions. */
+void session_evict_all(struct kernel *kernel);
+/* At once. */
 void session_evict_now(struct session *session, enum evict_reason why);
 
 /* NULL when memory is out. */
-struct publisher      *session_publisher(struct session *session);
+struct publisher *session_publisher(struct session *session);
+struct asking    *session_asking(struct session *session);
+/* Something of it was answered. */
+void                   session_asked(struct session *session);
 struct delivery_state *session_delivery(struct session *session);
 
 /* open.c */

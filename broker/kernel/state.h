@@ -109,11 +109,16 @@ struct kernel {
 
     struct pool *pendings;
     struct pool *works;
-    struct list  paused;    /* struct publisher.paused_link */
-    struct list  dirty;     /* struct keep.dirty: cursor moves to write */
-    struct list  evicting;  /* struct session.evict_link: at the end of the turn */
-    struct list  overruns;  /* struct delivery_state.overrun_link: queues over their bound */
-    uint64_t     slow_told; /* shards that were told that a queue here is over its bound */
+    struct list  paused;   /* struct publisher.paused_link */
+    struct list  dirty;    /* struct keep.dirty: cursor moves to write */
+    uint64_t    *evicting; /* serials of sessions to evict at the end of the turn */
+    uint32_t     evicting_count;
+    uint32_t     evicting_capacity;
+    bool         evicting_all; /* some found no room there: look at every session */
+    struct list  batches;      /* of cursor moves, under way */
+    struct list  orphans;      /* struct request whose session closes before the store has answered */
+    struct list  overruns;     /* struct delivery_state.overrun_link: queues over their bound */
+    uint64_t     slow_told;    /* shards that were told that a queue here is over its bound */
 
     bool               started; /* the store is known: watch and wills are under way */
     struct store_watch routes;

@@ -21,7 +21,7 @@ struct wanted {
 };
 
 struct request {
-    struct list         link; /* in session.requests; none once the session closes */
+    struct list         link; /* in the session's; once that closes, in kernel.orphans */
     struct session     *session;
     struct store_call   call;
     struct announcement announcement;
@@ -34,13 +34,14 @@ struct request {
 
 static struct request *request_new(struct session *s, uint16_t id, bool subscribe, int count, size_t text_bytes)
 {
-    struct request *r = calloc(1, sizeof *r + (size_t)count * sizeof r->wanted[0] + text_bytes);
+    struct asking  *asking = session_asking(s);
+    struct request *r = asking == NULL ? NULL : calloc(1, sizeof *r + (size_t)count * sizeof r->wanted[0] + text_bytes);
     if (r != NULL) {
         r->session   = s;
         r->id        = id;
         r->subscribe = subscribe;
         r->count     = count;
-        list_push_back(&s->requests, &r->link);
+        list_push_back(&asking->requests, &r->link);
     }
     return r;
 }
@@ -62,6 +63,7 @@ static void answer(struct kernel *k, struct announcement *a)
         results[i] = r->wanted[i].result;
     }
     list_remove(&r->link);
+    session_asked(s);
     (r->subscribe ? client->ops->subscribed : client->ops->unsubscribed)(client, r->id, results, r->count);
     for (int i = 0; i < r->count && client->session == s && s->state == SESSION_OPEN; i++) {
         const struct wanted *want = &r->wanted[i];
@@ -106,7 +108,8 @@ static void recorded(struct store_call *call, int status, struct bytes results)
     uint64_t           versions[256] = {0};
     s->busy--;
     r->called = false;
-    if (!list_linked(&r->link)) {
+    if (s->state != SESSION_OPEN) {
+        list_remove(&r->link);
         free(r); /* the session closes: the watch tells everybody what was recorded */
         close_continue(s);
         return;
@@ -241,12 +244,21 @@ void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, co
 
 void subscribe_cancel_all(struct session *s)
 {
-    struct list *link;
-    while ((link = list_pop_front(&s->requests)) != NULL) {
-        struct request *r = CONTAINER_OF(link, struct request, link);
+    while (s->asking != NULL && !list_empty(&s->asking->requests)) {
+        struct request *r = CONTAINER_OF(list_pop_front(&s->asking->requests), struct request, link);
         mail_forget(&r->announcement);
-        if (!r->called) {
+        if (r->called) {
+            list_push_back(&s->kernel->orphans, &r->link);
+        } else {
             free(r);
         }
+    }
+}
+
+void subscribe_fini(struct kernel *k)
+{
+    struct list *link;
+    while ((link = list_pop_front(&k->orphans)) != NULL) {
+        free(CONTAINER_OF(link, struct request, link));
     }
 }
