@@ -88,7 +88,7 @@ void kernel_free(struct kernel *k)
         /* nobody waits for the other shards any more */
     }
     free_sessions(k);
-    subscribe_fini(k);
+    subscribe_forget(k);
     ack_fini(k);
     will_fini(k);
     if (k->relay != NULL) {
