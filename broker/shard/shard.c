@@ -41,7 +41,7 @@ static void on_begin(void *ctx)
     struct shard *shard = ctx;
     shard->mqtt.now_ns  = io_now_ns(shard->io);
     shard->mqtt.wall_ns = io_wall_ns(shard->io);
-    if (shard->metrics_at_ns == UINT64_MAX) { /* awake again */
+    if (shard->metrics != NULL && shard->metrics_at_ns == UINT64_MAX) { /* awake again */
         shard->metrics_at_ns = shard->mqtt.now_ns + metrics_every_ns;
     }
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
@@ -60,6 +60,7 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
     list_init(&shard->peers);
     list_init(&shard->dirty);
     list_init(&shard->closing);
+    shard->metrics_at_ns                   = UINT64_MAX;
     shard->timers                          = timer_wheel_new(io_now_ns(io));
     shard->chunks                          = outq_pool_new(config->output_pool_bytes);
     const struct store_client_config store = {

@@ -3,7 +3,7 @@
 
 #include "broker/store/scan.h"
 #include "broker/store/state.h"
-#include "broker/store/subscribe.h"
+#include "broker/store/pushes.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/timer.h"
@@ -45,7 +45,7 @@ static void on_answered(void *ctx, struct link *link, uint16_t kind, void *owner
 
 static bool on_pushed(void *ctx, struct link *link, const struct frame *frame)
 {
-    return subscribe_pushed(ctx, link, frame);
+    return pushes_pushed(ctx, link, frame);
 }
 
 static const struct link_handler store_links = {
@@ -85,7 +85,7 @@ static void on_up(void *ctx, struct link *link, const struct link_welcome *welco
     }
     ASSERT(store->stripe_count == welcome->stripe_count && store->shard_count == welcome->shard_count);
     store->known = store->known || store->up_count == store->shard_count;
-    subscribe_again(store, link);
+    pushes_again(store, link);
 }
 
 struct store *store_client_new(struct io *io, struct timer_wheel *timers, const struct store_client_config *config)
@@ -116,7 +116,7 @@ void store_client_free(struct store *store)
         link_fini(store->links[shard]);
         free(store->links[shard]);
     }
-    subscribe_fini(store);
+    pushes_fini(store);
     free(store->links);
     wire_writer_fini(&store->scratch);
     free(store);
@@ -129,7 +129,7 @@ void store_client_turn(struct store *store)
         struct store_call *call = CONTAINER_OF(link, struct store_call, link);
         call->done(call, ERR_TOO_BIG, (struct bytes){0});
     }
-    subscribe_turn(store);
+    pushes_turn(store);
     scan_turn(store);
     for (uint32_t shard = 0; shard < store->shard_count; shard++) {
         link_flush(store->links[shard]);

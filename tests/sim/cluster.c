@@ -129,10 +129,10 @@ void cluster_start(struct cluster *c, struct world *world)
 {
     struct settings settings;
     config_defaults(&settings_table, &settings);
-    *c               = (struct cluster){.world = world};
-    c->store_shards  = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
-    c->broker_shards = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
-    c->store_config  = segstore_config_default();
+    *c                                 = (struct cluster){.world = world};
+    c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->store_config                    = segstore_config_default();
     c->store_config.data_directory     = "/data";
     c->store_config.listen_address     = "0.0.0.0";
     c->store_config.listen_port        = CLUSTER_RPC_PORT;

@@ -17,9 +17,9 @@ struct mqtt_client {
     const char   *id;
     uint8_t       publisher; /* its number in payloads */
     uint8_t       qos;
-    const char   *topic;     /* to publish to */
-    const char   *filter;    /* to subscribe to, or NULL */
-    uint32_t      target;    /* messages to publish, at most MQTT_CLIENT_MESSAGES_MAX */
+    const char   *topic;  /* to publish to */
+    const char   *filter; /* to subscribe to, or NULL */
+    uint32_t      target; /* messages to publish, at most MQTT_CLIENT_MESSAGES_MAX */
     uint32_t      payload_bytes;
     /* A message arrived for the application: for QoS 2 once each. */
     void (*message)(struct mqtt_client *client, uint8_t publisher, uint32_t number);
@@ -47,8 +47,8 @@ struct mqtt_client {
 };
 
 /* On a machine of its own called like its id. */
-void mqtt_client_start(struct mqtt_client *client);
-void mqtt_client_end(struct mqtt_client *client);
+void               mqtt_client_start(struct mqtt_client *client);
+void               mqtt_client_end(struct mqtt_client *client);
 static inline bool mqtt_client_done(const struct mqtt_client *client)
 {
     return client->first == client->target && (client->filter == NULL || client->subscribed);

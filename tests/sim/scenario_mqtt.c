@@ -14,7 +14,7 @@ struct story {
     struct mqtt_client subscriber;
     struct mqtt_client publishers[PUBLISHERS];
     uint16_t           times[PUBLISHERS][MQTT_CLIENT_MESSAGES_MAX]; /* each message arrived */
-    uint32_t           newest[PUBLISHERS];                          /* number + 1 of the last one that came for the first time */
+    uint32_t           newest[PUBLISHERS]; /* number + 1 of the last one that came for the first time */
 };
 
 static void arrived(struct mqtt_client *client, uint8_t publisher, uint32_t number)
@@ -23,10 +23,11 @@ static void arrived(struct mqtt_client *client, uint8_t publisher, uint32_t numb
     sim_check(client->world, publisher < PUBLISHERS && number < s->publishers[publisher].next,
               "message %u of publisher %u was never published", number, publisher);
     uint16_t times = ++s->times[publisher][number];
-    sim_check(client->world, client->qos != 2 || times == 1, "message %u of publisher %u came %u times", number, publisher, times);
+    sim_check(client->world, client->qos != 2 || times == 1, "message %u of publisher %u came %u times", number,
+              publisher, times);
     if (times == 1) { /* [MQTT-4.6.0-5] */
-        sim_check(client->world, number >= s->newest[publisher], "message %u of publisher %u came behind %u", number, publisher,
-                  s->newest[publisher] - 1);
+        sim_check(client->world, number >= s->newest[publisher], "message %u of publisher %u came behind %u", number,
+                  publisher, s->newest[publisher] - 1);
         s->newest[publisher] = number + 1;
     }
 }
@@ -60,8 +61,8 @@ static void explain(struct story *s)
             sim_check(s->cluster.world, s->publishers[p].states[n] != PUBLISH_ANSWERED || s->times[p][n] != 0,
                       "message %u of publisher %d was acknowledged and did not arrive", n, p);
         }
-        sim_check(s->cluster.world, mqtt_client_done(&s->publishers[p]), "publisher %d was answered up to %u of %u only", p,
-                  s->publishers[p].first, s->publishers[p].target);
+        sim_check(s->cluster.world, mqtt_client_done(&s->publishers[p]),
+                  "publisher %d was answered up to %u of %u only", p, s->publishers[p].first, s->publishers[p].target);
     }
 }
 
@@ -73,8 +74,14 @@ static void run(struct world *world, uint8_t qos)
     /* Streams break by crashes here; a network that resets as well has scenarios of its own. */
     world->faults.reset_one_in = world->faults.reset_one_in == 0 ? 0 : 2000;
     cluster_start(&s->cluster, world);
-    s->subscriber = (struct mqtt_client){
-        .world = world, .id = "sub", .qos = qos, .filter = "t/+", .message = arrived, .ctx = s, .topic = "unused", .payload_bytes = 3};
+    s->subscriber = (struct mqtt_client){.world         = world,
+                                         .id            = "sub",
+                                         .qos           = qos,
+                                         .filter        = "t/+",
+                                         .message       = arrived,
+                                         .ctx           = s,
+                                         .topic         = "unused",
+                                         .payload_bytes = 3};
     mqtt_client_start(&s->subscriber);
     bool began = world_run_until(world, subscribed, s, 300 * SIM_S);
     sim_check(world, began, "the subscriber is not subscribed after 300 s");

@@ -1,5 +1,5 @@
-/* subscribe.c - follows and watches. */
-#include "broker/store/subscribe.h"
+/* pushes.c - follows and watches. */
+#include "broker/store/pushes.h"
 
 #include "broker/store/state.h"
 #include "shared/base/err.h"
@@ -215,7 +215,7 @@ static void watch_link_on(struct store *store, struct watch_link *w, uint32_t sh
     watch_on(store, w->watch, w->table, shard);
 }
 
-void subscribe_turn(struct store *store)
+void pushes_turn(struct store *store)
 {
     LIST_EACH (&store->watches, at) {
         struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
@@ -263,7 +263,7 @@ static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
 
 /* ---- links ------------------------------------------------------------------------------------------------------ */
 
-void subscribe_again(struct store *store, struct link *link)
+void pushes_again(struct store *store, struct link *link)
 {
     uint32_t slots = store->subscriber_count;
     for (uint32_t slot = 1; slot <= slots; slot++) {
@@ -282,7 +282,7 @@ void subscribe_again(struct store *store, struct link *link)
     }
 }
 
-bool subscribe_pushed(struct store *store, struct link *link, const struct frame *frame)
+bool pushes_pushed(struct store *store, struct link *link, const struct frame *frame)
 {
     struct wire_reader r    = wire_reader_of(frame->body);
     uint32_t           slot = slot_of(store, frame->id);
@@ -310,7 +310,7 @@ bool subscribe_pushed(struct store *store, struct link *link, const struct frame
     }
 }
 
-void subscribe_fini(struct store *store)
+void pushes_fini(struct store *store)
 {
     struct list *link = NULL;
     while ((link = list_pop_front(&store->watches)) != NULL) {
