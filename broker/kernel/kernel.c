@@ -84,8 +84,11 @@ void kernel_free(struct kernel *k)
         return;
     }
     k->shard_count = 1; /* nobody is told any more */
+    while (list_pop_front(&k->announcing) != NULL) {
+        /* nobody waits for the other shards any more */
+    }
     free_sessions(k);
-    subscribe_fini(k);
+    subscribe_forget(k);
     ack_fini(k);
     will_fini(k);
     if (k->relay != NULL) {

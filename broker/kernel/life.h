@@ -17,6 +17,6 @@ void life_expiry_start(struct wire_writer *w, struct session *session);
 /* subscribe.c: forgets the subscribes and unsubscribes whose answers nobody waits for. */
 void subscribe_cancel_all(struct session *session);
 /* Forgets what the store has not answered. */
-void subscribe_fini(struct kernel *kernel);
+void subscribe_forget(struct kernel *kernel);
 
 #endif

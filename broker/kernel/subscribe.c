@@ -255,7 +255,7 @@ void subscribe_cancel_all(struct session *s)
     }
 }
 
-void subscribe_fini(struct kernel *k)
+void subscribe_forget(struct kernel *k)
 {
     struct list *link;
     while ((link = list_pop_front(&k->orphans)) != NULL) {
