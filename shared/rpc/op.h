@@ -30,7 +30,11 @@ enum op_kind {
      * Puts the one record at the end of every target stream that exists (absent ones are skipped, result offset UINT64_MAX).
      * writer_id 0: not idempotent. Else a (writer_epoch, sequence) at or below the writer's last one in this stripe is a
      * duplicate: nothing is appended; a lower writer_epoch gets ERR_FENCED; a higher one starts the sequence anew.
-     * result: duplicate u8, count u32, count x offset u64 (UINT64_MAX: unknown, or the stream is absent) */
+     * A duplicate of the writer's last APPEND that had one target is answered with its offset; offsets of older ones, or of
+     * several targets, are not remembered (UINT64_MAX).
+     * A stream at its backlog limit: skipped (UINT64_MAX) when another target took the record, ERR_QUOTA when none did and one was full.
+     * count is 1 to OP_TARGETS_MAX. A stream listed twice gets the record twice.
+     * result: duplicate u8, count u32, count x offset u64 (UINT64_MAX: unknown, refused, or the stream is absent) */
     OP_APPEND = 5,
     /* TRIM stream_id u64, offset u64.  Forgets everything below offset. result: - */
     OP_TRIM = 6,
@@ -119,8 +123,10 @@ struct op_target {
     const uint8_t *at; /* where it starts: a record's position in the log is the position of this byte */
 };
 
-/* Appends one op: header and body, for every kind but APPEND. */
+/* Appends one op: header and body, for every kind but APPEND. CURSOR_MOVE: items holds the count ranges, written with op_range_append. */
 void op_encode(struct wire_writer *w, const struct op *op);
+/* One range of a CURSOR_MOVE, into the writer whose bytes become op.items. */
+void op_range_append(struct wire_writer *w, struct op_range range);
 /* APPEND in three steps, so that targets are written as they are found: begin, op_append_target for each, end. begin
  * returns a handle for end, which fills in count, sizes and each target's `ahead`. The record is encoded in place by end. */
 struct record;
@@ -128,14 +134,17 @@ size_t op_append_begin(struct wire_writer *w, uint64_t writer_id, uint64_t write
 void   op_append_target(struct wire_writer *w, uint64_t stream_id, struct bytes tag);
 void   op_append_end(struct wire_writer *w, size_t begun, uint32_t count, const struct record *record);
 
-/* The next op of a list: 1 and *out, 0 at the end, ERR_MALFORMED (unknown kind, sizes that do not fit, targets whose
- * `ahead` is not the record, an action that nests more than one level). */
+/* The next op of a list: 1 and *out, 0 at the end, ERR_MALFORMED (unknown kind or flag, sizes that do not fit or leave bytes over, targets
+ * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET or TIMER_FIRE in it);
+ * after that the reader stays bad. *out is set with 1 only. */
 MUST_CHECK int op_next(struct wire_reader *r, struct op *out);
 /* Walks op->items; false at the end. Cannot fail on an op that op_next returned. */
 bool op_target_next(struct wire_reader *r, struct op_target *out);
 bool op_range_next(struct wire_reader *r, struct op_range *out);
 /* The target and record that lie at data (a position handed out by the index): views, tag and record; the record's
- * checksum is not looked at. Returns how many bytes from data the record ends at, even when data.size is smaller (read more then), or ERR_MALFORMED. */
+ * checksum is not looked at. Returns how many bytes from data are needed: at most data.size means that *out and *out_record are
+ * set and the record ends there; more means read that many and ask again (the answer may grow twice, until the record's size is
+ * seen). ERR_MALFORMED: no target lies here. */
 MUST_CHECK int64_t op_target_at(struct bytes data, struct op_target *out, struct bytes *out_record);
 
 #endif
