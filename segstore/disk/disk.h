@@ -1,0 +1,101 @@
+/* disk - all that one shard keeps on disk, as one thing: its directory, log, checkpoints and cold reads.
+ *
+ *   DIR/shard-00/lock   super   wal/000000000001 ..   ckpt/000000000001 ..
+ *
+ *   disk_new -> disk_open -> load, replay .. -> opened -> disk_append .. committed -> disk_free
+ *
+ * Starting: lock, super block (format, or check), newest checkpoint that is whole, replay of the log behind it, then opened().
+ * Threads: the shard.   Units: bytes, ns.   Errors: a failed write is reported once by failed() and is final. */
+#ifndef KEEL_SEGSTORE_DISK_DISK_H
+#define KEEL_SEGSTORE_DISK_DISK_H
+
+#include "segstore/disk/chunk.h"
+#include "segstore/disk/fetch.h"
+#include "segstore/disk/load.h"
+#include "segstore/disk/prepare.h"
+#include "segstore/disk/save.h"
+#include "segstore/disk/wal.h"
+#include "segstore/log/recover.h"
+#include "segstore/log/super.h"
+
+struct disk_config {
+    const char *data_directory; /* outlives the disk */
+    uint32_t    shard;
+    uint32_t    shard_count;
+    uint32_t    stripe_count;       /* of the whole cluster: format constant */
+    uint32_t    shard_stripe_count; /* on this shard */
+    uint64_t    segment_bytes;
+    uint64_t    checkpoint_bytes;
+    uint64_t    checkpoint_ns;
+    uint64_t    tail_bytes;
+    uint64_t    reserve_bytes; /* of the file system, kept free for checkpoints: below it the disk counts as full */
+    uint32_t    wal_depth;
+    uint32_t    segments_ready;
+    uint32_t    cold_chunks;
+    uint32_t    cold_depth;
+    uint32_t    sector_bytes; /* what the device writes at once */
+    uint32_t    record_max_bytes;
+    bool        accept_damage; /* go on without what damage took: the operator's decision */
+};
+
+struct disk_hooks {
+    void *ctx;
+    /* While opening. */
+    int (*load)(void *ctx, const struct checkpoint_section *section); /* 0 or why the image cannot be used */
+    void (*replay)(void *ctx, const struct log_entry *entry);
+    void (*damaged)(void *ctx, uint64_t stripes); /* entries of these (a bit per stripe % 64) may be lost at this place of the replay */
+    void (*opened)(void *ctx, int result, const char *why); /* 0, or an error and a sentence for the operator */
+    /* After opened(0). */
+    void (*committed)(void *ctx, const struct log_entry *entry);
+    void (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+    void (*saved)(void *ctx); /* a checkpoint is on disk */
+    void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
+    void (*failed)(void *ctx, const char *what, int error);
+};
+
+struct opening; /* open.c */
+
+struct disk {
+    struct io         *io;
+    struct disk_config config;
+    struct disk_hooks  hooks;
+    struct super       super;
+    struct segments    segments;
+    struct prepare     prepare;
+    struct wal         wal;
+    struct chunks      chunks;
+    struct fetch       fetch;
+    struct save        save;
+    struct opening    *opening; /* NULL once open */
+    struct io_file    *lock;
+    bool               open;
+    char               directory[256];
+    char               wal_directory[256 + 8];
+    char               checkpoint_directory[256 + 8];
+};
+
+struct disk *disk_new(struct io *io, const struct disk_config *config, const struct disk_hooks *hooks);
+/* Begins; opened() tells the end, perhaps before this returns. */
+void disk_open(struct disk *disk);
+void disk_free(struct disk *disk);
+
+/* ERR_FULL: not now, when something has committed; ERR_TOO_BIG. */
+MUST_CHECK int disk_append(struct disk *disk, const struct log_entry *entry);
+/* May an entry be taken while the disk is as full as it is? adds: it needs space for good; others make room. */
+bool disk_admits(const struct disk *disk, bool adds);
+/* One turn: deliver, submit, prepare, checkpoint. */
+void     disk_turn(struct disk *disk);
+uint64_t disk_next_ns(const struct disk *disk);
+/* Nothing is under way: the shard may stop. */
+bool disk_idle(const struct disk *disk);
+
+/* Opens a segment's file for reading when it is not open. 0 or an error. */
+int disk_segment_open(struct disk *disk, struct segment *segment);
+
+/* open.c */
+void     opening_begin(struct disk *disk);
+void     opening_turn(struct disk *disk);
+uint64_t opening_next_ns(const struct disk *disk);
+void     opening_free(struct disk *disk);
+
+#endif

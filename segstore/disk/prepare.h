@@ -1,0 +1,54 @@
+/* prepare - keeps log segments ready before they are needed, and knows when the disk is full.
+ *
+ *   idle -> filling (slices of zeros into wal/NNNN.tmp) -> syncing -> renaming -> syncing the directory -> ready, idle
+ *     any step without space, or less free than the reserve: the file goes away, full, tried again after a second
+ *
+ * A segment is zero-filled and synced once, so that a commit later changes data only, no metadata. Slices are small and one
+ * is under way at a time, so that commits do not wait behind them.
+ * Full: the store keeps what is ready as a reserve for entries that only make room (trims, deletes, cursors).
+ * Threads: the shard.   Units: bytes, ns. */
+#ifndef KEEL_SEGSTORE_DISK_PREPARE_H
+#define KEEL_SEGSTORE_DISK_PREPARE_H
+
+#include "segstore/log/segment.h"
+#include "shared/loop/io.h"
+
+enum { PREPARE_READY_MAX = 8, PREPARE_SLICE_BYTES = 1024 * 1024, PREPARE_PATH_BYTES = 512 };
+
+enum prepare_state { PREPARE_IDLE, PREPARE_FILLING, PREPARE_SYNCING, PREPARE_RENAMING, PREPARE_SYNCING_DIRECTORY, PREPARE_DROPPING };
+
+struct prepare {
+    struct io       *io;
+    struct segments *segments;
+    const char      *directory;     /* of the segments, outlives this */
+    uint64_t         reserve_bytes; /* less than this free besides a new segment: full */
+    uint64_t         next_number;
+    uint64_t         ready[PREPARE_READY_MAX]; /* numbers, in order */
+    uint32_t         ready_count;
+    uint32_t         ready_wanted;
+    bool             full;
+    uint8_t          state; /* enum prepare_state */
+    uint64_t         retry_ns;
+    uint64_t         filled_bytes;
+    struct io_file  *file;
+    struct io_op     op;
+    uint8_t         *zeros;
+    /* A failure other than a full disk: final. */
+    void (*failed)(void *ctx, const char *what, int error);
+    void *ctx;
+};
+
+void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory, uint32_t ready_wanted,
+                  uint64_t reserve_bytes);
+void prepare_fini(struct prepare *p);
+/* A segment found at start that holds nothing but zeros; in order of number. False: enough are ready, delete it. */
+bool prepare_adopt(struct prepare *p, uint64_t number, struct io_file *file);
+/* Goes on with what is to do. */
+void prepare_turn(struct prepare *p);
+/* When prepare_turn wants to be called again, though nothing completes; UINT64_MAX: never. */
+uint64_t prepare_next_ns(const struct prepare *p);
+/* Takes the next ready segment: its slot's file is open. NULL when none is ready. */
+struct segment *prepare_take(struct prepare *p);
+bool            prepare_busy(const struct prepare *p);
+
+#endif

@@ -1,0 +1,294 @@
+/* save.c - images out, old files away; each step waits for the one before. */
+#include "segstore/disk/save.h"
+
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const uint64_t FORGET_EVERY_NS = 1000000000;
+static const uint64_t FULL_EVERY_NS   = 2000000000; /* while the disk is full */
+
+void save_init(struct save *s, struct io *io, const struct save_hooks *hooks)
+{
+    s->io       = io;
+    s->hooks    = *hooks;
+    s->begun_ns = io_now_ns(io);
+    s->out      = wire_writer_growing(SIZE_MAX / 2);
+}
+
+void save_fini(struct save *s)
+{
+    if (s->file != NULL) {
+        io_file_close(s->file);
+    }
+    wire_writer_fini(&s->out);
+    *s = (struct save){0};
+}
+
+static void path_of(const char *directory, uint64_t number, const char *suffix, char path[PREPARE_PATH_BYTES])
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(number, name);
+    snprintf(path, PREPARE_PATH_BYTES, "%s/%s%s", directory, name, suffix);
+}
+
+static void step_done(struct io_op *op, int result);
+
+/* ---- one checkpoint ---- */
+
+static void give_up(struct save *s)
+{
+    char path[PREPARE_PATH_BYTES];
+    log_warn("no space for a checkpoint in %s: tried again later", s->directory);
+    io_file_close(s->file);
+    s->file  = NULL;
+    s->state = SAVE_DROPPING;
+    path_of(s->directory, s->current.number, ".tmp", path);
+    io_unlink(s->io, &s->op, path);
+}
+
+static void write_slice(struct save *s)
+{
+    size_t left = s->out.size - s->out_at;
+    io_write(s->file, &s->op, s->out.data + s->out_at, left < SAVE_SLICE_BYTES ? left : SAVE_SLICE_BYTES, s->file_size);
+}
+
+/* The next part of the file into memory; false when all parts are written. */
+static bool next_part(struct save *s)
+{
+    s->out.size = 0;
+    s->out_at   = 0;
+    if (s->nth < s->stripe_count) {
+        uint16_t stripe = 0;
+        uint64_t index  = 0;
+        if (s->nth == 0) {
+            checkpoint_put_header(&s->out, &s->current);
+        }
+        size_t begun = checkpoint_section_begin(&s->out);
+        s->hooks.image(s->hooks.ctx, s->nth, &s->out, &stripe, &index);
+        checkpoint_section_end(&s->out, begun, stripe, index);
+    } else if (s->nth == s->stripe_count) {
+        checkpoint_put_trailer(&s->out, s->current.number, s->file_size);
+    } else {
+        return false;
+    }
+    s->nth++;
+    if (s->out.bad) {
+        fatal(71, "out of memory for the image of a stripe");
+    }
+    return true;
+}
+
+static void begin(struct save *s)
+{
+    char path[PREPARE_PATH_BYTES];
+    s->wanted  = false;
+    s->current = (struct checkpoint){
+        .id              = s->wal->id,
+        .number          = s->newest.number + 1,
+        .replay_position = s->wal->applied.position,
+        .last_seq        = s->wal->applied.seq,
+        .last_checksum   = s->wal->applied.checksum,
+        .last_stripes    = s->wal->applied.stripes,
+        .stripe_count    = s->stripe_count,
+    };
+    s->begun_bytes   = s->wal->counts.bytes;
+    s->begun_entries = s->wal->counts.entries;
+    s->begun_ns      = io_now_ns(s->io);
+    s->nth           = 0;
+    s->file_size     = 0;
+    path_of(s->directory, s->current.number, ".tmp", path);
+    int result = io_file_open(s->io, path, IO_OPEN_CREATE, &s->file);
+    if (result == -ENOSPC || result == -EDQUOT) {
+        return;
+    }
+    if (result < 0) {
+        s->hooks.failed(s->hooks.ctx, "making a checkpoint", result);
+        return;
+    }
+    s->op    = (struct io_op){.done = step_done, .ctx = s};
+    s->state = SAVE_IMAGES;
+    (void)next_part(s);
+    write_slice(s);
+}
+
+static void finished(struct save *s)
+{
+    if (s->previous.number != 0 && s->old_count < SAVE_OLD_MAX) {
+        s->old[s->old_count++] = s->previous.number;
+    }
+    s->previous  = s->newest;
+    s->newest    = (struct saved){s->current.number, s->current.replay_position};
+    s->state     = SAVE_IDLE;
+    s->forget_ns = 0;
+    log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
+    if (s->out.capacity > 16 * SAVE_SLICE_BYTES) {
+        wire_writer_fini(&s->out);
+        s->out = wire_writer_growing(SIZE_MAX / 2);
+    }
+    s->hooks.saved(s->hooks.ctx);
+}
+
+static void image_step(struct save *s, int written)
+{
+    s->out_at += (size_t)written;
+    s->file_size += (uint64_t)written;
+    if (s->out_at < s->out.size) {
+        write_slice(s);
+        return;
+    }
+    if (s->nth <= s->stripe_count) {
+        s->out.size = 0; /* the next image is taken by save_turn: one per turn of the loop */
+        s->out_at   = 0;
+        return;
+    }
+    s->state = SAVE_SYNCING;
+    io_sync(s->file, &s->op);
+}
+
+static void step_done(struct io_op *op, int result)
+{
+    struct save *s = op->ctx;
+    char         from[PREPARE_PATH_BYTES];
+    char         to[PREPARE_PATH_BYTES];
+    if (s->state == SAVE_DROPPING) {
+        s->state = SAVE_IDLE;
+        return;
+    }
+    if (result == -ENOSPC || result == -EDQUOT) {
+        give_up(s);
+        return;
+    }
+    if (result < 0) {
+        s->hooks.failed(s->hooks.ctx, "writing a checkpoint", result);
+        return;
+    }
+    switch ((enum save_state)s->state) {
+    case SAVE_IMAGES:
+        image_step(s, result);
+        return;
+    case SAVE_SYNCING:
+        io_file_close(s->file);
+        s->file  = NULL;
+        s->state = SAVE_RENAMING;
+        path_of(s->directory, s->current.number, ".tmp", from);
+        path_of(s->directory, s->current.number, "", to);
+        io_rename(s->io, &s->op, from, to);
+        return;
+    case SAVE_RENAMING:
+        s->state = SAVE_SYNCING_DIRECTORY;
+        io_sync_directory(s->io, &s->op, s->directory);
+        return;
+    case SAVE_SYNCING_DIRECTORY:
+        finished(s);
+        return;
+    case SAVE_IDLE:
+    case SAVE_DROPPING:
+        break;
+    }
+    ASSERT(false);
+}
+
+/* ---- forgetting ---- */
+
+static void unlink_done(struct io_op *op, int result)
+{
+    struct save *s = op->ctx;
+    s->unlinking   = false;
+    if (result < 0 && result != -ENOENT) {
+        log_warn("an old file in %s could not be deleted (%s)", s->wal_directory, err_name(result));
+    }
+}
+
+static void unlink_begin(struct save *s, const char *path)
+{
+    s->unlinking = true;
+    s->unlink_op = (struct io_op){.done = unlink_done, .ctx = s};
+    io_unlink(s->io, &s->unlink_op, path);
+}
+
+/* Where the oldest replay begins that is to stay possible. */
+static uint64_t kept_position(const struct save *s, bool disk_full)
+{
+    if (disk_full) {
+        return s->newest.number != 0 ? s->newest.replay_position : 0;
+    }
+    return s->previous.number != 0 ? s->previous.replay_position : 0;
+}
+
+static void forget(struct save *s, bool disk_full)
+{
+    char path[PREPARE_PATH_BYTES];
+    if (s->old_count > 0) {
+        path_of(s->directory, s->old[--s->old_count], "", path);
+        unlink_begin(s, path);
+        return;
+    }
+    uint64_t kept = kept_position(s, disk_full);
+    for (uint64_t i = 0; i < s->segments->count; i++) {
+        struct segment *segment = &s->segments->slots[i];
+        if (!segments_forgettable(s->segments, segment, kept) || segment->number == s->wal->segment_number ||
+            chunks_reading(s->chunks, segment->number)) {
+            continue;
+        }
+        chunks_forget(s->chunks, segment->number);
+        if (segment->file != NULL) {
+            io_file_close(segment->file);
+        }
+        segment->file   = NULL;
+        segment->exists = false;
+        path_of(s->wal_directory, segment->number, "", path);
+        unlink_begin(s, path);
+        return;
+    }
+    segments_compact(s->segments);
+    s->forget_ns = io_now_ns(s->io) + FORGET_EVERY_NS;
+}
+
+static bool is_due(const struct save *s, bool disk_full)
+{
+    if (s->wanted) {
+        return true;
+    }
+    if (s->wal->counts.entries == s->begun_entries) {
+        return false;
+    }
+    uint64_t age_ns = io_now_ns(s->io) - s->begun_ns;
+    return s->wal->counts.bytes - s->begun_bytes >= s->every_bytes || age_ns >= s->every_ns ||
+           (disk_full && age_ns >= FULL_EVERY_NS);
+}
+
+void save_turn(struct save *s, bool disk_full)
+{
+    if (s->suspended) {
+        return;
+    }
+    if (s->state == SAVE_IDLE && is_due(s, disk_full)) {
+        begin(s);
+    } else if (s->state == SAVE_IMAGES && s->out.size == 0) {
+        (void)next_part(s);
+        write_slice(s);
+    }
+    if (!s->unlinking && io_now_ns(s->io) >= s->forget_ns) {
+        forget(s, disk_full);
+    }
+}
+
+uint64_t save_next_ns(const struct save *s)
+{
+    if (s->suspended) {
+        return UINT64_MAX;
+    }
+    if (s->wanted || (s->state == SAVE_IMAGES && s->out.size == 0)) {
+        return 0;
+    }
+    uint64_t next = s->wal->counts.entries != s->begun_entries ? s->begun_ns + s->every_ns : UINT64_MAX;
+    return s->unlinking ? next : next < s->forget_ns ? next : s->forget_ns;
+}
+
+bool save_busy(const struct save *s)
+{
+    return s->state != SAVE_IDLE || s->unlinking;
+}

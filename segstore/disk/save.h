@@ -1,0 +1,75 @@
+/* save - writes checkpoints beside the running log, and forgets what a restart no longer needs.
+ *
+ *   idle -> images (one stripe per step, written in slices) -> syncing -> renaming -> syncing the directory -> idle
+ *   then, one file at a time: checkpoints but the last two, and segments that nobody needs
+ *
+ * Two checkpoints are kept, and the log behind the older one, so that a damaged checkpoint file costs time and not data. While the
+ * disk is full the newer one alone counts, because space is wanted.
+ * A checkpoint that finds no space is given up and tried again later. Any other failure is final.
+ * Threads: the shard.   Units: bytes, ns. */
+#ifndef KEEL_SEGSTORE_DISK_SAVE_H
+#define KEEL_SEGSTORE_DISK_SAVE_H
+
+#include "segstore/disk/chunk.h"
+#include "segstore/disk/wal.h"
+#include "segstore/log/checkpoint.h"
+
+enum save_state { SAVE_IDLE, SAVE_IMAGES, SAVE_SYNCING, SAVE_RENAMING, SAVE_SYNCING_DIRECTORY, SAVE_DROPPING };
+
+enum { SAVE_SLICE_BYTES = 1024 * 1024, SAVE_OLD_MAX = 64 };
+
+struct save_hooks {
+    void *ctx;
+    /* Writes the image of the nth stripe of this shard (0, 1, ..) and tells its number and last index. */
+    void (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+    void (*saved)(void *ctx);
+    void (*failed)(void *ctx, const char *what, int error);
+};
+
+/* A checkpoint that is on disk. */
+struct saved {
+    uint64_t number; /* 0: none */
+    uint64_t replay_position;
+};
+
+struct save {
+    struct io        *io;
+    const struct wal *wal;
+    struct segments  *segments;
+    struct chunks    *chunks;
+    const char       *wal_directory; /* both outlive this */
+    const char       *directory;
+    struct save_hooks hooks;
+    uint32_t          stripe_count;
+    uint64_t          every_bytes;
+    uint64_t          every_ns;
+    uint8_t           state;
+    bool              wanted;   /* begin at the next turn, whatever the clock says */
+    bool              suspended; /* damage in the log: nothing is checkpointed or forgotten until an operator decided */
+    struct saved      newest;
+    struct saved      previous;
+    struct checkpoint current;
+    uint32_t          nth;
+    struct wire_writer out;      /* what is being written */
+    size_t            out_at;    /* of it, already written */
+    uint64_t          file_size;
+    struct io_file   *file;
+    struct io_op      op;
+    uint64_t          begun_bytes; /* the log's byte count when the last one began */
+    uint64_t          begun_entries;
+    uint64_t          begun_ns;
+    uint64_t          old[SAVE_OLD_MAX]; /* checkpoints to delete */
+    uint32_t          old_count;
+    struct io_op      unlink_op;
+    bool              unlinking;
+    uint64_t          forget_ns; /* when to look for segments again */
+};
+
+void save_init(struct save *s, struct io *io, const struct save_hooks *hooks);
+void save_fini(struct save *s);
+/* Begins, goes on with, or ends a checkpoint; deletes what is not needed. disk_full: space is wanted. */
+void     save_turn(struct save *s, bool disk_full);
+uint64_t save_next_ns(const struct save *s);
+bool     save_busy(const struct save *s);
+
+#endif

@@ -1,0 +1,167 @@
+/* checkpoint.c - header, sections, trailer; nothing is believed before all of it checks. */
+#include "segstore/log/checkpoint.h"
+
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+
+#define CHECKPOINT_MAGIC 0x504b434bu /* "KCKP" */
+#define CHECKPOINT_END 0x454b434bu   /* "KCKE" */
+
+/* The checksum of what was written since `from`. */
+static void put_checksum(struct wire_writer *w, size_t from)
+{
+    wire_put_u64(w, w->bad ? 0 : hash_bytes(bytes_of(w->data + from, w->size - from)));
+}
+
+void checkpoint_put_header(struct wire_writer *w, const struct checkpoint *checkpoint)
+{
+    size_t from = w->size;
+    wire_put_u32(w, CHECKPOINT_MAGIC);
+    wire_put_u16(w, CHECKPOINT_VERSION);
+    wire_put_u16(w, 0);
+    wire_put(w, checkpoint->id.bytes, sizeof checkpoint->id.bytes);
+    wire_put_u64(w, checkpoint->number);
+    wire_put_u64(w, checkpoint->replay_position);
+    wire_put_u64(w, checkpoint->last_seq);
+    wire_put_u64(w, checkpoint->last_checksum);
+    wire_put_u64(w, checkpoint->last_stripes);
+    wire_put_u32(w, checkpoint->stripe_count);
+    wire_put_u32(w, 0);
+    put_checksum(w, from);
+}
+
+size_t checkpoint_section_begin(struct wire_writer *w)
+{
+    size_t begun = w->size;
+    (void)wire_reserve(w, CHECKPOINT_SECTION_BYTES);
+    return begun;
+}
+
+void checkpoint_section_end(struct wire_writer *w, size_t begun, uint16_t stripe, uint64_t index)
+{
+    if (w->bad) {
+        return;
+    }
+    struct bytes       image = bytes_of(w->data + begun + CHECKPOINT_SECTION_BYTES, w->size - begun - CHECKPOINT_SECTION_BYTES);
+    XXH128_canonical_t sum;
+    XXH128_canonicalFromHash(&sum, XXH3_128bits(image.data, image.size));
+    struct wire_writer head = wire_writer_fixed(w->data + begun, CHECKPOINT_SECTION_BYTES);
+    wire_put_u16(&head, stripe);
+    wire_put_u16(&head, 0);
+    wire_put_u32(&head, 0);
+    wire_put_u64(&head, image.size);
+    wire_put_u64(&head, index);
+    wire_put(&head, sum.digest, sizeof sum.digest);
+    put_checksum(&head, 0);
+    ASSERT(head.size == CHECKPOINT_SECTION_BYTES);
+}
+
+void checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before)
+{
+    size_t from = w->size;
+    wire_put_u32(w, CHECKPOINT_END);
+    wire_put_u32(w, 0);
+    wire_put_u64(w, number);
+    wire_put_u64(w, size_before);
+    put_checksum(w, from);
+}
+
+/* Reads the checksum that covers everything from `from`. */
+static bool checksum_matches(struct wire_reader *r, const uint8_t *from)
+{
+    uint64_t sum = r->bad ? 0 : hash_bytes(bytes_of(from, (size_t)(r->at - from)));
+    return wire_get_u64(r) == sum && !r->bad;
+}
+
+static int header_decode(struct wire_reader *r, const struct wal_id *id, struct checkpoint *out)
+{
+    const uint8_t *from    = r->at;
+    uint32_t       magic   = wire_get_u32(r);
+    uint16_t       version = wire_get_u16(r);
+    (void)wire_get_u16(r);
+    struct bytes log = wire_get(r, sizeof out->id.bytes);
+    if (r->bad || magic != CHECKPOINT_MAGIC) {
+        return ERR_CORRUPT;
+    }
+    if (version != CHECKPOINT_VERSION) {
+        return ERR_VERSION;
+    }
+    struct checkpoint c = {0};
+    memcpy(c.id.bytes, log.data, log.size);
+    c.number          = wire_get_u64(r);
+    c.replay_position = wire_get_u64(r);
+    c.last_seq        = wire_get_u64(r);
+    c.last_checksum   = wire_get_u64(r);
+    c.last_stripes    = wire_get_u64(r);
+    c.stripe_count    = wire_get_u32(r);
+    (void)wire_get_u32(r);
+    if (!checksum_matches(r, from)) {
+        return ERR_CORRUPT;
+    }
+    if (memcmp(c.id.bytes, id->bytes, sizeof id->bytes) != 0) {
+        return ERR_CONFLICT;
+    }
+    *out = c;
+    return 0;
+}
+
+static bool section_decode(struct wire_reader *r, struct checkpoint_section *out, struct bytes *out_sum)
+{
+    const uint8_t *from = r->at;
+    out->stripe         = wire_get_u16(r);
+    (void)wire_get_u16(r);
+    (void)wire_get_u32(r);
+    uint64_t size = wire_get_u64(r);
+    out->index    = wire_get_u64(r);
+    *out_sum      = wire_get(r, 16);
+    if (!checksum_matches(r, from) || size > wire_left(r)) {
+        return false;
+    }
+    out->image = wire_get(r, size);
+    return true;
+}
+
+int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpoint *out)
+{
+    struct wire_reader r = wire_reader_of(file);
+    struct checkpoint  c;
+    int                result = header_decode(&r, id, &c);
+    if (result != 0) {
+        return result;
+    }
+    for (uint32_t i = 0; i < c.stripe_count; i++) {
+        struct checkpoint_section section;
+        struct bytes              sum;
+        if (!section_decode(&r, &section, &sum)) {
+            return ERR_CORRUPT;
+        }
+        XXH128_canonical_t actual;
+        XXH128_canonicalFromHash(&actual, XXH3_128bits(section.image.data, section.image.size));
+        if (memcmp(actual.digest, sum.data, sizeof actual.digest) != 0) {
+            return ERR_CORRUPT;
+        }
+    }
+    const uint8_t *trailer     = r.at;
+    uint64_t       size_before = (uint64_t)(r.at - file.data);
+    bool           ends        = wire_get_u32(&r) == CHECKPOINT_END;
+    (void)wire_get_u32(&r);
+    ends = wire_get_u64(&r) == c.number && ends;
+    ends = wire_get_u64(&r) == size_before && ends;
+    if (!checksum_matches(&r, trailer) || !ends || wire_left(&r) != 0) {
+        return ERR_CORRUPT;
+    }
+    *out = c;
+    return 0;
+}
+
+bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, size_t *at, struct checkpoint_section *out)
+{
+    size_t             from = *at == 0 ? CHECKPOINT_HEADER_BYTES : *at;
+    struct wire_reader r    = wire_reader_of(bytes_of(file.data + from, file.size - from));
+    struct bytes       sum;
+    if (wire_left(&r) <= CHECKPOINT_TRAILER_BYTES || checkpoint->stripe_count == 0 || !section_decode(&r, out, &sum)) {
+        return false;
+    }
+    *at = file.size - wire_left(&r);
+    return true;
+}

@@ -1,0 +1,48 @@
+/* checkpoint - the file that a restart begins with: an image of every stripe, and where in the log to go on.
+ *
+ *   header:  magic u32 "KCKP" | version u16 | zero u16 | wal id, 16 bytes | number u64 | replay_position u64 |
+ *            last_seq u64 | last_checksum u64 | last_stripes u64 | stripe_count u32 | zero u32 | checksum u64
+ *   stripe_count sections:
+ *            stripe u16 | zero u16 | zero u32 | size u64 | index u64 | image checksum, XXH3-128 | checksum u64 | image, size bytes
+ *   trailer: magic u32 "KCKE" | zero u32 | number u64 | size of all before u64 | checksum u64
+ *
+ * Checksums without a name are XXH3-64 of the fields before them in the same part.
+ * Images are taken one after the other while the log goes on: replay begins behind block last_seq, the last one applied when the
+ * first image was taken, and skips what an image already holds (index).
+ * Threads: any; pure. */
+#ifndef KEEL_SEGSTORE_LOG_CHECKPOINT_H
+#define KEEL_SEGSTORE_LOG_CHECKPOINT_H
+
+#include "segstore/log/block.h"
+#include "shared/base/wire.h"
+
+enum { CHECKPOINT_VERSION = 1, CHECKPOINT_HEADER_BYTES = 80, CHECKPOINT_SECTION_BYTES = 48, CHECKPOINT_TRAILER_BYTES = 32 };
+
+struct checkpoint {
+    struct wal_id id;
+    uint64_t      number;
+    uint64_t      replay_position; /* where the block after last_seq would be in the same segment */
+    uint64_t      last_seq;
+    uint64_t      last_checksum;
+    uint64_t      last_stripes;
+    uint32_t      stripe_count;
+};
+
+struct checkpoint_section {
+    uint16_t     stripe;
+    uint64_t     index; /* of the last entry in the image */
+    struct bytes image;
+};
+
+void checkpoint_put_header(struct wire_writer *w, const struct checkpoint *checkpoint);
+/* A section in two steps, the image written between them. begin returns the handle for end. */
+size_t checkpoint_section_begin(struct wire_writer *w);
+void   checkpoint_section_end(struct wire_writer *w, size_t begun, uint16_t stripe, uint64_t index);
+void   checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before);
+
+/* Checks the whole file: 0 and *out, ERR_CORRUPT, ERR_VERSION (another format), ERR_CONFLICT (of another log). */
+MUST_CHECK int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpoint *out);
+/* Walks the sections of a file that checkpoint_decode accepted; *at begins as 0. */
+bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, size_t *at, struct checkpoint_section *out);
+
+#endif
