@@ -8,23 +8,30 @@
 
 #include "shared/base/list.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct timer {
     struct list link;
-    uint64_t    deadline_ns;
+    uint64_t    deadline_ns; /* read it, never write it */
     void (*expired)(struct timer *timer, uint64_t now_ns);
 };
 
 struct timer_wheel; /* about 16 KiB */
 
+/* NULL when memory is out. */
 struct timer_wheel *timer_wheel_new(uint64_t now_ns);
-void                timer_wheel_free(struct timer_wheel *wheel);
+/* Timers that are still armed are forgotten, not fired; accepts NULL. */
+void timer_wheel_free(struct timer_wheel *wheel);
 
-/* Arms or re-arms. expired() may arm, cancel or free any timer, itself too. */
+/* Arms or re-arms. expired() may arm, cancel or free any timer, itself too. A deadline that has passed fires at the next call
+ * of timer_expire in a later millisecond, never within the one that is running (deadline_ns then says when). */
 void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline_ns, void (*expired)(struct timer *, uint64_t));
 void timer_cancel(struct timer_wheel *wheel, struct timer *timer);
-static inline int timer_armed(const struct timer *timer) { return timer->link.next != 0; }
+static inline bool timer_armed(const struct timer *timer)
+{
+    return list_linked(&timer->link);
+}
 /* Fires all that are due. */
 void timer_expire(struct timer_wheel *wheel, uint64_t now_ns);
 /* A time at or before which the wheel wants to be called again; UINT64_MAX when nothing is armed. May be early, never late. */

@@ -1,7 +1,10 @@
 /* mailbox - a ring with one writing and one reading shard.
  *
- *   writer: slot[tail] = mail; store tail (release); fence; reader asleep? io_wake
+ *   writer: slot[tail] = mail; store tail (release); once per turn: io_wake(reader)
  *   reader: load tail (acquire); read slots; store head (release)
+ *
+ * No mail sleeps: io_wake exchanges the reader's state for "rung" and io_turn exchanges it for "asleep" (both acquire and
+ * release, of one object, so one of them is first). Either the reader sees the tail before it sleeps or the bell rings.
  *
  * Full is an answer: mailbox_push returns false and the writer stops receiving from the connections that fill it
  * until mailbox_room says otherwise; nothing is dropped. Head and tail live on cache lines of their own.
@@ -27,14 +30,20 @@ struct mail {
 
 struct mailbox;
 
-/* slots: a power of two. reader: the io to wake; set when the reading shard has opened it. */
+/* slots: a power of two. NULL when memory is out. */
 struct mailbox *mailbox_new(uint32_t slots);
-void            mailbox_free(struct mailbox *box);
-void            mailbox_reader(struct mailbox *box, struct io *reader);
+/* Accepts NULL. Bodies of mail that nobody popped are the caller's: pop until empty first. */
+void mailbox_free(struct mailbox *box);
+/* The io to wake, set by the reading shard when it has opened it (any time; until then nobody is woken) and taken back
+ * with NULL before it is closed. The reading shard looks into the mailbox once after setting it. */
+void mailbox_reader(struct mailbox *box, struct io *reader);
 /* False when full: nothing was sent. Does not wake: call mailbox_ring once per turn after the pushes. */
-bool     mailbox_push(struct mailbox *box, const struct mail *mail);
-void     mailbox_ring(struct mailbox *box);
+bool mailbox_push(struct mailbox *box, const struct mail *mail);
+/* Wakes the reader if anything was pushed since the last ring. By the writer. */
+void mailbox_ring(struct mailbox *box);
+/* How many pushes would succeed now, at least. By the writer. */
 uint32_t mailbox_room(const struct mailbox *box);
-bool     mailbox_pop(struct mailbox *box, struct mail *out);
+/* The oldest mail, or false when there is none. By the reader. */
+bool mailbox_pop(struct mailbox *box, struct mail *out);
 
 #endif

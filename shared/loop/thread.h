@@ -1,4 +1,5 @@
-/* thread - pin, name, start, join. */
+/* thread - pin, name, start, join.
+ * Threads: any; a struct thread belongs to the one that started it. */
 #ifndef KEEL_SHARED_LOOP_THREAD_H
 #define KEEL_SHARED_LOOP_THREAD_H
 
@@ -6,12 +7,14 @@
 
 struct thread;
 
-/* Runs run(ctx) on a new thread called name (15 characters), pinned to cpu unless it is negative. */
+/* Runs run(ctx) on a new thread called name (15 characters), pinned to cpu unless it is negative.
+ * 0 and *out, or -errno (-EINVAL: there is no such cpu for us). */
 MUST_CHECK int thread_start(struct thread **out, const char *name, int cpu, void (*run)(void *ctx), void *ctx);
-void           thread_join(struct thread *thread);
+/* Waits until run() has returned, then frees; accepts NULL. */
+void thread_join(struct thread *thread);
 /* Pins the calling thread; 0 or -errno. */
-int thread_pin_self(int cpu);
-/* Cores this process may run on. */
+MUST_CHECK int thread_pin_self(int cpu);
+/* Cores this process may run on, 1 at least. */
 int thread_cpu_count(void);
 
 #endif

@@ -1,0 +1,24 @@
+/* scenarios - what the simulator runs. One line here, one function in a file of its own (scenario_<name>.c):
+ *
+ *     void scenario_<name>(struct world *world);
+ *
+ * It builds machines and processes, lets time pass and checks (world.h, process.h, net.h, disk.h). It keeps its state on its own
+ * stack or heap and frees it; the world ends processes that are still alive after it has returned, by their destroy(), so what they point to
+ * must outlive the scenario or be ended by it (process_crash). Short is good: a few thousand events, virtual seconds to minutes. */
+#ifndef KEEL_TESTS_SIM_SCENARIOS_H
+#define KEEL_TESTS_SIM_SCENARIOS_H
+
+struct world;
+
+#define SCENARIOS(X) X(timers) X(wake) X(echo)
+
+struct scenario {
+    const char *name;
+    void (*run)(struct world *world);
+};
+
+#define SCENARIO_DECLARE(name) void scenario_##name(struct world *world);
+SCENARIOS(SCENARIO_DECLARE)
+#undef SCENARIO_DECLARE
+
+#endif
