@@ -79,7 +79,7 @@ static struct chunk *victim(struct chunks *c)
 static int begin_read(struct chunks *c, uint64_t position, uint64_t durable_position)
 {
     uint64_t        number  = segments_number(c->segments, position);
-    struct segment *segment = segments_find(c->segments, number);
+    struct log_segment *segment = segments_find(c->segments, number);
     if (segment == NULL || !segment->exists) {
         return ERR_NOT_FOUND;
     }

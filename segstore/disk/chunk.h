@@ -41,7 +41,7 @@ struct chunks {
     uint64_t         reads;
     void (*loaded)(void *ctx, int result);
     /* Opens the file of a segment when it is not; an error when that fails. */
-    int (*open)(void *ctx, struct segment *segment);
+    int (*open)(void *ctx, struct log_segment *segment);
     void *ctx;
 };
 

@@ -82,7 +82,7 @@ static void fill(struct prepare *p)
 
 static void ready(struct prepare *p)
 {
-    struct segment *segment = segments_at(p->segments, p->next_number);
+    struct log_segment *segment = segments_at(p->segments, p->next_number);
     segment->file           = p->file;
     segment->exists         = true;
     p->file                 = NULL;
@@ -145,7 +145,7 @@ bool prepare_adopt(struct prepare *p, uint64_t number, struct io_file *file)
     if (p->ready_count == p->ready_wanted) {
         return false;
     }
-    struct segment *segment    = segments_at(p->segments, number);
+    struct log_segment *segment    = segments_at(p->segments, number);
     segment->file              = file;
     segment->exists            = true;
     p->ready[p->ready_count++] = number;
@@ -190,7 +190,7 @@ uint64_t prepare_next_ns(const struct prepare *p)
     return p->state == PREPARE_IDLE && p->ready_count < p->ready_wanted ? (p->full ? p->retry_ns : 0) : UINT64_MAX;
 }
 
-struct segment *prepare_take(struct prepare *p)
+struct log_segment *prepare_take(struct prepare *p)
 {
     if (p->ready_count == 0) {
         return NULL;

@@ -48,7 +48,7 @@ void prepare_turn(struct prepare *p);
 /* When prepare_turn wants to be called again, though nothing completes; UINT64_MAX: never. */
 uint64_t prepare_next_ns(const struct prepare *p);
 /* Takes the next ready segment: its slot's file is open. NULL when none is ready. */
-struct segment *prepare_take(struct prepare *p);
+struct log_segment *prepare_take(struct prepare *p);
 bool            prepare_busy(const struct prepare *p);
 
 #endif

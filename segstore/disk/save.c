@@ -228,7 +228,7 @@ static void forget(struct save *s, bool disk_full)
     }
     uint64_t kept = kept_position(s, disk_full);
     for (uint64_t i = 0; i < s->segments->count; i++) {
-        struct segment *segment = &s->segments->slots[i];
+        struct log_segment *segment = &s->segments->slots[i];
         if (!segments_forgettable(s->segments, segment, kept) || segment->number == s->wal->segment_number ||
             chunks_reading(s->chunks, segment->number)) {
             continue;

@@ -183,7 +183,7 @@ static bool have_segment(struct wal *wal, size_t length)
     if (wal->segment_number != 0 && segment_bytes - wal->segment_used >= length) {
         return true;
     }
-    const struct segment *next = prepare_take(wal->prepare);
+    const struct log_segment *next = prepare_take(wal->prepare);
     if (next == NULL) {
         return false;
     }

@@ -54,7 +54,7 @@ static void grow(struct segments *s, uint64_t count)
     s->capacity = capacity;
 }
 
-struct segment *segments_at(struct segments *s, uint64_t number)
+struct log_segment *segments_at(struct segments *s, uint64_t number)
 {
     if (s->count == 0) {
         s->first = number;
@@ -64,25 +64,25 @@ struct segment *segments_at(struct segments *s, uint64_t number)
         grow(s, s->count + more);
         memmove(s->slots + more, s->slots, s->count * sizeof *s->slots);
         for (uint64_t i = 0; i < more; i++) {
-            s->slots[i] = (struct segment){.number = number + i};
+            s->slots[i] = (struct log_segment){.number = number + i};
         }
         s->first = number;
         s->count += more;
     }
     while (number >= s->first + s->count) {
         grow(s, s->count + 1);
-        s->slots[s->count] = (struct segment){.number = s->first + s->count};
+        s->slots[s->count] = (struct log_segment){.number = s->first + s->count};
         s->count++;
     }
     return &s->slots[number - s->first];
 }
 
-struct segment *segments_find(const struct segments *s, uint64_t number)
+struct log_segment *segments_find(const struct segments *s, uint64_t number)
 {
     return number < s->first || number >= s->first + s->count ? NULL : &s->slots[number - s->first];
 }
 
-struct segment *segments_next(const struct segments *s, uint64_t number)
+struct log_segment *segments_next(const struct segments *s, uint64_t number)
 {
     for (uint64_t i = number < s->first ? 0 : number - s->first; i < s->count; i++) {
         if (s->slots[i].exists) {
@@ -99,12 +99,12 @@ void segments_retain(struct segments *s, uint64_t position)
 
 void segments_release(struct segments *s, uint64_t position)
 {
-    struct segment *segment = segments_find(s, segments_number(s, position));
+    struct log_segment *segment = segments_find(s, segments_number(s, position));
     ASSERT(segment != NULL && segment->live > 0);
     segment->live--;
 }
 
-bool segments_forgettable(const struct segments *s, const struct segment *segment, uint64_t replay_position)
+bool segments_forgettable(const struct segments *s, const struct log_segment *segment, uint64_t replay_position)
 {
     return segment->exists && segment->live == 0 && segment->number < segments_number(s, replay_position);
 }

@@ -22,7 +22,7 @@ void segment_name(uint64_t number, char name[SEGMENT_NAME_BYTES]);
 bool segment_parse(const char *name, uint64_t *out_number);
 
 /* What is known of each segment. */
-struct segment {
+struct log_segment {
     uint64_t number;
     uint64_t live; /* streams that hold a record in it, counted once per stream and record */
     void    *file; /* the owner's handle, NULL when it is not open */
@@ -30,7 +30,7 @@ struct segment {
 };
 
 struct segments {
-    struct segment *slots; /* in order of number, without holes: slots[number - first] */
+    struct log_segment *slots; /* in order of number, without holes: slots[number - first] */
     uint64_t        first;
     uint64_t        count;
     uint64_t        capacity;
@@ -44,18 +44,18 @@ static inline uint64_t segments_number(const struct segments *s, uint64_t positi
 static inline uint64_t segments_position(const struct segments *s, uint64_t number) { return number * s->segment_bytes; }
 
 /* The slot of a number, made when it is missing; pointers to slots are good until the next call of this. */
-struct segment *segments_at(struct segments *s, uint64_t number);
+struct log_segment *segments_at(struct segments *s, uint64_t number);
 /* The slot, or NULL. */
-struct segment *segments_find(const struct segments *s, uint64_t number);
+struct log_segment *segments_find(const struct segments *s, uint64_t number);
 /* The first that exists at or above a number, or NULL. */
-struct segment *segments_next(const struct segments *s, uint64_t number);
+struct log_segment *segments_next(const struct segments *s, uint64_t number);
 
 /* One more, one fewer stream holds the record at this position. */
 void segments_retain(struct segments *s, uint64_t position);
 void segments_release(struct segments *s, uint64_t position);
 
 /* May this one be forgotten when a restart replays from replay_position? */
-bool segments_forgettable(const struct segments *s, const struct segment *segment, uint64_t replay_position);
+bool segments_forgettable(const struct segments *s, const struct log_segment *segment, uint64_t replay_position);
 /* Forgets slots at the front that neither exist nor live. */
 void segments_compact(struct segments *s);
 

@@ -1,13 +1,13 @@
-/* disk - all that one shard keeps on disk, as one thing: its directory, log, checkpoints and cold reads.
+/* storage - all that one shard keeps on disk, as one thing: its directory, log, checkpoints and cold reads.
  *
  *   DIR/shard-00/lock   super   wal/000000000001 ..   ckpt/000000000001 ..
  *
- *   disk_new -> disk_open -> load, replay .. -> opened -> disk_append .. committed -> disk_free
+ *   storage_new -> storage_open -> load, replay .. -> opened -> storage_append .. committed -> storage_free
  *
  * Starting: lock, super block (format, or check), newest checkpoint that is whole, replay of the log behind it, then opened().
  * Threads: the shard.   Units: bytes, ns.   Errors: a failed write is reported once by failed() and is final. */
-#ifndef KEEL_SEGSTORE_DISK_DISK_H
-#define KEEL_SEGSTORE_DISK_DISK_H
+#ifndef KEEL_SEGSTORE_DISK_STORAGE_H
+#define KEEL_SEGSTORE_DISK_STORAGE_H
 
 #include "segstore/disk/chunk.h"
 #include "segstore/disk/fetch.h"
@@ -18,8 +18,8 @@
 #include "segstore/log/recover.h"
 #include "segstore/log/super.h"
 
-struct disk_config {
-    const char *data_directory; /* outlives the disk */
+struct storage_config {
+    const char *data_directory; /* outlives the storage */
     uint32_t    shard;
     uint32_t    shard_count;
     uint32_t    stripe_count;       /* of the whole cluster: format constant */
@@ -38,7 +38,7 @@ struct disk_config {
     bool        accept_damage; /* go on without what damage took: the operator's decision */
 };
 
-struct disk_hooks {
+struct storage_hooks {
     void *ctx;
     /* While opening. */
     int (*load)(void *ctx, const struct checkpoint_section *section); /* 0 or why the image cannot be used */
@@ -55,10 +55,10 @@ struct disk_hooks {
 
 struct opening; /* open.c */
 
-struct disk {
+struct storage {
     struct io         *io;
-    struct disk_config config;
-    struct disk_hooks  hooks;
+    struct storage_config config;
+    struct storage_hooks  hooks;
     struct super       super;
     struct segments    segments;
     struct prepare     prepare;
@@ -74,28 +74,28 @@ struct disk {
     char               checkpoint_directory[256 + 8];
 };
 
-struct disk *disk_new(struct io *io, const struct disk_config *config, const struct disk_hooks *hooks);
+struct storage *storage_new(struct io *io, const struct storage_config *config, const struct storage_hooks *hooks);
 /* Begins; opened() tells the end, perhaps before this returns. */
-void disk_open(struct disk *disk);
-void disk_free(struct disk *disk);
+void storage_open(struct storage *storage);
+void storage_free(struct storage *storage);
 
 /* ERR_FULL: not now, when something has committed; ERR_TOO_BIG. */
-MUST_CHECK int disk_append(struct disk *disk, const struct log_entry *entry);
+MUST_CHECK int storage_append(struct storage *storage, const struct log_entry *entry);
 /* May an entry be taken while the disk is as full as it is? adds: it needs space for good; others make room. */
-bool disk_admits(const struct disk *disk, bool adds);
+bool storage_admits(const struct storage *storage, bool adds);
 /* One turn: deliver, submit, prepare, checkpoint. */
-void     disk_turn(struct disk *disk);
-uint64_t disk_next_ns(const struct disk *disk);
+void     storage_turn(struct storage *storage);
+uint64_t storage_next_ns(const struct storage *storage);
 /* Nothing is under way: the shard may stop. */
-bool disk_idle(const struct disk *disk);
+bool storage_idle(const struct storage *storage);
 
 /* Opens a segment's file for reading when it is not open. 0 or an error. */
-int disk_segment_open(struct disk *disk, struct segment *segment);
+int storage_segment_open(struct storage *storage, struct log_segment *segment);
 
 /* open.c */
-void     opening_begin(struct disk *disk);
-void     opening_turn(struct disk *disk);
-uint64_t opening_next_ns(const struct disk *disk);
-void     opening_free(struct disk *disk);
+void     opening_begin(struct storage *storage);
+void     opening_turn(struct storage *storage);
+uint64_t opening_next_ns(const struct storage *storage);
+void     opening_free(struct storage *storage);
 
 #endif

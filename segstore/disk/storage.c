@@ -1,0 +1,180 @@
+/* storage.c - puts the parts together and hands them the turn. */
+#include "segstore/disk/storage.h"
+
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void on_failed(void *ctx, const char *what, int error)
+{
+    struct storage *storage = ctx;
+    storage->hooks.failed(storage->hooks.ctx, what, error);
+}
+
+static void on_committed(void *ctx, const struct log_entry *entry)
+{
+    struct storage *storage = ctx;
+    storage->hooks.committed(storage->hooks.ctx, entry);
+}
+
+static void on_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
+{
+    struct storage *storage = ctx;
+    storage->hooks.image(storage->hooks.ctx, nth, w, out_stripe, out_index);
+}
+
+static void on_saved(void *ctx)
+{
+    struct storage *storage = ctx;
+    storage->hooks.saved(storage->hooks.ctx);
+}
+
+static void on_chunk(void *ctx, int result)
+{
+    struct storage *storage = ctx;
+    if (result < 0) { /* those who wait ask again, and are told by their own read */
+        log_error("a read of %s failed: %s", storage->wal_directory, err_sentence(result));
+    }
+    storage->hooks.loaded(storage->hooks.ctx);
+}
+
+static int on_segment_open(void *ctx, struct log_segment *segment)
+{
+    return storage_segment_open(ctx, segment);
+}
+
+struct storage *storage_new(struct io *io, const struct storage_config *config, const struct storage_hooks *hooks)
+{
+    struct storage *storage = calloc(1, sizeof *storage);
+    if (storage == NULL) {
+        fatal(71, "out of memory at start");
+    }
+    storage->io     = io;
+    storage->config = *config;
+    storage->hooks  = *hooks;
+    snprintf(storage->directory, sizeof storage->directory, "%s/shard-%02u", config->data_directory, config->shard);
+    snprintf(storage->wal_directory, sizeof storage->wal_directory, "%s/wal", storage->directory);
+    snprintf(storage->checkpoint_directory, sizeof storage->checkpoint_directory, "%s/ckpt", storage->directory);
+
+    segments_init(&storage->segments, config->segment_bytes);
+    prepare_init(&storage->prepare, io, &storage->segments, storage->wal_directory, config->segments_ready, config->reserve_bytes);
+    storage->prepare.failed = on_failed;
+    storage->prepare.ctx    = storage;
+
+    struct wal_hooks wal_hooks = {.ctx = storage, .committed = on_committed, .failed = on_failed};
+    wal_init(&storage->wal, io, &storage->prepare, &wal_hooks, &storage->super.id, io_random(io), config->tail_bytes, config->wal_depth);
+
+    chunks_init(&storage->chunks, io, &storage->segments, config->cold_chunks, config->cold_depth);
+    storage->chunks.loaded = on_chunk;
+    storage->chunks.open   = on_segment_open;
+    storage->chunks.ctx    = storage;
+    fetch_init(&storage->fetch, &storage->wal, &storage->chunks, config->record_max_bytes);
+
+    struct save_hooks save_hooks = {.ctx = storage, .image = on_image, .saved = on_saved, .failed = on_failed};
+    save_init(&storage->save, io, &save_hooks);
+    storage->save.wal           = &storage->wal;
+    storage->save.segments      = &storage->segments;
+    storage->save.chunks        = &storage->chunks;
+    storage->save.wal_directory = storage->wal_directory;
+    storage->save.directory     = storage->checkpoint_directory;
+    storage->save.stripe_count  = config->shard_stripe_count;
+    storage->save.every_bytes   = config->checkpoint_bytes;
+    storage->save.every_ns      = config->checkpoint_ns;
+    return storage;
+}
+
+void storage_open(struct storage *storage)
+{
+    opening_begin(storage);
+}
+
+void storage_free(struct storage *storage)
+{
+    if (storage == NULL) {
+        return;
+    }
+    opening_free(storage);
+    save_fini(&storage->save);
+    fetch_fini(&storage->fetch);
+    chunks_fini(&storage->chunks);
+    wal_fini(&storage->wal);
+    prepare_fini(&storage->prepare);
+    for (uint64_t i = 0; i < storage->segments.count; i++) {
+        if (storage->segments.slots[i].file != NULL) {
+            io_file_close(storage->segments.slots[i].file);
+        }
+    }
+    segments_fini(&storage->segments);
+    if (storage->lock != NULL) {
+        io_file_close(storage->lock);
+    }
+    free(storage);
+}
+
+int storage_segment_open(struct storage *storage, struct log_segment *segment)
+{
+    if (segment->file != NULL) {
+        return 0;
+    }
+    char            name[SEGMENT_NAME_BYTES];
+    char            path[PREPARE_PATH_BYTES];
+    struct io_file *file;
+    segment_name(segment->number, name);
+    snprintf(path, sizeof path, "%s/%s", storage->wal_directory, name);
+    int result = io_file_open(storage->io, path, IO_OPEN_DIRECT, &file);
+    if (result < 0) {
+        log_error("%s cannot be opened: %s", path, err_sentence(result));
+        return result;
+    }
+    segment->file = file;
+    return 0;
+}
+
+int storage_append(struct storage *storage, const struct log_entry *entry)
+{
+    ASSERT(storage->open);
+    return wal_append(&storage->wal, entry);
+}
+
+bool storage_admits(const struct storage *storage, bool adds)
+{
+    const struct prepare *p = &storage->prepare;
+    if (!p->full) {
+        return true;
+    }
+    if (adds) { /* the last ready segment is kept for entries that make room */
+        return p->ready_count >= 2;
+    }
+    return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= 2 * (uint64_t)BLOCK_GROUP_BYTES;
+}
+
+void storage_turn(struct storage *storage)
+{
+    if (!storage->open) {
+        opening_turn(storage);
+        return;
+    }
+    wal_turn(&storage->wal, io_now_ns(storage->io));
+    prepare_turn(&storage->prepare);
+    save_turn(&storage->save, storage->prepare.full);
+}
+
+uint64_t storage_next_ns(const struct storage *storage)
+{
+    if (!storage->open) {
+        return opening_next_ns(storage);
+    }
+    uint64_t next    = wal_next_ns(&storage->wal);
+    uint64_t prepare = prepare_next_ns(&storage->prepare);
+    uint64_t save    = save_next_ns(&storage->save);
+    next             = prepare < next ? prepare : next;
+    return save < next ? save : next;
+}
+
+bool storage_idle(const struct storage *storage)
+{
+    return !storage->open || (wal_idle(&storage->wal) && !prepare_busy(&storage->prepare) && !save_busy(&storage->save) &&
+                           storage->chunks.reading == 0);
+}

@@ -1,0 +1,69 @@
+/* config - what an operator may choose for a segment store. Every limit is fixed at start.
+ * Threads: written by main.c before threads start, read by all.   Units: bytes, ns. */
+#ifndef KEEL_SEGSTORE_NODE_CONFIG_H
+#define KEEL_SEGSTORE_NODE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct segstore_config {
+    const char *data_directory;
+    const char *listen_address;
+    uint16_t    listen_port; /* 0 picks a free one */
+    uint32_t    shards;      /* threads; fixed when the directory is formatted */
+    uint32_t    stripes;     /* of the cluster; fixed when it is formatted */
+
+    uint64_t segment_bytes;       /* of a log file; fixed when the directory is formatted */
+    uint64_t checkpoint_bytes;    /* of log between checkpoints */
+    uint64_t checkpoint_ns;       /* between checkpoints, when something changed */
+    uint64_t tail_bytes;          /* memory: the end of the log, for readers that keep up */
+    uint32_t cold_chunks;         /* memory: 256 KiB each, for readers that do not */
+    uint32_t cold_depth;          /* their reads under way at once */
+    uint32_t wal_depth;           /* durable writes under way at once, 1 or 2 */
+    uint32_t segments_ready;      /* prepared ahead */
+    uint64_t disk_reserve_bytes;  /* free space kept for checkpoints; below it the disk counts as full */
+    uint32_t disk_sector_bytes;   /* what the device writes at once: 4096, or 512 where it does not promise more */
+    bool     accept_damage;       /* go on without entries that damage took */
+
+    uint32_t record_max_bytes;
+    uint32_t credit_bytes;        /* requests of one connection without an answer */
+    uint32_t output_bytes;        /* pushes wait while more is unsent on a connection */
+    uint64_t table_bytes_max;     /* per stripe */
+    uint64_t streams_max;         /* per stripe */
+    uint64_t stream_records_max;  /* backlog of one stream, 0: no limit */
+    uint32_t writers_max;         /* idempotent writers remembered per stripe */
+    uint64_t owner_lease_ns;      /* a broker shard that lost its connection may come back within this */
+    uint64_t owner_grace_ns;      /* the same after a restart of the store */
+};
+
+/* All but data_directory; what a start without a configuration uses. */
+static inline struct segstore_config segstore_config_default(void)
+{
+    return (struct segstore_config){
+        .listen_address     = "127.0.0.1",
+        .listen_port        = 7400,
+        .shards             = 1,
+        .stripes            = 64,
+        .segment_bytes      = 64ull << 20,
+        .checkpoint_bytes   = 256ull << 20,
+        .checkpoint_ns      = 60ull * 1000000000,
+        .tail_bytes         = 16ull << 20,
+        .cold_chunks        = 64,
+        .cold_depth         = 4,
+        .wal_depth          = 1,
+        .segments_ready     = 2,
+        .disk_reserve_bytes = 256ull << 20,
+        .disk_sector_bytes  = 4096,
+        .record_max_bytes   = 2u << 20,
+        .credit_bytes       = 8u << 20,
+        .output_bytes       = 1u << 20,
+        .table_bytes_max    = 1ull << 30,
+        .streams_max        = 1ull << 20,
+        .stream_records_max = 0,
+        .writers_max        = 1u << 18,
+        .owner_lease_ns     = 5ull * 1000000000,
+        .owner_grace_ns     = 10ull * 1000000000,
+    };
+}
+
+#endif

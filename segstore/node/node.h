@@ -1,0 +1,56 @@
+/* node - one thread of the segment store: its stripes, its disk, its connections.
+ *
+ *   node_new -> for (;;) io_turn(io, node_turn(node)) -> node_stop -> stopped -> node_free
+ *
+ *   node_turn:  mail from other shards, what is due, log (deliver: apply, reply, push; then submit), readers that lag, sends
+ *
+ * A transaction is answered after its entry is durable and applied. Readers see what is applied, nothing else.
+ * Shard 0 listens; a HELLO that names another shard takes its socket there.
+ * Threads: one per node; node_mail is how they meet.   Units: ns of io_now_ns. */
+#ifndef KEEL_SEGSTORE_NODE_NODE_H
+#define KEEL_SEGSTORE_NODE_NODE_H
+
+#include "segstore/node/config.h"
+#include "shared/base/assert.h"
+
+struct io;
+struct mailbox;
+struct node;
+struct stripe;
+
+struct node_hooks {
+    void *ctx;
+    /* Shard 0: every shard is open and clients can connect. */
+    void (*ready)(void *ctx, const char *address, uint16_t port);
+    /* The directory cannot be used, or the address: a sentence for the operator. The node does nothing more. */
+    void (*refused)(void *ctx, int error, const char *why);
+    /* After node_stop: everything under way has ended. */
+    void (*stopped)(void *ctx);
+};
+
+/* inbox[i]: from shard i to this one, outbox[i]: from this one to shard i; own places are NULL. Both NULL when there is one
+ * shard. The mailboxes outlive the node. config is borrowed. */
+struct node *node_new(struct io *io, const struct segstore_config *config, uint32_t shard, struct mailbox **inbox,
+                      struct mailbox **outbox, const struct node_hooks *hooks);
+/* One turn; returns when it wants the next one though nothing completes. */
+uint64_t node_turn(void *node);
+/* Takes no more requests; what is under way ends, then hooks.stopped is called. */
+void node_stop(struct node *node);
+/* Also in the middle of everything, after io has gone. */
+void node_free(struct node *node);
+
+/* For tests: a stripe of this shard, or NULL; the counters. */
+struct stripe *node_stripe(struct node *node, uint16_t stripe);
+
+struct node_counts {
+    uint64_t requests;
+    uint64_t transactions; /* committed */
+    uint64_t wal_writes;
+    uint64_t wal_bytes;
+    uint64_t wal_entries;
+    uint64_t cold_reads;
+    uint64_t records_pushed;
+};
+struct node_counts node_counts(const struct node *node);
+
+#endif

@@ -1,0 +1,431 @@
+/* session.c - one connection of a broker shard: frames in, frames out.
+ *
+ *   WAIT_HELLO -> OPEN -> CLOSED        WAIT_HELLO -> MOVING (the HELLO names another shard) -> CLOSED here, WAIT_HELLO there
+ */
+#include "segstore/node/state.h"
+
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+#include "shared/base/sm.h"
+#include "shared/loop/mailbox.h"
+
+#include <stdlib.h>
+
+enum { OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024, RECORDS_FRAME_BYTES = 256 * 1024, HELLO_BYTES = 28 };
+enum { FRAME_SUMMED_BYTES = 16 }; /* of the header, before the checksum */
+
+static const struct sm_state session_states[] = {
+    [SESSION_WAIT_HELLO] = {"wait_hello", SM(SESSION_OPEN) | SM(SESSION_MOVING) | SM(SESSION_CLOSED)},
+    [SESSION_OPEN]       = {"open", SM(SESSION_CLOSED)},
+    [SESSION_MOVING]     = {"moving", SM(SESSION_CLOSED)},
+    [SESSION_CLOSED]     = {"closed", 0},
+};
+
+/* ---- frames out ---- */
+
+size_t session_begin(struct session *s, uint16_t kind, uint64_t id)
+{
+    session_close_records(s);
+    size_t             begun  = s->out.size;
+    uint8_t           *header = wire_reserve(&s->out, RPC_HEADER_BYTES);
+    if (header != NULL) {
+        struct wire_writer w = wire_writer_fixed(header, RPC_HEADER_BYTES);
+        wire_put_u64(&w, 0);
+        wire_put_u32(&w, 0); /* size, when it is known */
+        wire_put_u16(&w, kind);
+        wire_put_u16(&w, 0);
+        wire_put_u64(&w, id);
+    }
+    return begun;
+}
+
+/* The summed part of the header was written right before the body, so that one pass sums both; then it moves to its place. */
+void session_end(struct session *s, size_t begun)
+{
+    if (!s->dirty && s->state != SESSION_CLOSED) {
+        s->dirty = true;
+        list_push_back(&s->node->dirty, &s->dirty_link);
+    }
+    if (s->out.bad) {
+        return;
+    }
+    uint8_t *header = s->out.data + begun;
+    uint32_t size   = (uint32_t)(s->out.size - begun - RPC_HEADER_BYTES);
+    memcpy(header + 8, &size, sizeof size);
+    uint64_t checksum = hash_bytes(bytes_of(header + 8, FRAME_SUMMED_BYTES + (size_t)size));
+    memmove(header, header + 8, FRAME_SUMMED_BYTES);
+    memcpy(header + FRAME_SUMMED_BYTES, &checksum, sizeof checksum);
+}
+
+void session_error(struct session *s, uint64_t id, int status, const char *text)
+{
+    size_t begun = session_begin(s, RPC_ERROR, id);
+    wire_put_u32(&s->out, (uint32_t)status);
+    wire_put_blob(&s->out, bytes_str(text));
+    session_end(s, begun);
+}
+
+bool session_roomy(const struct session *s)
+{
+    return s->state == SESSION_OPEN && s->out.size + s->flying.size < s->node->config->output_bytes;
+}
+
+void session_answered(struct session *s, uint32_t request_bytes)
+{
+    ASSERT(s->unanswered_bytes >= request_bytes);
+    s->unanswered_bytes -= request_bytes;
+}
+
+static void shrink(struct wire_writer *w)
+{
+    if (w->capacity > OUT_KEEP_BYTES) {
+        size_t limit = w->limit;
+        wire_writer_fini(w);
+        *w = wire_writer_growing(limit);
+    }
+    w->size = 0;
+}
+
+void session_flush(struct session *s)
+{
+    session_close_records(s);
+    if (s->state == SESSION_CLOSED || s->sending || s->out.size == 0) {
+        return;
+    }
+    if (s->out.bad) {
+        log_error("a broker does not read what it asked for: its connection is closed");
+        session_close(s);
+        return;
+    }
+    struct wire_writer empty = s->flying;
+    s->flying                = s->out;
+    s->out                   = empty;
+    s->sending               = true;
+    struct iovec iov         = {s->flying.data, s->flying.size};
+    io_socket_send(s->socket, &iov, 1);
+}
+
+static void on_sent(void *ctx, int result)
+{
+    struct session *s = ctx;
+    s->sending        = false;
+    shrink(&s->flying);
+    if (result < 0) {
+        return; /* closed() follows */
+    }
+    for (struct list *link; (link = list_pop_front(&s->output_waiters)) != NULL;) {
+        list_push_back(&s->node->ready, link);
+    }
+    if (s->out.size > 0 && !s->dirty) {
+        s->dirty = true;
+        list_push_back(&s->node->dirty, &s->dirty_link);
+    }
+}
+
+/* ---- frames in ---- */
+
+static const struct io_handler handler;
+
+static void moved(void *ctx, int64_t handle)
+{
+    struct session *s     = ctx;
+    struct node    *node  = s->node;
+    struct moved   *bytes = malloc(sizeof *bytes + s->hello.size);
+    if (bytes == NULL) {
+        fatal(71, "out of memory for a connection");
+    }
+    bytes->size = s->hello.size;
+    memcpy(bytes->bytes, s->hello.data, s->hello.size);
+    struct mail mail = {.kind = NODE_MAIL_SOCKET, .value = (uint64_t)handle, .body = bytes};
+    bool        sent = mailbox_push(node->outbox[s->wanted_shard], &mail);
+    ASSERT(sent); /* as many slots as connections */
+    mailbox_ring(node->outbox[s->wanted_shard]);
+    s->socket = NULL;
+    session_close(s);
+}
+
+static void welcome(struct session *s, uint64_t id)
+{
+    const struct segstore_config *c = s->node->config;
+    sm_step(session_states, &s->state, SESSION_OPEN);
+    size_t begun = session_begin(s, RPC_WELCOME, id);
+    wire_put_u16(&s->out, RPC_VERSION_MAJOR);
+    wire_put_u16(&s->out, RPC_VERSION_MINOR);
+    wire_put_u64(&s->out, s->node->storage->super.cluster);
+    wire_put_u32(&s->out, s->node->shard);
+    wire_put_u32(&s->out, c->shards);
+    wire_put_u32(&s->out, c->stripes);
+    wire_put_u32(&s->out, c->credit_bytes);
+    wire_put_u32(&s->out, c->record_max_bytes);
+    session_end(s, begun);
+}
+
+/* Answers with an error and closes when that is sent. */
+static void refuse(struct session *s, uint64_t id, int status, const char *text)
+{
+    session_error(s, id, status, text);
+    session_flush(s);
+    session_close(s);
+}
+
+static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes body, struct bytes frame_and_rest)
+{
+    struct wire_reader r     = wire_reader_of(body);
+    uint32_t           magic = wire_get_u32(&r);
+    uint16_t           major = wire_get_u16(&r);
+    (void)wire_get_u16(&r);
+    s->instance     = wire_get_u64(&r);
+    s->owner        = wire_get_u64(&r);
+    s->wanted_shard = wire_get_u32(&r);
+    if (r.bad || kind != RPC_HELLO || magic != RPC_MAGIC) {
+        refuse(s, id, ERR_MALFORMED, "the first frame must be HELLO");
+        return;
+    }
+    if (major != RPC_VERSION_MAJOR) {
+        refuse(s, id, ERR_VERSION, "this store speaks version 1");
+        return;
+    }
+    if (s->wanted_shard >= s->node->config->shards) {
+        refuse(s, id, ERR_NOT_FOUND, "there is no such shard");
+        return;
+    }
+    if (s->wanted_shard != s->node->shard) {
+        sm_step(session_states, &s->state, SESSION_MOVING);
+        wire_put_bytes(&s->hello, frame_and_rest);
+        io_socket_move(s->socket, moved, s);
+        return;
+    }
+    int result = owner_hello(s->node, s->instance, s->owner);
+    if (result < 0) {
+        refuse(s, id, result, "another broker process is attached to this store");
+        return;
+    }
+    welcome(s, id);
+}
+
+static bool frame_matches(struct bytes data, uint32_t size, uint64_t checksum)
+{
+    XXH3_state_t state;
+    XXH3_64bits_reset(&state);
+    XXH3_64bits_update(&state, data.data, FRAME_SUMMED_BYTES);
+    XXH3_64bits_update(&state, data.data + RPC_HEADER_BYTES, size);
+    return XXH3_64bits_digest(&state) == checksum;
+}
+
+static void broken(struct session *s, const char *what)
+{
+    char     peer[64];
+    uint64_t suppressed;
+    if (log_allowed(&s->node->refused_limit, io_now_ns(s->node->io), 1000000000, &suppressed)) {
+        log_warn("%s from %s: its connection is closed", what, io_socket_peer(s->socket, peer, sizeof peer));
+    }
+    session_close(s);
+}
+
+/* Takes whole frames from data; returns how many bytes were taken. Stops where a request has to wait. */
+static size_t frames(struct session *s, struct bytes data)
+{
+    size_t taken = 0;
+    while (s->state <= SESSION_OPEN && data.size - taken >= RPC_HEADER_BYTES) {
+        struct bytes       rest     = bytes_of(data.data + taken, data.size - taken);
+        struct wire_reader r        = wire_reader_of(rest);
+        uint32_t           size     = wire_get_u32(&r);
+        uint16_t           kind     = wire_get_u16(&r);
+        (void)wire_get_u16(&r);
+        uint64_t id       = wire_get_u64(&r);
+        uint64_t checksum = wire_get_u64(&r);
+        if (size > RPC_BODY_MAX_BYTES) {
+            broken(s, "a frame larger than the limit");
+            break;
+        }
+        if (wire_left(&r) < size) {
+            break;
+        }
+        if (!frame_matches(rest, size, checksum)) {
+            broken(s, "a frame whose checksum does not match");
+            break;
+        }
+        struct bytes body = wire_get(&r, size);
+        if (s->state == SESSION_WAIT_HELLO) {
+            hello(s, kind, id, body, rest);
+            if (s->state == SESSION_MOVING) {
+                return data.size;
+            }
+        } else {
+            if (s->unanswered_bytes > (uint64_t)s->node->config->credit_bytes + RPC_BODY_MAX_BYTES) {
+                broken(s, "more requests than were granted");
+                break;
+            }
+            s->node->counts.requests++;
+            if (request_handle(s, kind, id, body) == ERR_FULL) {
+                list_push_back(&s->node->stalled, &s->stalled_link);
+                io_socket_receiving(s->socket, false);
+                break;
+            }
+        }
+        taken += RPC_HEADER_BYTES + size;
+    }
+    return taken;
+}
+
+static void on_received(void *ctx, struct bytes data)
+{
+    struct session *s = ctx;
+    if (s->node->stopping) {
+        return;
+    }
+    if (s->state == SESSION_MOVING) {
+        wire_put_bytes(&s->hello, data);
+        return;
+    }
+    if (s->in.size == 0) {
+        size_t taken = frames(s, data);
+        data         = bytes_of(data.data + taken, data.size - taken);
+        if (data.size > 0 && s->state != SESSION_CLOSED) {
+            wire_put_bytes(&s->in, data);
+        }
+        return;
+    }
+    wire_put_bytes(&s->in, data);
+    if (s->in.bad) {
+        broken(s, "more than fits");
+        return;
+    }
+    if (!list_linked(&s->stalled_link)) {
+        size_t taken = frames(s, wire_written(&s->in));
+        if (s->state != SESSION_CLOSED) {
+            memmove(s->in.data, s->in.data + taken, s->in.size - taken);
+            s->in.size -= taken;
+        }
+    }
+}
+
+void sessions_resume(struct node *node)
+{
+    struct list again;
+    if (list_empty(&node->stalled)) {
+        return;
+    }
+    list_init(&again);
+    for (struct list *link; (link = list_pop_front(&node->stalled)) != NULL;) {
+        list_push_back(&again, link);
+    }
+    for (struct list *link; (link = list_pop_front(&again)) != NULL;) {
+        struct session *s     = CONTAINER_OF(link, struct session, stalled_link);
+        size_t          taken = frames(s, wire_written(&s->in));
+        if (s->state == SESSION_CLOSED) {
+            continue;
+        }
+        memmove(s->in.data, s->in.data + taken, s->in.size - taken);
+        s->in.size -= taken;
+        if (!list_linked(&s->stalled_link)) {
+            io_socket_receiving(s->socket, true);
+        }
+    }
+}
+
+/* ---- life ---- */
+
+static void on_closed(void *ctx, int reason)
+{
+    struct session *s = ctx;
+    (void)reason;
+    s->socket = NULL;
+    session_close(s);
+}
+
+static const struct io_handler handler = {.received = on_received, .sent = on_sent, .closed = on_closed};
+
+static struct session *session_new(struct node *node, struct io_socket *socket)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return NULL;
+    }
+    uint32_t slot = 0;
+    while (slot < node->slot_count && node->slots[slot] != NULL) {
+        slot++;
+    }
+    if (slot == node->slot_count) {
+        uint32_t         count = node->slot_count == 0 ? 64 : node->slot_count * 2;
+        struct session **slots = realloc(node->slots, count * sizeof *slots);
+        if (slots == NULL) {
+            free(s);
+            return NULL;
+        }
+        memset(slots + node->slot_count, 0, (count - node->slot_count) * sizeof *slots);
+        node->slots      = slots;
+        node->slot_count = count;
+    }
+    node->slots[slot] = s;
+    s->node           = node;
+    s->socket         = socket;
+    s->slot           = slot;
+    s->serial         = ++node->next_serial;
+    s->in             = wire_writer_growing((size_t)node->config->credit_bytes + 4 * RPC_BODY_MAX_BYTES);
+    s->out            = wire_writer_growing(OUT_LIMIT_BYTES);
+    s->flying         = wire_writer_growing(OUT_LIMIT_BYTES);
+    s->hello          = wire_writer_growing(RPC_BODY_MAX_BYTES);
+    list_init(&s->subscriptions);
+    list_init(&s->output_waiters);
+    list_push_back(&node->sessions, &s->link);
+    io_socket_adopt(socket, &handler, s);
+    return s;
+}
+
+void session_accept(struct node *node, struct io_socket *socket)
+{
+    if (node->stopping || session_new(node, socket) == NULL) {
+        io_socket_close(socket);
+    }
+}
+
+void session_attach(struct node *node, int64_t handle, struct moved *moved_bytes)
+{
+    struct io_socket *socket = io_socket_attach(node->io, handle);
+    struct session   *s      = socket == NULL ? NULL : session_new(node, socket);
+    if (s != NULL) {
+        on_received(s, bytes_of(moved_bytes->bytes, moved_bytes->size));
+    } else if (socket != NULL) {
+        io_socket_close(socket);
+    }
+    free(moved_bytes);
+}
+
+/* The memory stays until the turn ends: callers up the stack still look at it. */
+void session_close(struct session *s)
+{
+    if (s->state == SESSION_CLOSED) {
+        return;
+    }
+    struct node *node     = s->node;
+    bool         was_open = s->state == SESSION_OPEN;
+    sm_step(session_states, &s->state, SESSION_CLOSED);
+    s->open_follower = NULL;
+    if (s->socket != NULL) {
+        io_socket_close(s->socket);
+        s->socket = NULL;
+    }
+    LIST_EACH(&s->subscriptions, link)
+    {
+        subscription_free(CONTAINER_OF(link, struct subscription, link));
+    }
+    jobs_drop(node, s);
+    list_remove(&s->stalled_link);
+    list_remove(&s->dirty_link);
+    list_remove(&s->link);
+    list_push_back(&node->graves, &s->link);
+    node->slots[s->slot] = NULL;
+    if (was_open) {
+        owner_gone(node, s->instance, s->owner);
+    }
+}
+
+void session_free(struct session *s)
+{
+    wire_writer_fini(&s->in);
+    wire_writer_fini(&s->out);
+    wire_writer_fini(&s->flying);
+    wire_writer_fini(&s->hello);
+    free(s);
+}

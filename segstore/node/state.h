@@ -1,0 +1,262 @@
+/* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder.
+ *
+ *   node ── stripes            node.c     propose, apply
+ *        ── sessions           session.c  one connection: frames in, frames out
+ *        │   └ subscriptions   follow.c watch.c
+ *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
+ *        ── owners             owner.c
+ * Threads: the shard. */
+#ifndef KEEL_SEGSTORE_NODE_STATE_H
+#define KEEL_SEGSTORE_NODE_STATE_H
+
+#include "segstore/disk/storage.h"
+#include "segstore/node/index.h"
+#include "segstore/node/node.h"
+#include "segstore/stripe/stripe.h"
+#include "shared/base/log.h"
+#include "shared/base/wire.h"
+#include "shared/loop/io.h"
+#include "shared/rpc/schema.h"
+
+struct session;
+
+/* ---- stripes ---- */
+
+struct node_stripe {
+    struct node   *node;
+    struct stripe *stripe;
+    uint64_t       proposed_index; /* of the last entry given to the log */
+    uint64_t       next_due_ns;    /* wall clock */
+    uint16_t       id;
+    bool           stopped;        /* entries may be missing: it serves nobody */
+    bool           due_proposed;   /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+};
+
+/* An entry on its way: who waits for it. In the order of the log. */
+struct proposal {
+    uint64_t session_serial; /* 0: the store itself */
+    uint64_t request_id;
+    uint32_t request_bytes;
+    uint32_t session_slot;
+    bool     due; /* it is what the stripe said was due */
+};
+
+/* ---- tasks ---- */
+
+/* Runs until it is done, or waits in a list. */
+struct task {
+    struct list link;
+    void (*run)(struct node *node, struct task *task);
+};
+
+/* ---- subscriptions ---- */
+
+struct subscription {
+    struct index_link by_id; /* (session, request id) */
+    struct list       link;  /* session->subscriptions */
+    struct session   *session;
+    uint64_t          id;
+    uint32_t          credit;
+    bool              is_watch;
+};
+
+enum follower_state {
+    FOLLOWER_TAIL,   /* has all that is there: is handed records as they are applied */
+    FOLLOWER_READY,  /* in node->ready: reads on */
+    FOLLOWER_DISK,   /* in node->disk_waiters */
+    FOLLOWER_OUTPUT, /* in session->output_waiters: until the connection has taken what it was given */
+    FOLLOWER_CREDIT, /* there is more; the broker wants none now */
+};
+
+struct follower {
+    struct subscription sub;
+    struct index_link   by_stream;
+    struct task         task;
+    uint64_t            stream_id;
+    uint64_t            epoch;
+    uint64_t            next; /* offset */
+    uint8_t             state;
+};
+
+struct watcher {
+    struct subscription sub;
+    struct list         link; /* node->watchers */
+    struct task         task;
+    struct wire_writer  after;   /* key behind which the first walk goes on */
+    struct wire_writer  changes; /* encoded items that wait for credit */
+    size_t              changes_at;
+    uint32_t            changes_count;
+    uint32_t            table;
+    uint16_t            stripe;  /* or RPC_STRIPE_ALL */
+    uint32_t            slot;    /* of the stripe being walked */
+    bool                synced;  /* the walk is over and said so */
+    bool                running; /* in a list of tasks */
+};
+
+/* ---- sessions ---- */
+
+enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_CLOSED };
+
+struct session {
+    struct node      *node;
+    struct io_socket *socket;
+    struct list       link;      /* node->sessions */
+    struct list       subscriptions;
+    struct list       output_waiters; /* task.link of followers and watchers */
+    struct list       stalled_link;   /* node->stalled: its next request waits for room in the log */
+    uint64_t          serial;
+    uint32_t          slot;
+    uint8_t           state;
+    bool              sending;
+    bool              dirty; /* has something to send */
+    struct list       dirty_link;
+    struct wire_writer in;   /* an unfinished frame, or what came while stalled */
+    struct wire_writer out;  /* being filled */
+    struct wire_writer flying;
+    struct follower   *open_follower; /* whose RECORDS frame is the last in out and still open */
+    size_t             open_begun;
+    uint32_t           open_count;
+    uint64_t           instance;
+    uint64_t           owner;
+    uint64_t           unanswered_bytes;
+    uint32_t           wanted_shard;
+    struct wire_writer hello; /* bytes that go along when the socket moves */
+};
+
+/* A broker shard that timers may depend on. */
+struct owner {
+    struct list link; /* node->owners */
+    uint64_t    owner;
+    uint64_t    instance; /* 0: known from timers only */
+    uint32_t    connections;
+    uint64_t    lost_ns; /* when it counts as lost; UINT64_MAX while connected */
+    uint32_t    propose_slot; /* next stripe to tell, while it is being told */
+    bool        losing;
+};
+
+/* Mail between shards. */
+enum node_mail {
+    NODE_MAIL_READY  = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_SOCKET = 2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
+};
+
+struct moved {
+    size_t  size; /* bytes received before the move, HELLO first */
+    uint8_t bytes[];
+};
+
+struct node {
+    struct io                    *io;
+    const struct segstore_config *config;
+    struct node_hooks             hooks;
+    uint32_t                      shard;
+    struct mailbox              **inbox;
+    struct mailbox              **outbox;
+    struct list                   mail_waiting; /* connections whose mail did not fit */
+    struct storage               *storage;
+    struct io_listener           *listener;
+    struct node_stripe           *stripes; /* [stripe / shards] */
+    uint32_t                      stripe_count;
+    bool                          serving; /* storage is open and nothing hinders requests */
+    bool                          opened;
+    bool                          dead;
+    bool                          stopping;
+    bool                          stopped;
+    uint64_t                      stop_ns;
+    uint32_t                      shards_ready;
+    bool                          ready_sent;
+    /* entries on their way */
+    struct proposal *proposals; /* ring of a power of two */
+    uint64_t         proposal_first;
+    uint64_t         proposal_end;
+    uint64_t         proposal_capacity;
+    struct wire_writer results;
+    struct wire_writer scratch;
+    uint64_t         next_due_ns; /* wall clock; the soonest of all stripes */
+    bool             due_dirty;
+    /* connections */
+    struct session **slots;
+    uint32_t         slot_count;
+    uint64_t         next_serial;
+    struct list      sessions;
+    struct list      dirty;
+    struct list      stalled;
+    struct list      graves; /* closed in this turn; freed at its end */
+    struct index     subscriptions;
+    struct index     followers;
+    struct list      watchers;
+    struct list      ready;
+    struct list      disk_waiters;
+    struct list      owners;
+    struct node_counts counts;
+    struct log_limit  refused_limit;
+};
+
+/* node.c */
+struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
+/* Gives an entry to the log. The one place behind which a consensus would stand. ERR_FULL, ERR_TOO_BIG, ERR_DISK_FULL, ERR_UNAVAILABLE. */
+MUST_CHECK int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, const struct proposal *origin);
+void           task_ready(struct node *node, struct task *task);
+
+/* session.c */
+void session_accept(struct node *node, struct io_socket *socket);
+void session_attach(struct node *node, int64_t handle, struct moved *moved);
+void session_close(struct session *s);
+void session_free(struct session *s);
+/* A frame into the output: begin, write the body into &s->out, end. */
+size_t session_begin(struct session *s, uint16_t kind, uint64_t id);
+void   session_end(struct session *s, size_t begun);
+void   session_error(struct session *s, uint64_t id, int status, const char *text);
+/* May more be pushed now? Answers are always taken: credit bounds them. */
+bool session_roomy(const struct session *s);
+void session_answered(struct session *s, uint32_t request_bytes);
+void session_flush(struct session *s);
+/* Tries the requests that waited for room in the log. */
+void sessions_resume(struct node *node);
+/* Finishes the open RECORDS frame. */
+void session_close_records(struct session *s);
+
+/* request.c: 0, or ERR_FULL: the same frame again later. */
+MUST_CHECK int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes body);
+
+/* follow.c */
+void follow_begin(struct session *s, uint64_t id, struct wire_reader *r);
+void follow_credit(struct follower *f);
+void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
+void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status);
+void follow_free(struct follower *f);
+void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct bytes record);
+
+/* watch.c */
+void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);
+void watch_credit(struct watcher *w);
+void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                   uint64_t expires_wall_ns, bool deleted);
+void watch_free(struct watcher *w);
+
+/* read.c */
+void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes);
+void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes);
+void release(struct session *s, uint64_t id, struct wire_reader *r);
+/* Drops what the jobs of a closing session wait for. */
+void jobs_drop(struct node *node, const struct session *s);
+
+/* scan.c */
+void scan(struct session *s, uint64_t id, struct wire_reader *r);
+
+/* subscription.c */
+struct subscription *subscription_find(struct node *node, const struct session *s, uint64_t id);
+void                 subscription_add(struct session *s, struct subscription *sub, uint64_t id, uint32_t credit, bool is_watch);
+/* Tells the broker that it is over, and frees it. */
+void subscription_end(struct subscription *sub, int status);
+void subscription_free(struct subscription *sub);
+
+/* owner.c: ERR_BUSY when another broker process is attached. */
+MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner);
+void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
+void           owners_found(struct node *node);
+void           owners_turn(struct node *node);
+uint64_t       owners_next_ns(const struct node *node);
+void           owners_free(struct node *node);
+
+#endif
