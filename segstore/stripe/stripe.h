@@ -54,6 +54,7 @@ int stripe_apply(struct stripe *stripe, const struct stripe_entry *entry, bool l
 uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
 uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */
 uint64_t stripe_hash(const struct stripe *stripe);    /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
+uint64_t stripe_actions_failed(const struct stripe *stripe); /* actions of timers that were dropped whole */
 
 /* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE) to propose next at or before now into w and returns true; nothing due: false.
  * The caller proposes it once and asks again after it was applied; the soonest deadline, UINT64_MAX when there is none. */

@@ -1,0 +1,226 @@
+/* state - what a stripe is made of, for the files of this room only: everyone else sees stripe.h.
+ *
+ *   stripe.c    a list of ops, one by one            stream.c   streams by id and by name, their records
+ *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
+ *   deadline.c  timers and their owners              writer.c   who has appended what already
+ *   save.c      image, hash                          journal.c  undo and commit
+ *
+ * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
+#ifndef KEEL_SEGSTORE_STRIPE_STATE_H
+#define KEEL_SEGSTORE_STRIPE_STATE_H
+
+#include "segstore/stripe/heap.h"
+#include "segstore/stripe/journal.h"
+#include "segstore/stripe/map.h"
+#include "segstore/stripe/offsets.h"
+#include "segstore/stripe/stripe.h"
+#include "shared/base/list.h"
+#include "shared/base/rand.h"
+#include "shared/rpc/op.h"
+
+enum { LEVELS_MAX = 12, ACTION_DEPTH_MAX = 8, STRIPE_NAME_MAX_BYTES = 65535 };
+
+struct lease {
+    uint64_t offset;
+    uint64_t consumer;
+    uint64_t expires_ns; /* 0: given back; the record stays for its count of deliveries */
+    uint32_t deliveries;
+};
+
+/* All offsets are in [start, next] of the stream; ranges lie apart, in order, at or behind position, and one that is done behind it. */
+struct cursor {
+    struct cursor   *next; /* of the same stream, by id */
+    uint64_t         position;
+    uint64_t         sent;
+    struct op_range *ranges;
+    uint32_t         range_count;
+    uint32_t         range_capacity;
+    struct lease    *leases; /* by offset */
+    uint32_t         lease_count;
+    uint32_t         lease_capacity;
+    uint32_t         id;
+};
+
+struct stream {
+    uint64_t       id;
+    uint64_t       start;
+    uint64_t       next;
+    uint64_t       held; /* positions are known from here on; start, once committed */
+    uint64_t       epoch;
+    struct cursor *cursors;
+    struct offsets offsets;
+    uint16_t       name_size;
+    uint8_t        flags;
+    uint8_t        name[];
+};
+
+struct value {
+    uint64_t version;
+    uint64_t expires_wall_ns;
+    uint32_t size;
+    uint8_t  data[];
+};
+
+/* A node of its table's skip list. Behind next[level] stands the key. */
+struct item {
+    struct heap_node node;
+    struct value    *value;
+    struct table    *table;
+    uint32_t         key_size;
+    uint32_t         level;
+    struct item     *next[];
+};
+
+struct table {
+    uint32_t      id;
+    uint64_t      count;
+    struct table *following; /* by id; a table stays once it was used */
+    struct item  *first[LEVELS_MAX];
+};
+
+struct deadline {
+    struct heap_node node; /* order: when it was set, unique */
+    struct list      link; /* in its owner's, while it has one */
+    uint64_t         owner;
+    uint64_t         delay_ns;
+    uint64_t         action_position; /* of the action's first byte in the log */
+    uint32_t         key_size;
+    uint32_t         action_size;
+    bool             present; /* not removed by this transaction */
+    uint8_t          data[];  /* key, action */
+};
+
+struct owner {
+    uint64_t    id;
+    struct list timers;
+};
+
+struct writer {
+    struct list link; /* the one unused for longest first */
+    uint64_t    id;
+    uint64_t    epoch;
+    uint64_t    sequence;
+    uint64_t    offset; /* of the last append, OP_OFFSET_NONE: several or none */
+};
+
+/* What an undone list of ops sets back by assignment. */
+struct counters {
+    uint64_t next_local;
+    uint64_t version;        /* the last one given to a change of a table or to a timer */
+    uint64_t actions_failed; /* dropped whole */
+};
+
+struct stripe {
+    struct stripe_limits   limits;
+    struct stripe_observer observer;
+    uint16_t               id;
+    bool                   live;
+    uint64_t               applied;
+    uint64_t               time_ns;
+    struct counters        counters;
+    struct journal         journal;
+
+    struct map streams_by_id;
+    struct map streams_by_name;
+
+    struct map    items;
+    struct table *tables;
+    uint64_t      table_bytes;
+    struct heap   expiries;
+    struct rand   levels; /* shapes skip lists only: nothing that can be seen depends on it */
+
+    struct map  deadlines; /* by key */
+    struct map  owners;
+    struct heap due;
+
+    struct map  writers;
+    struct list writers_by_use;
+
+    struct op_range *merged; /* scratch of cursor.c */
+    size_t           merged_capacity;
+};
+
+/* A list of ops under way: where it lies in memory and in the log. */
+struct ops_context {
+    struct bytes ops;
+    uint64_t     position;
+    uint64_t     last_stream; /* made by the last STREAM_CREATE, 0: none */
+    int          depth;       /* of actions that run actions */
+};
+
+static inline uint64_t context_position(const struct ops_context *context, const uint8_t *at)
+{
+    return context->position + (uint64_t)(at - context->ops.data);
+}
+
+/* stripe.c: applies the action of a timer that was taken out, now, whole or not at all. */
+void stripe_run_action(struct stripe *s, const struct deadline *timer, int depth);
+
+/* stream.c */
+void           streams_init(struct stripe *s);
+void           streams_fini(struct stripe *s);
+struct stream *stream_find(const struct stripe *s, uint64_t id);
+struct stream *stream_find_name(const struct stripe *s, struct bytes name);
+struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name);
+void           stream_insert(struct stripe *s, struct stream *stream);
+int            stream_create(struct stripe *s, struct ops_context *context, const struct op *op, struct wire_writer *results);
+int            stream_delete(struct stripe *s, const struct op *op);
+int            stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
+int            stream_append(struct stripe *s, const struct ops_context *context, const struct op *op, struct wire_writer *results);
+/* Up to offset, at most to the end; raises cursors that are left behind. */
+void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset);
+/* [first, last] lies behind start and is needed no longer. */
+void stream_release(struct stripe *s, struct stream *stream, uint64_t first, uint64_t last);
+
+/* cursor.c */
+struct cursor *cursor_find(const struct stream *stream, uint32_t id);
+struct cursor *cursor_make(uint32_t id, uint64_t position);
+void           cursor_insert(struct stream *stream, struct cursor *cursor);
+void           cursor_free(struct cursor *cursor);
+bool           cursor_is_done(const struct cursor *cursor, uint64_t offset);
+int            cursor_move(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
+void           cursor_get(const struct stream *stream, uint32_t id, struct wire_writer *results);
+void           cursor_raise(struct stripe *s, struct stream *stream, struct cursor *cursor, uint64_t start);
+
+/* table.c */
+void         tables_init(struct stripe *s);
+void         tables_fini(struct stripe *s);
+struct item *table_find(const struct stripe *s, uint32_t table, struct bytes key);
+struct bytes item_key(const struct item *item);
+int          table_check(const struct stripe *s, const struct op *op);
+int          table_put(struct stripe *s, const struct op *op, struct wire_writer *results);
+void         table_delete(struct stripe *s, const struct op *op, struct wire_writer *results);
+void         table_delete_prefix(struct stripe *s, const struct op *op, struct wire_writer *results);
+void         table_get(const struct stripe *s, const struct op *op, struct wire_writer *results);
+void         table_expire(struct stripe *s, const struct op *op);
+/* While loading: the key is not there yet. */
+void table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns);
+
+/* deadline.c */
+void             deadlines_init(struct stripe *s);
+void             deadlines_fini(struct stripe *s);
+struct deadline *deadline_find(const struct stripe *s, struct bytes key);
+struct bytes     deadline_key(const struct deadline *timer);
+struct bytes     deadline_action(const struct deadline *timer);
+struct deadline *deadline_make(struct bytes key, struct bytes action);
+/* Links it by key, owner or deadline, as its fields say. */
+void deadline_insert(struct stripe *s, struct deadline *timer);
+void deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op);
+void deadline_start(struct stripe *s, const struct op *op, int depth);
+bool deadline_cancel(struct stripe *s, struct bytes key);
+bool deadline_run(struct stripe *s, struct bytes key, int depth);
+bool deadline_take_over(struct stripe *s, struct bytes key, int depth);
+void deadline_fire(struct stripe *s, const struct op *op, int depth);
+void deadline_owner_lost(struct stripe *s, uint64_t owner, int depth);
+/* Tells the observer of every record that the timer's action would append. */
+void deadline_positions(const struct deadline *timer, void (*each)(void *ctx, uint64_t position), void *ctx);
+
+/* writer.c */
+void writers_init(struct stripe *s);
+void writers_fini(struct stripe *s);
+/* 1: new, and remembered with the offset that writer_set_offset gives it; 0: a duplicate, *out_offset of the first time; ERR_FENCED. */
+int            writer_admit(struct stripe *s, const struct op *op, struct writer **out, uint64_t *out_offset);
+struct writer *writer_make(uint64_t id);
+void           writer_insert_last(struct stripe *s, struct writer *writer);
+
+#endif

@@ -1,0 +1,365 @@
+/* stream.c - streams by id and by name; append, trim, fence; which positions are still needed. */
+#include "segstore/stripe/state.h"
+
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+
+#include <stdlib.h>
+
+static uint64_t hash_id(const void *entry)
+{
+    return hash_u64(((const struct stream *)entry)->id);
+}
+
+static struct bytes name_of(const struct stream *stream)
+{
+    return bytes_of(stream->name, stream->name_size);
+}
+
+static uint64_t hash_name(const void *entry)
+{
+    return hash_bytes(name_of(entry));
+}
+
+void streams_init(struct stripe *s)
+{
+    map_init(&s->streams_by_id, hash_id);
+    map_init(&s->streams_by_name, hash_name);
+}
+
+static void stream_free(struct stream *stream)
+{
+    while (stream->cursors != NULL) {
+        struct cursor *cursor = stream->cursors;
+        stream->cursors       = cursor->next;
+        cursor_free(cursor);
+    }
+    offsets_fini(&stream->offsets);
+    free(stream);
+}
+
+void streams_fini(struct stripe *s)
+{
+    MAP_EACH(&s->streams_by_id, struct stream, stream)
+    {
+        stream_free(stream);
+    }
+    map_fini(&s->streams_by_id);
+    map_fini(&s->streams_by_name);
+}
+
+struct stream *stream_find(const struct stripe *s, uint64_t id)
+{
+    struct map_probe probe = map_probe(&s->streams_by_id, hash_u64(id));
+    for (struct stream *stream; (stream = map_probe_next(&s->streams_by_id, &probe)) != NULL;) {
+        if (stream->id == id) {
+            return stream;
+        }
+    }
+    return NULL;
+}
+
+struct stream *stream_find_name(const struct stripe *s, struct bytes name)
+{
+    struct map_probe probe = map_probe(&s->streams_by_name, hash_bytes(name));
+    for (struct stream *stream; (stream = map_probe_next(&s->streams_by_name, &probe)) != NULL;) {
+        if (bytes_equal(name_of(stream), name)) {
+            return stream;
+        }
+    }
+    return NULL;
+}
+
+struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name)
+{
+    ASSERT(name.size <= STRIPE_NAME_MAX_BYTES);
+    struct stream *stream = malloc(sizeof *stream + name.size);
+    ASSERT(stream != NULL);
+    *stream = (struct stream){.id = id, .flags = flags, .name_size = (uint16_t)name.size};
+    if (name.size != 0) {
+        memcpy(stream->name, name.data, name.size);
+    }
+    offsets_init(&stream->offsets);
+    return stream;
+}
+
+void stream_insert(struct stripe *s, struct stream *stream)
+{
+    map_insert(&s->streams_by_id, stream);
+    map_insert(&s->streams_by_name, stream);
+}
+
+static void take_out(struct stripe *s, struct stream *stream)
+{
+    map_remove(&s->streams_by_id, stream);
+    map_remove(&s->streams_by_name, stream);
+}
+
+static void undo_create(struct stripe *s, const struct change *change)
+{
+    take_out(s, change->subject);
+    stream_free(change->subject);
+}
+
+int stream_create(struct stripe *s, struct ops_context *context, const struct op *op, struct wire_writer *results)
+{
+    struct stream *stream  = stream_find_name(s, op->name);
+    bool           created = stream == NULL;
+    if (created) {
+        if (s->streams_by_id.count >= s->limits.streams_max) {
+            return ERR_QUOTA;
+        }
+        if (op->name.size > STRIPE_NAME_MAX_BYTES) {
+            return ERR_TOO_BIG;
+        }
+        stream = stream_make((uint64_t)s->id << 48 | s->counters.next_local++, op->flags, op->name);
+        stream_insert(s, stream);
+        *journal_add(&s->journal) = (struct change){.undo = undo_create, .subject = stream};
+    }
+    context->last_stream = stream->id;
+    wire_put_u64(results, stream->id);
+    wire_put_u8(results, created);
+    wire_put_u64(results, stream->start);
+    wire_put_u64(results, stream->next);
+    wire_put_u64(results, stream->epoch);
+    return 0;
+}
+
+/* Tells of positions in [from, to) that are needed no longer. */
+static void released(struct stripe *s, struct stream *stream, uint64_t from, uint64_t to)
+{
+    for (uint64_t offset = from; offset < to; offset++) {
+        uint64_t *slot = offsets_slot(&stream->offsets, offset);
+        if (*slot != UINT64_MAX && s->observer.released != NULL) {
+            s->observer.released(s->observer.ctx, *slot);
+        }
+        *slot = UINT64_MAX;
+    }
+}
+
+static void undo_delete(struct stripe *s, const struct change *change)
+{
+    stream_insert(s, change->subject);
+}
+
+static void commit_delete(struct stripe *s, const struct change *change)
+{
+    struct stream *stream = change->subject;
+    released(s, stream, stream->held, stream->next);
+    if (s->live && s->observer.ended != NULL) {
+        s->observer.ended(s->observer.ctx, stream->id, UINT64_MAX, ERR_NOT_FOUND);
+    }
+    stream_free(stream);
+}
+
+int stream_delete(struct stripe *s, const struct op *op)
+{
+    struct stream *stream = stream_find_name(s, op->name);
+    if (stream != NULL) {
+        take_out(s, stream);
+        *journal_add(&s->journal) = (struct change){.undo = undo_delete, .commit = commit_delete, .subject = stream};
+    }
+    return 0;
+}
+
+static void undo_fence(struct stripe *s, const struct change *change)
+{
+    (void)s;
+    ((struct stream *)change->subject)->epoch = change->x;
+}
+
+static void commit_fence(struct stripe *s, const struct change *change)
+{
+    const struct stream *stream = change->subject;
+    if (s->live && s->observer.ended != NULL) {
+        s->observer.ended(s->observer.ctx, stream->id, change->y, ERR_FENCED);
+    }
+}
+
+int stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results)
+{
+    uint64_t epoch = op->epoch != 0 ? op->epoch : stream->epoch + 1;
+    if (epoch < stream->epoch) {
+        return ERR_FENCED;
+    }
+    if (epoch > stream->epoch) {
+        *journal_add(&s->journal) = (struct change){
+            .undo = undo_fence, .commit = commit_fence, .subject = stream, .x = stream->epoch, .y = epoch};
+        stream->epoch = epoch;
+    }
+    wire_put_u64(results, epoch);
+    return 0;
+}
+
+static void undo_append(struct stripe *s, const struct change *change)
+{
+    (void)s;
+    ((struct stream *)change->subject)->next--;
+}
+
+static void commit_append(struct stripe *s, const struct change *change)
+{
+    if (s->observer.retained != NULL) {
+        s->observer.retained(s->observer.ctx, change->y);
+    }
+    if (s->live && s->observer.appended != NULL) {
+        struct op_target target;
+        struct bytes     record;
+        int64_t          size = op_target_at(bytes_of(change->other, change->z), &target, &record);
+        ASSERT(size > 0 && (uint64_t)size <= change->z);
+        const struct stream *stream = change->subject;
+        s->observer.appended(s->observer.ctx, stream->id, change->x, target.tag, record);
+    }
+}
+
+/* Puts the record behind the last one of a stream; false when it is full. */
+static bool append_one(struct stripe *s, struct stream *stream, const struct op *op, const struct op_target *target,
+                       uint64_t position)
+{
+    uint64_t limit = s->limits.stream_records_max;
+    if (limit != 0 && stream->next - stream->start >= limit) {
+        return false;
+    }
+    if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
+        offsets_grow(&stream->offsets, stream->held, stream->next);
+    }
+    *offsets_slot(&stream->offsets, stream->next) = position;
+    const uint8_t *end                            = op->record.data + op->record.size;
+    *journal_add(&s->journal)                     = (struct change){.undo    = undo_append,
+                                                                    .commit  = commit_append,
+                                                                    .subject = stream,
+                                                                    .other   = (void *)(uintptr_t)target->at,
+                                                                    .x       = stream->next,
+                                                                    .y       = position,
+                                                                    .z       = (uint64_t)(end - target->at)};
+    stream->next++;
+    return true;
+}
+
+static void duplicate_results(const struct op *op, uint64_t offset, struct wire_writer *results)
+{
+    wire_put_u8(results, 1);
+    wire_put_u32(results, op->count);
+    for (uint32_t i = 0; i < op->count; i++) {
+        wire_put_u64(results, op->count == 1 ? offset : OP_OFFSET_NONE);
+    }
+}
+
+int stream_append(struct stripe *s, const struct ops_context *context, const struct op *op, struct wire_writer *results)
+{
+    struct writer *writer = NULL;
+    uint64_t       offset = OP_OFFSET_NONE;
+    if (op->writer_id != 0) {
+        int admitted = writer_admit(s, op, &writer, &offset);
+        if (admitted <= 0) {
+            if (admitted == 0) {
+                duplicate_results(op, offset, results);
+            }
+            return admitted;
+        }
+    }
+    wire_put_u8(results, 0);
+    wire_put_u32(results, op->count);
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op_target   target;
+    uint32_t           taken = 0;
+    uint32_t           full  = 0;
+    while (op_target_next(&items, &target)) {
+        uint64_t       id     = target.stream_id == OP_STREAM_LAST ? context->last_stream : target.stream_id;
+        struct stream *stream = stream_find(s, id);
+        offset                = OP_OFFSET_NONE;
+        if (stream != NULL) {
+            if (append_one(s, stream, op, &target, context_position(context, target.at))) {
+                offset = stream->next - 1;
+                taken++;
+            } else {
+                full++;
+            }
+        }
+        wire_put_u64(results, offset);
+    }
+    if (taken == 0 && full != 0) {
+        return ERR_QUOTA;
+    }
+    if (writer != NULL) {
+        writer->offset = op->count == 1 ? offset : OP_OFFSET_NONE;
+    }
+    return 0;
+}
+
+static void undo_trim(struct stripe *s, const struct change *change)
+{
+    (void)s;
+    ((struct stream *)change->subject)->start = change->x;
+}
+
+static void commit_trim(struct stripe *s, const struct change *change)
+{
+    struct stream *stream = change->subject;
+    released(s, stream, stream->held, change->y);
+    offsets_drop(&stream->offsets, stream->held, change->y, stream->next);
+    stream->held = change->y;
+}
+
+void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset)
+{
+    offset = offset < stream->next ? offset : stream->next;
+    if (offset <= stream->start) {
+        return;
+    }
+    *journal_add(&s->journal) =
+        (struct change){.undo = undo_trim, .commit = commit_trim, .subject = stream, .x = stream->start, .y = offset};
+    stream->start = offset;
+    for (struct cursor *cursor = stream->cursors; cursor != NULL; cursor = cursor->next) {
+        if (cursor->position < offset) {
+            cursor_raise(s, stream, cursor, offset);
+        }
+    }
+}
+
+static void undo_nothing(struct stripe *s, const struct change *change)
+{
+    (void)s;
+    (void)change;
+}
+
+static void commit_release(struct stripe *s, const struct change *change)
+{
+    struct stream *stream = change->subject;
+    uint64_t       from   = change->x > stream->held ? change->x : stream->held;
+    released(s, stream, from, change->y + 1);
+}
+
+void stream_release(struct stripe *s, struct stream *stream, uint64_t first, uint64_t last)
+{
+    ASSERT(first <= last && last < stream->next);
+    *journal_add(&s->journal) =
+        (struct change){.undo = undo_nothing, .commit = commit_release, .subject = stream, .x = first, .y = last};
+}
+
+int stripe_stream(const struct stripe *s, uint64_t stream_id, struct stripe_stream *out)
+{
+    const struct stream *stream = stream_find(s, stream_id);
+    if (stream == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    *out = (struct stripe_stream){
+        .start_offset = stream->start, .next_offset = stream->next, .epoch = stream->epoch, .flags = stream->flags};
+    return 0;
+}
+
+int stripe_positions(const struct stripe *s, uint64_t stream_id, uint64_t from, uint64_t *positions, int max,
+                     uint64_t *out_first)
+{
+    const struct stream *stream = stream_find(s, stream_id);
+    if (stream == NULL) {
+        return ERR_NOT_FOUND;
+    }
+    uint64_t offset = from > stream->start ? from : stream->start;
+    int      count  = 0;
+    *out_first      = offset;
+    while (offset < stream->next && count < max) {
+        positions[count++] = *offsets_slot(&stream->offsets, offset++);
+    }
+    return count;
+}

@@ -1,0 +1,129 @@
+/* writer.c - idempotent writers: the last epoch and sequence of each, the one unused for longest forgotten first. */
+#include "segstore/stripe/state.h"
+
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+
+#include <stdlib.h>
+
+static uint64_t hash_writer(const void *entry)
+{
+    return hash_u64(((const struct writer *)entry)->id);
+}
+
+void writers_init(struct stripe *s)
+{
+    map_init(&s->writers, hash_writer);
+    list_init(&s->writers_by_use);
+}
+
+void writers_fini(struct stripe *s)
+{
+    MAP_EACH(&s->writers, struct writer, writer)
+    {
+        free(writer);
+    }
+    map_fini(&s->writers);
+}
+
+static struct writer *find(const struct stripe *s, uint64_t id)
+{
+    struct map_probe probe = map_probe(&s->writers, hash_u64(id));
+    for (struct writer *writer; (writer = map_probe_next(&s->writers, &probe)) != NULL;) {
+        if (writer->id == id) {
+            return writer;
+        }
+    }
+    return NULL;
+}
+
+struct writer *writer_make(uint64_t id)
+{
+    struct writer *writer = malloc(sizeof *writer);
+    ASSERT(writer != NULL);
+    *writer = (struct writer){.id = id, .offset = OP_OFFSET_NONE};
+    return writer;
+}
+
+void writer_insert_last(struct stripe *s, struct writer *writer)
+{
+    map_insert(&s->writers, writer);
+    list_push_back(&s->writers_by_use, &writer->link);
+}
+
+static void undo_forget(struct stripe *s, const struct change *change)
+{
+    struct writer *writer = change->subject;
+    map_insert(&s->writers, writer);
+    list_push_front(&s->writers_by_use, &writer->link);
+}
+
+static void commit_forget(struct stripe *s, const struct change *change)
+{
+    (void)s;
+    free(change->subject);
+}
+
+static void undo_insert(struct stripe *s, const struct change *change)
+{
+    struct writer *writer = change->subject;
+    map_remove(&s->writers, writer);
+    list_remove(&writer->link);
+    free(writer);
+}
+
+static struct writer *insert_new(struct stripe *s, uint64_t id)
+{
+    while (s->writers.count != 0 && s->writers.count >= s->limits.writers_max) {
+        struct writer *oldest = CONTAINER_OF(list_pop_front(&s->writers_by_use), struct writer, link);
+        map_remove(&s->writers, oldest);
+        *journal_add(&s->journal) =
+            (struct change){.undo = undo_forget, .commit = commit_forget, .subject = oldest};
+    }
+    struct writer *writer = writer_make(id);
+    writer_insert_last(s, writer);
+    *journal_add(&s->journal) = (struct change){.undo = undo_insert, .subject = writer};
+    return writer;
+}
+
+/* Undone in reverse, each step finds the neighbour where it was. */
+static void undo_use(struct stripe *s, const struct change *change)
+{
+    struct writer *writer = change->subject;
+    struct list   *before = change->other;
+    list_remove(&writer->link);
+    memcpy(writer, s->journal.saved + change->x, sizeof *writer);
+    list_push_front(before, &writer->link);
+}
+
+static void use(struct stripe *s, struct writer *writer)
+{
+    *journal_add(&s->journal) = (struct change){.undo    = undo_use,
+                                                .subject = writer,
+                                                .other   = writer->link.prev,
+                                                .x       = journal_save(&s->journal, writer, sizeof *writer)};
+    list_remove(&writer->link);
+    list_push_back(&s->writers_by_use, &writer->link);
+}
+
+int writer_admit(struct stripe *s, const struct op *op, struct writer **out, uint64_t *out_offset)
+{
+    struct writer *writer = find(s, op->writer_id);
+    if (writer != NULL) {
+        if (op->epoch < writer->epoch) {
+            return ERR_FENCED;
+        }
+        use(s, writer);
+        if (op->epoch == writer->epoch && op->sequence <= writer->sequence) {
+            *out_offset = op->sequence == writer->sequence ? writer->offset : OP_OFFSET_NONE;
+            return 0;
+        }
+    } else {
+        writer = insert_new(s, op->writer_id);
+    }
+    writer->epoch    = op->epoch;
+    writer->sequence = op->sequence;
+    writer->offset   = OP_OFFSET_NONE;
+    *out             = writer;
+    return 1;
+}

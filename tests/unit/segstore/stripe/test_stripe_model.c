@@ -1,0 +1,841 @@
+/* The stripe against a model that is too simple to be wrong: arrays, and a copy of everything before each transaction.
+ * Random ops for many seeds; results compared byte by byte, state by queries, positions by recount, save and load and replay by hash. */
+#include "segstore/stripe/stripe.h"
+
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+#include "shared/base/rand.h"
+#include "shared/record/record.h"
+#include "shared/rpc/op.h"
+#include "shared/rpc/schema.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STREAMS = 16, OFFSETS = 160, CURSORS = 2, ITEMS = 24, TIMERS = 8, WRITERS = 3, ACTION = 700, VALUE = 40 };
+enum { STREAMS_MAX = 6, RECORDS_MAX = 12, TABLE_BYTES_MAX = 220, DEPTH_MAX = 8 };
+
+struct m_cursor {
+    bool     there;
+    uint64_t position, sent;
+    uint8_t  mark[OFFSETS];
+};
+struct m_stream {
+    bool            there;
+    char            name;
+    uint8_t         flags;
+    uint64_t        id, start, next, epoch, position[OFFSETS];
+    struct m_cursor cursor[CURSORS];
+};
+struct m_item {
+    bool     there;
+    uint32_t table;
+    char     key[8];
+    uint32_t key_size, value_size;
+    uint8_t  value[VALUE];
+    uint64_t version, expires;
+};
+struct m_timer {
+    bool     there;
+    char     key;
+    uint64_t owner, delay, due, order, position;
+    uint32_t action_size;
+    uint8_t  action[ACTION];
+};
+struct m_writer {
+    uint64_t id, epoch, sequence, offset;
+};
+struct model {
+    uint64_t        time, next_local, version, failed, last_stream;
+    struct m_stream streams[STREAMS];
+    struct m_item   items[ITEMS];
+    struct m_timer  timers[TIMERS];
+    struct m_writer writers[WRITERS]; /* the one unused for longest first */
+    int             writer_count;
+};
+
+static struct m_stream *m_stream_of(struct model *m, uint64_t id)
+{
+    id = id == OP_STREAM_LAST ? m->last_stream : id;
+    for (int i = 0; i < STREAMS; i++) {
+        if (m->streams[i].there && m->streams[i].id == id) {
+            return &m->streams[i];
+        }
+    }
+    return NULL;
+}
+
+static struct m_stream *m_stream_named(struct model *m, struct bytes name)
+{
+    for (int i = 0; i < STREAMS; i++) {
+        if (m->streams[i].there && name.data[0] == (uint8_t)m->streams[i].name) {
+            return &m->streams[i];
+        }
+    }
+    return NULL;
+}
+
+static void m_settle(struct m_stream *st)
+{
+    for (int c = 0; c < CURSORS; c++) {
+        struct m_cursor *cu = &st->cursor[c];
+        if (!cu->there) {
+            continue;
+        }
+        cu->position = cu->position < st->start ? st->start : cu->position;
+        while (cu->position < st->next && cu->mark[cu->position] == CURSOR_DONE) {
+            cu->position++;
+        }
+        cu->sent = cu->sent < cu->position ? cu->position : cu->sent;
+    }
+}
+
+static void m_trim(struct m_stream *st, uint64_t offset)
+{
+    offset    = offset > st->next ? st->next : offset;
+    st->start = offset > st->start ? offset : st->start;
+    m_settle(st);
+}
+
+static int m_cursor_move(struct m_stream *st, const struct op *op, struct wire_writer *w)
+{
+    if (op->epoch < st->epoch) {
+        return ERR_FENCED;
+    }
+    struct m_cursor *cu = &st->cursor[op->cursor];
+    if (!cu->there) {
+        *cu = (struct m_cursor){.there = true, .position = st->start, .sent = st->start};
+    }
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op_range    range;
+    while (op_range_next(&items, &range)) {
+        for (uint64_t o = range.first; o <= range.last && o < st->next; o++) {
+            if (o >= cu->position && cu->mark[o] < range.mark) {
+                cu->mark[o] = range.mark;
+                bool done   = range.mark == CURSOR_DONE && (st->flags & STREAM_QUEUE) != 0;
+                for (int c = 0; c < CURSORS; c++) {
+                    struct m_cursor *other = &st->cursor[c];
+                    done = done && (!other->there || o < other->position || other->mark[o] == CURSOR_DONE);
+                }
+                st->position[o] = done ? UINT64_MAX : st->position[o];
+            }
+        }
+        m_settle(st);
+    }
+    uint64_t sent = op->sent < st->next ? op->sent : st->next;
+    cu->sent      = sent > cu->sent ? sent : cu->sent;
+    if ((st->flags & STREAM_QUEUE) != 0) {
+        uint64_t lowest = UINT64_MAX;
+        for (int c = 0; c < CURSORS; c++) {
+            lowest = st->cursor[c].there && st->cursor[c].position < lowest ? st->cursor[c].position : lowest;
+        }
+        m_trim(st, lowest);
+    }
+    wire_put_u64(w, cu->position);
+    return 0;
+}
+
+static void m_cursor_get(const struct m_stream *st, const struct op *op, struct wire_writer *w)
+{
+    const struct m_cursor *cu = &st->cursor[op->cursor];
+    wire_put_u64(w, cu->there ? cu->position : st->start);
+    wire_put_u64(w, cu->there ? cu->sent : st->start);
+    wire_put_u64(w, st->next);
+    size_t   at    = w->size;
+    uint32_t count = 0;
+    wire_put_u32(w, 0);
+    for (uint64_t o = cu->position; cu->there && o < st->next;) {
+        uint64_t last = o;
+        while (last + 1 < st->next && cu->mark[last + 1] == cu->mark[o]) {
+            last++;
+        }
+        if (cu->mark[o] != 0) {
+            op_range_append(w, (struct op_range){.first = o, .last = last, .mark = cu->mark[o]});
+            count++;
+        }
+        o = last + 1;
+    }
+    memcpy(w->data + at, &count, sizeof count);
+}
+
+/* 1 admitted, 0 duplicate */
+static int m_writer(struct model *m, const struct op *op, uint64_t *offset)
+{
+    int at = 0;
+    while (at < m->writer_count && m->writers[at].id != op->writer_id) {
+        at++;
+    }
+    struct m_writer wr    = {.id = op->writer_id, .offset = UINT64_MAX};
+    bool            known = at < m->writer_count;
+    bool            was   = known;
+    if (known) {
+        wr = m->writers[at];
+        if (op->epoch < wr.epoch) {
+            return ERR_FENCED;
+        }
+    } else if (m->writer_count == WRITERS) {
+        at = 0;
+        known = true; /* its place is taken */
+    }
+    if (known) {
+        memmove(&m->writers[at], &m->writers[at + 1], (size_t)(m->writer_count - at - 1) * sizeof wr);
+        m->writer_count--;
+    }
+    int got = 1;
+    if (was && op->epoch == wr.epoch && op->sequence <= wr.sequence) {
+        *offset = op->sequence == wr.sequence ? wr.offset : UINT64_MAX;
+        got     = 0;
+    } else {
+        wr.epoch    = op->epoch;
+        wr.sequence = op->sequence;
+        wr.offset   = UINT64_MAX;
+    }
+    m->writers[m->writer_count++] = wr;
+    return got;
+}
+
+static int m_append(struct model *m, struct bytes ops, uint64_t position, const struct op *op, struct wire_writer *w)
+{
+    uint64_t offset   = UINT64_MAX;
+    int      admitted = op->writer_id != 0 ? m_writer(m, op, &offset) : 1;
+    if (admitted < 0) {
+        return admitted;
+    }
+    wire_put_u8(w, admitted == 0);
+    wire_put_u32(w, op->count);
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op_target   target;
+    int                taken = 0;
+    int                full  = 0;
+    while (op_target_next(&items, &target)) {
+        if (admitted == 0) {
+            wire_put_u64(w, op->count == 1 ? offset : UINT64_MAX);
+            continue;
+        }
+        struct m_stream *st = m_stream_of(m, target.stream_id);
+        offset              = UINT64_MAX;
+        if (st != NULL && st->next - st->start < RECORDS_MAX) {
+            cr_assert_lt(st->next, OFFSETS);
+            for (int c = 0; c < CURSORS; c++) {
+                st->cursor[c].mark[st->next] = 0;
+            }
+            offset                   = st->next;
+            st->position[st->next++] = position + (uint64_t)(target.at - ops.data);
+            taken++;
+        } else if (st != NULL) {
+            full++;
+        }
+        wire_put_u64(w, offset);
+    }
+    if (admitted == 1 && taken == 0 && full != 0) {
+        return ERR_QUOTA;
+    }
+    if (admitted == 1 && op->writer_id != 0) {
+        m->writers[m->writer_count - 1].offset = op->count == 1 ? offset : UINT64_MAX;
+    }
+    return 0;
+}
+
+static struct m_item *m_item_of(struct model *m, uint32_t table, struct bytes key)
+{
+    for (int i = 0; i < ITEMS; i++) {
+        struct m_item *it = &m->items[i];
+        if (it->there && it->table == table && bytes_equal(bytes_of(it->key, it->key_size), key)) {
+            return it;
+        }
+    }
+    return NULL;
+}
+
+static bool m_live(const struct model *m, const struct m_item *it)
+{
+    return it != NULL && (it->expires == 0 || it->expires > m->time);
+}
+
+static int m_put(struct model *m, const struct op *op, struct wire_writer *w)
+{
+    uint64_t used = 0;
+    for (int i = 0; i < ITEMS; i++) {
+        used += m->items[i].there ? m->items[i].key_size + m->items[i].value_size : 0;
+    }
+    struct m_item *it     = m_item_of(m, op->table, op->name);
+    uint64_t       before = it != NULL ? it->key_size + it->value_size : 0;
+    uint64_t       after  = op->name.size + op->value.size;
+    if (after > before && used - before + after > TABLE_BYTES_MAX) {
+        return ERR_QUOTA;
+    }
+    for (int i = 0; it == NULL; i++) {
+        cr_assert_lt(i, ITEMS);
+        it = m->items[i].there ? NULL : &m->items[i];
+    }
+    *it = (struct m_item){.there      = true,
+                          .table      = op->table,
+                          .key_size   = (uint32_t)op->name.size,
+                          .value_size = (uint32_t)op->value.size,
+                          .version    = ++m->version,
+                          .expires    = op->wall_ns};
+    memcpy(it->key, op->name.data, op->name.size);
+    memcpy(it->value, op->value.data, op->value.size);
+    wire_put_u64(w, it->version);
+    return 0;
+}
+
+static int m_list(struct model *m, struct bytes ops, uint64_t position, int depth, struct wire_writer *w);
+
+static void m_run(struct model *m, struct m_timer *t, int depth)
+{
+    static struct wire_writer sink; /* results of actions are not read */
+    struct m_timer            copy = *t;
+    t->there                       = false;
+    sink                           = wire_writer_growing(1 << 20);
+    struct wire_writer mine        = sink;
+    if (depth + 1 > DEPTH_MAX ||
+        m_list(m, bytes_of(copy.action, copy.action_size), copy.position, depth + 1, &mine) < 0) {
+        m->failed++;
+    }
+    wire_writer_fini(&mine);
+}
+
+static struct m_timer *m_timer_of(struct model *m, struct bytes key)
+{
+    for (int i = 0; i < TIMERS; i++) {
+        if (m->timers[i].there && (uint8_t)m->timers[i].key == key.data[0]) {
+            return &m->timers[i];
+        }
+    }
+    return NULL;
+}
+
+static void m_start(struct model *m, struct m_timer *t, int depth)
+{
+    if (t->delay == 0) {
+        m_run(m, t, depth);
+    } else {
+        t->owner = 0;
+        t->due   = m->time + t->delay;
+    }
+}
+
+static void m_owner_lost(struct model *m, uint64_t owner, int depth)
+{
+    uint64_t done = 0;
+    uint64_t end  = owner != 0 ? m->version : 0;
+    while (done < end) {
+        struct m_timer *next = NULL;
+        for (int i = 0; i < TIMERS; i++) {
+            struct m_timer *t = &m->timers[i];
+            if (t->there && t->owner == owner && t->order > done && (next == NULL || t->order < next->order)) {
+                next = t;
+            }
+        }
+        if (next == NULL) {
+            break;
+        }
+        done = next->order;
+        m_start(m, next, depth);
+    }
+}
+
+static int m_op(struct model *m, struct bytes ops, uint64_t position, const struct op *op, int depth, struct wire_writer *w)
+{
+    struct m_stream *st = m_stream_of(m, op->stream_id);
+    struct m_item   *it = m_item_of(m, op->table, op->name);
+    struct m_timer  *t  = op->name.size != 0 ? m_timer_of(m, op->name) : NULL;
+    switch (op->kind) {
+    case OP_CHECK:
+        return (m_live(m, it) ? it->version : 0) == op->version ? 0 : ERR_CONFLICT;
+    case OP_STREAM_CREATE: {
+        st           = m_stream_named(m, op->name);
+        bool created = st == NULL;
+        if (created) {
+            int used = 0;
+            for (int i = 0; i < STREAMS; i++) {
+                used += m->streams[i].there;
+                st = m->streams[i].there ? st : &m->streams[i];
+            }
+            if (used >= STREAMS_MAX) {
+                return ERR_QUOTA;
+            }
+            *st = (struct m_stream){.there = true,
+                                    .name  = (char)op->name.data[0],
+                                    .flags = op->flags,
+                                    .id    = (uint64_t)3 << 48 | m->next_local++};
+        }
+        m->last_stream = st->id;
+        wire_put_u64(w, st->id);
+        wire_put_u8(w, created);
+        wire_put_u64(w, st->start);
+        wire_put_u64(w, st->next);
+        wire_put_u64(w, st->epoch);
+        return 0;
+    }
+    case OP_STREAM_DELETE:
+        st = m_stream_named(m, op->name);
+        if (st != NULL) {
+            st->there = false;
+        }
+        return 0;
+    case OP_FENCE:
+    case OP_TRIM:
+    case OP_CURSOR_MOVE:
+    case OP_CURSOR_GET:
+        if (st == NULL) {
+            return ERR_NOT_FOUND;
+        }
+        if (op->kind == OP_FENCE) {
+            uint64_t epoch = op->epoch == 0 ? st->epoch + 1 : op->epoch;
+            if (epoch < st->epoch) {
+                return ERR_FENCED;
+            }
+            st->epoch = epoch;
+            wire_put_u64(w, epoch);
+        } else if (op->kind == OP_TRIM) {
+            m_trim(st, op->offset);
+        } else if (op->kind == OP_CURSOR_MOVE) {
+            return m_cursor_move(st, op, w);
+        } else {
+            m_cursor_get(st, op, w);
+        }
+        return 0;
+    case OP_APPEND:
+        return m_append(m, ops, position, op, w);
+    case OP_TABLE_PUT:
+        return m_put(m, op, w);
+    case OP_TABLE_DELETE:
+        wire_put_u8(w, m_live(m, it));
+        if (it != NULL) {
+            it->there = false;
+            m->version++;
+        }
+        return 0;
+    case OP_TABLE_DELETE_PREFIX: {
+        uint64_t count = 0;
+        for (int i = 0; i < ITEMS; i++) {
+            it = &m->items[i];
+            if (it->there && it->table == op->table && bytes_starts_with(bytes_of(it->key, it->key_size), op->name)) {
+                count += m_live(m, it);
+                it->there = false;
+                m->version++;
+            }
+        }
+        wire_put_u64(w, count);
+        return 0;
+    }
+    case OP_TABLE_GET:
+        it = m_live(m, it) ? it : NULL;
+        wire_put_u64(w, it != NULL ? it->version : 0);
+        wire_put_blob(w, it != NULL ? bytes_of(it->value, it->value_size) : bytes_of(NULL, 0));
+        return 0;
+    case OP_TABLE_EXPIRE:
+        if (it != NULL && it->version == op->version) {
+            it->there = false;
+            m->version++;
+        }
+        return 0;
+    case OP_TIMER_SET: {
+        for (int i = 0; t == NULL; i++) {
+            cr_assert_lt(i, TIMERS);
+            t = m->timers[i].there ? NULL : &m->timers[i];
+        }
+        *t = (struct m_timer){.there       = true,
+                              .key         = (char)op->name.data[0],
+                              .owner       = op->owner,
+                              .delay       = op->delay_ns,
+                              .due         = m->time + op->delay_ns,
+                              .order       = ++m->version,
+                              .position    = position + (uint64_t)(op->value.data - ops.data),
+                              .action_size = (uint32_t)op->value.size};
+        cr_assert_leq(op->value.size, ACTION);
+        memcpy(t->action, op->value.data, op->value.size);
+        return 0;
+    }
+    case OP_TIMER_START:
+        if (t != NULL && t->owner != 0 && t->owner == op->owner) {
+            m_start(m, t, depth);
+        }
+        return 0;
+    case OP_TIMER_CANCEL:
+    case OP_TIMER_RUN:
+    case OP_TIMER_TAKE_OVER:
+        if (t != NULL && (op->kind == OP_TIMER_RUN || (op->kind == OP_TIMER_TAKE_OVER && t->owner != 0 && t->delay == 0))) {
+            m_run(m, t, depth);
+        } else if (t != NULL) {
+            t->there = false;
+        }
+        wire_put_u8(w, t != NULL);
+        return 0;
+    case OP_OWNER_LOST:
+        m_owner_lost(m, op->owner, depth);
+        return 0;
+    case OP_TIMER_FIRE:
+        if (t != NULL && t->owner == 0 && t->due == op->wall_ns) {
+            m_run(m, t, depth);
+        }
+        return 0;
+    default:
+        cr_assert(false);
+        return 0;
+    }
+}
+
+static int m_list(struct model *m, struct bytes ops, uint64_t position, int depth, struct wire_writer *w)
+{
+    struct model *before = malloc(sizeof *before);
+    memcpy(before, m, sizeof *m);
+    m->last_stream        = 0;
+    struct wire_reader r  = wire_reader_of(ops);
+    size_t             at = w->size;
+    struct op          op;
+    int                status;
+    while ((status = op_next(&r, &op)) > 0 && (status = m_op(m, ops, position, &op, depth, w)) >= 0) {
+    }
+    uint64_t last  = before->last_stream;
+    if (status < 0) {
+        memcpy(m, before, sizeof *m);
+        w->size = at;
+    }
+    m->last_stream = last;
+    free(before);
+    return status;
+}
+
+/* ---- random ops ---- */
+
+static const char *const keys[] = {"a", "a/b", "a/c", "b", "b/c", "$x", "a/bb", "abc"};
+
+static struct bytes one_of(struct rand *r, const char *letters)
+{
+    return bytes_of(letters + rand_below(r, strlen(letters)), 1);
+}
+
+static uint64_t some_stream(struct rand *r, const struct model *m)
+{
+    uint64_t pick = rand_below(r, 10);
+    return pick == 0 ? OP_STREAM_LAST : pick == 1 ? 77 : m->streams[rand_below(r, STREAMS)].id;
+}
+
+static void put_some_append(struct rand *r, const struct model *m, struct wire_writer *w)
+{
+    static const char payload[] = "0123456789";
+    struct record     record    = {.topic = bytes_str("t"), .payload = bytes_of(payload, rand_below(r, sizeof payload))};
+    uint64_t          writer    = rand_below(r, 6);
+    size_t            begun     = op_append_begin(w, writer, rand_below(r, 2), rand_below(r, 6));
+    uint32_t          count     = 1 + (uint32_t)(rand_chance(r, 2) ? 0 : rand_below(r, 4));
+    for (uint32_t i = 0; i < count; i++) {
+        op_append_target(w, some_stream(r, m), bytes_of("tagtag", rand_below(r, 6)));
+    }
+    op_append_end(w, begun, count, &record);
+}
+
+static void put_some_op(struct rand *r, const struct model *m, struct wire_writer *w, bool in_action);
+
+static void put_some(struct rand *r, const struct model *m, struct wire_writer *w, bool in_action, uint64_t below)
+{
+    for (uint64_t count = rand_below(r, below); count != 0; count--) {
+        put_some_op(r, m, w, in_action);
+    }
+}
+
+static void put_some_op(struct rand *r, const struct model *m, struct wire_writer *w, bool in_action)
+{
+    uint8_t            memory[128];
+    struct wire_writer ranges = wire_writer_fixed(memory, sizeof memory);
+    struct wire_writer action = wire_writer_growing(1 << 16);
+    struct op          op     = {.kind = (uint8_t)(1 + rand_below(r, OP_KIND_END - 1))};
+    if (rand_chance(r, 3)) {
+        op.kind = rand_chance(r, 2) ? OP_APPEND : OP_CURSOR_MOVE;
+    }
+    if (in_action && (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE)) {
+        op.kind = OP_TIMER_RUN;
+    }
+    if (op.kind == OP_APPEND) {
+        put_some_append(r, m, w);
+        return;
+    }
+    const struct m_item  *item  = &m->items[rand_below(r, ITEMS)];
+    const struct m_timer *timer = &m->timers[rand_below(r, TIMERS)];
+    op.table                    = (uint32_t)rand_below(r, 2);
+    op.cursor                   = (uint32_t)rand_below(r, CURSORS);
+    op.stream_id                = some_stream(r, m);
+    op.offset                   = rand_below(r, OFFSETS);
+    op.epoch                    = rand_chance(r, 20) ? 0 : rand_below(r, 4) + (op.kind == OP_CURSOR_MOVE ? 3 : 0);
+    op.sent                     = rand_below(r, OFFSETS);
+    op.owner                    = rand_below(r, 3);
+    op.delay_ns                 = rand_below(r, 3) * 20;
+    op.wall_ns                  = rand_chance(r, 2) ? 0 : m->time + rand_below(r, 60);
+    op.value                    = bytes_of("vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv", rand_below(r, VALUE));
+    op.version                  = item->version;
+    op.name                     = bytes_str(keys[rand_below(r, 8)]);
+    if (op.kind == OP_CHECK) {
+        op.version = rand_chance(r, 4) ? item->version : 0;
+        if (item->there && rand_chance(r, 2)) {
+            op.name    = bytes_of(item->key, item->key_size);
+            op.table   = item->table;
+            op.version = item->version;
+        }
+    }
+    if (op.kind == OP_TABLE_EXPIRE) {
+        op.name  = bytes_of(item->key, item->key_size);
+        op.table = item->table;
+    }
+    if (op.kind == OP_TABLE_DELETE_PREFIX && rand_chance(r, 10)) {
+        op.name = bytes_of(NULL, 0);
+    }
+    if (op.kind == OP_STREAM_CREATE || op.kind == OP_STREAM_DELETE) {
+        op.name  = one_of(r, "nopqrstu");
+        op.flags = op.kind == OP_STREAM_CREATE && rand_chance(r, 2) ? STREAM_QUEUE : 0;
+    }
+    if (op.kind >= OP_TIMER_SET && op.kind <= OP_TIMER_FIRE) {
+        op.name = one_of(r, "xyzwvu");
+    }
+    if (op.kind == OP_TIMER_FIRE && timer->there) {
+        op.name    = bytes_of(&timer->key, 1);
+        op.wall_ns = timer->due;
+    }
+    if (op.kind == OP_TIMER_SET) {
+        put_some(r, m, &action, true, 4);
+        op.value = wire_written(&action);
+    }
+    if (op.kind == OP_CURSOR_MOVE) {
+        const struct m_stream *st   = m_stream_of((struct model *)(uintptr_t)m, op.stream_id);
+        uint64_t               base = st != NULL ? st->start : 0;
+        op.sent                     = base + rand_below(r, 20);
+        op.count                    = (uint32_t)rand_below(r, 5);
+        for (uint32_t i = 0; i < op.count; i++) {
+            uint64_t first = base + rand_below(r, RECORDS_MAX + 2);
+            op_range_append(&ranges, (struct op_range){.first = first,
+                                                       .last  = first + rand_below(r, 4),
+                                                       .mark  = rand_chance(r, 3) ? CURSOR_RECEIVED : CURSOR_DONE});
+        }
+        op.items = wire_written(&ranges);
+    }
+    op_encode(w, &op);
+    wire_writer_fini(&action);
+}
+
+/* ---- comparing ---- */
+
+struct balance {
+    uint64_t count;
+    uint64_t sum; /* of hashes: equal multisets have equal sums */
+};
+
+static void on_retained(void *ctx, uint64_t position)
+{
+    struct balance *b = ctx;
+    b->count++;
+    b->sum += hash_u64(position + 1);
+}
+
+static void on_released(void *ctx, uint64_t position)
+{
+    struct balance *b = ctx;
+    b->count--;
+    b->sum -= hash_u64(position + 1);
+}
+
+static struct balance recount(const struct model *m)
+{
+    struct balance b = {0};
+    for (int i = 0; i < STREAMS; i++) {
+        const struct m_stream *st = &m->streams[i];
+        for (uint64_t o = st->start; st->there && o < st->next; o++) {
+            if (st->position[o] != UINT64_MAX) {
+                on_retained(&b, st->position[o]);
+            }
+        }
+    }
+    for (int i = 0; i < TIMERS; i++) {
+        const struct m_timer *t = &m->timers[i];
+        struct wire_reader    r = wire_reader_of(bytes_of(t->action, t->there ? t->action_size : 0));
+        struct op             op;
+        while (op_next(&r, &op) > 0) {
+            if (op.kind == OP_APPEND) {
+                on_retained(&b, t->position + (uint64_t)(op.items.data - t->action));
+            }
+        }
+    }
+    return b;
+}
+
+struct seen {
+    const struct model *model;
+    struct bytes        last;
+    uint8_t             memory[8];
+    uint32_t            table;
+    uint64_t            count;
+};
+
+static bool on_item(void *ctx, const struct stripe_item *item)
+{
+    struct seen         *seen = ctx;
+    const struct m_item *it   = m_item_of((struct model *)(uintptr_t)seen->model, seen->table, item->key);
+    cr_assert(it != NULL && it->version == item->version && it->expires == item->expires_wall_ns);
+    cr_assert(bytes_equal(item->value, bytes_of(it->value, it->value_size)));
+    cr_assert(seen->count == 0 || bytes_compare(seen->last, item->key) < 0);
+    memcpy(seen->memory, item->key.data, item->key.size);
+    seen->last = bytes_of(seen->memory, item->key.size);
+    seen->count++;
+    return true;
+}
+
+static void compare(const struct stripe *s, const struct model *m, const struct balance *balance)
+{
+    for (int i = 0; i < STREAMS; i++) {
+        const struct m_stream *st = &m->streams[i];
+        struct stripe_stream   out;
+        cr_assert_eq(stripe_stream(s, st->id, &out), st->there ? 0 : ERR_NOT_FOUND);
+        if (!st->there) {
+            continue;
+        }
+        cr_assert(out.start_offset == st->start && out.next_offset == st->next && out.epoch == st->epoch && out.flags == st->flags);
+        uint64_t positions[OFFSETS];
+        uint64_t first;
+        int      count = stripe_positions(s, st->id, 0, positions, OFFSETS, &first);
+        cr_assert(first == st->start && (uint64_t)count == st->next - st->start);
+        cr_assert(count == 0 || memcmp(positions, st->position + first, (size_t)count * 8) == 0);
+    }
+    for (uint32_t table = 0; table < 2; table++) {
+        struct seen seen  = {.model = m, .table = table};
+        uint64_t    count = 0;
+        cr_assert(stripe_scan(s, table, RPC_SCAN_PREFIX, bytes_of(NULL, 0), bytes_of(NULL, 0), 0, on_item, &seen));
+        for (int i = 0; i < ITEMS; i++) {
+            count += m->items[i].there && m->items[i].table == table;
+        }
+        cr_assert_eq(seen.count, count);
+    }
+    uint64_t due = UINT64_MAX;
+    for (int i = 0; i < TIMERS; i++) {
+        due = m->timers[i].there && m->timers[i].owner == 0 && m->timers[i].due < due ? m->timers[i].due : due;
+    }
+    for (int i = 0; i < ITEMS; i++) {
+        due = m->items[i].there && m->items[i].expires != 0 && m->items[i].expires < due ? m->items[i].expires : due;
+    }
+    cr_assert_eq(stripe_next_due_ns(s), due, "due %lu, expected %lu, time %lu", stripe_next_due_ns(s), due, m->time);
+    cr_assert_eq(stripe_actions_failed(s), m->failed);
+    struct balance counted = recount(m);
+    cr_assert(counted.count == balance->count && counted.sum == balance->sum);
+}
+
+static const struct stripe_limits limits = {
+    .table_bytes_max = TABLE_BYTES_MAX, .streams_max = STREAMS_MAX, .stream_records_max = RECORDS_MAX, .writers_max = WRITERS};
+
+static struct stripe *fresh(struct balance *balance)
+{
+    *balance                        = (struct balance){0};
+    struct stripe_observer observer = {.ctx = balance, .retained = on_retained, .released = on_released};
+    return stripe_new(3, &limits, &observer);
+}
+
+static struct wire_writer image_of(const struct stripe *s)
+{
+    struct wire_writer w = wire_writer_growing(1 << 24);
+    stripe_save(s, &w);
+    cr_assert(!w.bad);
+    return w;
+}
+
+/* Equal in all that can be seen, positions included. */
+static void assert_same(const struct stripe *a, const struct stripe *b)
+{
+    struct wire_writer left  = image_of(a);
+    struct wire_writer right = image_of(b);
+    cr_assert(bytes_equal(wire_written(&left), wire_written(&right)));
+    cr_assert_eq(stripe_hash(a), stripe_hash(b));
+    wire_writer_fini(&left);
+    wire_writer_fini(&right);
+}
+
+enum { ENTRIES = 150 };
+
+static uint64_t successes;
+static uint64_t failures;
+
+static void one_seed(uint64_t seed)
+{
+    struct rand         r;
+    struct balance      balance;
+    struct stripe      *s = fresh(&balance);
+    struct model       *m = calloc(1, sizeof *m);
+    struct wire_writer  lists[ENTRIES];
+    struct stripe_entry entries[ENTRIES];
+    rand_init(&r, seed, 1);
+    m->next_local     = 1;
+    uint64_t position = 1 << 20;
+    for (int i = 0; i < ENTRIES; i++) {
+        lists[i] = wire_writer_growing(1 << 20);
+        uint64_t now = m->time + rand_below(&r, 10);
+        if (!rand_chance(&r, 5) || !stripe_due(s, now, &lists[i])) {
+            put_some(&r, m, &lists[i], false, 7);
+        }
+        cr_assert_eq(stripe_validate(wire_written(&lists[i]), 1 << 20, true), 0);
+        entries[i] = (struct stripe_entry){
+            .index = (uint64_t)i + 1, .wall_ns = now, .ops = wire_written(&lists[i]), .position = position};
+        position += lists[i].size + 64;
+        struct wire_writer real     = wire_writer_growing(1 << 20);
+        struct wire_writer expected = wire_writer_growing(1 << 20);
+        struct balance     held     = balance;
+        uint64_t           index    = stripe_applied(s);
+        m->time                     = now > m->time ? now : m->time;
+        int want                    = m_list(m, entries[i].ops, entries[i].position, 0, &expected);
+        int got                     = stripe_apply(s, &entries[i], true, &real);
+        cr_assert_eq(got, want, "seed %lu entry %d: %s, expected %s", seed, i, err_name(got), err_name(want));
+        cr_assert(bytes_equal(wire_written(&real), wire_written(&expected)), "seed %lu entry %d: results", seed, i);
+        successes += got == 0;
+        failures += got != 0;
+        cr_assert_eq(stripe_applied(s), index + 1);
+        cr_assert(got == 0 || (held.count == balance.count && held.sum == balance.sum));
+        compare(s, m, &balance);
+        wire_writer_fini(&real);
+        wire_writer_fini(&expected);
+        if (rand_chance(&r, 20)) {
+            struct balance     loaded_balance;
+            struct stripe     *loaded = fresh(&loaded_balance);
+            struct wire_writer image  = image_of(s);
+            cr_assert_eq(stripe_load(loaded, wire_written(&image)), 0);
+            assert_same(s, loaded);
+            cr_assert(loaded_balance.count == balance.count && loaded_balance.sum == balance.sum);
+            wire_writer_fini(&image);
+            stripe_free(loaded);
+            if (rand_chance(&r, 2)) { /* go on with what was loaded; the balance is the one of a restart */
+                struct balance rebuilt;
+                stripe_free(s);
+                s = fresh(&rebuilt);
+                for (int k = 0; k <= i; k++) {
+                    (void)!stripe_apply(s, &entries[k], false, NULL);
+                }
+                struct wire_writer replayed = image_of(s);
+                stripe_free(s);
+                s = fresh(&balance);
+                cr_assert_eq(stripe_load(s, wire_written(&replayed)), 0);
+                wire_writer_fini(&replayed);
+                compare(s, m, &balance);
+            }
+        }
+    }
+    struct balance replay_balance;
+    struct stripe *replayed = fresh(&replay_balance);
+    for (int i = 0; i < ENTRIES; i++) {
+        (void)!stripe_apply(replayed, &entries[i], false, NULL);
+    }
+    assert_same(s, replayed);
+    cr_assert(replay_balance.count == balance.count && replay_balance.sum == balance.sum);
+    stripe_free(replayed);
+    stripe_free(s);
+    for (int i = 0; i < ENTRIES; i++) {
+        wire_writer_fini(&lists[i]);
+    }
+    free(m);
+}
+
+Test(stripe_model, random_ops_do_what_the_model_does, .timeout = 120)
+{
+    const char *seeds = getenv("STRIPE_SEEDS");
+    uint64_t    count = seeds != NULL ? strtoull(seeds, NULL, 10) : 200;
+    for (uint64_t seed = 1; seed <= count; seed++) {
+        one_seed(seed);
+    }
+    cr_assert_gt(successes, failures / 4); /* both paths are walked */
+    cr_assert_gt(failures, successes / 20);
+}
