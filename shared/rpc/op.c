@@ -166,13 +166,15 @@ static int next_op(struct wire_reader *r, struct op *out, bool in_action)
     if (!r->bad && wire_left(r) == 0) {
         return 0;
     }
-    struct op          op   = {.kind = wire_get_u8(r), .flags = wire_get_u8(r)};
-    uint16_t           zero = wire_get_u16(r);
-    struct wire_reader body = wire_reader_of(wire_get_blob(r));
+    struct op    op    = {.kind = wire_get_u8(r)};
+    op.flags           = wire_get_u8(r);
+    uint16_t     zero  = wire_get_u16(r);
+    struct bytes bytes = wire_get_blob(r);
     if (r->bad || zero != 0 || (op.flags != 0 && op.kind != OP_STREAM_CREATE)) {
         r->bad = true;
         return ERR_MALFORMED;
     }
+    struct wire_reader body = wire_reader_of(bytes);
     body_of(&body, &op, in_action);
     if (body.bad || wire_left(&body) != 0) {
         r->bad = true;
