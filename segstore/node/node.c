@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 static const uint64_t STOP_PATIENCE_NS  = 2000000000;
-static const uint64_t REFUSED_EVERY_NS  = 10000000000;
 enum { EXIT_IO = 74, TASKS_PER_TURN = 512, TERM = 1 };
 
 /* ---- stripes ---- */

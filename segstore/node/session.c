@@ -1,7 +1,7 @@
 /* session.c - one connection of a broker shard: frames in, frames out.
  *
- *   WAIT_HELLO -> OPEN -> CLOSED        WAIT_HELLO -> MOVING (the HELLO names another shard) -> CLOSED here, WAIT_HELLO there
- */
+ *   WAIT_HELLO -> OPEN -> CLOSED        WAIT_HELLO -> REFUSED (the answer says why) -> CLOSED
+ *   WAIT_HELLO -> MOVING (the HELLO names another shard) -> CLOSED here, WAIT_HELLO there */
 #include "segstore/node/state.h"
 
 #include "shared/base/err.h"
@@ -11,17 +11,29 @@
 
 #include <stdlib.h>
 
-enum { OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024, RECORDS_FRAME_BYTES = 256 * 1024, HELLO_BYTES = 28 };
+enum { OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024 };
 enum { FRAME_SUMMED_BYTES = 16 }; /* of the header, before the checksum */
 
 static const struct sm_state session_states[] = {
-    [SESSION_WAIT_HELLO] = {"wait_hello", SM(SESSION_OPEN) | SM(SESSION_MOVING) | SM(SESSION_CLOSED)},
+    [SESSION_WAIT_HELLO] = {"wait_hello", SM(SESSION_OPEN) | SM(SESSION_MOVING) | SM(SESSION_REFUSED) | SM(SESSION_CLOSED)},
     [SESSION_OPEN]       = {"open", SM(SESSION_CLOSED)},
     [SESSION_MOVING]     = {"moving", SM(SESSION_CLOSED)},
+    [SESSION_REFUSED]    = {"refused", SM(SESSION_CLOSED)},
     [SESSION_CLOSED]     = {"closed", 0},
 };
 
 /* ---- frames out ---- */
+
+void session_close_records(struct session *s)
+{
+    struct follower *f = s->open_follower;
+    if (f == NULL) {
+        return;
+    }
+    s->open_follower = NULL;
+    follow_close_frame(f, s->open_begun, s->open_count);
+    session_end(s, s->open_begun);
+}
 
 size_t session_begin(struct session *s, uint16_t kind, uint64_t id)
 {
@@ -113,6 +125,10 @@ static void on_sent(void *ctx, int result)
     if (result < 0) {
         return; /* closed() follows */
     }
+    if (s->state == SESSION_REFUSED) {
+        session_close(s);
+        return;
+    }
     for (struct list *link; (link = list_pop_front(&s->output_waiters)) != NULL;) {
         list_push_back(&s->node->ready, link);
     }
@@ -160,12 +176,11 @@ static void welcome(struct session *s, uint64_t id)
     session_end(s, begun);
 }
 
-/* Answers with an error and closes when that is sent. */
+/* Answers with an error; on_sent closes. */
 static void refuse(struct session *s, uint64_t id, int status, const char *text)
 {
     session_error(s, id, status, text);
-    session_flush(s);
-    session_close(s);
+    sm_step(session_states, &s->state, SESSION_REFUSED);
 }
 
 static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes body, struct bytes frame_and_rest)
@@ -271,7 +286,7 @@ static size_t frames(struct session *s, struct bytes data)
 static void on_received(void *ctx, struct bytes data)
 {
     struct session *s = ctx;
-    if (s->node->stopping) {
+    if (s->node->stopping || s->state == SESSION_REFUSED) {
         return;
     }
     if (s->state == SESSION_MOVING) {

@@ -95,7 +95,7 @@ struct watcher {
 
 /* ---- sessions ---- */
 
-enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_CLOSED };
+enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
 
 struct session {
     struct node      *node;
@@ -225,6 +225,8 @@ void follow_credit(struct follower *f);
 void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status);
 void follow_free(struct follower *f);
+/* Fills in the head of its RECORDS frame. */
+void follow_close_frame(struct follower *f, size_t begun, uint32_t count);
 void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct bytes record);
 
 /* watch.c */

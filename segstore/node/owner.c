@@ -1,0 +1,164 @@
+/* owner.c - broker shards that timers depend on: attached, gone for a while, lost.
+ *
+ *   connected ── last connection gone ──▶ away (owner_lease_ns) ── in time ──▶ connected
+ *                                           └── too late, or a new broker process came ──▶ OWNER_LOST to each stripe that knows it
+ *
+ * One broker process at a time: another one is turned away while the first has connections. */
+#include "segstore/node/state.h"
+
+#include "shared/base/err.h"
+#include "shared/rpc/op.h"
+
+#include <stdlib.h>
+
+static struct owner *find(const struct node *node, uint64_t owner)
+{
+    LIST_EACH(&node->owners, link)
+    {
+        struct owner *o = CONTAINER_OF(link, struct owner, link);
+        if (o->owner == owner) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+static struct owner *add(struct node *node, uint64_t owner)
+{
+    struct owner *o = calloc(1, sizeof *o);
+    if (o == NULL) {
+        fatal(71, "out of memory for a broker's lease");
+    }
+    o->owner   = owner;
+    o->lost_ns = UINT64_MAX;
+    list_push_back(&node->owners, &o->link);
+    return o;
+}
+
+int owner_hello(struct node *node, uint64_t instance, uint64_t owner)
+{
+    LIST_EACH(&node->owners, link)
+    {
+        const struct owner *o = CONTAINER_OF(link, struct owner, link);
+        if (o->connections > 0 && o->instance != instance) {
+            return ERR_BUSY;
+        }
+    }
+    LIST_EACH(&node->owners, link)
+    {
+        struct owner *o = CONTAINER_OF(link, struct owner, link);
+        if (o->instance != 0 && o->instance != instance && !o->losing) { /* that process has been replaced */
+            o->lost_ns = 0;
+        }
+    }
+    struct owner *o = find(node, owner);
+    if (o != NULL && o->losing) { /* being told to the stripes; what it owns from now on is its own again */
+        o->owner = owner;
+    }
+    o           = o == NULL ? add(node, owner) : o;
+    o->instance = instance;
+    o->lost_ns  = UINT64_MAX;
+    o->connections++;
+    return 0;
+}
+
+void owner_gone(struct node *node, uint64_t instance, uint64_t owner)
+{
+    struct owner *o = find(node, owner);
+    if (o == NULL || o->instance != instance || o->connections == 0) {
+        return;
+    }
+    if (--o->connections == 0) {
+        o->lost_ns = io_now_ns(node->io) + node->config->owner_lease_ns;
+    }
+}
+
+static void found(void *ctx, uint64_t owner)
+{
+    struct node *node = ctx;
+    if (owner != 0 && find(node, owner) == NULL) {
+        add(node, owner)->lost_ns = io_now_ns(node->io) + node->config->owner_grace_ns;
+    }
+}
+
+void owners_found(struct node *node)
+{
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        if (!node->stripes[i].stopped) {
+            stripe_owners(node->stripes[i].stripe, found, node);
+        }
+    }
+}
+
+struct asking {
+    uint64_t owner;
+    bool     known;
+};
+
+static void ask(void *ctx, uint64_t owner)
+{
+    struct asking *asking = ctx;
+    asking->known         = asking->known || asking->owner == owner;
+}
+
+/* Tells the stripes that know it; false: the log is full, later. A timer that is set in an entry on its way is applied before. */
+static bool lose(struct node *node, struct owner *o)
+{
+    for (; o->propose_slot < node->stripe_count; o->propose_slot++) {
+        struct node_stripe *st     = &node->stripes[o->propose_slot];
+        struct asking       asking = {.owner = o->owner, .known = st->proposed_index != stripe_applied(st->stripe)};
+        stripe_owners(st->stripe, ask, &asking);
+        if (st->stopped || !asking.known) {
+            continue;
+        }
+        struct op op       = {.kind = OP_OWNER_LOST, .owner = o->owner};
+        node->scratch.size = 0;
+        op_encode(&node->scratch, &op);
+        struct proposal origin = {0};
+        if (propose(node, st, wire_written(&node->scratch), &origin) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void owners_turn(struct node *node)
+{
+    uint64_t now_ns = io_now_ns(node->io);
+    LIST_EACH(&node->owners, link)
+    {
+        struct owner *o = CONTAINER_OF(link, struct owner, link);
+        if (o->lost_ns > now_ns) {
+            continue;
+        }
+        if (!o->losing) {
+            o->losing       = true;
+            o->propose_slot = 0;
+            log_info("a broker shard is lost: its timers begin");
+        }
+        if (!lose(node, o)) {
+            o->lost_ns = now_ns + 10000000;
+            continue;
+        }
+        list_remove(&o->link);
+        free(o);
+    }
+}
+
+uint64_t owners_next_ns(const struct node *node)
+{
+    uint64_t next = UINT64_MAX;
+    LIST_EACH(&node->owners, link)
+    {
+        const struct owner *o = CONTAINER_OF(link, struct owner, link);
+        next                  = o->lost_ns < next ? o->lost_ns : next;
+    }
+    return next;
+}
+
+void owners_free(struct node *node)
+{
+    for (struct list *link; (link = list_pop_front(&node->owners)) != NULL;) {
+        free(CONTAINER_OF(link, struct owner, link));
+    }
+}

@@ -1,0 +1,90 @@
+/* scan.c - SCAN: a piece of a table, answered at once from memory. */
+#include "segstore/node/state.h"
+
+#include "shared/base/err.h"
+
+enum { SCAN_ITEMS_MAX = 65536, SCAN_BYTES_MAX = 1024 * 1024 };
+
+struct scanning {
+    struct session *session;
+    size_t          begun;
+    uint32_t        count;
+    uint32_t        limit_items;
+    uint32_t        limit_bytes;
+    uint16_t        stripe;
+    bool            full;
+};
+
+static bool each(void *ctx, const struct stripe_item *item)
+{
+    struct scanning *scanning = ctx;
+    struct session  *s        = scanning->session;
+    size_t           size     = 2 + 8 + 8 + 4 + item->key.size + 4 + item->value.size;
+    size_t           used     = s->out.size - scanning->begun;
+    if (scanning->count == scanning->limit_items || (scanning->count > 0 && used + size > scanning->limit_bytes)) {
+        scanning->full = true;
+        return false;
+    }
+    wire_put_u16(&s->out, scanning->stripe);
+    wire_put_u64(&s->out, item->version);
+    wire_put_u64(&s->out, item->expires_wall_ns);
+    wire_put_blob(&s->out, item->key);
+    wire_put_blob(&s->out, item->value);
+    scanning->count++;
+    return true;
+}
+
+static uint32_t bounded(uint32_t value, uint32_t limit)
+{
+    return value == 0 || value > limit ? limit : value;
+}
+
+void scan(struct session *s, uint64_t id, struct wire_reader *r)
+{
+    struct node *node   = s->node;
+    uint16_t     stripe = wire_get_u16(r);
+    uint8_t      kind   = wire_get_u8(r);
+    (void)wire_get_u8(r);
+    uint32_t     table        = wire_get_u32(r);
+    uint32_t     limit_items  = wire_get_u32(r);
+    uint32_t     limit_bytes  = wire_get_u32(r);
+    struct bytes pattern      = wire_get_blob(r);
+    uint16_t     after_stripe = wire_get_u16(r);
+    struct bytes after        = wire_get_blob(r);
+    if (r->bad || kind > RPC_SCAN_FILTER) {
+        session_error(s, id, ERR_MALFORMED, "SCAN is cut short or asks for an unknown kind of pattern");
+        return;
+    }
+    if (stripe != RPC_STRIPE_ALL && stripe_slot(node, stripe) == NULL) {
+        session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
+        return;
+    }
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        if (node->stripes[i].stopped && (stripe == RPC_STRIPE_ALL || stripe == node->stripes[i].id)) {
+            session_error(s, id, ERR_UNAVAILABLE, "a stripe is stopped by damage");
+            return;
+        }
+    }
+    size_t frame = session_begin(s, RPC_SCAN_DONE, id);
+    size_t head  = s->out.size;
+    wire_put_u8(&s->out, 0);
+    wire_put_u32(&s->out, 0);
+    struct scanning scanning = {.session     = s,
+                                .begun       = s->out.size,
+                                .limit_items = bounded(limit_items, SCAN_ITEMS_MAX),
+                                .limit_bytes = bounded(limit_bytes, SCAN_BYTES_MAX)};
+    for (uint32_t i = 0; i < node->stripe_count && !scanning.full; i++) {
+        const struct node_stripe *st = &node->stripes[i];
+        if (stripe != RPC_STRIPE_ALL ? st->id != stripe : st->id < after_stripe) {
+            continue;
+        }
+        bool begun_here = stripe != RPC_STRIPE_ALL || st->id == after_stripe;
+        scanning.stripe = st->id;
+        (void)stripe_scan(st->stripe, table, kind, pattern, begun_here ? after : (struct bytes){0}, io_wall_ns(node->io), each, &scanning);
+    }
+    if (!s->out.bad) {
+        s->out.data[head] = scanning.full;
+        memcpy(s->out.data + head + 1, &scanning.count, sizeof scanning.count);
+    }
+    session_end(s, frame);
+}
