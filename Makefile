@@ -25,10 +25,10 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lcyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
+LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
-        libcriterion-dev libcyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
+        libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
         mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
@@ -44,24 +44,26 @@ obj       = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
             $(if $(wildcard keel/main.c),build/keel)
 
-.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e format
+.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e clients format
 all: $(PROGRAMS)
 
 # The programs live in build/ whatever the mode; the last mode built is the one that runs.
-build/keel-broker:   $(B)/keel-broker   ; @ln -sf $(MODE)/keel-broker $@
-build/keel-segstore: $(B)/keel-segstore ; @ln -sf $(MODE)/keel-segstore $@
-build/keel:          $(B)/keel          ; @ln -sf $(MODE)/keel $@
+build/keel-broker:   $(B)/bin/keel-broker   ; @ln -sf $(MODE)/bin/keel-broker $@
+build/keel-segstore: $(B)/bin/keel-segstore ; @ln -sf $(MODE)/bin/keel-segstore $@
+build/keel:          $(B)/bin/keel          ; @ln -sf $(MODE)/bin/keel $@
 
+# They name each other: the core waits through the port, the edge fulfils it.
+ARCHIVES  = -Wl,--start-group $(B)/libcore.a $(B)/libedge.a -Wl,--end-group
 $(B)/libcore.a: $(call obj,$(CORE))
 	@rm -f $@; ar rcs $@ $^
 $(B)/libedge.a: $(call obj,$(EDGE))
 	@rm -f $@; ar rcs $@ $^
-$(B)/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS)
-$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(B)/libedge.a $(LIBS) -lcriterion
+$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
 $(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
-$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(B)/libcore.a $(B)/libedge.a $(LIBS)
+$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
@@ -90,6 +92,8 @@ FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% br
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)
 	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^
+e2e: all clients
+	tests/e2e/run.py
 chaos: all
 	tests/e2e/chaos.py
 bench: all $(addprefix $(B)/bench/load/,$(notdir $(basename $(wildcard bench/load/*.c)))) $(addprefix $(B)/bench/micro/,$(notdir $(basename $(wildcard bench/micro/*.c))))
@@ -98,6 +102,10 @@ asan:
 	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/sim && build/asan/unit && build/asan/sim --runs=50
 tsan:
 	@$(MAKE) --no-print-directory MODE=tsan all build/tsan/sim && build/tsan/sim --runs=20
+clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
+build/clients/%: tests/e2e/clients/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) $(WARN) -O1 -g -o $@ $< -lpaho-mqtt3c -lpaho-mqtt3a
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 clean:

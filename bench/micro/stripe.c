@@ -51,7 +51,8 @@ int main(void)
     for (int i = 0; i < STREAMS; i++) {
         int size = snprintf(name, sizeof name, "mqtt/session/client-%d", i);
         w.size   = 0;
-        op_encode(&w, &(struct op){.kind = OP_STREAM_CREATE, .flags = STREAM_QUEUE, .name = bytes_of(name, (size_t)size)});
+        op_encode(&w,
+                  &(struct op){.kind = OP_STREAM_CREATE, .flags = STREAM_QUEUE, .name = bytes_of(name, (size_t)size)});
         apply(s, &w, &res);
     }
     for (int idempotent = 0; idempotent < 2; idempotent++) {
@@ -89,7 +90,8 @@ int main(void)
             }
             ack += now_ns() - begun;
         }
-        printf("%-44s %8.1f ns\n", idempotent ? "append, one target, idempotent" : "append, one target", append / ROUNDS);
+        printf("%-44s %8.1f ns\n", idempotent ? "append, one target, idempotent" : "append, one target",
+               append / ROUNDS);
         printf("%-44s %8.1f ns\n", "acknowledge in order, queue trimmed", ack / ROUNDS);
     }
     for (int pass = 0; pass < 2; pass++) {
@@ -103,7 +105,8 @@ int main(void)
                                        .value = bytes_str("21.5")});
             apply(s, &w, &res);
         }
-        print(pass == 0 ? "put, new, up to 1M items (with encoding)" : "put, replaced, 1M items (with encoding)", begun, ITEMS);
+        print(pass == 0 ? "put, new, up to 1M items (with encoding)" : "put, replaced, 1M items (with encoding)", begun,
+              ITEMS);
     }
     double begun = now_ns();
     (void)stripe_hash(s);

@@ -29,8 +29,8 @@ struct message {
     struct bytes topic;
     struct bytes properties; /* as in record.h: the encoding of MQTT 5, passed through unaltered */
     struct bytes payload;
-    uint8_t      qos;             /* as published */
-    bool         retain;          /* as published */
+    uint8_t      qos;    /* as published */
+    bool         retain; /* as published */
     uint64_t     publish_wall_ns;
     uint64_t     expires_wall_ns; /* 0: never */
     /* The protocol's encoded variants, kept from the first deliver() of a fan-out to its last so that a packet is encoded once and shared; NULL at
@@ -54,14 +54,14 @@ struct delivery {
 enum deliver_result {
     DELIVER_OK,
     DELIVER_TOO_BIG, /* over the client's maximum packet size: counts as delivered and acknowledged */
-    DELIVER_FULL,    /* the client's output is over its bound: QoS 0 is dropped and counted; others wait for kernel_writable */
+    DELIVER_FULL, /* the client's output is over its bound: QoS 0 is dropped and counted; others wait for kernel_writable */
 };
 
 enum evict_reason {
-    EVICT_TAKEN_OVER,   /* another connection opened this client id */
-    EVICT_OVERRUN,      /* a live session does not keep up with its QoS 1 and 2 messages */
-    EVICT_UNAVAILABLE,  /* its stream cannot be served */
-    EVICT_SHUTDOWN,     /* this broker stops */
+    EVICT_TAKEN_OVER,  /* another connection opened this client id */
+    EVICT_OVERRUN,     /* a live session does not keep up with its QoS 1 and 2 messages */
+    EVICT_UNAVAILABLE, /* its stream cannot be served */
+    EVICT_SHUTDOWN,    /* this broker stops */
 };
 
 struct will {
@@ -77,7 +77,7 @@ struct will {
 #define EXPIRY_NEVER UINT32_MAX
 
 struct open_request {
-    struct bytes client_id;   /* not empty: the protocol assigns one first */
+    struct bytes client_id; /* not empty: the protocol assigns one first */
     bool         clean_start;
     uint32_t     expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
     uint16_t     receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
@@ -85,8 +85,8 @@ struct open_request {
 };
 
 struct subscription {
-    struct bytes filter;      /* valid topic filter, "$share/group/filter" as the client sent it */
-    uint32_t     id;          /* subscription identifier, 0: none */
+    struct bytes filter; /* valid topic filter, "$share/group/filter" as the client sent it */
+    uint32_t     id;     /* subscription identifier, 0: none */
     uint8_t      qos;
     bool         no_local;
     bool         retain_as_published;
@@ -141,8 +141,10 @@ void kernel_publish(struct kernel *kernel, struct client *client, struct message
 void kernel_publish_release(struct kernel *kernel, struct client *client, uint16_t id);
 
 /* id is given back in the answer; at most 256 subscriptions per call. */
-void kernel_subscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct subscription *subscriptions, int count);
-void kernel_unsubscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct bytes *filters, int count);
+void kernel_subscribe(struct kernel *kernel, struct client *client, uint16_t id,
+                      const struct subscription *subscriptions, int count);
+void kernel_unsubscribe(struct kernel *kernel, struct client *client, uint16_t id, const struct bytes *filters,
+                        int count);
 
 /* The client acknowledged a delivery: received = PUBREC with success (deliver_release follows once recorded); done = PUBACK, PUBCOMP,
  * or a PUBREC that refuses. ERR_NOT_FOUND: no delivery with this id waits for that. */
@@ -163,12 +165,13 @@ void kernel_close(struct kernel *kernel, struct client *client, const struct clo
 /* ---- the shard ---------------------------------------------------------------------------------------------------- */
 
 struct kernel_limits {
-    uint32_t subscriptions_max;        /* per client */
-    uint32_t inflight_max;             /* unacknowledged deliveries per client, bounds receive_max */
-    uint32_t publish_pending_max;      /* unanswered publishes per client; beyond it the client is paused */
-    uint32_t live_queue_bytes;         /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
-    uint64_t overrun_after_ns;         /* how long they are paused before that */
-    uint32_t session_expiry_max_s;     /* caps expiry_s; EXPIRY_NEVER: no cap */
+    uint32_t subscriptions_max;   /* per client */
+    uint32_t inflight_max;        /* unacknowledged deliveries per client, bounds receive_max */
+    uint32_t publish_pending_max; /* unanswered publishes per client; beyond it the client is paused */
+    uint32_t
+             live_queue_bytes; /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
+    uint64_t overrun_after_ns;     /* how long they are paused before that */
+    uint32_t session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
     bool     retain_available;
 };
 
@@ -188,11 +191,12 @@ struct kernel_port {
 };
 
 struct kernel_counters { /* grow only; read by metrics */
-    uint64_t publishes, deliveries, dropped, duplicates, stored_appends, evictions, sessions_open, subscriptions, retained_puts, wills, expired, denied;
+    uint64_t publishes, deliveries, dropped, duplicates, stored_appends, evictions, sessions_open, subscriptions,
+        retained_puts, wills, expired, denied;
 };
 
-struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits, const struct kernel_port *port, struct store *store,
-                          struct timer_wheel *timers);
+struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits,
+                          const struct kernel_port *port, struct store *store, struct timer_wheel *timers);
 void           kernel_free(struct kernel *kernel);
 /* Stored subscriptions have been loaded once: clients may be let in. */
 bool kernel_ready(const struct kernel *kernel);

@@ -55,14 +55,16 @@ enum { STORE_STRIPE_ALL = 0xffff };
 
 /* A scan under way: key, prefix or topic filter over one stripe or over all stripes of the cluster (asked page by page, shard after shard). */
 struct store_scan {
-    bool (*item)(struct store_scan *scan, const struct store_item *item); /* false: pause behind this item, until store_scan_resume */
-    void (*done)(struct store_scan *scan, int status);                    /* the last callback; status 0 or an error */
-    void    *ctx;
+    bool (*item)(struct store_scan       *scan,
+                 const struct store_item *item);       /* false: pause behind this item, until store_scan_resume */
+    void (*done)(struct store_scan *scan, int status); /* the last callback; status 0 or an error */
+    void *ctx;
     uint64_t private[16];
 };
 
 /* stripe or STORE_STRIPE_ALL; kind: enum rpc_scan_kind; pattern is copied (at most 65535 bytes). */
-void store_scan_start(struct store *store, struct store_scan *scan, uint16_t stripe, uint32_t table, uint8_t kind, struct bytes pattern);
+void store_scan_start(struct store *store, struct store_scan *scan, uint16_t stripe, uint32_t table, uint8_t kind,
+                      struct bytes pattern);
 void store_scan_resume(struct store *store, struct store_scan *scan);
 /* No callback comes after this. */
 void store_scan_cancel(struct store *store, struct store_scan *scan);
@@ -70,11 +72,11 @@ void store_scan_cancel(struct store *store, struct store_scan *scan);
 /* Follows a whole table: first what is there, then every change. */
 struct store_watch {
     void (*changed)(struct store_watch *watch, const struct store_item *item);
-    /* All that was there in these stripes (stripe % shard_count == shard) has been shown. After a reconnect restarted(shard) comes first, then everything
-     * again, then synced(shard): what was not shown in between no longer exists. */
+    /* For each segment-store shard, when it is connected and whenever it is again: restarted(shard), then all that is there in its stripes
+     * (stripe % shard_count == shard), then synced(shard): what was not shown in between no longer exists. Then every change. */
     void (*synced)(struct store_watch *watch, uint32_t shard, uint32_t shard_count);
     void (*restarted)(struct store_watch *watch, uint32_t shard, uint32_t shard_count);
-    void    *ctx;
+    void *ctx;
     uint64_t private[16];
 };
 
@@ -87,12 +89,13 @@ struct store_follow {
     void (*record)(struct store_follow *follow, uint64_t offset, struct bytes tag, const struct record *record);
     /* The last callback: ERR_FENCED (a newer owner), ERR_NOT_FOUND (deleted), ERR_CORRUPT, ERR_UNAVAILABLE. */
     void (*ended)(struct store_follow *follow, int status);
-    void    *ctx;
+    void *ctx;
     uint64_t private[16];
 };
 
 /* Records from offset `from` on, as long as there is credit (records). epoch: from FENCE; 0 for a stream that is not fenced. */
-void store_follow_start(struct store *store, struct store_follow *follow, uint64_t stream_id, uint64_t epoch, uint64_t from, uint32_t credit);
+void store_follow_start(struct store *store, struct store_follow *follow, uint64_t stream_id, uint64_t epoch,
+                        uint64_t from, uint32_t credit);
 void store_follow_credit(struct store *store, struct store_follow *follow, uint32_t credit);
 /* No callback comes after this. */
 void store_follow_cancel(struct store *store, struct store_follow *follow);

@@ -7,7 +7,8 @@
 
 void chunks_init(struct chunks *c, struct io *io, struct segments *segments, uint32_t count, uint32_t depth)
 {
-    *c = (struct chunks){.io = io, .segments = segments, .count = count < 8 ? 8 : count, .depth = depth == 0 ? 1 : depth};
+    *c = (struct chunks){
+        .io = io, .segments = segments, .count = count < 8 ? 8 : count, .depth = depth == 0 ? 1 : depth};
     c->slots        = calloc(c->count, sizeof *c->slots);
     uint8_t *memory = aligned_alloc(IO_ALIGN_BYTES, (size_t)c->count * CHUNK_BYTES);
     if (c->slots == NULL || memory == NULL) {
@@ -69,7 +70,8 @@ static struct chunk *victim(struct chunks *c)
         if (chunk->state == CHUNK_READING || (chunk->fresh && c->reading > 0)) {
             continue;
         }
-        if (best == NULL || (best->fresh && !chunk->fresh) || (best->fresh == chunk->fresh && chunk->used_at < best->used_at)) {
+        if (best == NULL || (best->fresh && !chunk->fresh) ||
+            (best->fresh == chunk->fresh && chunk->used_at < best->used_at)) {
             best = chunk;
         }
     }
@@ -78,7 +80,7 @@ static struct chunk *victim(struct chunks *c)
 
 static int begin_read(struct chunks *c, uint64_t position, uint64_t durable_position)
 {
-    uint64_t        number  = segments_number(c->segments, position);
+    uint64_t            number  = segments_number(c->segments, position);
     struct log_segment *segment = segments_find(c->segments, number);
     if (segment == NULL || !segment->exists) {
         return ERR_NOT_FOUND;
@@ -112,8 +114,8 @@ static int begin_read(struct chunks *c, uint64_t position, uint64_t durable_posi
 
 int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, struct bytes *out)
 {
-    uint64_t base  = segments_position(c->segments, segments_number(c->segments, position));
-    uint64_t start = base + (position - base) / CHUNK_BYTES * CHUNK_BYTES;
+    uint64_t      base  = segments_position(c->segments, segments_number(c->segments, position));
+    uint64_t      start = base + (position - base) / CHUNK_BYTES * CHUNK_BYTES;
     struct chunk *chunk = find(c, start);
     if (chunk != NULL && chunk->state == CHUNK_READING) {
         return 1;

@@ -11,7 +11,8 @@
 
 void fetch_init(struct fetch *f, const struct wal *wal, struct chunks *chunks, uint32_t record_max_bytes)
 {
-    *f = (struct fetch){.wal = wal, .chunks = chunks, .scratch = malloc(record_max_bytes), .record_max_bytes = record_max_bytes};
+    *f = (struct fetch){
+        .wal = wal, .chunks = chunks, .scratch = malloc(record_max_bytes), .record_max_bytes = record_max_bytes};
     if (f->scratch == NULL) {
         fatal(71, "out of memory at start");
     }

@@ -32,7 +32,8 @@ static void slice_done(struct io_op *op, int result)
     }
 }
 
-void load_begin(struct load *load, struct io_file *file, size_t size_bytes, void (*done)(void *, struct load *, int), void *ctx)
+void load_begin(struct load *load, struct io_file *file, size_t size_bytes, void (*done)(void *, struct load *, int),
+                void *ctx)
 {
     ASSERT(!load->busy && size_bytes > 0);
     size_t needed = (size_bytes + IO_ALIGN_BYTES - 1) / IO_ALIGN_BYTES * IO_ALIGN_BYTES;

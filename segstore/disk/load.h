@@ -22,7 +22,8 @@ struct load {
 };
 
 /* Reads file[0, size_bytes) and calls done once. One at a time per load. */
-void load_begin(struct load *load, struct io_file *file, size_t size_bytes, void (*done)(void *, struct load *, int), void *ctx);
+void load_begin(struct load *load, struct io_file *file, size_t size_bytes, void (*done)(void *, struct load *, int),
+                void *ctx);
 void load_fini(struct load *load);
 
 #endif

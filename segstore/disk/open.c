@@ -15,7 +15,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum opening_step { OPENING_SUPER, OPENING_CLUSTER, OPENING_FORMAT, OPENING_CHECKPOINT, OPENING_HEADS, OPENING_SCAN, OPENING_WINDOWS, OPENING_SYNC };
+enum opening_step {
+    OPENING_SUPER,
+    OPENING_CLUSTER,
+    OPENING_FORMAT,
+    OPENING_CHECKPOINT,
+    OPENING_HEADS,
+    OPENING_SCAN,
+    OPENING_WINDOWS,
+    OPENING_SYNC
+};
 
 enum { OPENING_HEADS_BATCH = 64 };
 static const uint64_t WINDOW_BYTES     = 8 * 1024 * 1024; /* more than writes under way can cover */
@@ -30,43 +39,43 @@ struct head {
 };
 
 struct opening {
-    uint8_t         step;
-    struct io_op    op;
-    struct io_file *file;
-    uint8_t        *page; /* SUPER_BYTES, aligned */
-    struct load     loads[2];
-    uint64_t       *checkpoints; /* numbers, ascending */
-    size_t          checkpoint_count;
-    size_t          checkpoint_at; /* the one being tried; counts down */
-    uint64_t       *numbers;       /* segments, ascending */
-    size_t          number_count;
-    struct head    *heads;
-    size_t          head_count;
-    size_t          head_at;
-    uint8_t        *head_pages;
-    struct io_op    head_ops[OPENING_HEADS_BATCH];
-    uint32_t        head_reading;
-    int             head_result;
-    size_t          scan_at;      /* head being scanned */
-    size_t          load_at[2];   /* the head that each load holds or reads; SIZE_MAX: none */
-    size_t          scan_offset;  /* where to begin in it */
-    bool            scan_waits;   /* for its load */
-    struct wal_end  last;
-    bool            lost;         /* in the middle of damage: looking for the next whole block */
-    bool            lost_known;
+    uint8_t             step;
+    struct io_op        op;
+    struct io_file     *file;
+    uint8_t            *page; /* SUPER_BYTES, aligned */
+    struct load         loads[2];
+    uint64_t           *checkpoints; /* numbers, ascending */
+    size_t              checkpoint_count;
+    size_t              checkpoint_at; /* the one being tried; counts down */
+    uint64_t           *numbers;       /* segments, ascending */
+    size_t              number_count;
+    struct head        *heads;
+    size_t              head_count;
+    size_t              head_at;
+    uint8_t            *head_pages;
+    struct io_op        head_ops[OPENING_HEADS_BATCH];
+    uint32_t            head_reading;
+    int                 head_result;
+    size_t              scan_at;     /* head being scanned */
+    size_t              load_at[2];  /* the head that each load holds or reads; SIZE_MAX: none */
+    size_t              scan_offset; /* where to begin in it */
+    bool                scan_waits;  /* for its load */
+    struct wal_end      last;
+    bool                lost; /* in the middle of damage: looking for the next whole block */
+    bool                lost_known;
     struct block_header lost_header;
-    bool            unresolved;   /* the log ends in damage */
-    bool            damaged;
-    uint64_t        used_number;  /* the highest segment that was ever written to */
-    uint64_t        max_number;
-    uint64_t        retry_ns;
-    uint64_t        begun_ns;
-    uint64_t        entry_count;
-    uint64_t        block_count;
-    uint64_t        read_bytes;
-    uint64_t        loaded_checkpoint;
-    bool            refused;
-    char            why[512];
+    bool                unresolved; /* the log ends in damage */
+    bool                damaged;
+    uint64_t            used_number; /* the highest segment that was ever written to */
+    uint64_t            max_number;
+    uint64_t            retry_ns;
+    uint64_t            begun_ns;
+    uint64_t            entry_count;
+    uint64_t            block_count;
+    uint64_t            read_bytes;
+    uint64_t            loaded_checkpoint;
+    bool                refused;
+    char                why[512];
 };
 
 static void PRINTF_LIKE(3, 4) refuse(struct storage *storage, int error, const char *format, ...)
@@ -119,8 +128,8 @@ static void file_close(struct opening *o)
 
 static void format(struct storage *storage)
 {
-    struct opening *o = storage->opening;
-    struct super   *s = &storage->super;
+    struct opening *o    = storage->opening;
+    struct super   *s    = &storage->super;
     s->segment_bytes     = storage->config.segment_bytes;
     s->shard             = storage->config.shard;
     s->shard_count       = storage->config.shard_count;
@@ -161,7 +170,8 @@ static void never_formatted(struct storage *storage)
 {
     if (storage->opening->number_count > 0 || storage->opening->checkpoint_count > 0) {
         refuse(storage, ERR_CORRUPT,
-               "%s/super is missing or empty, but log files are there: restore it from a copy of this directory", storage->directory);
+               "%s/super is missing or empty, but log files are there: restore it from a copy of this directory",
+               storage->directory);
         return;
     }
     if (storage->config.shard == 0) {
@@ -174,21 +184,24 @@ static void never_formatted(struct storage *storage)
 
 static void super_accept(struct storage *storage)
 {
-    const struct super       *s = &storage->super;
+    const struct super          *s = &storage->super;
     const struct storage_config *c = &storage->config;
     if (s->shard_count != c->shard_count) {
-        refuse(storage, ERR_CONFLICT, "%s was made for %u shards, this start asks for %u: start with shards=%u, the number cannot change",
+        refuse(storage, ERR_CONFLICT,
+               "%s was made for %u shards, this start asks for %u: start with shards=%u, the number cannot change",
                c->data_directory, s->shard_count, c->shard_count, s->shard_count);
         return;
     }
     if (s->stripe_count != c->stripe_count || s->shard != c->shard) {
-        refuse(storage, ERR_CONFLICT, "%s was made for shard %u with %u stripes, this start asks for shard %u with %u: the numbers cannot change",
-               storage->directory, s->shard, s->stripe_count, c->shard, c->stripe_count);
+        refuse(
+            storage, ERR_CONFLICT,
+            "%s was made for shard %u with %u stripes, this start asks for shard %u with %u: the numbers cannot change",
+            storage->directory, s->shard, s->stripe_count, c->shard, c->stripe_count);
         return;
     }
     if (s->segment_bytes != c->segment_bytes) {
-        log_warn("%s keeps its segment size of %llu bytes; the configured %llu is for new directories", storage->directory,
-                 (unsigned long long)s->segment_bytes, (unsigned long long)c->segment_bytes);
+        log_warn("%s keeps its segment size of %llu bytes; the configured %llu is for new directories",
+                 storage->directory, (unsigned long long)s->segment_bytes, (unsigned long long)c->segment_bytes);
     }
     storage->segments.segment_bytes = s->segment_bytes;
     storage->wal.id                 = s->id;
@@ -223,14 +236,35 @@ static void super_read_done(struct storage *storage, int result)
         never_formatted(storage);
         return;
     case SUPER_VERSION_OTHER:
-        refuse(storage, ERR_VERSION, "%s was written by another version of keel-segstore: this one reads format %d only", storage->directory,
+        refuse(storage, ERR_VERSION,
+               "%s was written by another version of keel-segstore: this one reads format %d only", storage->directory,
                SUPER_VERSION);
         return;
     case SUPER_UNREADABLE:
         break;
     }
-    refuse(storage, ERR_CORRUPT, "%s/super is damaged (fewer than 2 of its 4 copies agree): restore it from a copy of this directory",
+    refuse(storage, ERR_CORRUPT,
+           "%s/super is damaged (fewer than 2 of its 4 copies agree): restore it from a copy of this directory",
            storage->directory);
+}
+
+/* The directory that holds path, written over it: false when path has none left. */
+static bool parent_of(char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/') {
+        path[--size] = '\0';
+    }
+    char *slash = strrchr(path, '/');
+    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0) {
+        return false;
+    }
+    if (slash == NULL) {
+        strcpy(path, ".");
+    } else {
+        slash[slash == path ? 1 : 0] = '\0';
+    }
+    return true;
 }
 
 static void super_format_step(struct storage *storage, int result)
@@ -260,9 +294,16 @@ static void super_format_step(struct storage *storage, int result)
     case 3:
         io_sync_directory(storage->io, &o->op, storage->config.data_directory);
         return;
-    default:
-        o->head_at = 0;
-        super_accept(storage);
+    default: /* the directories above were made too, perhaps: a name is safe when the directory it stands in is */
+        snprintf(from, sizeof from, "%s", storage->config.data_directory);
+        for (uint64_t up = 4; up < o->head_at; up++) {
+            if (!parent_of(from)) {
+                o->head_at = 0;
+                super_accept(storage);
+                return;
+            }
+        }
+        io_sync_directory(storage->io, &o->op, from);
     }
 }
 
@@ -306,7 +347,7 @@ static bool is_leftover(const char *name)
 static void each_segment(void *ctx, const char *name)
 {
     struct storage *storage = ctx;
-    uint64_t     number;
+    uint64_t        number;
     if (segment_parse(name, &number)) {
         list_number(&storage->opening->numbers, &storage->opening->number_count, number);
     } else if (is_leftover(name)) {
@@ -317,7 +358,7 @@ static void each_segment(void *ctx, const char *name)
 static void each_checkpoint(void *ctx, const char *name)
 {
     struct storage *storage = ctx;
-    uint64_t     number;
+    uint64_t        number;
     if (segment_parse(name, &number)) {
         list_number(&storage->opening->checkpoints, &storage->opening->checkpoint_count, number);
     } else if (is_leftover(name)) {
@@ -360,11 +401,11 @@ void opening_begin(struct storage *storage)
     if (o == NULL || (o->page = aligned_alloc(IO_ALIGN_BYTES, SUPER_BYTES)) == NULL) {
         fatal(71, "out of memory at start");
     }
-    storage->opening  = o;
-    o->begun_ns    = io_now_ns(storage->io);
-    o->retry_ns    = UINT64_MAX;
-    o->load_at[0]  = SIZE_MAX;
-    o->load_at[1]  = SIZE_MAX;
+    storage->opening = o;
+    o->begun_ns      = io_now_ns(storage->io);
+    o->retry_ns      = UINT64_MAX;
+    o->load_at[0]    = SIZE_MAX;
+    o->load_at[1]    = SIZE_MAX;
     if (!directory_take(storage)) {
         return;
     }
@@ -385,10 +426,10 @@ static void heads_step(struct storage *storage);
 
 static void checkpoint_done(void *ctx, struct load *load, int result)
 {
-    struct storage      *storage   = ctx;
-    struct opening   *o      = storage->opening;
-    uint64_t          number = o->checkpoints[o->checkpoint_at];
-    struct bytes      file   = bytes_of(load->memory, load->size_bytes);
+    struct storage   *storage = ctx;
+    struct opening   *o       = storage->opening;
+    uint64_t          number  = o->checkpoints[o->checkpoint_at];
+    struct bytes      file    = bytes_of(load->memory, load->size_bytes);
     struct checkpoint c;
     file_close(o);
     result = result < 0 ? result : checkpoint_decode(file, &storage->super.id, &c);
@@ -396,8 +437,8 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
         result = ERR_CORRUPT;
     }
     if (result < 0) {
-        log_error("%s/%012llu cannot be used (%s): trying the one before it, and more of the log", storage->checkpoint_directory,
-                  (unsigned long long)number, err_sentence(result));
+        log_error("%s/%012llu cannot be used (%s): trying the one before it, and more of the log",
+                  storage->checkpoint_directory, (unsigned long long)number, err_sentence(result));
         checkpoint_step(storage);
         return;
     }
@@ -413,7 +454,7 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
     }
     o->last              = (struct wal_end){c.last_seq, c.last_checksum, c.last_stripes, c.replay_position};
     o->loaded_checkpoint = number;
-    storage->save.newest    = (struct saved){number, c.replay_position};
+    storage->save.newest = (struct saved){number, c.replay_position};
     o->read_bytes += file.size;
     heads_step(storage);
 }
@@ -453,13 +494,14 @@ static void heads_read(struct storage *storage);
 static void head_done(struct io_op *op, int result)
 {
     struct storage *storage = op->ctx;
-    struct opening *o    = storage->opening;
-    o->head_result       = result < 0 ? result : o->head_result;
+    struct opening *o       = storage->opening;
+    o->head_result          = result < 0 ? result : o->head_result;
     if (--o->head_reading > 0) {
         return;
     }
     if (o->head_result < 0) {
-        refuse(storage, o->head_result, "the log in %s cannot be read: %s", storage->wal_directory, err_sentence(o->head_result));
+        refuse(storage, o->head_result, "the log in %s cannot be read: %s", storage->wal_directory,
+               err_sentence(o->head_result));
         return;
     }
     for (size_t i = 0; i < OPENING_HEADS_BATCH && o->head_at < o->head_count; i++, o->head_at++) {
@@ -493,7 +535,7 @@ static void heads_read(struct storage *storage)
     o->head_reading = (uint32_t)batch;
     for (size_t i = 0; i < batch; i++) {
         struct log_segment *segment = segments_find(&storage->segments, o->heads[o->head_at + i].number);
-        o->head_ops[i]          = (struct io_op){.done = head_done, .ctx = storage};
+        o->head_ops[i]              = (struct io_op){.done = head_done, .ctx = storage};
         io_read(segment->file, &o->head_ops[i], o->head_pages + i * BLOCK_PAGE_BYTES, BLOCK_PAGE_BYTES, 0);
     }
 }
@@ -518,10 +560,10 @@ static void heads_step(struct storage *storage)
             continue;
         }
         o->heads[o->head_count++].number = o->numbers[i];
-        int result                       = storage_segment_open(storage, segments_find(&storage->segments, o->numbers[i]));
+        int result = storage_segment_open(storage, segments_find(&storage->segments, o->numbers[i]));
         if (result < 0) {
-            refuse(storage, result, "%s/%012llu cannot be opened: %s", storage->wal_directory, (unsigned long long)o->numbers[i],
-                   err_sentence(result));
+            refuse(storage, result, "%s/%012llu cannot be opened: %s", storage->wal_directory,
+                   (unsigned long long)o->numbers[i], err_sentence(result));
             return;
         }
     }
@@ -535,8 +577,8 @@ static void windows_begin(struct storage *storage);
 
 static void scan_loaded(void *ctx, struct load *load, int result)
 {
-    struct storage    *storage = ctx;
-    struct opening *o    = storage->opening;
+    struct storage *storage = ctx;
+    struct opening *o       = storage->opening;
     if (result < 0) {
         refuse(storage, result, "the log in %s cannot be read: %s", storage->wal_directory, err_sentence(result));
         return;
@@ -549,7 +591,7 @@ static void scan_loaded(void *ctx, struct load *load, int result)
 
 static void scan_load(struct storage *storage, size_t at)
 {
-    struct opening *o = storage->opening;
+    struct opening     *o = storage->opening;
     struct log_segment *s = segments_find(&storage->segments, o->heads[at].number);
     /* One that begins with zeros can hold no more than writes that were under way. */
     uint64_t bytes = storage->segments.segment_bytes;
@@ -616,9 +658,11 @@ static size_t continuation(const struct opening *o, size_t behind)
     return SIZE_MAX;
 }
 
-static void damage_report(const struct storage *storage, uint64_t number, size_t offset, enum recover_verdict verdict, uint64_t stripes)
+static void damage_report(const struct storage *storage, uint64_t number, size_t offset, enum recover_verdict verdict,
+                          uint64_t stripes)
 {
-    log_error("the log is damaged (%s) in %s/%012llu at offset %zu: acknowledged entries of %s may be lost there. Restore the file "
+    log_error("the log is damaged (%s) in %s/%012llu at offset %zu: acknowledged entries of %s may be lost there. "
+              "Restore the file "
               "from a copy and start again, or start with accept_damage=yes to go on without them",
               recover_verdict_name(verdict), storage->wal_directory, (unsigned long long)number, offset,
               stripes == UINT64_MAX ? "any stripe" : "some stripes");
@@ -670,8 +714,8 @@ static bool scan_damage(struct storage *storage, const struct recover_segment *s
     enum recover_verdict verdict = recover_classify(look.damage, o->last.seq, stable_seq);
     if (verdict == RECOVER_END || verdict == RECOVER_TORN) {
         if (verdict == RECOVER_TORN) {
-            log_info("%s/%012llu ends with a write that a crash cut short at offset %zu: it was acknowledged to nobody", storage->wal_directory,
-                     (unsigned long long)o->heads[at].number, *offset);
+            log_info("%s/%012llu ends with a write that a crash cut short at offset %zu: it was acknowledged to nobody",
+                     storage->wal_directory, (unsigned long long)o->heads[at].number, *offset);
         }
         scan_end(storage);
         return false;
@@ -679,7 +723,9 @@ static bool scan_damage(struct storage *storage, const struct recover_segment *s
     o->lost        = true;
     o->lost_known  = look.header_known;
     o->lost_header = look.header;
-    damage_report(storage, o->heads[at].number, *offset, verdict, recover_lost_stripes(o->last.seq, look.header_known ? &look.header : NULL, look.resumes ? &look.resume : NULL));
+    damage_report(
+        storage, o->heads[at].number, *offset, verdict,
+        recover_lost_stripes(o->last.seq, look.header_known ? &look.header : NULL, look.resumes ? &look.resume : NULL));
     if (look.resumes) {
         *offset = look.resume_offset;
         return true;
@@ -719,7 +765,8 @@ static void scan_segment(struct storage *storage, size_t at, size_t offset)
                 return;
             }
             damage_end(storage, &header);
-        } else if (block_check(rest, segment.id, segment.position + offset, segment.sector_bytes, &header) != BLOCK_VALID ||
+        } else if (block_check(rest, segment.id, segment.position + offset, segment.sector_bytes, &header) !=
+                       BLOCK_VALID ||
                    !recover_follows(&header, o->last.seq, o->last.checksum)) {
             if (!scan_damage(storage, &segment, at, &offset)) {
                 return;
@@ -738,7 +785,7 @@ static void windows_next(struct storage *storage);
 static void sync_done(struct io_op *op, int result)
 {
     struct storage *storage = op->ctx;
-    struct opening *o    = storage->opening;
+    struct opening *o       = storage->opening;
     if (result < 0) {
         refuse(storage, result, "%s cannot be synced: %s", storage->directory, err_sentence(result));
         return;
@@ -776,13 +823,15 @@ static void sync_done(struct io_op *op, int result)
         }
     }
     if (o->checkpoint_count > 0 && storage->save.newest.number < o->checkpoints[o->checkpoint_count - 1]) {
-        storage->save.newest.number = o->checkpoints[o->checkpoint_count - 1]; /* a damaged one: its number is not used again */
+        storage->save.newest.number =
+            o->checkpoints[o->checkpoint_count - 1]; /* a damaged one: its number is not used again */
     }
     storage->open = true;
-    log_info("shard %u: %s opened in %llu ms: checkpoint %llu, %llu blocks with %llu entries replayed, %llu MiB read", storage->config.shard,
-             storage->directory, (unsigned long long)((io_now_ns(storage->io) - o->begun_ns) / 1000000),
-             (unsigned long long)o->loaded_checkpoint, (unsigned long long)o->block_count, (unsigned long long)o->entry_count,
-             (unsigned long long)(o->read_bytes >> 20));
+    log_info("shard %u: %s opened in %llu ms: checkpoint %llu, %llu blocks with %llu entries replayed, %llu MiB read",
+             storage->config.shard, storage->directory,
+             (unsigned long long)((io_now_ns(storage->io) - o->begun_ns) / 1000000),
+             (unsigned long long)o->loaded_checkpoint, (unsigned long long)o->block_count,
+             (unsigned long long)o->entry_count, (unsigned long long)(o->read_bytes >> 20));
     storage->hooks.opened(storage->hooks.ctx, 0, "");
     opening_free(storage);
 }
@@ -790,15 +839,16 @@ static void sync_done(struct io_op *op, int result)
 /* What was replayed may have been in the device's cache only: from here on it counts as durable. */
 static void sync_begin(struct storage *storage)
 {
-    struct opening *o              = storage->opening;
-    struct log_segment *last           = segments_find(&storage->segments, segments_number(&storage->segments, o->last.position - 1));
-    storage->prepare.next_number      = o->max_number + 1;
+    struct opening     *o = storage->opening;
+    struct log_segment *last =
+        segments_find(&storage->segments, segments_number(&storage->segments, o->last.position - 1));
+    storage->prepare.next_number = o->max_number + 1;
     if (storage->prepare.next_number <= segments_number(&storage->segments, o->last.position)) {
         storage->prepare.next_number = segments_number(&storage->segments, o->last.position) + 1;
     }
-    o->step                        = OPENING_SYNC;
-    o->head_at                     = 0;
-    o->op                          = (struct io_op){.done = sync_done, .ctx = storage};
+    o->step    = OPENING_SYNC;
+    o->head_at = 0;
+    o->op      = (struct io_op){.done = sync_done, .ctx = storage};
     if (last != NULL && last->file != NULL) {
         io_sync(last->file, &o->op);
     } else {
@@ -809,11 +859,12 @@ static void sync_begin(struct storage *storage)
 
 static void window_done(void *ctx, struct load *load, int result)
 {
-    struct storage       *storage = ctx;
-    struct opening    *o    = storage->opening;
-    const struct head *head = &o->heads[o->head_at++];
-    struct log_segment    *s    = segments_find(&storage->segments, head->number);
-    bool zero = result == 0 && load->memory[0] == 0 && memcmp(load->memory, load->memory + 1, load->size_bytes - 1) == 0 &&
+    struct storage     *storage = ctx;
+    struct opening     *o       = storage->opening;
+    const struct head  *head    = &o->heads[o->head_at++];
+    struct log_segment *s       = segments_find(&storage->segments, head->number);
+    bool                zero    = result == 0 && load->memory[0] == 0 &&
+                memcmp(load->memory, load->memory + 1, load->size_bytes - 1) == 0 &&
                 io_file_size(s->file) == (int64_t)storage->segments.segment_bytes;
     if (zero) {
         (void)prepare_adopt(&storage->prepare, head->number, s->file);
@@ -825,8 +876,9 @@ static void windows_next(struct storage *storage)
 {
     struct opening *o = storage->opening;
     /* Written ones were scanned, or are what a crash left of a write; numbers below the last written one are not used any more. */
-    while (o->head_at < o->head_count && (!o->heads[o->head_at].zero || o->heads[o->head_at].number <= o->used_number ||
-                                          o->heads[o->head_at].number <= segments_number(&storage->segments, o->last.position - 1))) {
+    while (o->head_at < o->head_count &&
+           (!o->heads[o->head_at].zero || o->heads[o->head_at].number <= o->used_number ||
+            o->heads[o->head_at].number <= segments_number(&storage->segments, o->last.position - 1))) {
         o->head_at++;
     }
     if (o->head_at == o->head_count) {
@@ -834,7 +886,8 @@ static void windows_next(struct storage *storage)
         return;
     }
     uint64_t bytes = storage->segments.segment_bytes < WINDOW_BYTES ? storage->segments.segment_bytes : WINDOW_BYTES;
-    load_begin(&o->loads[0], segments_find(&storage->segments, o->heads[o->head_at].number)->file, (size_t)bytes, window_done, storage);
+    load_begin(&o->loads[0], segments_find(&storage->segments, o->heads[o->head_at].number)->file, (size_t)bytes,
+               window_done, storage);
 }
 
 static void windows_begin(struct storage *storage)
@@ -867,7 +920,8 @@ void opening_turn(struct storage *storage)
 
 uint64_t opening_next_ns(const struct storage *storage)
 {
-    return storage->opening != NULL && storage->opening->step == OPENING_CLUSTER ? storage->opening->retry_ns : UINT64_MAX;
+    return storage->opening != NULL && storage->opening->step == OPENING_CLUSTER ? storage->opening->retry_ns
+                                                                                 : UINT64_MAX;
 }
 
 void opening_free(struct storage *storage)

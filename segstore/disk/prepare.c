@@ -11,8 +11,8 @@
 
 static const uint64_t RETRY_NS = 1000000000;
 
-void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory, uint32_t ready_wanted,
-                  uint64_t reserve_bytes)
+void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory,
+                  uint32_t ready_wanted, uint64_t reserve_bytes)
 {
     *p = (struct prepare){
         .io            = io,
@@ -49,7 +49,8 @@ static void full_set(struct prepare *p, bool full)
 {
     if (full != p->full) {
         if (full) {
-            log_warn("the disk of %s is full: appends are refused until space returns, reads and trims go on", p->directory);
+            log_warn("the disk of %s is full: appends are refused until space returns, reads and trims go on",
+                     p->directory);
         } else {
             log_info("the disk of %s has space again: appends are taken", p->directory);
         }
@@ -77,17 +78,18 @@ static void drop(struct prepare *p)
 static void fill(struct prepare *p)
 {
     uint64_t left = p->segments->segment_bytes - p->filled_bytes;
-    io_write(p->file, &p->op, p->zeros, left < PREPARE_SLICE_BYTES ? (size_t)left : PREPARE_SLICE_BYTES, p->filled_bytes);
+    io_write(p->file, &p->op, p->zeros, left < PREPARE_SLICE_BYTES ? (size_t)left : PREPARE_SLICE_BYTES,
+             p->filled_bytes);
 }
 
 static void ready(struct prepare *p)
 {
     struct log_segment *segment = segments_at(p->segments, p->next_number);
-    segment->file           = p->file;
-    segment->exists         = true;
-    p->file                 = NULL;
-    p->ready[p->ready_count++] = p->next_number++;
-    p->state                   = PREPARE_IDLE;
+    segment->file               = p->file;
+    segment->exists             = true;
+    p->file                     = NULL;
+    p->ready[p->ready_count++]  = p->next_number++;
+    p->state                    = PREPARE_IDLE;
     full_set(p, false);
 }
 
@@ -145,10 +147,10 @@ bool prepare_adopt(struct prepare *p, uint64_t number, struct io_file *file)
     if (p->ready_count == p->ready_wanted) {
         return false;
     }
-    struct log_segment *segment    = segments_at(p->segments, number);
-    segment->file              = file;
-    segment->exists            = true;
-    p->ready[p->ready_count++] = number;
+    struct log_segment *segment = segments_at(p->segments, number);
+    segment->file               = file;
+    segment->exists             = true;
+    p->ready[p->ready_count++]  = number;
     return true;
 }
 

@@ -15,7 +15,14 @@
 
 enum { PREPARE_READY_MAX = 8, PREPARE_SLICE_BYTES = 1024 * 1024, PREPARE_PATH_BYTES = 512 };
 
-enum prepare_state { PREPARE_IDLE, PREPARE_FILLING, PREPARE_SYNCING, PREPARE_RENAMING, PREPARE_SYNCING_DIRECTORY, PREPARE_DROPPING };
+enum prepare_state {
+    PREPARE_IDLE,
+    PREPARE_FILLING,
+    PREPARE_SYNCING,
+    PREPARE_RENAMING,
+    PREPARE_SYNCING_DIRECTORY,
+    PREPARE_DROPPING
+};
 
 struct prepare {
     struct io       *io;
@@ -38,8 +45,8 @@ struct prepare {
     void *ctx;
 };
 
-void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory, uint32_t ready_wanted,
-                  uint64_t reserve_bytes);
+void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory,
+                  uint32_t ready_wanted, uint64_t reserve_bytes);
 void prepare_fini(struct prepare *p);
 /* A segment found at start that holds nothing but zeros; in order of number. False: enough are ready, delete it. */
 bool prepare_adopt(struct prepare *p, uint64_t number, struct io_file *file);
@@ -49,6 +56,6 @@ void prepare_turn(struct prepare *p);
 uint64_t prepare_next_ns(const struct prepare *p);
 /* Takes the next ready segment: its slot's file is open. NULL when none is ready. */
 struct log_segment *prepare_take(struct prepare *p);
-bool            prepare_busy(const struct prepare *p);
+bool                prepare_busy(const struct prepare *p);
 
 #endif

@@ -44,25 +44,25 @@ struct save {
     uint64_t          every_bytes;
     uint64_t          every_ns;
     uint8_t           state;
-    bool              wanted;   /* begin at the next turn, whatever the clock says */
+    bool              wanted;    /* begin at the next turn, whatever the clock says */
     bool              suspended; /* damage in the log: nothing is checkpointed or forgotten until an operator decided */
     struct saved      newest;
     struct saved      previous;
     struct checkpoint current;
     uint32_t          nth;
-    struct wire_writer out;      /* what is being written */
-    size_t            out_at;    /* of it, already written */
-    uint64_t          file_size;
-    struct io_file   *file;
-    struct io_op      op;
-    uint64_t          begun_bytes; /* the log's byte count when the last one began */
-    uint64_t          begun_entries;
-    uint64_t          begun_ns;
-    uint64_t          old[SAVE_OLD_MAX]; /* checkpoints to delete */
-    uint32_t          old_count;
-    struct io_op      unlink_op;
-    bool              unlinking;
-    uint64_t          forget_ns; /* when to look for segments again */
+    struct wire_writer out;    /* what is being written */
+    size_t             out_at; /* of it, already written */
+    uint64_t           file_size;
+    struct io_file    *file;
+    struct io_op       op;
+    uint64_t           begun_bytes; /* the log's byte count when the last one began */
+    uint64_t           begun_entries;
+    uint64_t           begun_ns;
+    uint64_t           old[SAVE_OLD_MAX]; /* checkpoints to delete */
+    uint32_t           old_count;
+    struct io_op       unlink_op;
+    bool               unlinking;
+    uint64_t           forget_ns; /* when to look for segments again */
 };
 
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks);

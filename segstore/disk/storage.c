@@ -59,12 +59,14 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     snprintf(storage->checkpoint_directory, sizeof storage->checkpoint_directory, "%s/ckpt", storage->directory);
 
     segments_init(&storage->segments, config->segment_bytes);
-    prepare_init(&storage->prepare, io, &storage->segments, storage->wal_directory, config->segments_ready, config->reserve_bytes);
+    prepare_init(&storage->prepare, io, &storage->segments, storage->wal_directory, config->segments_ready,
+                 config->reserve_bytes);
     storage->prepare.failed = on_failed;
     storage->prepare.ctx    = storage;
 
     struct wal_hooks wal_hooks = {.ctx = storage, .committed = on_committed, .failed = on_failed};
-    wal_init(&storage->wal, io, &storage->prepare, &wal_hooks, &storage->super.id, io_random(io), config->tail_bytes, config->wal_depth);
+    wal_init(&storage->wal, io, &storage->prepare, &wal_hooks, &storage->super.id, io_random(io), config->tail_bytes,
+             config->wal_depth);
 
     chunks_init(&storage->chunks, io, &storage->segments, config->cold_chunks, config->cold_depth);
     storage->chunks.loaded = on_chunk;
@@ -138,16 +140,18 @@ int storage_append(struct storage *storage, const struct log_entry *entry)
     return wal_append(&storage->wal, entry);
 }
 
-bool storage_admits(const struct storage *storage, bool adds)
+bool storage_admits(const struct storage *storage, enum storage_need need)
 {
     const struct prepare *p = &storage->prepare;
     if (!p->full) {
         return true;
     }
-    if (adds) { /* the last ready segment is kept for entries that make room */
+    if (need == STORAGE_DATA) { /* the last prepared segment is kept for the others */
         return p->ready_count >= 2;
     }
-    return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= 2 * (uint64_t)BLOCK_GROUP_BYTES;
+    /* What is left of the segment in use is shared: the last quarter is for entries that make room. */
+    uint64_t kept_bytes = need == STORAGE_SMALL ? storage->segments.segment_bytes / 4 : 2 * (uint64_t)BLOCK_GROUP_BYTES;
+    return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= kept_bytes;
 }
 
 void storage_turn(struct storage *storage)
@@ -175,6 +179,6 @@ uint64_t storage_next_ns(const struct storage *storage)
 
 bool storage_idle(const struct storage *storage)
 {
-    return !storage->open || (wal_idle(&storage->wal) && !prepare_busy(&storage->prepare) && !save_busy(&storage->save) &&
-                           storage->chunks.reading == 0);
+    return !storage->open || (wal_idle(&storage->wal) && !prepare_busy(&storage->prepare) &&
+                              !save_busy(&storage->save) && storage->chunks.reading == 0);
 }

@@ -43,12 +43,14 @@ struct storage_hooks {
     /* While opening. */
     int (*load)(void *ctx, const struct checkpoint_section *section); /* 0 or why the image cannot be used */
     void (*replay)(void *ctx, const struct log_entry *entry);
-    void (*damaged)(void *ctx, uint64_t stripes); /* entries of these (a bit per stripe % 64) may be lost at this place of the replay */
+    void (*damaged)(
+        void    *ctx,
+        uint64_t stripes); /* entries of these (a bit per stripe % 64) may be lost at this place of the replay */
     void (*opened)(void *ctx, int result, const char *why); /* 0, or an error and a sentence for the operator */
     /* After opened(0). */
     void (*committed)(void *ctx, const struct log_entry *entry);
     void (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
-    void (*saved)(void *ctx); /* a checkpoint is on disk */
+    void (*saved)(void *ctx);  /* a checkpoint is on disk */
     void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
     void (*failed)(void *ctx, const char *what, int error);
 };
@@ -56,22 +58,22 @@ struct storage_hooks {
 struct opening; /* open.c */
 
 struct storage {
-    struct io         *io;
+    struct io            *io;
     struct storage_config config;
     struct storage_hooks  hooks;
-    struct super       super;
-    struct segments    segments;
-    struct prepare     prepare;
-    struct wal         wal;
-    struct chunks      chunks;
-    struct fetch       fetch;
-    struct save        save;
-    struct opening    *opening; /* NULL once open */
-    struct io_file    *lock;
-    bool               open;
-    char               directory[256];
-    char               wal_directory[256 + 8];
-    char               checkpoint_directory[256 + 8];
+    struct super          super;
+    struct segments       segments;
+    struct prepare        prepare;
+    struct wal            wal;
+    struct chunks         chunks;
+    struct fetch          fetch;
+    struct save           save;
+    struct opening       *opening; /* NULL once open */
+    struct io_file       *lock;
+    bool                  open;
+    char                  directory[256];
+    char                  wal_directory[256 + 8];
+    char                  checkpoint_directory[256 + 8];
 };
 
 struct storage *storage_new(struct io *io, const struct storage_config *config, const struct storage_hooks *hooks);
@@ -81,8 +83,14 @@ void storage_free(struct storage *storage);
 
 /* ERR_FULL: not now, when something has committed; ERR_TOO_BIG. */
 MUST_CHECK int storage_append(struct storage *storage, const struct log_entry *entry);
-/* May an entry be taken while the disk is as full as it is? adds: it needs space for good; others make room. */
-bool storage_admits(const struct storage *storage, bool adds);
+/* What an entry does to a disk that is full. */
+enum storage_need {
+    STORAGE_DATA,  /* records and large values: refused at once */
+    STORAGE_SMALL, /* what keeps a session, so that consumers can come and make room: from the last prepared segment */
+    STORAGE_ROOM,  /* acknowledgements, trims, deletes: as long as there is any place at all */
+};
+/* May such an entry be taken while the disk is as full as it is? */
+bool storage_admits(const struct storage *storage, enum storage_need need);
 /* One turn: deliver, submit, prepare, checkpoint. */
 void     storage_turn(struct storage *storage);
 uint64_t storage_next_ns(const struct storage *storage);

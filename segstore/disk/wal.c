@@ -21,11 +21,12 @@ static void wal_check(const struct wal *wal)
     ASSERT(wal->stable_seq <= wal->last.seq);
 }
 
-void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const struct wal_hooks *hooks, const struct wal_id *id,
-              uint64_t run_id, size_t tail_bytes, uint32_t depth)
+void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const struct wal_hooks *hooks,
+              const struct wal_id *id, uint64_t run_id, size_t tail_bytes, uint32_t depth)
 {
-    size_t ring_bytes = tail_bytes < WAL_TAIL_MIN_BYTES ? WAL_TAIL_MIN_BYTES : tail_bytes / BLOCK_PAGE_BYTES * BLOCK_PAGE_BYTES;
-    *wal              = (struct wal){
+    size_t ring_bytes =
+        tail_bytes < WAL_TAIL_MIN_BYTES ? WAL_TAIL_MIN_BYTES : tail_bytes / BLOCK_PAGE_BYTES * BLOCK_PAGE_BYTES;
+    *wal = (struct wal){
         .io         = io,
         .prepare    = prepare,
         .hooks      = *hooks,
@@ -34,7 +35,9 @@ void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const str
         .ring       = aligned_alloc(IO_ALIGN_BYTES, ring_bytes),
         .ring_bytes = ring_bytes,
         .capacity   = ring_bytes / BLOCK_PAGE_BYTES + 2,
-        .depth      = depth == 0 ? 1 : depth < WAL_DEPTH_MAX ? depth : WAL_DEPTH_MAX,
+        .depth      = depth == 0              ? 1
+                      : depth < WAL_DEPTH_MAX ? depth
+                                              : WAL_DEPTH_MAX,
     };
     wal->blocks = calloc(wal->capacity, sizeof *wal->blocks);
     if (wal->ring == NULL || wal->blocks == NULL) {
@@ -107,11 +110,12 @@ static bool has_open(const struct wal *wal)
 static void close_open(struct wal *wal)
 {
     struct wal_block *b = block_at(wal, wal->end - 1);
-    b->room  = (uint32_t)((wal->writer.used_bytes + BLOCK_PAGE_BYTES - 1) / BLOCK_PAGE_BYTES * BLOCK_PAGE_BYTES);
-    b->state = WAL_CLOSED;
-    b->header = (struct block_header){
-        .stripes = wal->writer.stripes, .entry_count = wal->writer.entry_count, .body_offset = wal->writer.body_offset,
-        .body_bytes = (uint32_t)(wal->writer.used_bytes - wal->writer.body_offset)};
+    b->room   = (uint32_t)((wal->writer.used_bytes + BLOCK_PAGE_BYTES - 1) / BLOCK_PAGE_BYTES * BLOCK_PAGE_BYTES);
+    b->state  = WAL_CLOSED;
+    b->header = (struct block_header){.stripes     = wal->writer.stripes,
+                                      .entry_count = wal->writer.entry_count,
+                                      .body_offset = wal->writer.body_offset,
+                                      .body_bytes  = (uint32_t)(wal->writer.used_bytes - wal->writer.body_offset)};
     wal->head = b->at + b->room;
 }
 
@@ -137,8 +141,9 @@ int wal_append(struct wal *wal, const struct log_entry *entry)
     if (has_open(wal) && !block_fits(&wal->writer, entry->ops.size)) {
         close_open(wal);
     }
-    size_t group = BLOCK_GROUP_BYTES < wal->prepare->segments->segment_bytes ? BLOCK_GROUP_BYTES
-                                                                             : (size_t)wal->prepare->segments->segment_bytes;
+    size_t group = BLOCK_GROUP_BYTES < wal->prepare->segments->segment_bytes
+                       ? BLOCK_GROUP_BYTES
+                       : (size_t)wal->prepare->segments->segment_bytes;
     if (!has_open(wal) && !open_block(wal, size < group ? group : size)) {
         return ERR_FULL;
     }
@@ -228,7 +233,8 @@ static bool submit(struct wal *wal)
     wal->last               = (struct wal_end){link.block_seq, link.checksum, link.stripes, link.position + length};
     wal->claimed_stable_seq = link.stable_seq;
     wal->data_seq           = link.entry_count > 0 ? link.block_seq : wal->data_seq;
-    *flight                 = (struct wal_flight){.op = {.done = written, .ctx = flight}, .wal = wal, .block = wal->submit, .busy = true};
+    *flight =
+        (struct wal_flight){.op = {.done = written, .ctx = flight}, .wal = wal, .block = wal->submit, .busy = true};
     wal->flying++;
     wal->submit++;
     wal->counts.writes++;
@@ -259,7 +265,8 @@ static void deliver(struct wal *wal)
             wal->hooks.committed(wal->hooks.ctx, &entry);
         }
         b->state     = WAL_APPLIED;
-        wal->applied = (struct wal_end){b->header.block_seq, b->header.checksum, b->header.stripes, b->header.position + b->header.length};
+        wal->applied = (struct wal_end){b->header.block_seq, b->header.checksum, b->header.stripes,
+                                        b->header.position + b->header.length};
         wal->deliver++;
     }
 }
@@ -318,7 +325,7 @@ uint64_t wal_segment_left(const struct wal *wal)
 
 bool wal_view(const struct wal *wal, uint64_t position, struct bytes *out)
 {
-    uint64_t low = wal->first;
+    uint64_t low  = wal->first;
     uint64_t high = wal->submit;
     while (low < high) { /* the first block that ends behind position */
         uint64_t                middle = low + (high - low) / 2;

@@ -68,7 +68,7 @@ struct wal {
     uint64_t            run_id;
     uint8_t            *ring;
     size_t              ring_bytes;
-    size_t              head; /* where the next block begins */
+    size_t              head;   /* where the next block begins */
     struct wal_block   *blocks; /* blocks[i % capacity], i in [first, end) */
     uint64_t            capacity;
     uint64_t            first;
@@ -82,7 +82,7 @@ struct wal {
     uint64_t            segment_number; /* that is written now; 0: none yet */
     struct io_file     *segment_file;
     uint64_t            segment_used;
-    struct wal_end      last;    /* submitted */
+    struct wal_end      last; /* submitted */
     struct wal_end      applied;
     uint64_t            stable_seq;         /* every block up to this one is durable */
     uint64_t            claimed_stable_seq; /* what the last submitted block says about it */
@@ -93,8 +93,8 @@ struct wal {
 };
 
 /* tail_bytes: memory of the ring, at least WAL_TAIL_MIN_BYTES. end: where recovery stopped; stable_seq: what is known durable. */
-void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const struct wal_hooks *hooks, const struct wal_id *id,
-              uint64_t run_id, size_t tail_bytes, uint32_t depth);
+void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const struct wal_hooks *hooks,
+              const struct wal_id *id, uint64_t run_id, size_t tail_bytes, uint32_t depth);
 void wal_start(struct wal *wal, const struct wal_end *end, uint64_t stable_seq);
 void wal_fini(struct wal *wal);
 

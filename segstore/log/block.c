@@ -123,7 +123,8 @@ size_t block_seal(struct block_writer *w, const struct wal_id *id, struct block_
     wire_put_u64(&out, link->stripes);
     wire_put_u64(&out, link->previous_stripes);
     wire_put(&out, body.digest, sizeof body.digest);
-    wire_put_u64(&out, hash_bytes(bytes_of(w->image + BLOCK_HEADER_BYTES, (size_t)w->body_offset - BLOCK_HEADER_BYTES)));
+    wire_put_u64(&out,
+                 hash_bytes(bytes_of(w->image + BLOCK_HEADER_BYTES, (size_t)w->body_offset - BLOCK_HEADER_BYTES)));
     ASSERT(out.size == BLOCK_HEADER_BYTES - 8);
     link->checksum = hash_bytes(bytes_of(w->image, out.size));
     wire_put_u64(&out, link->checksum);
@@ -197,7 +198,7 @@ enum block_state block_check(struct bytes data, const struct wal_id *id, uint64_
     if (!block_header_at(data, id, position, &h)) {
         return BLOCK_HEADER_BAD;
     }
-    *out = h;
+    *out                 = h;
     const uint8_t *image = data.data;
     uint64_t       table_checksum;
     memcpy(&table_checksum, image + 112, sizeof table_checksum);

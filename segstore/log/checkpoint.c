@@ -5,7 +5,7 @@
 #include "shared/base/hash.h"
 
 #define CHECKPOINT_MAGIC 0x504b434bu /* "KCKP" */
-#define CHECKPOINT_END 0x454b434bu   /* "KCKE" */
+#define CHECKPOINT_END   0x454b434bu /* "KCKE" */
 
 /* The checksum of what was written since `from`. */
 static void put_checksum(struct wire_writer *w, size_t from)
@@ -42,7 +42,8 @@ void checkpoint_section_end(struct wire_writer *w, size_t begun, uint16_t stripe
     if (w->bad) {
         return;
     }
-    struct bytes       image = bytes_of(w->data + begun + CHECKPOINT_SECTION_BYTES, w->size - begun - CHECKPOINT_SECTION_BYTES);
+    struct bytes image =
+        bytes_of(w->data + begun + CHECKPOINT_SECTION_BYTES, w->size - begun - CHECKPOINT_SECTION_BYTES);
     XXH128_canonical_t sum;
     XXH128_canonicalFromHash(&sum, XXH3_128bits(image.data, image.size));
     struct wire_writer head = wire_writer_fixed(w->data + begun, CHECKPOINT_SECTION_BYTES);

@@ -16,7 +16,12 @@
 #include "segstore/log/block.h"
 #include "shared/base/wire.h"
 
-enum { CHECKPOINT_VERSION = 1, CHECKPOINT_HEADER_BYTES = 80, CHECKPOINT_SECTION_BYTES = 48, CHECKPOINT_TRAILER_BYTES = 32 };
+enum {
+    CHECKPOINT_VERSION       = 1,
+    CHECKPOINT_HEADER_BYTES  = 80,
+    CHECKPOINT_SECTION_BYTES = 48,
+    CHECKPOINT_TRAILER_BYTES = 32
+};
 
 struct checkpoint {
     struct wal_id id;
@@ -43,6 +48,7 @@ void   checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t s
 /* Checks the whole file: 0 and *out, ERR_CORRUPT, ERR_VERSION (another format), ERR_CONFLICT (of another log). */
 MUST_CHECK int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpoint *out);
 /* Walks the sections of a file that checkpoint_decode accepted; *at begins as 0. */
-bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, size_t *at, struct checkpoint_section *out);
+bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, size_t *at,
+                     struct checkpoint_section *out);
 
 #endif

@@ -75,11 +75,13 @@ static enum recover_damage damage_of(enum block_state state, struct bytes rest)
 
 void recover_look(const struct recover_segment *segment, size_t offset, uint64_t last_seq, struct recover_look *out)
 {
-    *out                   = (struct recover_look){0};
-    struct bytes     rest  = rest_of(segment, offset);
-    enum block_state state = block_check(rest, segment->id, segment->position + offset, segment->sector_bytes, &out->header);
-    out->damage            = damage_of(state, rest);
-    out->header_known      = (state == BLOCK_PAGES_ZERO || state == BLOCK_PAGES_BAD) && out->header.block_seq == last_seq + 1;
+    *out                  = (struct recover_look){0};
+    struct bytes     rest = rest_of(segment, offset);
+    enum block_state state =
+        block_check(rest, segment->id, segment->position + offset, segment->sector_bytes, &out->header);
+    out->damage = damage_of(state, rest);
+    out->header_known =
+        (state == BLOCK_PAGES_ZERO || state == BLOCK_PAGES_BAD) && out->header.block_seq == last_seq + 1;
     /* A whole block here is not p+1, yet may prove that p+1 was durable: it is looked at like those behind it. */
     size_t behind = state == BLOCK_VALID ? offset : offset + BLOCK_PAGE_BYTES;
     for (size_t at = behind; at + BLOCK_PAGE_BYTES <= segment->image.size; at += BLOCK_PAGE_BYTES) {

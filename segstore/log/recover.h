@@ -44,8 +44,8 @@ struct recover_segment {
 /* Everything that one segment says about the damage at an offset in it. */
 struct recover_look {
     enum recover_damage damage;
-    bool                header_known; /* the damaged block's own header is good: header.stripes tells whose entries it held */
-    bool                resumes;      /* a whole block with a higher number follows in this segment, at resume_offset */
+    bool header_known; /* the damaged block's own header is good: header.stripes tells whose entries it held */
+    bool resumes;      /* a whole block with a higher number follows in this segment, at resume_offset */
     struct block_header header;
     struct block_header resume;
     size_t              resume_offset;

@@ -48,9 +48,7 @@ static void grow(struct segments *s, uint64_t count)
         capacity *= 2;
     }
     s->slots = realloc(s->slots, capacity * sizeof *s->slots);
-    if (s->slots == NULL) {
-        fatal(71, "out of memory for the table of log segments (%llu)", (unsigned long long)capacity);
-    }
+    ASSERT(s->slots != NULL); /* out of memory */
     s->capacity = capacity;
 }
 

@@ -31,17 +31,23 @@ struct log_segment {
 
 struct segments {
     struct log_segment *slots; /* in order of number, without holes: slots[number - first] */
-    uint64_t        first;
-    uint64_t        count;
-    uint64_t        capacity;
-    uint64_t        segment_bytes;
+    uint64_t            first;
+    uint64_t            count;
+    uint64_t            capacity;
+    uint64_t            segment_bytes;
 };
 
 void segments_init(struct segments *s, uint64_t segment_bytes);
 void segments_fini(struct segments *s);
 
-static inline uint64_t segments_number(const struct segments *s, uint64_t position) { return position / s->segment_bytes; }
-static inline uint64_t segments_position(const struct segments *s, uint64_t number) { return number * s->segment_bytes; }
+static inline uint64_t segments_number(const struct segments *s, uint64_t position)
+{
+    return position / s->segment_bytes;
+}
+static inline uint64_t segments_position(const struct segments *s, uint64_t number)
+{
+    return number * s->segment_bytes;
+}
 
 /* The slot of a number, made when it is missing; pointers to slots are good until the next call of this. */
 struct log_segment *segments_at(struct segments *s, uint64_t number);

@@ -23,9 +23,9 @@ struct super {
 };
 
 enum super_state {
-    SUPER_EMPTY,      /* all zero: never formatted */
-    SUPER_VALID,      /* *out is set */
-    SUPER_UNREADABLE, /* fewer than two copies agree: refuse to start */
+    SUPER_EMPTY,         /* all zero: never formatted */
+    SUPER_VALID,         /* *out is set */
+    SUPER_UNREADABLE,    /* fewer than two copies agree: refuse to start */
     SUPER_VERSION_OTHER, /* written by a program that keeps another format */
 };
 

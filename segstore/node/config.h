@@ -13,27 +13,27 @@ struct segstore_config {
     uint32_t    shards;      /* threads; fixed when the directory is formatted */
     uint32_t    stripes;     /* of the cluster; fixed when it is formatted */
 
-    uint64_t segment_bytes;       /* of a log file; fixed when the directory is formatted */
-    uint64_t checkpoint_bytes;    /* of log between checkpoints */
-    uint64_t checkpoint_ns;       /* between checkpoints, when something changed */
-    uint64_t tail_bytes;          /* memory: the end of the log, for readers that keep up */
-    uint32_t cold_chunks;         /* memory: 256 KiB each, for readers that do not */
-    uint32_t cold_depth;          /* their reads under way at once */
-    uint32_t wal_depth;           /* durable writes under way at once, 1 or 2 */
-    uint32_t segments_ready;      /* prepared ahead */
-    uint64_t disk_reserve_bytes;  /* free space kept for checkpoints; below it the disk counts as full */
-    uint32_t disk_sector_bytes;   /* what the device writes at once: 4096, or 512 where it does not promise more */
-    bool     accept_damage;       /* go on without entries that damage took */
+    uint64_t segment_bytes;      /* of a log file; fixed when the directory is formatted */
+    uint64_t checkpoint_bytes;   /* of log between checkpoints */
+    uint64_t checkpoint_ns;      /* between checkpoints, when something changed */
+    uint64_t tail_bytes;         /* memory: the end of the log, for readers that keep up */
+    uint32_t cold_chunks;        /* memory: 256 KiB each, for readers that do not */
+    uint32_t cold_depth;         /* their reads under way at once */
+    uint32_t wal_depth;          /* durable writes under way at once, 1 or 2 */
+    uint32_t segments_ready;     /* prepared ahead */
+    uint64_t disk_reserve_bytes; /* free space kept for checkpoints; below it the disk counts as full */
+    uint32_t disk_sector_bytes;  /* what the device writes at once: 4096, or 512 where it does not promise more */
+    bool     accept_damage;      /* go on without entries that damage took */
 
     uint32_t record_max_bytes;
-    uint32_t credit_bytes;        /* requests of one connection without an answer */
-    uint32_t output_bytes;        /* pushes wait while more is unsent on a connection */
-    uint64_t table_bytes_max;     /* per stripe */
-    uint64_t streams_max;         /* per stripe */
-    uint64_t stream_records_max;  /* backlog of one stream, 0: no limit */
-    uint32_t writers_max;         /* idempotent writers remembered per stripe */
-    uint64_t owner_lease_ns;      /* a broker shard that lost its connection may come back within this */
-    uint64_t owner_grace_ns;      /* the same after a restart of the store */
+    uint32_t credit_bytes;       /* requests of one connection without an answer */
+    uint32_t output_bytes;       /* pushes wait while more is unsent on a connection */
+    uint64_t table_bytes_max;    /* per stripe */
+    uint64_t streams_max;        /* per stripe */
+    uint64_t stream_records_max; /* backlog of one stream, 0: no limit */
+    uint32_t writers_max;        /* idempotent writers remembered per stripe */
+    uint64_t owner_lease_ns;     /* a broker shard that lost its connection may come back within this */
+    uint64_t owner_grace_ns;     /* the same after a restart of the store */
 };
 
 /* All but data_directory; what a start without a configuration uses. */

@@ -173,15 +173,16 @@ void follow_credit(struct follower *f)
 
 void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record)
 {
-    LIST_EACH(index_chain(&node->followers, key_of(stream_id)), link)
-    {
+    LIST_EACH (index_chain(&node->followers, key_of(stream_id)), link) {
         struct follower *f = follower_of(link);
         if (f->stream_id != stream_id || f->state != FOLLOWER_TAIL || offset < f->next) {
             continue; /* begun at an offset that is still to come, or not at the tail */
         }
         if (f->sub.credit == 0 || !session_roomy(f->sub.session)) {
             f->next = offset;
-            wait_for(f, f->sub.credit == 0 ? FOLLOWER_CREDIT : f->sub.session->sending ? FOLLOWER_OUTPUT : FOLLOWER_READY);
+            wait_for(f, f->sub.credit == 0        ? FOLLOWER_CREDIT
+                        : f->sub.session->sending ? FOLLOWER_OUTPUT
+                                                  : FOLLOWER_READY);
             continue;
         }
         push(f, offset, tag, record);
@@ -190,8 +191,7 @@ void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, str
 
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status)
 {
-    LIST_EACH(index_chain(&node->followers, key_of(stream_id)), link)
-    {
+    LIST_EACH (index_chain(&node->followers, key_of(stream_id)), link) {
         struct follower *f = follower_of(link);
         if (f->stream_id == stream_id && (status == ERR_NOT_FOUND || f->epoch < below_epoch)) {
             subscription_end(&f->sub, status);

@@ -10,9 +10,7 @@ enum { CHAINS_AT_FIRST = 64 };
 static struct list *chains_new(uint64_t count)
 {
     struct list *chains = malloc(count * sizeof *chains);
-    if (chains == NULL) {
-        fatal(71, "out of memory for a table of %llu chains", (unsigned long long)count);
-    }
+    ASSERT(chains != NULL); /* out of memory */
     for (uint64_t i = 0; i < count; i++) {
         list_init(&chains[i]);
     }
@@ -35,8 +33,7 @@ static void grow(struct index *index)
     uint64_t     count  = (index->mask + 1) * 2;
     struct list *chains = chains_new(count);
     for (uint64_t i = 0; i <= index->mask; i++) {
-        LIST_EACH(&index->chains[i], at)
-        {
+        LIST_EACH (&index->chains[i], at) {
             list_remove(at);
             list_push_back(&chains[CONTAINER_OF(at, struct index_link, list)->hash & (count - 1)], at);
         }

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const uint64_t STOP_PATIENCE_NS  = 2000000000;
+static const uint64_t STOP_PATIENCE_NS = 2000000000;
 enum { EXIT_IO = 74, TASKS_PER_TURN = 512, TERM = 1 };
 
 /* ---- stripes ---- */
@@ -43,8 +43,8 @@ static void on_ended(void *ctx, uint64_t stream_id, uint64_t below_epoch, int st
     follow_ended(st->node, stream_id, below_epoch, status);
 }
 
-static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns,
-                       bool deleted)
+static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                       uint64_t expires_wall_ns, bool deleted)
 {
     struct node_stripe *st = ctx;
     watch_changed(st->node, st->id, table, key, value, version, expires_wall_ns, deleted);
@@ -57,11 +57,9 @@ static void stripes_make(struct node *node)
                                             .streams_max        = c->streams_max,
                                             .stream_records_max = c->stream_records_max,
                                             .writers_max        = c->writers_max};
-    node->stripe_count = (c->stripes - node->shard + c->shards - 1) / c->shards;
-    node->stripes      = calloc(node->stripe_count, sizeof *node->stripes);
-    if (node->stripes == NULL) {
-        fatal(71, "out of memory at start");
-    }
+    node->stripe_count                   = (c->stripes - node->shard + c->shards - 1) / c->shards;
+    node->stripes                        = calloc(node->stripe_count, sizeof *node->stripes);
+    ASSERT(node->stripes != NULL); /* out of memory */
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe    *st       = &node->stripes[i];
         struct stripe_observer observer = {.ctx      = st,
@@ -70,13 +68,11 @@ static void stripes_make(struct node *node)
                                            .appended = on_appended,
                                            .ended    = on_ended,
                                            .changed  = on_changed};
-        st->node        = node;
-        st->id          = (uint16_t)(i * c->shards + node->shard);
-        st->next_due_ns = UINT64_MAX;
-        st->stripe      = stripe_new(st->id, &limits, &observer);
-        if (st->stripe == NULL) {
-            fatal(71, "out of memory at start");
-        }
+        st->node                        = node;
+        st->id                          = (uint16_t)(i * c->shards + node->shard);
+        st->next_due_ns                 = UINT64_MAX;
+        st->stripe                      = stripe_new(st->id, &limits, &observer);
+        ASSERT(st->stripe != NULL); /* out of memory */
     }
 }
 
@@ -110,13 +106,14 @@ static void stripe_stop(struct node_stripe *st)
 
 static void on_replay(void *ctx, const struct log_entry *entry)
 {
-    struct node        *node = ctx;
-    struct node_stripe *st   = stripe_slot(node, entry->stripe);
+    struct node        *node   = ctx;
+    struct node_stripe *st     = stripe_slot(node, entry->stripe);
     bool                accept = node->config->accept_damage;
     if (st == NULL || st->stopped || entry->index <= stripe_applied(st->stripe)) {
         return;
     }
-    struct stripe_entry e = {.index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
+    struct stripe_entry e = {
+        .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
     if (entry->index != stripe_applied(st->stripe) + 1) {
         if (!accept) {
             stripe_stop(st);
@@ -125,7 +122,8 @@ static void on_replay(void *ctx, const struct log_entry *entry)
         e.index = stripe_applied(st->stripe) + 1; /* a checkpoint is made before anything else is logged */
     }
     node->results.size = 0;
-    (void)stripe_apply(st->stripe, &e, false, &node->results); /* an entry that failed once fails again, in the same way */
+    (void)stripe_apply(st->stripe, &e, false,
+                       &node->results); /* an entry that failed once fails again, in the same way */
 }
 
 static void on_damaged(void *ctx, uint64_t stripes)
@@ -174,31 +172,35 @@ static void on_opened(void *ctx, int result, const char *why)
 
 /* ---- entries ---- */
 
-static bool adds_data(struct bytes ops)
+/* Larger than what keeps a session: a will, a retained message. */
+enum { SMALL_ENTRY_BYTES = 4096 };
+
+static enum storage_need need_of(struct bytes ops)
 {
-    struct wire_reader r = wire_reader_of(ops);
+    struct wire_reader r    = wire_reader_of(ops);
+    enum storage_need  need = ops.size > SMALL_ENTRY_BYTES ? STORAGE_DATA : STORAGE_ROOM;
     struct op          op;
     while (op_next(&r, &op) > 0) {
         switch (op.kind) {
         case OP_APPEND:
+            return STORAGE_DATA;
         case OP_TABLE_PUT:
         case OP_STREAM_CREATE:
         case OP_TIMER_SET:
-            return true;
+            need = need == STORAGE_ROOM ? STORAGE_SMALL : need;
+            break;
         default:
             break;
         }
     }
-    return false;
+    return need;
 }
 
 static void proposals_grow(struct node *node)
 {
     uint64_t         capacity = node->proposal_capacity == 0 ? 1024 : node->proposal_capacity * 2;
     struct proposal *ring     = malloc(capacity * sizeof *ring);
-    if (ring == NULL) {
-        fatal(71, "out of memory for %llu entries under way", (unsigned long long)capacity);
-    }
+    ASSERT(ring != NULL); /* out of memory */
     for (uint64_t i = node->proposal_first; i < node->proposal_end; i++) {
         ring[i & (capacity - 1)] = node->proposals[i & (node->proposal_capacity - 1)];
     }
@@ -212,15 +214,18 @@ int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, con
     if (stripe->stopped) {
         return ERR_UNAVAILABLE;
     }
-    if (node->storage->prepare.full && !storage_admits(node->storage, adds_data(ops))) {
+    if (node->storage->prepare.full && !storage_admits(node->storage, need_of(ops))) {
         return ERR_DISK_FULL;
     }
     if (node->proposal_end - node->proposal_first == node->proposal_capacity) {
         proposals_grow(node);
     }
-    struct log_entry entry = {
-        .stripe = stripe->id, .index = stripe->proposed_index + 1, .term = TERM, .wall_ns = io_wall_ns(node->io), .ops = ops};
-    int result = storage_append(node->storage, &entry);
+    struct log_entry entry  = {.stripe  = stripe->id,
+                               .index   = stripe->proposed_index + 1,
+                               .term    = TERM,
+                               .wall_ns = io_wall_ns(node->io),
+                               .ops     = ops};
+    int              result = storage_append(node->storage, &entry);
     if (result < 0) {
         return result;
     }
@@ -254,10 +259,11 @@ static void on_committed(void *ctx, const struct log_entry *entry)
     ASSERT(st != NULL && entry->index == stripe_applied(st->stripe) + 1);
     ASSERT(node->proposal_first < node->proposal_end);
     struct proposal     origin = node->proposals[node->proposal_first++ & (node->proposal_capacity - 1)];
-    struct stripe_entry e = {.index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
-    node->results.size    = 0;
-    node->results.bad     = false;
-    int status            = stripe_apply(st->stripe, &e, true, &node->results);
+    struct stripe_entry e      = {
+             .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
+    node->results.size = 0;
+    node->results.bad  = false;
+    int status         = stripe_apply(st->stripe, &e, true, &node->results);
     ASSERT(status <= 0);
     if (status == 0 && node->results.bad) { /* it took effect, but what it says does not fit a frame */
         status = ERR_TOO_BIG;
@@ -344,8 +350,10 @@ static void on_failed(void *ctx, const char *what, int error)
 {
     struct node *node = ctx;
     node->dead        = true;
-    fatal(EXIT_IO, "%s in %s failed (%s): what was not acknowledged may be lost, nothing else is. The store stops, because a write "
-                   "that failed cannot be trusted when it is tried again; look at the disk, then start again",
+    fatal(EXIT_IO,
+          "%s in %s failed (%s): what was not acknowledged may be lost, nothing else is. The store stops, because a "
+          "write "
+          "that failed cannot be trusted when it is tried again; look at the disk, then start again",
           what, node->config->data_directory, err_sentence(error));
 }
 
@@ -355,15 +363,18 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
                       struct mailbox **outbox, const struct node_hooks *hooks)
 {
     struct node *node = calloc(1, sizeof *node);
-    if (node == NULL) {
-        fatal(71, "out of memory at start");
-    }
+    ASSERT(node != NULL); /* out of memory */
     ASSERT(shard < config->shards && config->shards <= config->stripes);
-    node->io          = io;
-    node->config      = config;
-    node->hooks       = *hooks;
-    node->shard       = shard;
-    node->inbox       = inbox;
+    node->io     = io;
+    node->config = config;
+    node->hooks  = *hooks;
+    node->shard  = shard;
+    node->inbox  = inbox;
+    for (uint32_t i = 0; inbox != NULL && i < config->shards; i++) {
+        if (inbox[i] != NULL) {
+            mailbox_reader(inbox[i], io);
+        }
+    }
     node->outbox      = outbox;
     node->results     = wire_writer_growing(RPC_BODY_MAX_BYTES - 16);
     node->scratch     = wire_writer_growing(RPC_BODY_MAX_BYTES);
@@ -421,13 +432,12 @@ void node_free(struct node *node)
     if (node == NULL) {
         return;
     }
-    LIST_EACH(&node->sessions, link)
-    {
+    LIST_EACH (&node->sessions, link) {
         struct session *s = CONTAINER_OF(link, struct session, link);
         session_close(s);
     }
     for (struct list *link; (link = list_pop_front(&node->graves)) != NULL;) {
-        session_free(CONTAINER_OF(link, struct session, link));
+        session_discard(CONTAINER_OF(link, struct session, link));
     }
     owners_free(node);
     for (uint32_t i = 0; i < node->stripe_count; i++) {
@@ -454,14 +464,14 @@ static void listen_turn(struct node *node)
     if (node->shard != 0 || node->ready_sent || node->dead || node->shards_ready < node->config->shards) {
         return;
     }
-    node->ready_sent              = true;
-    struct io_listen_spec spec    = {.address  = node->config->listen_address,
-                                     .port     = node->config->listen_port,
-                                     .movable  = node->config->shards > 1,
-                                     .backlog  = 128,
-                                     .accepted = on_accepted,
-                                     .ctx      = node};
-    int                   result  = io_listen(node->io, &spec, &node->listener);
+    node->ready_sent             = true;
+    struct io_listen_spec spec   = {.address  = node->config->listen_address,
+                                    .port     = node->config->listen_port,
+                                    .movable  = node->config->shards > 1,
+                                    .backlog  = 128,
+                                    .accepted = on_accepted,
+                                    .ctx      = node};
+    int                   result = io_listen(node->io, &spec, &node->listener);
     if (result < 0) {
         char why[256];
         snprintf(why, sizeof why, "cannot listen on %s:%u: %s", spec.address, spec.port, err_sentence(result));
@@ -515,14 +525,13 @@ static void sends_turn(struct node *node)
         session_flush(s);
     }
     for (struct list *link; (link = list_pop_front(&node->graves)) != NULL;) {
-        session_free(CONTAINER_OF(link, struct session, link));
+        session_discard(CONTAINER_OF(link, struct session, link));
     }
 }
 
 static bool unsent(const struct node *node)
 {
-    LIST_EACH(&node->sessions, link)
-    {
+    LIST_EACH (&node->sessions, link) {
         const struct session *s = CONTAINER_OF(link, struct session, link);
         if (s->sending || s->out.size > 0) {
             return true;
@@ -538,8 +547,7 @@ static void stop_turn(struct node *node)
         return;
     }
     node->stopped = true;
-    LIST_EACH(&node->sessions, link)
-    {
+    LIST_EACH (&node->sessions, link) {
         session_close(CONTAINER_OF(link, struct session, link));
     }
     node->hooks.stopped(node->hooks.ctx);

@@ -13,8 +13,7 @@
 
 static struct owner *find(const struct node *node, uint64_t owner)
 {
-    LIST_EACH(&node->owners, link)
-    {
+    LIST_EACH (&node->owners, link) {
         struct owner *o = CONTAINER_OF(link, struct owner, link);
         if (o->owner == owner) {
             return o;
@@ -26,9 +25,7 @@ static struct owner *find(const struct node *node, uint64_t owner)
 static struct owner *add(struct node *node, uint64_t owner)
 {
     struct owner *o = calloc(1, sizeof *o);
-    if (o == NULL) {
-        fatal(71, "out of memory for a broker's lease");
-    }
+    ASSERT(o != NULL); /* out of memory */
     o->owner   = owner;
     o->lost_ns = UINT64_MAX;
     list_push_back(&node->owners, &o->link);
@@ -37,15 +34,13 @@ static struct owner *add(struct node *node, uint64_t owner)
 
 int owner_hello(struct node *node, uint64_t instance, uint64_t owner)
 {
-    LIST_EACH(&node->owners, link)
-    {
+    LIST_EACH (&node->owners, link) {
         const struct owner *o = CONTAINER_OF(link, struct owner, link);
         if (o->connections > 0 && o->instance != instance) {
             return ERR_BUSY;
         }
     }
-    LIST_EACH(&node->owners, link)
-    {
+    LIST_EACH (&node->owners, link) {
         struct owner *o = CONTAINER_OF(link, struct owner, link);
         if (o->instance != 0 && o->instance != instance && !o->losing) { /* that process has been replaced */
             o->lost_ns = 0;
@@ -125,8 +120,7 @@ static bool lose(struct node *node, struct owner *o)
 void owners_turn(struct node *node)
 {
     uint64_t now_ns = io_now_ns(node->io);
-    LIST_EACH(&node->owners, link)
-    {
+    LIST_EACH (&node->owners, link) {
         struct owner *o = CONTAINER_OF(link, struct owner, link);
         if (o->lost_ns > now_ns) {
             continue;
@@ -148,8 +142,7 @@ void owners_turn(struct node *node)
 uint64_t owners_next_ns(const struct node *node)
 {
     uint64_t next = UINT64_MAX;
-    LIST_EACH(&node->owners, link)
-    {
+    LIST_EACH (&node->owners, link) {
         const struct owner *o = CONTAINER_OF(link, struct owner, link);
         next                  = o->lost_ns < next ? o->lost_ns : next;
     }

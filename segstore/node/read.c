@@ -61,7 +61,8 @@ static void job_fail(struct job *job, int status, const char *text)
 static void give_back(struct job *job, struct node_stripe *st)
 {
     if (job->is_take && job->at < job->count) {
-        stripe_release(st->stripe, job->stream_id, job->cursor, job->consumer, job->offsets + job->at, (int)(job->count - job->at));
+        stripe_release(st->stripe, job->stream_id, job->cursor, job->consumer, job->offsets + job->at,
+                       (int)(job->count - job->at));
     }
 }
 
@@ -74,7 +75,8 @@ static void run(struct node *node, struct task *task)
         uint64_t       first;
         uint64_t       offset = job->offsets[job->at];
         struct fetched fetched;
-        if (stripe_positions(st->stripe, job->stream_id, offset, &position, 1, &first) < 1 || first != offset || position == UINT64_MAX) {
+        if (stripe_positions(st->stripe, job->stream_id, offset, &position, 1, &first) < 1 || first != offset ||
+            position == UINT64_MAX) {
             continue; /* trimmed or acknowledged since */
         }
         int result = fetch(&node->storage->fetch, position, job->stream_id, &fetched);
@@ -167,13 +169,13 @@ void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
 
 void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes)
 {
-    uint64_t            stream_id = wire_get_u64(r);
-    uint32_t            cursor    = wire_get_u32(r);
-    uint64_t            epoch     = wire_get_u64(r);
-    uint64_t            consumer  = wire_get_u64(r);
-    uint32_t            count     = wire_get_u32(r);
-    uint64_t            lease_ns  = wire_get_u64(r);
-    struct node_stripe *st        = stripe_slot(s->node, stream_id_stripe(stream_id));
+    uint64_t             stream_id = wire_get_u64(r);
+    uint32_t             cursor    = wire_get_u32(r);
+    uint64_t             epoch     = wire_get_u64(r);
+    uint64_t             consumer  = wire_get_u64(r);
+    uint32_t             count     = wire_get_u32(r);
+    uint64_t             lease_ns  = wire_get_u64(r);
+    struct node_stripe  *st        = stripe_slot(s->node, stream_id_stripe(stream_id));
     struct stripe_stream stream;
     if (r->bad) {
         answer_error(s, id, ERR_MALFORMED, "TAKE is cut short", request_bytes);
@@ -198,8 +200,8 @@ void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
     job->is_take  = true;
     job->cursor   = cursor;
     job->consumer = consumer;
-    int taken = stripe_take(st->stripe, stream_id, cursor, consumer, io_now_ns(s->node->io), lease_ns, job->offsets, job->deliveries,
-                            count < READ_RECORDS_MAX ? (int)count : READ_RECORDS_MAX);
+    int taken     = stripe_take(st->stripe, stream_id, cursor, consumer, io_now_ns(s->node->io), lease_ns, job->offsets,
+                                job->deliveries, count < READ_RECORDS_MAX ? (int)count : READ_RECORDS_MAX);
     if (taken < 0) {
         job_fail(job, taken, err_sentence(taken));
         return;
@@ -234,8 +236,7 @@ void release(struct session *s, uint64_t id, struct wire_reader *r)
 
 static void drop_from(struct list *list, const struct session *s)
 {
-    LIST_EACH(list, link)
-    {
+    LIST_EACH (list, link) {
         struct task *task = CONTAINER_OF(link, struct task, link);
         if (task->run == run && CONTAINER_OF(task, struct job, task)->session == s) {
             job_free(CONTAINER_OF(task, struct job, task));

@@ -13,19 +13,21 @@ static void txn_failed(struct session *s, uint64_t id, int status)
 
 static int txn(struct session *s, uint64_t id, struct bytes body)
 {
-    struct node        *node   = s->node;
-    struct wire_reader  r      = wire_reader_of(body);
-    struct node_stripe *st     = stripe_slot(node, wire_get_u16(&r));
+    struct node        *node = s->node;
+    struct wire_reader  r    = wire_reader_of(body);
+    struct node_stripe *st   = stripe_slot(node, wire_get_u16(&r));
     (void)wire_get_u16(&r);
-    struct bytes        ops    = bytes_of(r.at, wire_left(&r));
-    int                 result = r.bad ? ERR_MALFORMED : st == NULL ? ERR_UNAVAILABLE : 0;
+    struct bytes ops    = bytes_of(r.at, wire_left(&r));
+    int          result = r.bad ? ERR_MALFORMED : st == NULL ? ERR_UNAVAILABLE : 0;
     if (result == 0) {
         result = stripe_validate(ops, node->config->record_max_bytes, false);
     }
     if (result == 0) {
-        struct proposal origin = {
-            .session_serial = s->serial, .session_slot = s->slot, .request_id = id, .request_bytes = (uint32_t)body.size};
-        result = propose(node, st, ops, &origin);
+        struct proposal origin = {.session_serial = s->serial,
+                                  .session_slot   = s->slot,
+                                  .request_id     = id,
+                                  .request_bytes  = (uint32_t)body.size};
+        result                 = propose(node, st, ops, &origin);
     }
     if (result == ERR_FULL) {
         return ERR_FULL;

@@ -80,7 +80,8 @@ void scan(struct session *s, uint64_t id, struct wire_reader *r)
         }
         bool begun_here = stripe != RPC_STRIPE_ALL || st->id == after_stripe;
         scanning.stripe = st->id;
-        (void)stripe_scan(st->stripe, table, kind, pattern, begun_here ? after : (struct bytes){0}, io_wall_ns(node->io), each, &scanning);
+        (void)stripe_scan(st->stripe, table, kind, pattern, begun_here ? after : (struct bytes){0},
+                          io_wall_ns(node->io), each, &scanning);
     }
     if (!s->out.bad) {
         s->out.data[head] = scanning.full;

@@ -5,7 +5,7 @@
 #include "segstore/node/state.h"
 
 #include "shared/base/err.h"
-#include "shared/base/hash.h"
+#include "shared/rpc/frame.h"
 #include "shared/base/sm.h"
 #include "shared/loop/mailbox.h"
 
@@ -15,7 +15,8 @@ enum { OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024 };
 enum { FRAME_SUMMED_BYTES = 16 }; /* of the header, before the checksum */
 
 static const struct sm_state session_states[] = {
-    [SESSION_WAIT_HELLO] = {"wait_hello", SM(SESSION_OPEN) | SM(SESSION_MOVING) | SM(SESSION_REFUSED) | SM(SESSION_CLOSED)},
+    [SESSION_WAIT_HELLO] = {"wait_hello",
+                            SM(SESSION_OPEN) | SM(SESSION_MOVING) | SM(SESSION_REFUSED) | SM(SESSION_CLOSED)},
     [SESSION_OPEN]       = {"open", SM(SESSION_CLOSED)},
     [SESSION_MOVING]     = {"moving", SM(SESSION_CLOSED)},
     [SESSION_REFUSED]    = {"refused", SM(SESSION_CLOSED)},
@@ -38,8 +39,8 @@ void session_close_records(struct session *s)
 size_t session_begin(struct session *s, uint16_t kind, uint64_t id)
 {
     session_close_records(s);
-    size_t             begun  = s->out.size;
-    uint8_t           *header = wire_reserve(&s->out, RPC_HEADER_BYTES);
+    size_t   begun  = s->out.size;
+    uint8_t *header = wire_reserve(&s->out, RPC_HEADER_BYTES);
     if (header != NULL) {
         struct wire_writer w = wire_writer_fixed(header, RPC_HEADER_BYTES);
         wire_put_u64(&w, 0);
@@ -63,9 +64,9 @@ void session_end(struct session *s, size_t begun)
     }
     uint8_t *header = s->out.data + begun;
     uint32_t size   = (uint32_t)(s->out.size - begun - RPC_HEADER_BYTES);
-    memcpy(header + 8, &size, sizeof size);
-    uint64_t checksum = hash_bytes(bytes_of(header + 8, FRAME_SUMMED_BYTES + (size_t)size));
     memmove(header, header + 8, FRAME_SUMMED_BYTES);
+    memcpy(header, &size, sizeof size);
+    uint64_t checksum = frame_checksum(header, bytes_of(header + RPC_HEADER_BYTES, size));
     memcpy(header + FRAME_SUMMED_BYTES, &checksum, sizeof checksum);
 }
 
@@ -147,9 +148,7 @@ static void moved(void *ctx, int64_t handle)
     struct session *s     = ctx;
     struct node    *node  = s->node;
     struct moved   *bytes = malloc(sizeof *bytes + s->hello.size);
-    if (bytes == NULL) {
-        fatal(71, "out of memory for a connection");
-    }
+    ASSERT(bytes != NULL); /* out of memory */
     bytes->size = s->hello.size;
     memcpy(bytes->bytes, s->hello.data, s->hello.size);
     struct mail mail = {.kind = NODE_MAIL_SOCKET, .value = (uint64_t)handle, .body = bytes};
@@ -220,11 +219,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
 
 static bool frame_matches(struct bytes data, uint32_t size, uint64_t checksum)
 {
-    XXH3_state_t state;
-    XXH3_64bits_reset(&state);
-    XXH3_64bits_update(&state, data.data, FRAME_SUMMED_BYTES);
-    XXH3_64bits_update(&state, data.data + RPC_HEADER_BYTES, size);
-    return XXH3_64bits_digest(&state) == checksum;
+    return frame_checksum(data.data, bytes_of(data.data + RPC_HEADER_BYTES, size)) == checksum;
 }
 
 static void broken(struct session *s, const char *what)
@@ -242,10 +237,10 @@ static size_t frames(struct session *s, struct bytes data)
 {
     size_t taken = 0;
     while (s->state <= SESSION_OPEN && data.size - taken >= RPC_HEADER_BYTES) {
-        struct bytes       rest     = bytes_of(data.data + taken, data.size - taken);
-        struct wire_reader r        = wire_reader_of(rest);
-        uint32_t           size     = wire_get_u32(&r);
-        uint16_t           kind     = wire_get_u16(&r);
+        struct bytes       rest = bytes_of(data.data + taken, data.size - taken);
+        struct wire_reader r    = wire_reader_of(rest);
+        uint32_t           size = wire_get_u32(&r);
+        uint16_t           kind = wire_get_u16(&r);
         (void)wire_get_u16(&r);
         uint64_t id       = wire_get_u64(&r);
         uint64_t checksum = wire_get_u64(&r);
@@ -421,8 +416,7 @@ void session_close(struct session *s)
         io_socket_close(s->socket);
         s->socket = NULL;
     }
-    LIST_EACH(&s->subscriptions, link)
-    {
+    LIST_EACH (&s->subscriptions, link) {
         subscription_free(CONTAINER_OF(link, struct subscription, link));
     }
     jobs_drop(node, s);
@@ -436,7 +430,7 @@ void session_close(struct session *s)
     }
 }
 
-void session_free(struct session *s)
+void session_discard(struct session *s)
 {
     wire_writer_fini(&s->in);
     wire_writer_fini(&s->out);

@@ -28,8 +28,8 @@ struct node_stripe {
     uint64_t       proposed_index; /* of the last entry given to the log */
     uint64_t       next_due_ns;    /* wall clock */
     uint16_t       id;
-    bool           stopped;        /* entries may be missing: it serves nobody */
-    bool           due_proposed;   /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool           stopped;      /* entries may be missing: it serves nobody */
+    bool           due_proposed; /* one TIMER_FIRE or TABLE_EXPIRE at a time */
 };
 
 /* An entry on its way: who waits for it. In the order of the log. */
@@ -98,20 +98,20 @@ struct watcher {
 enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
 
 struct session {
-    struct node      *node;
-    struct io_socket *socket;
-    struct list       link;      /* node->sessions */
-    struct list       subscriptions;
-    struct list       output_waiters; /* task.link of followers and watchers */
-    struct list       stalled_link;   /* node->stalled: its next request waits for room in the log */
-    uint64_t          serial;
-    uint32_t          slot;
-    uint8_t           state;
-    bool              sending;
-    bool              dirty; /* has something to send */
-    struct list       dirty_link;
-    struct wire_writer in;   /* an unfinished frame, or what came while stalled */
-    struct wire_writer out;  /* being filled */
+    struct node       *node;
+    struct io_socket  *socket;
+    struct list        link; /* node->sessions */
+    struct list        subscriptions;
+    struct list        output_waiters; /* task.link of followers and watchers */
+    struct list        stalled_link;   /* node->stalled: its next request waits for room in the log */
+    uint64_t           serial;
+    uint32_t           slot;
+    uint8_t            state;
+    bool               sending;
+    bool               dirty; /* has something to send */
+    struct list        dirty_link;
+    struct wire_writer in;  /* an unfinished frame, or what came while stalled */
+    struct wire_writer out; /* being filled */
     struct wire_writer flying;
     struct follower   *open_follower; /* whose RECORDS frame is the last in out and still open */
     size_t             open_begun;
@@ -129,15 +129,16 @@ struct owner {
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
     uint32_t    connections;
-    uint64_t    lost_ns; /* when it counts as lost; UINT64_MAX while connected */
+    uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
     bool        losing;
 };
 
 /* Mail between shards. */
 enum node_mail {
-    NODE_MAIL_READY  = 1, /* shard i -> shard 0: my stripes are open. number: i */
-    NODE_MAIL_SOCKET = 2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
+    NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_SOCKET =
+        2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
 };
 
 struct moved {
@@ -166,30 +167,30 @@ struct node {
     uint32_t                      shards_ready;
     bool                          ready_sent;
     /* entries on their way */
-    struct proposal *proposals; /* ring of a power of two */
-    uint64_t         proposal_first;
-    uint64_t         proposal_end;
-    uint64_t         proposal_capacity;
+    struct proposal   *proposals; /* ring of a power of two */
+    uint64_t           proposal_first;
+    uint64_t           proposal_end;
+    uint64_t           proposal_capacity;
     struct wire_writer results;
     struct wire_writer scratch;
-    uint64_t         next_due_ns; /* wall clock; the soonest of all stripes */
-    bool             due_dirty;
+    uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
+    bool               due_dirty;
     /* connections */
-    struct session **slots;
-    uint32_t         slot_count;
-    uint64_t         next_serial;
-    struct list      sessions;
-    struct list      dirty;
-    struct list      stalled;
-    struct list      graves; /* closed in this turn; freed at its end */
-    struct index     subscriptions;
-    struct index     followers;
-    struct list      watchers;
-    struct list      ready;
-    struct list      disk_waiters;
-    struct list      owners;
+    struct session   **slots;
+    uint32_t           slot_count;
+    uint64_t           next_serial;
+    struct list        sessions;
+    struct list        dirty;
+    struct list        stalled;
+    struct list        graves; /* closed in this turn; freed at its end */
+    struct index       subscriptions;
+    struct index       followers;
+    struct list        watchers;
+    struct list        ready;
+    struct list        disk_waiters;
+    struct list        owners;
     struct node_counts counts;
-    struct log_limit  refused_limit;
+    struct log_limit   refused_limit;
 };
 
 /* node.c */
@@ -202,7 +203,7 @@ void           task_ready(struct node *node, struct task *task);
 void session_accept(struct node *node, struct io_socket *socket);
 void session_attach(struct node *node, int64_t handle, struct moved *moved);
 void session_close(struct session *s);
-void session_free(struct session *s);
+void session_discard(struct session *s);
 /* A frame into the output: begin, write the body into &s->out, end. */
 size_t session_begin(struct session *s, uint16_t kind, uint64_t id);
 void   session_end(struct session *s, size_t begun);
@@ -232,8 +233,8 @@ void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct
 /* watch.c */
 void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void watch_credit(struct watcher *w);
-void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
-                   uint64_t expires_wall_ns, bool deleted);
+void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value,
+                   uint64_t version, uint64_t expires_wall_ns, bool deleted);
 void watch_free(struct watcher *w);
 
 /* read.c */
@@ -248,7 +249,7 @@ void scan(struct session *s, uint64_t id, struct wire_reader *r);
 
 /* subscription.c */
 struct subscription *subscription_find(struct node *node, const struct session *s, uint64_t id);
-void                 subscription_add(struct session *s, struct subscription *sub, uint64_t id, uint32_t credit, bool is_watch);
+void subscription_add(struct session *s, struct subscription *sub, uint64_t id, uint32_t credit, bool is_watch);
 /* Tells the broker that it is over, and frees it. */
 void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);

@@ -10,8 +10,7 @@ static uint64_t key_of(const struct session *s, uint64_t id)
 
 struct subscription *subscription_find(struct node *node, const struct session *s, uint64_t id)
 {
-    LIST_EACH(index_chain(&node->subscriptions, key_of(s, id)), link)
-    {
+    LIST_EACH (index_chain(&node->subscriptions, key_of(s, id)), link) {
         struct index_link   *at  = CONTAINER_OF(link, struct index_link, list);
         struct subscription *sub = CONTAINER_OF(at, struct subscription, by_id);
         if (sub->session == s && sub->id == id) {

@@ -11,8 +11,8 @@
 
 enum { ITEMS_PER_RUN = 256, CHANGES_LIMIT_BYTES = 8 * 1024 * 1024, FRAME_LIMIT_BYTES = 256 * 1024 };
 
-static void item_put(struct wire_writer *w, uint16_t stripe, bool deleted, uint64_t version, uint64_t expires_wall_ns, struct bytes key,
-                     struct bytes value)
+static void item_put(struct wire_writer *w, uint16_t stripe, bool deleted, uint64_t version, uint64_t expires_wall_ns,
+                     struct bytes key, struct bytes value)
 {
     wire_put_u16(w, stripe);
     wire_put_u8(w, deleted);
@@ -107,8 +107,8 @@ static void walk(struct watcher *w)
 
 static void drain(struct watcher *w)
 {
-    struct session    *s     = w->sub.session;
-    struct wire_reader r     = wire_reader_of(bytes_of(w->changes.data + w->changes_at, w->changes.size - w->changes_at));
+    struct session    *s = w->sub.session;
+    struct wire_reader r = wire_reader_of(bytes_of(w->changes.data + w->changes_at, w->changes.size - w->changes_at));
     size_t             begun = frame_begin(w, false);
     uint32_t           count = 0;
     while (count < w->sub.credit && w->changes_count > 0 && s->out.size - begun < FRAME_LIMIT_BYTES) {
@@ -214,11 +214,10 @@ static bool walked_past(const struct watcher *w, uint16_t stripe, struct bytes k
     return stripe == st->id && w->after.size > 0 && bytes_compare(key, wire_written(&w->after)) <= 0;
 }
 
-void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
-                   uint64_t expires_wall_ns, bool deleted)
+void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value,
+                   uint64_t version, uint64_t expires_wall_ns, bool deleted)
 {
-    LIST_EACH(&node->watchers, link)
-    {
+    LIST_EACH (&node->watchers, link) {
         struct watcher *w = CONTAINER_OF(link, struct watcher, link);
         if (w->table != table || (w->stripe != RPC_STRIPE_ALL && w->stripe != stripe) || !walked_past(w, stripe, key)) {
             continue;

@@ -177,8 +177,7 @@ static void splice(struct stripe *s, struct cursor *cursor, uint32_t low, uint32
         ASSERT(cursor->ranges != NULL);
     }
     ASSERT(count != 0 && cursor->ranges != NULL);
-    memmove(cursor->ranges + low + count, cursor->ranges + high,
-            (cursor->range_count - high) * sizeof *cursor->ranges);
+    memmove(cursor->ranges + low + count, cursor->ranges + high, (cursor->range_count - high) * sizeof *cursor->ranges);
     memcpy(cursor->ranges + low, s->merged, count * sizeof *s->merged);
     cursor->range_count = (uint32_t)total;
 }
@@ -382,7 +381,8 @@ int stripe_take(struct stripe *s, uint64_t stream_id, uint32_t cursor_id, uint64
         while (at < cursor->lease_count && cursor->leases[at].offset < offset) {
             at++;
         }
-        struct lease *lease = at < cursor->lease_count && cursor->leases[at].offset == offset ? &cursor->leases[at] : NULL;
+        struct lease *lease =
+            at < cursor->lease_count && cursor->leases[at].offset == offset ? &cursor->leases[at] : NULL;
         if (lease != NULL && lease->expires_ns > now_ns) {
             continue;
         }
@@ -423,8 +423,8 @@ static struct lease *lease_of(const struct cursor *cursor, uint64_t offset)
     return low < cursor->lease_count && cursor->leases[low].offset == offset ? &cursor->leases[low] : NULL;
 }
 
-void stripe_release(struct stripe *s, uint64_t stream_id, uint32_t cursor_id, uint64_t consumer, const uint64_t *offsets,
-                    int count)
+void stripe_release(struct stripe *s, uint64_t stream_id, uint32_t cursor_id, uint64_t consumer,
+                    const uint64_t *offsets, int count)
 {
     const struct stream *stream = stream_find(s, stream_id);
     const struct cursor *cursor = stream != NULL ? cursor_find(stream, cursor_id) : NULL;

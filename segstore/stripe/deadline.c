@@ -297,15 +297,13 @@ void deadline_owner_lost(struct stripe *s, uint64_t owner_id, int depth)
         return;
     }
     size_t count = 0;
-    LIST_EACH(&owner->timers, link)
-    {
+    LIST_EACH (&owner->timers, link) {
         count++;
     }
     struct deadline **timers = malloc(count * sizeof(struct deadline *));
     ASSERT(timers != NULL);
     size_t filled = 0;
-    LIST_EACH(&owner->timers, link)
-    {
+    LIST_EACH (&owner->timers, link) {
         timers[filled++] = CONTAINER_OF(link, struct deadline, link);
     }
     qsort(timers, count, sizeof(struct deadline *), by_order);

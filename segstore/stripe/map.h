@@ -14,9 +14,9 @@
 #include <stdint.h>
 
 struct map {
-    void   **slots;
-    size_t   capacity; /* a power of two, or 0 */
-    size_t   count;
+    void **slots;
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;
     uint64_t (*hash)(const void *entry);
 };
 
@@ -48,8 +48,8 @@ static inline void *map_probe_next(const struct map *map, struct map_probe *prob
 }
 
 /* Walks every entry, in no order that means anything. */
-#define MAP_EACH(map, type, entry)                                                                                     \
-    for (size_t entry##_at = 0; entry##_at < (map)->capacity; entry##_at++)                                            \
+#define MAP_EACH(map, type, entry)                                          \
+    for (size_t entry##_at = 0; entry##_at < (map)->capacity; entry##_at++) \
         for (type *entry = (map)->slots[entry##_at]; entry != NULL; entry = NULL)
 
 #endif

@@ -92,8 +92,7 @@ static void save_streams(const struct stripe *s, bool place, struct wire_writer 
 static void save_writers(const struct stripe *s, struct wire_writer *w)
 {
     wire_put_u32(w, (uint32_t)s->writers.count);
-    LIST_EACH(&s->writers_by_use, link)
-    {
+    LIST_EACH (&s->writers_by_use, link) {
         const struct writer *writer = CONTAINER_OF(link, struct writer, link);
         wire_put_u64(w, writer->id);
         wire_put_u64(w, writer->epoch);
@@ -378,9 +377,9 @@ int stripe_load(struct stripe *s, struct bytes image)
     uint64_t checksum = 0;
     memcpy(&checksum, image.data + image.size - CHECKSUM_BYTES, sizeof checksum);
     image.size -= CHECKSUM_BYTES;
-    struct wire_reader r  = wire_reader_of(image);
-    bool               is = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC &&
-              wire_get_u16(&r) == IMAGE_VERSION && wire_get_u16(&r) == s->id;
+    struct wire_reader r = wire_reader_of(image);
+    bool is = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC && wire_get_u16(&r) == IMAGE_VERSION &&
+              wire_get_u16(&r) == s->id;
     if (!is) {
         return ERR_MALFORMED;
     }

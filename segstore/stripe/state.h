@@ -163,10 +163,11 @@ struct stream *stream_find(const struct stripe *s, uint64_t id);
 struct stream *stream_find_name(const struct stripe *s, struct bytes name);
 struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name);
 void           stream_insert(struct stripe *s, struct stream *stream);
-int            stream_create(struct stripe *s, struct ops_context *context, const struct op *op, struct wire_writer *results);
-int            stream_delete(struct stripe *s, const struct op *op);
-int            stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
-int            stream_append(struct stripe *s, const struct ops_context *context, const struct op *op, struct wire_writer *results);
+int stream_create(struct stripe *s, struct ops_context *context, const struct op *op, struct wire_writer *results);
+int stream_delete(struct stripe *s, const struct op *op);
+int stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
+int stream_append(struct stripe *s, const struct ops_context *context, const struct op *op,
+                  struct wire_writer *results);
 /* Up to offset, at most to the end; raises cursors that are left behind. */
 void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset);
 /* [first, last] lies behind start and is needed no longer. */
@@ -194,7 +195,8 @@ void         table_delete_prefix(struct stripe *s, const struct op *op, struct w
 void         table_get(const struct stripe *s, const struct op *op, struct wire_writer *results);
 void         table_expire(struct stripe *s, const struct op *op);
 /* While loading: the key is not there yet. */
-void table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns);
+void table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                     uint64_t expires_wall_ns);
 
 /* deadline.c */
 void             deadlines_init(struct stripe *s);

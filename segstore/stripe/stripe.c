@@ -172,8 +172,7 @@ static int apply_list(struct stripe *s, struct ops_context *context, struct wire
 void stripe_run_action(struct stripe *s, const struct deadline *timer, int depth)
 {
     struct wire_writer unread  = wire_writer_fixed(NULL, 0);
-    struct ops_context context = {
-        .ops = deadline_action(timer), .position = timer->action_position, .depth = depth};
+    struct ops_context context = {.ops = deadline_action(timer), .position = timer->action_position, .depth = depth};
     if (depth > ACTION_DEPTH_MAX || apply_list(s, &context, &unread) < 0) {
         s->counters.actions_failed++;
     }

@@ -5,25 +5,7 @@
  * Applying the same entries in the same order gives the same state on every replica and after every restart: time is in the entry,
  * nothing is drawn at random, and no hash table is walked in an order that reaches results.
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
- * Memory: an idle stream costs at most 128 bytes besides its name and its cursors (64 each); a queued record 8 bytes per stream that holds it
- * (16 with slack while the queue grows, 32 while it drains, none once it is empty). An allocation that fails ends the process:
- * a replica that answers ERR_QUOTA where others succeed would no longer be one.
- *
- * The rules that op.h leaves open:
- *   a list of ops    is undone whole when one fails: stripe_hash differs in index and time only
- *   absent stream    FENCE, TRIM, CURSOR_MOVE: ERR_NOT_FOUND. CURSOR_GET: too; of an absent cursor it answers what a new one would be (at the start)
- *   TRIM, CURSOR_MOVE reach at most to next_offset; marks below the position or at next_offset and above are left out; DONE is never taken back
- *   queues           a stream with STREAM_QUEUE is trimmed to the lowest position of its cursors; ahead of that, an offset that is done in
- *                    every cursor has its position released and forgotten (UINT64_MAX)
- *   full streams     a target at stream_records_max is skipped when another target took the record; ERR_QUOTA when none did and one was full
- *   tables           an expired item is absent for CHECK, GET and DELETE's `existed` from its time on, and counts as bytes until TABLE_EXPIRE;
- *                    deletions take a version, too
- *   names, keys      STREAM_CREATE of a name above 65535 bytes: ERR_TOO_BIG. A name that was deleted gets a new id
- *   actions          run in the place of the op that runs them, as a transaction in the transaction: one that fails is undone alone, counted,
- *                    and the ops around it go on. Actions that run actions end at a depth of 8 (counted as failed).
- *                    The records in an action lie in the entry that set the timer, which is retained (per APPEND) while the timer is there
- *   OWNER_LOST       takes the owner's timers in the order they were set; owner 0 has none
- *   writers          a duplicate counts as a use; of several targets the offsets are not remembered
+ * Memory: an idle stream costs at most 128 bytes, a queued record 8 bytes per stream that holds it (16 at most with slack).
  * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
 #ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H
 #define KEEL_SEGSTORE_STRIPE_STRIPE_H
@@ -35,25 +17,25 @@
 struct stripe;
 
 struct stripe_limits {
-    uint64_t table_bytes_max;   /* keys and values of all tables: above it TABLE_PUT fails with ERR_QUOTA */
-    uint64_t streams_max;       /* ERR_QUOTA */
+    uint64_t table_bytes_max;    /* keys and values of all tables: above it TABLE_PUT fails with ERR_QUOTA */
+    uint64_t streams_max;        /* ERR_QUOTA */
     uint64_t stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA. 0: no limit */
-    uint32_t writers_max;       /* remembered idempotent writers; the one unused for longest is forgotten */
+    uint32_t writers_max;        /* remembered idempotent writers; the one unused for longest is forgotten */
 };
 
-/* Told after all ops of an entry took effect, in their order, before stripe_apply returns; nothing is told of an entry that failed. Views are valid during
- * the call. An observer only notes what to do later: it does not call the stripe. NULL members are not called. During stripe_load and replay `live` is false
+/* Told while an entry is applied; only notes what to do later. NULL members are not called. During stripe_load and replay `live` is false
  * and only retained/released are called. */
 struct stripe_observer {
     void *ctx;
-    void (*retained)(void *ctx, uint64_t position);  /* one more stream (or waiting timer) holds the record there */
-    void (*released)(void *ctx, uint64_t position);  /* one fewer */
+    void (*retained)(void *ctx, uint64_t position); /* one more stream holds the record there */
+    void (*released)(void *ctx, uint64_t position); /* one fewer */
     void (*appended)(void *ctx, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
-    void (*ended)(void *ctx, uint64_t stream_id, uint64_t below_epoch, int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all (UINT64_MAX) */
-    void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires_wall_ns, bool deleted);
+    void (*ended)(void *ctx, uint64_t stream_id, uint64_t below_epoch,
+                  int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
+    void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                    uint64_t expires_wall_ns, bool deleted);
 };
 
-/* Copies limits (writers_max: at least 1) and observer (NULL: nobody listens). NULL when memory is out. */
 struct stripe *stripe_new(uint16_t id, const struct stripe_limits *limits, const struct stripe_observer *observer);
 void           stripe_free(struct stripe *stripe);
 
@@ -67,14 +49,15 @@ struct stripe_entry {
 /* Are these well-formed ops that this program may log? 0, ERR_MALFORMED, ERR_CORRUPT (a record's checksum), ERR_TOO_BIG (record), ERR_DENIED
  * (an op that only the segment store itself proposes and proposed_here is false). */
 MUST_CHECK int stripe_validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_here);
-/* Applies one entry, index stripe_applied + 1. Returns 0 or the error of the op that ended it (then nothing but index and time changed); results are
- * appended on success only (NULL: not wanted); a writer too small for them turns bad and changes nothing else. live: false while replaying. */
+/* Applies one entry. Returns 0 or the error of the op that ended it (then nothing but index and time changed); results are
+ * written on success only. live: false while replaying. */
 int stripe_apply(struct stripe *stripe, const struct stripe_entry *entry, bool live, struct wire_writer *results);
 
 uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
 uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */
-uint64_t stripe_hash(const struct stripe *stripe);    /* of the whole state: equal on equal states, whatever the history (restart, checkpoint).
-                                                       * Positions in the log are not in it: replicas may place entries differently. Costs a save */
+uint64_t stripe_hash(
+    const struct stripe
+        *stripe); /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
 uint64_t stripe_actions_failed(const struct stripe *stripe); /* actions of timers that were dropped whole */
 
 /* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE) to propose next at or before now into w and returns true; nothing due: false.
@@ -94,19 +77,18 @@ struct stripe_stream {
 /* ERR_NOT_FOUND */
 MUST_CHECK int stripe_stream(const struct stripe *stripe, uint64_t stream_id, struct stripe_stream *out);
 /* Where offsets from `from` on lie: fills positions[0..max) for consecutive offsets that exist, returns how many; an offset below the start begins at the start
- * (*out_first). An offset that was released ahead of the cursors (see queues) has no position any more: UINT64_MAX. ERR_NOT_FOUND. */
-int stripe_positions(const struct stripe *stripe, uint64_t stream_id, uint64_t from, uint64_t *positions, int max, uint64_t *out_first);
+ * (*out_first). An acknowledged offset ahead of the cursor's position has no position any more: UINT64_MAX. */
+int stripe_positions(const struct stripe *stripe, uint64_t stream_id, uint64_t from, uint64_t *positions, int max,
+                     uint64_t *out_first);
 
-/* Competing consumers, volatile: leases are forgotten with the process. Fills offsets that are neither done nor leased, lowest first, and how often each
- * was handed out (1: first time); returns how many. consumer: not 0. now_ns is any steady clock, the same in all calls. The epoch is the caller's to compare
- * (stripe_stream). ERR_NOT_FOUND: no such stream or cursor (a CURSOR_MOVE without ranges makes one).
- * release: gives back the consumer's (0: anybody's) leases of these offsets, count 0: all. */
-int  stripe_take(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, uint64_t now_ns, uint64_t lease_ns, uint64_t *offsets,
-                 uint32_t *deliveries, int max);
-void stripe_release(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, const uint64_t *offsets, int count);
+/* Competing consumers, volatile: leases are forgotten with the process. Fills offsets that are neither done nor leased. ERR_NOT_FOUND, ERR_FENCED. */
+int  stripe_take(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer, uint64_t now_ns,
+                 uint64_t lease_ns, uint64_t *offsets, uint32_t *deliveries, int max);
+void stripe_release(struct stripe *stripe, uint64_t stream_id, uint32_t cursor, uint64_t consumer,
+                    const uint64_t *offsets, int count);
 
 struct stripe_item {
-    struct bytes key;   /* borrowed until the next change of the table */
+    struct bytes key; /* borrowed until the next change of the table */
     struct bytes value;
     uint64_t     version;
     uint64_t     expires_wall_ns;
@@ -115,11 +97,10 @@ struct stripe_item {
 /* Walks a table in key order, behind `after` (empty: from the start), items that match; each returns false to stop. kind: enum rpc_scan_kind. A topic filter
  * follows MQTT 4.7 ('+', '#', and neither matches a first level that begins with '$'); subtrees that cannot match are skipped, not visited.
  * Expired items are not shown. Returns true when the end was reached. */
-bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, struct bytes pattern, struct bytes after, uint64_t now_wall_ns,
-                 bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
+bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, struct bytes pattern, struct bytes after,
+                 uint64_t now_wall_ns, bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
 
-/* A checkpoint of this stripe: everything but leases, as of stripe_applied; save.c draws it. load: into a new stripe of the same id, whole images only;
- * ERR_MALFORMED: then nothing was told to the observer and the stripe may only be freed. */
+/* A checkpoint of this stripe: everything but leases, as of stripe_applied. load: into a new stripe; ERR_MALFORMED. */
 void           stripe_save(const struct stripe *stripe, struct wire_writer *w);
 MUST_CHECK int stripe_load(struct stripe *stripe, struct bytes image);
 

@@ -96,7 +96,8 @@ static int compare_joined(struct bytes key, struct bytes head, struct bytes tail
 }
 
 /* The first item at or behind head followed by tail. links, if wanted: on each level, the pointer that leads there. */
-static struct item *seek(const struct table *table, struct bytes head, struct bytes tail, struct item **links[LEVELS_MAX])
+static struct item *seek(const struct table *table, struct bytes head, struct bytes tail,
+                         struct item **links[LEVELS_MAX])
 {
     struct item *const *nexts = table->first;
     struct item *const *link  = NULL;
@@ -187,7 +188,8 @@ static struct item *item_make(struct stripe *s, uint32_t table, struct bytes key
     uint32_t     level = level_drawn(s);
     struct item *item  = malloc(sizeof *item + level * sizeof(struct item *) + key.size);
     ASSERT(item != NULL);
-    *item = (struct item){.value = value, .table = table_make(s, table), .key_size = (uint32_t)key.size, .level = level};
+    *item =
+        (struct item){.value = value, .table = table_make(s, table), .key_size = (uint32_t)key.size, .level = level};
     if (key.size != 0) {
         memcpy(&item->next[level], key.data, key.size);
     }
@@ -298,8 +300,8 @@ int table_put(struct stripe *s, const struct op *op, struct wire_writer *results
 static void delete_item(struct stripe *s, struct item *item)
 {
     unlink_item(s, item);
-    *journal_add(&s->journal) = (struct change){
-        .undo = undo_delete, .commit = commit_delete, .subject = item, .x = ++s->counters.version};
+    *journal_add(&s->journal) =
+        (struct change){.undo = undo_delete, .commit = commit_delete, .subject = item, .x = ++s->counters.version};
 }
 
 void table_delete(struct stripe *s, const struct op *op, struct wire_writer *results)

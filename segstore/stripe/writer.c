@@ -77,8 +77,7 @@ static struct writer *insert_new(struct stripe *s, uint64_t id)
     while (s->writers.count != 0 && s->writers.count >= s->limits.writers_max) {
         struct writer *oldest = CONTAINER_OF(list_pop_front(&s->writers_by_use), struct writer, link);
         map_remove(&s->writers, oldest);
-        *journal_add(&s->journal) =
-            (struct change){.undo = undo_forget, .commit = commit_forget, .subject = oldest};
+        *journal_add(&s->journal) = (struct change){.undo = undo_forget, .commit = commit_forget, .subject = oldest};
     }
     struct writer *writer = writer_make(id);
     writer_insert_last(s, writer);

@@ -8,10 +8,10 @@
 
 #include <stdbool.h>
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK                         __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format_arg, first_arg) __attribute__((format(printf, format_arg, first_arg)))
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define LIKELY(x)                          __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)                        __builtin_expect(!!(x), 0)
 
 /* "a implies b": reads as a sentence inside ASSERT. */
 #define IMPLIES(a, b) (!(a) || (b))

@@ -43,8 +43,7 @@ static inline int bytes_compare(struct bytes a, struct bytes b)
 
 static inline bool bytes_starts_with(struct bytes text, struct bytes prefix)
 {
-    return text.size >= prefix.size &&
-           (prefix.size == 0 || memcmp(text.data, prefix.data, prefix.size) == 0);
+    return text.size >= prefix.size && (prefix.size == 0 || memcmp(text.data, prefix.data, prefix.size) == 0);
 }
 
 #endif

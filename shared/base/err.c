@@ -7,8 +7,8 @@
 const char *err_name(int error)
 {
     switch (error) {
-#define ERR_NAME(name, number, sentence)                                                           \
-    case name:                                                                                     \
+#define ERR_NAME(name, number, sentence) \
+    case name:                           \
         return #name;
         ERR_TABLE(ERR_NAME)
 #undef ERR_NAME
@@ -22,8 +22,8 @@ const char *err_name(int error)
 const char *err_sentence(int error)
 {
     switch (error) {
-#define ERR_SENTENCE(name, number, sentence)                                                       \
-    case name:                                                                                     \
+#define ERR_SENTENCE(name, number, sentence) \
+    case name:                               \
         return sentence;
         ERR_TABLE(ERR_SENTENCE)
 #undef ERR_SENTENCE

@@ -12,7 +12,7 @@ struct list {
     struct list *prev;
 };
 
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *head)
 {
@@ -68,8 +68,8 @@ static inline struct list *list_pop_front(struct list *head)
 }
 
 /* Walks a list; the current link may be removed in the body. */
-#define LIST_EACH(head, link)                                                                      \
-    for (struct list *link = (head)->next, *link##_next = link->next; link != (head);              \
+#define LIST_EACH(head, link)                                                         \
+    for (struct list *link = (head)->next, *link##_next = link->next; link != (head); \
          link = link##_next, link##_next = link->next)
 
 #endif

@@ -7,8 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char     *log_program = "keel";
-static enum log_level  log_last    = LOG_INFO;
+static const char    *log_program = "keel";
+static enum log_level log_last    = LOG_INFO;
 static void (*log_sink)(const char *line);
 
 void log_setup(const char *program, enum log_level level, void (*sink)(const char *line))
@@ -30,8 +30,8 @@ void log_line(enum log_level level, const char *format, ...)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s: ", now.tv_nsec / 1000000,
-                             names[level], log_program);
+    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s: ", now.tv_nsec / 1000000, names[level],
+                             log_program);
     va_list args;
     va_start(args, format);
     int written = vsnprintf(line + used, sizeof line - used - 1, format, args);

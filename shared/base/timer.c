@@ -12,7 +12,8 @@ enum { LEVELS = 4, SLOT_BITS = 8, SLOTS = 1 << SLOT_BITS, SLOT_MASK = SLOTS - 1,
 
 static const uint64_t tick_ns   = 1000000;
 static const uint64_t tick_none = UINT64_MAX;
-static const uint64_t reach     = (1ull << (LEVELS * SLOT_BITS)) - 1; /* ticks; farther timers wait in the last slot and are placed again */
+static const uint64_t reach =
+    (1ull << (LEVELS * SLOT_BITS)) - 1; /* ticks; farther timers wait in the last slot and are placed again */
 
 struct timer_wheel {
     uint64_t    now_tick;      /* every slot up to here has been emptied */
@@ -63,12 +64,15 @@ static void place(struct timer_wheel *wheel, struct timer *timer, uint64_t tick)
     wheel->occupied[level][slot / 64] |= 1ull << (slot % 64);
 }
 
-void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline_ns, void (*expired)(struct timer *, uint64_t))
+void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline_ns,
+               void (*expired)(struct timer *, uint64_t))
 {
     ASSERT(expired != NULL);
     timer_cancel(wheel, timer);
     uint64_t tick = deadline_tick(deadline_ns);
-    if (tick < wheel->earliest_tick) { /* due already: the next call of timer_expire fires it, not the one that may be running */
+    if (tick <
+        wheel
+            ->earliest_tick) { /* due already: the next call of timer_expire fires it, not the one that may be running */
         tick        = wheel->earliest_tick;
         deadline_ns = tick * tick_ns;
     }

@@ -26,8 +26,9 @@ void timer_wheel_free(struct timer_wheel *wheel);
 
 /* Arms or re-arms. expired() may arm, cancel or free any timer, itself too. A deadline that has passed fires at the next call
  * of timer_expire in a later millisecond, never within the one that is running (deadline_ns then says when). */
-void timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline_ns, void (*expired)(struct timer *, uint64_t));
-void timer_cancel(struct timer_wheel *wheel, struct timer *timer);
+void               timer_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t deadline_ns,
+                             void (*expired)(struct timer *, uint64_t));
+void               timer_cancel(struct timer_wheel *wheel, struct timer *timer);
 static inline bool timer_armed(const struct timer *timer)
 {
     return list_linked(&timer->link);

@@ -23,10 +23,10 @@
 struct io;
 
 struct io_config {
-    uint32_t    sockets_max;         /* open at once on this shard; registered-file table */
-    uint32_t    recv_buffers;        /* provided buffers, a power of two (64) */
-    uint32_t    recv_buffer_bytes;   /* each (16 KiB); all of them should fit the L2 cache */
-    int         cpu;                 /* core to pin the worker threads of the ring to, or -1 */
+    uint32_t sockets_max;       /* open at once on this shard; registered-file table */
+    uint32_t recv_buffers;      /* provided buffers, a power of two (64) */
+    uint32_t recv_buffer_bytes; /* each (16 KiB); all of them should fit the L2 cache */
+    int      cpu;               /* core to pin the worker threads of the ring to, or -1 */
 };
 
 /* What a forbidden or missing io_uring looks like to a user: one sentence naming the limit and how to lift it is
@@ -40,6 +40,8 @@ uint64_t io_random(struct io *io);
 
 /* Runs one turn; sleeps at most until deadline_ns (0: does not sleep, UINT64_MAX: no limit). */
 void io_turn(struct io *io, uint64_t deadline_ns);
+/* Called in every turn once the clock has been read, before any callback of the turn. One per io. */
+void io_on_begin(struct io *io, void (*begin)(void *ctx), void *ctx);
 /* Ends the sleep of another thread's io_turn, now or the next one. Cheap when it does not sleep. Any thread. */
 void io_wake(struct io *io);
 
@@ -49,19 +51,20 @@ struct io_socket;
 
 /* Callbacks of one socket. After closed(), or after io_socket_close(), none is called again. */
 struct io_handler {
-    void (*connected)(void *ctx, int result);         /* of io_connect only: 0 or an error (then it is closed already) */
-    void (*received)(void *ctx, struct bytes data);   /* borrowed until it returns; may be many per turn */
-    void (*sent)(void *ctx, int result);              /* all bytes of io_socket_send were taken (0), or an error */
-    void (*closed)(void *ctx, int reason);            /* the peer closed (0) or the connection broke (error); the socket is gone */
+    void (*connected)(void *ctx, int result);       /* of io_connect only: 0 or an error (then it is closed already) */
+    void (*received)(void *ctx, struct bytes data); /* borrowed until it returns; may be many per turn */
+    void (*sent)(void *ctx, int result);            /* all bytes of io_socket_send were taken (0), or an error */
+    void (*closed)(void *ctx, int reason); /* the peer closed (0) or the connection broke (error); the socket is gone */
 };
 
 struct io_listener;
 
 struct io_listen_spec {
-    const char *address;      /* "127.0.0.1", "0.0.0.0", "::" */
-    uint16_t    port;         /* 0 picks a free one */
-    bool        reuse_port;   /* several shards listen on the same port */
-    bool        movable;      /* accepted sockets may be passed to another shard (io_socket_move) */
+    const char *address;    /* "127.0.0.1", "0.0.0.0", "::" */
+    uint16_t    port;       /* 0 picks a free one */
+    bool        reuse_port; /* several shards listen on the same port */
+    bool        first;      /* the first of them: -EADDRINUSE when somebody listens there already */
+    bool        movable;    /* accepted sockets may be passed to another shard (io_socket_move) */
     uint32_t    backlog;
     /* A new connection: give it a handler at once with io_socket_adopt or close it. */
     void (*accepted)(void *ctx, struct io_socket *socket);
@@ -75,7 +78,8 @@ void io_listener_accepting(struct io_listener *listener, bool on);
 void io_listener_close(struct io_listener *listener);
 
 /* Never fails here: a failure is reported by handler->connected. handler must outlive the socket. */
-struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler, void *ctx);
+struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler,
+                             void *ctx);
 /* Gives an accepted socket its handler and starts receiving. */
 void io_socket_adopt(struct io_socket *socket, const struct io_handler *handler, void *ctx);
 /* Back-pressure: while off, at most what is under way arrives still. */
@@ -100,7 +104,7 @@ struct io_file;
 /* A file operation under way. The caller owns it and the memory it moves, until done() is called, once. */
 struct io_op {
     void (*done)(struct io_op *op, int result); /* bytes moved (never short but at end of file), 0, or an error */
-    void    *ctx;
+    void *ctx;
     uint64_t private[12];
 };
 
@@ -115,10 +119,10 @@ enum io_open_flags {
 enum { IO_ALIGN_BYTES = 4096 };
 
 /* Synchronous: for start-up, and for rare steps whose cost is a path look-up. */
-MUST_CHECK int io_mkdir(struct io *io, const char *path);                       /* parents too; 0 when it exists */
+MUST_CHECK int io_mkdir(struct io *io, const char *path); /* parents too; 0 when it exists */
 MUST_CHECK int io_file_open(struct io *io, const char *path, unsigned flags, struct io_file **out);
 void           io_file_close(struct io_file *file);
-int64_t        io_file_size(struct io_file *file);                              /* bytes, or an error */
+int64_t        io_file_size(struct io_file *file); /* bytes, or an error */
 /* An exclusive lock held until the process dies; -EBUSY when another process has it (tried for 500 ms). */
 MUST_CHECK int io_file_lock(struct io_file *file);
 /* Calls each(ctx, name) for every entry but "." and "..", in name order. */

@@ -14,7 +14,7 @@ struct buf {
 };
 
 /* One reference, size 0; NULL when memory is out. */
-struct buf *buf_new(uint32_t capacity);
+struct buf               *buf_new(uint32_t capacity);
 static inline struct buf *buf_ref(struct buf *b)
 {
     b->refs++;

@@ -11,12 +11,12 @@ enum chunk_class { CHUNK_SMALL, CHUNK_LARGE, CHUNK_REF, CHUNK_CLASSES };
 
 struct outq_chunk {
     struct outq_chunk *next;
-    struct buf        *body; /* of CHUNK_REF: what it holds a reference of */
-    uint8_t           *data; /* room behind this head, or the bytes of body */
+    struct buf        *body;  /* of CHUNK_REF: what it holds a reference of */
+    uint8_t           *data;  /* room behind this head, or the bytes of body */
     uint32_t           start; /* data[start .. end) is still to be sent */
     uint32_t           end;
     uint32_t           capacity;
-    enum chunk_class   class;
+    enum chunk_class class;
 };
 
 /* A small chunk with its head fills a page; a large one has room for the largest reservation. */
@@ -57,7 +57,7 @@ void outq_pool_free(struct outq_pool *pool)
         return;
     }
     ASSERT(pool->used_bytes == 0);
-    for (int class = 0; class < CHUNK_CLASSES; class++) {
+    for (int class = 0; class < CHUNK_CLASSES; class ++) {
         for (struct outq_chunk *chunk = pool->free[class], *next; chunk != NULL; chunk = next) {
             next = chunk->next;
             free(chunk);
@@ -197,7 +197,7 @@ static int chain_take(struct outq *q, size_t size, struct outq_chunk **out_first
 {
     struct outq_chunk  *first = NULL;
     struct outq_chunk **end   = &first;
-    enum chunk_class    class = class_for(q, size);
+    enum chunk_class class    = class_for(q, size);
     for (size_t left = size; left > 0;) {
         struct outq_chunk *chunk = chunk_take(q->pool, class);
         if (chunk == NULL) {

@@ -85,7 +85,7 @@ static int pool_grow(struct pool *pool)
     return 0;
 }
 
-void *pool_take(struct pool *pool)
+void *pool_take_raw(struct pool *pool)
 {
     if (pool->free == NULL && pool_grow(pool) != 0) {
         return NULL;
@@ -94,8 +94,13 @@ void *pool_take(struct pool *pool)
     unpoison(object, pool->object_bytes);
     pool->free = object->next;
     pool->used_count++;
-    memset(object, 0, pool->object_bytes);
     return object;
+}
+
+void *pool_take(struct pool *pool)
+{
+    void *object = pool_take_raw(pool);
+    return object == NULL ? NULL : memset(object, 0, pool->object_bytes);
 }
 
 void pool_give(struct pool *pool, void *object)

@@ -21,6 +21,8 @@ void pool_free(struct pool *pool);
 
 /* An object full of zeroes, or NULL when limit_count objects are taken or memory is out. */
 void *pool_take(struct pool *pool);
+/* The same, contents undefined: for large objects that are filled anyway. */
+void *pool_take_raw(struct pool *pool);
 /* Gives an object of this pool back; accepts NULL. */
 void pool_give(struct pool *pool, void *object);
 

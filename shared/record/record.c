@@ -6,6 +6,14 @@
 
 enum { CHECKSUM_AT = 8, CHECKED_FROM = 16 };
 
+/* Over everything but itself: the eight bytes before it are the seed. */
+static uint64_t checksum_of(const uint8_t *data, size_t size)
+{
+    uint64_t seed = 0;
+    memcpy(&seed, data, sizeof seed);
+    return hash_bytes_seeded(bytes_of(data + CHECKED_FROM, size - CHECKED_FROM), seed);
+}
+
 static void put(uint8_t *out, const void *value, size_t size)
 {
     memcpy(out, value, size);
@@ -38,7 +46,7 @@ void record_encode(const struct record *r, uint8_t *out)
     put_bytes(&at, r->topic);
     put_bytes(&at, r->properties);
     put_bytes(&at, r->payload);
-    uint64_t checksum = hash_bytes(bytes_of(out + CHECKED_FROM, size - CHECKED_FROM));
+    uint64_t checksum = checksum_of(out, size);
     put(out + CHECKSUM_AT, &checksum, sizeof checksum);
 }
 
@@ -61,11 +69,10 @@ int64_t record_decode(struct bytes data, struct record *out)
     const uint8_t *d        = data.data;
     uint64_t       checksum = 0;
     memcpy(&checksum, d + CHECKSUM_AT, sizeof checksum);
-    /* Bytes 4 to 7 lie before the checksum: they have few values and each is checked. */
     if (d[4] != RECORD_VERSION || d[5] > 2 || (d[6] & ~RECORD_RETAIN) != 0 || d[7] != 0) {
         return ERR_MALFORMED;
     }
-    if (checksum != hash_bytes(bytes_of(d + CHECKED_FROM, (size_t)size - CHECKED_FROM))) {
+    if (checksum != checksum_of(d, (size_t)size)) {
         return ERR_CORRUPT;
     }
     uint16_t topic_size      = 0;

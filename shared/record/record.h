@@ -4,7 +4,7 @@
  *   | size   | ver 1 | qos | flags | zero  | checksum | publish_ns  | expires_ns   | topic_size | 0  | properties_size | topic properties payload
  *     u32      u8      u8    u8      u8      u64        u64 wall      u64 wall, 0=never u16        u16  u32
  *
- * checksum is XXH3-64 of everything behind it. The broker makes it at receipt; the segment store checks it when it arrives and
+ * checksum is XXH3-64 of everything behind it, seeded with the eight bytes before it. The broker makes it at receipt; the segment store checks it when it arrives and
  * when it is read; the broker checks it again before delivery. size counts the whole record.
  * properties: content type, response topic, correlation data, payload format indicator and user properties in the
  * encoding of MQTT 5 (2.2.2), without the length in front; message expiry, alias and subscription id are never in it.

@@ -87,7 +87,7 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         op->version = wire_get_u64(r);
         break;
     case OP_STREAM_CREATE:
-        r->bad = (op->flags & ~STREAM_QUEUE) != 0;
+        r->bad   = (op->flags & ~STREAM_QUEUE) != 0;
         op->name = wire_get_blob(r);
         break;
     case OP_STREAM_DELETE:
@@ -166,7 +166,7 @@ static int next_op(struct wire_reader *r, struct op *out, bool in_action)
     if (!r->bad && wire_left(r) == 0) {
         return 0;
     }
-    struct op    op    = {.kind = wire_get_u8(r)};
+    struct op op       = {.kind = wire_get_u8(r)};
     op.flags           = wire_get_u8(r);
     uint16_t     zero  = wire_get_u16(r);
     struct bytes bytes = wire_get_blob(r);

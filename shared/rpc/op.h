@@ -85,7 +85,10 @@ enum { OP_HEADER_BYTES = 8, OP_TARGET_HEADER_BYTES = 13, OP_TARGETS_MAX = 4096, 
 #define OP_OFFSET_NONE UINT64_MAX
 
 /* stream_id = stripe:16 | local:48; local is never 0. */
-static inline uint16_t stream_id_stripe(uint64_t stream_id) { return (uint16_t)(stream_id >> 48); }
+static inline uint16_t stream_id_stripe(uint64_t stream_id)
+{
+    return (uint16_t)(stream_id >> 48);
+}
 
 struct op_range {
     uint64_t first;
@@ -100,26 +103,26 @@ struct op {
     uint8_t      mark;
     uint32_t     table;
     uint32_t     cursor;
-    uint32_t     count;       /* of targets or ranges */
+    uint32_t     count; /* of targets or ranges */
     uint64_t     stream_id;
     uint64_t     offset;
-    uint64_t     epoch;       /* also writer_epoch */
+    uint64_t     epoch; /* also writer_epoch */
     uint64_t     sent;
     uint64_t     writer_id;
     uint64_t     sequence;
     uint64_t     version;
     uint64_t     owner;
     uint64_t     delay_ns;
-    uint64_t     wall_ns;     /* expires, due */
-    struct bytes name;        /* also key, prefix */
-    struct bytes value;       /* also action */
-    struct bytes items;       /* encoded targets or ranges: op_target_next, op_range_next */
-    struct bytes record;      /* whole, checksum not looked at */
+    uint64_t     wall_ns; /* expires, due */
+    struct bytes name;    /* also key, prefix */
+    struct bytes value;   /* also action */
+    struct bytes items;   /* encoded targets or ranges: op_target_next, op_range_next */
+    struct bytes record;  /* whole, checksum not looked at */
 };
 
 struct op_target {
-    uint64_t     stream_id;
-    struct bytes tag;
+    uint64_t       stream_id;
+    struct bytes   tag;
     const uint8_t *at; /* where it starts: a record's position in the log is the position of this byte */
 };
 

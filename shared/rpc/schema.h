@@ -2,7 +2,7 @@
  * what they can ask of each other; op.h has what a transaction can do.
  *
  *   frame:  | size u32 | kind u16 | flags u16 | id u64 | checksum u64 | body, size bytes |      little-endian, header 24 bytes
- *   checksum: XXH3-64 of the 16 bytes before it, then of the body (streamed as one)
+ *   checksum: XXH3-64 of the body, seeded with XXH3-64 of the 16 bytes before it
  *
  * id: chosen by the broker for a request and repeated in its answer; pushes carry the id of the request that asked for
  * them (FOLLOW, WATCH). Many requests may be under way; answers come in any order, pushes of one id in order.

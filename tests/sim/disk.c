@@ -11,7 +11,7 @@
 struct sector {
     uint8_t *now;
     uint8_t *durable;
-    uint8_t *between; /* one of the versions after durable and before now, each as likely; or NULL */
+    uint8_t *between;     /* one of the versions after durable and before now, each as likely; or NULL */
     uint32_t overwritten; /* how many there were */
     uint64_t change;      /* disk->change when now was written */
     bool     dirty;       /* a sync will save it */
@@ -238,7 +238,8 @@ static bool parent_exists(const struct names *names, const char *path)
 static bool entry_of(const char *path, const char *directory)
 {
     size_t size = strlen(directory);
-    return path != NULL && strncmp(path, directory, size) == 0 && path[size] == '/' && strchr(path + size + 1, '/') == NULL;
+    return path != NULL && strncmp(path, directory, size) == 0 && path[size] == '/' &&
+           strchr(path + size + 1, '/') == NULL;
 }
 
 static void names_apply(struct names *names, const struct change *change)
@@ -690,10 +691,13 @@ static void inode_lose(struct disk *disk, struct inode *inode)
         }
     }
     if (inode->size > inode->size_durable) {
-        uint64_t lost = inode->size - inode->size_durable;
-        uint64_t cut  = rand_below(world_rand(disk->world, SALT_CRASH), 3);
-        uint64_t some = rand_below(world_rand(disk->world, SALT_CRASH), lost + 1);
-        inode->size -= cut == 0 ? 0 : cut == 1 ? lost : some;
+        /* File systems grow a file when pages reach the disk: to its newest size, or to the end of a page before it. */
+        uint64_t cut = rand_below(world_rand(disk->world, SALT_CRASH), 3);
+        uint64_t page =
+            inode->size_durable + rand_below(world_rand(disk->world, SALT_CRASH), inode->size - inode->size_durable) /
+                                      SECTOR_BYTES * SECTOR_BYTES;
+        page -= page > inode->size_durable ? page % SECTOR_BYTES : 0;
+        inode->size = cut == 0 ? inode->size : cut == 1 ? inode->size_durable : page;
     }
     inode->size_durable = inode->size;
     uint64_t sectors    = (inode->size + SECTOR_BYTES - 1) / SECTOR_BYTES;
@@ -856,9 +860,9 @@ void disk_unlock(struct disk *disk, struct process *process)
 
 int disk_list(struct disk *disk, const char *directory, void (*each)(void *ctx, const char *name), void *ctx)
 {
-    char               *clean  = clean_path(directory);
-    const struct inode *inode  = names_find(&disk->now, clean);
-    int                 result = clean[0] == '\0' || (inode != NULL && inode->directory) ? 0 : inode == NULL ? -ENOENT : -ENOTDIR;
+    char               *clean = clean_path(directory);
+    const struct inode *inode = names_find(&disk->now, clean);
+    int result = clean[0] == '\0' || (inode != NULL && inode->directory) ? 0 : inode == NULL ? -ENOENT : -ENOTDIR;
     for (uint32_t i = 0; result == 0 && i < disk->now.count; i++) {
         if (entry_of(disk->now.entry[i].path, clean)) {
             each(ctx, strrchr(disk->now.entry[i].path, '/') + 1);
@@ -936,9 +940,10 @@ int64_t disk_peek_durable(struct disk *disk, const char *path, void *memory, siz
     uint8_t *out = memory;
     size_t   i   = 0;
     for (; i < size && offset + i < inode->size_durable; i++) {
-        uint64_t       at     = offset + i;
-        const uint8_t *stored = at / SECTOR_BYTES < inode->sector_count ? inode->sectors[at / SECTOR_BYTES].durable : NULL;
-        out[i]                = stored != NULL ? stored[at % SECTOR_BYTES] : 0;
+        uint64_t       at = offset + i;
+        const uint8_t *stored =
+            at / SECTOR_BYTES < inode->sector_count ? inode->sectors[at / SECTOR_BYTES].durable : NULL;
+        out[i] = stored != NULL ? stored[at % SECTOR_BYTES] : 0;
     }
     return (int64_t)i;
 }

@@ -20,13 +20,13 @@ enum { SECTOR_BYTES = 4096 };
 
 /* All zero: a disk that works. one_in: 0 is never. */
 struct disk_faults {
-    uint32_t read_error_one_in;   /* -EIO */
-    uint32_t write_error_one_in;  /* -EIO; any subset of the sectors was written */
-    uint32_t sync_error_one_in;   /* -EIO of sync and durable write */
-    uint32_t rot_one_in;          /* written sectors of which a bit flips */
-    uint32_t lost_one_in;         /* writes that succeed and do nothing */
-    uint32_t misdirected_one_in;  /* writes that land one sector too far */
-    uint32_t slow_factor;         /* 0 and 1: as fast as the world's disks are */
+    uint32_t read_error_one_in;  /* -EIO */
+    uint32_t write_error_one_in; /* -EIO; any subset of the sectors was written */
+    uint32_t sync_error_one_in;  /* -EIO of sync and durable write */
+    uint32_t rot_one_in;         /* written sectors of which a bit flips */
+    uint32_t lost_one_in;        /* writes that succeed and do nothing */
+    uint32_t misdirected_one_in; /* writes that land one sector too far */
+    uint32_t slow_factor;        /* 0 and 1: as fast as the world's disks are */
 };
 
 struct inode;
@@ -55,9 +55,9 @@ uint32_t disk_busy_count(const struct disk *disk);
 void disk_power_failure(struct disk *disk);
 void disk_unlock(struct disk *disk, struct process *process);
 
-int  disk_mkdir(struct disk *disk, const char *path);
-int  disk_open(struct disk *disk, const char *path, unsigned flags, struct inode **out);
-void disk_close(struct disk *disk, struct inode *inode);
+int     disk_mkdir(struct disk *disk, const char *path);
+int     disk_open(struct disk *disk, const char *path, unsigned flags, struct inode **out);
+void    disk_close(struct disk *disk, struct inode *inode);
 int64_t disk_size(const struct inode *inode);
 int     disk_lock(struct inode *inode, struct process *process);
 int     disk_list(struct disk *disk, const char *directory, void (*each)(void *ctx, const char *name), void *ctx);

@@ -92,15 +92,16 @@ void io_files_submit(struct io *io)
     }
 }
 
-static void move(struct io_file *file, struct io_op *told, enum disk_verb verb, void *memory, size_t size, uint64_t offset)
+static void move(struct io_file *file, struct io_op *told, enum disk_verb verb, void *memory, size_t size,
+                 uint64_t offset)
 {
     if (file->io->dead) {
         return;
     }
     ASSERT(size > 0 && size <= INT32_MAX && memory != NULL);
     ASSERT(IMPLIES(verb != DISK_READ, (file->flags & IO_OPEN_READ_ONLY) == 0));
-    ASSERT(IMPLIES((file->flags & IO_OPEN_DIRECT) != 0,
-                   size % IO_ALIGN_BYTES == 0 && offset % IO_ALIGN_BYTES == 0 && (uintptr_t)memory % IO_ALIGN_BYTES == 0));
+    ASSERT(IMPLIES((file->flags & IO_OPEN_DIRECT) != 0, size % IO_ALIGN_BYTES == 0 && offset % IO_ALIGN_BYTES == 0 &&
+                                                            (uintptr_t)memory % IO_ALIGN_BYTES == 0));
     struct file_op *op = op_new(file->io, told, file, verb);
     op->disk.memory    = memory;
     op->disk.size      = size;

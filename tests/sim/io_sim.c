@@ -16,9 +16,10 @@ int io_open(const struct io_config *config, struct io **out, char *why, size_t w
 {
     struct core *core = world_current_core;
     ASSERT(core != NULL && core->io == NULL); /* core_new comes first; a core has one io */
-    if (config->recv_buffers == 0 || (config->recv_buffers & (config->recv_buffers - 1)) != 0 || config->recv_buffer_bytes == 0 ||
-        config->sockets_max == 0) {
-        snprintf(why, why_size, "recv_buffers must be a power of two, recv_buffer_bytes and sockets_max more than zero");
+    if (config->recv_buffers == 0 || (config->recv_buffers & (config->recv_buffers - 1)) != 0 ||
+        config->recv_buffer_bytes == 0 || config->sockets_max == 0) {
+        snprintf(why, why_size,
+                 "recv_buffers must be a power of two, recv_buffer_bytes and sockets_max more than zero");
         return -EINVAL;
     }
     struct io *io = calloc(1, sizeof *io);
@@ -54,6 +55,12 @@ uint64_t io_wall_ns(struct io *io)
 uint64_t io_random(struct io *io)
 {
     return rand_u64(&io->rand);
+}
+
+void io_on_begin(struct io *io, void (*begin)(void *ctx), void *ctx)
+{
+    io->begin     = begin;
+    io->begin_ctx = ctx;
 }
 
 void io_wake(struct io *io)
@@ -101,8 +108,8 @@ static void dispatch(struct io *io)
     }
     struct ready **batch = io->batch;
     for (size_t i = 0; i < count; i++) {
-        batch[i]    = CONTAINER_OF(list_pop_front(&io->ready), struct ready, link);
-        size_t swap = rand_below(world_rand(io->world, SALT_SCHEDULE), i + 1);
+        batch[i]            = CONTAINER_OF(list_pop_front(&io->ready), struct ready, link);
+        size_t        swap  = rand_below(world_rand(io->world, SALT_SCHEDULE), i + 1);
         struct ready *other = batch[swap];
         batch[swap]         = batch[i];
         batch[i]            = other;
@@ -126,6 +133,9 @@ void io_sim_turn(struct io *io)
 {
     io->woken = false;
     read_clocks(io);
+    if (io->begin != NULL) {
+        io->begin(io->begin_ctx);
+    }
     dispatch(io);
 }
 
@@ -144,8 +154,9 @@ void io_turn(struct io *io, uint64_t deadline_ns)
         return;
     }
     ASSERT(world_current_core == io->core && world->waiting == NULL && !io->dispatching);
-    uint64_t until_ns = deadline_ns == UINT64_MAX ? UINT64_MAX : machine_to_world_ns(io->core->process->machine, deadline_ns);
-    world->waiting    = io->core;
+    uint64_t until_ns =
+        deadline_ns == UINT64_MAX ? UINT64_MAX : machine_to_world_ns(io->core->process->machine, deadline_ns);
+    world->waiting = io->core;
     while (!io_sim_submit(io) && world->now_ns < until_ns) {
         bool something = world_step(world, until_ns);
         if (!something && until_ns == UINT64_MAX) {

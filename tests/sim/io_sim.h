@@ -29,23 +29,25 @@ struct io {
     struct io_config config;
     uint64_t         now_ns;
     uint64_t         wall_ns;
-    struct rand      rand;
-    struct list      ready;
-    struct list      graves;    /* closed during a dispatch; ready.link */
-    struct list      sockets;
-    struct list      listeners;
-    struct list      files;
-    struct list      ops;
-    struct list      sending;   /* sockets with bytes for the network at the end of the turn */
-    struct list      fresh;     /* operations for the disk at the end of the turn */
-    uint32_t         socket_count;
-    uint32_t         buffers_left; /* of config.recv_buffers, this turn */
-    struct ready   **batch;        /* what this turn delivers */
-    size_t           batch_room;
-    uint8_t         *chunk; /* what received() borrows now; a block of its own, so that a use after its return shows */
-    bool             woken;
-    bool             dead;
-    bool             dispatching;
+    void (*begin)(void *ctx); /* of each turn, or NULL */
+    void          *begin_ctx;
+    struct rand    rand;
+    struct list    ready;
+    struct list    graves; /* closed during a dispatch; ready.link */
+    struct list    sockets;
+    struct list    listeners;
+    struct list    files;
+    struct list    ops;
+    struct list    sending; /* sockets with bytes for the network at the end of the turn */
+    struct list    fresh;   /* operations for the disk at the end of the turn */
+    uint32_t       socket_count;
+    uint32_t       buffers_left; /* of config.recv_buffers, this turn */
+    struct ready **batch;        /* what this turn delivers */
+    size_t         batch_room;
+    uint8_t       *chunk; /* what received() borrows now; a block of its own, so that a use after its return shows */
+    bool           woken;
+    bool           dead;
+    bool           dispatching;
 };
 
 /* The object has something to deliver. */

@@ -24,7 +24,7 @@ struct io_socket {
     size_t                   piece_taken;
     bool                     sent_whole; /* told in the next turn */
     bool                     receiving;
-    bool                     one_more;   /* was under way when receiving stopped */
+    bool                     one_more; /* was under way when receiving stopped */
     bool                     connecting;
     bool                     counted; /* against sockets_max */
     bool                     movable;
@@ -106,7 +106,8 @@ static void take_some(struct io_socket *socket)
         size_t              left  = piece->iov_len - socket->piece_taken;
         if (left != 0) {
             size_t taken = end_take(socket->end, (const uint8_t *)piece->iov_base + socket->piece_taken, left);
-            world_trace_bytes(socket->io->world, bytes_of((const uint8_t *)piece->iov_base + socket->piece_taken, taken));
+            world_trace_bytes(socket->io->world,
+                              bytes_of((const uint8_t *)piece->iov_base + socket->piece_taken, taken));
             socket->piece_taken += taken;
             if (taken < left) {
                 return;
@@ -193,7 +194,8 @@ static size_t chunk_size(struct io *io)
 
 static bool may_receive(const struct io_socket *socket)
 {
-    return !socket->ready.gone && socket->handler != NULL && (socket->receiving || socket->one_more) && end_readable(socket->end);
+    return !socket->ready.gone && socket->handler != NULL && (socket->receiving || socket->one_more) &&
+           end_readable(socket->end);
 }
 
 static void deliver_received(struct io_socket *socket)
@@ -205,9 +207,9 @@ static void deliver_received(struct io_socket *socket)
         socket->one_more = false;
         io->buffers_left--;
         ASSERT(io->chunk == NULL);
-        io->chunk    = malloc(room);
-        size_t  size = end_read(socket->end, io->chunk, room);
-        io->chunk    = realloc(io->chunk, size);
+        io->chunk   = malloc(room);
+        size_t size = end_read(socket->end, io->chunk, room);
+        io->chunk   = realloc(io->chunk, size);
         ASSERT(io->chunk != NULL);
         world_trace(io->world, "received", io->core->name, socket->end->id, size);
         world_trace_bytes(io->world, bytes_of(io->chunk, size));
@@ -284,7 +286,8 @@ static void socket_deliver(struct ready *ready)
 
 /* ---- verbs of a socket ---- */
 
-struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler, void *ctx)
+struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler,
+                             void *ctx)
 {
     ASSERT(handler != NULL && handler->connected != NULL);
     bool              here   = !io->dead && !table_full(io);
@@ -419,7 +422,8 @@ int io_listen(struct io *io, const struct io_listen_spec *spec, struct io_listen
     ASSERT(spec->accepted != NULL && !io->dead);
     struct io_listener *listener = calloc(1, sizeof *listener);
     ASSERT(listener != NULL);
-    int result = net_listen(io->core->process, spec->address, spec->port, spec->reuse_port, spec->backlog, &listener->listener);
+    int result =
+        net_listen(io->core->process, spec->address, spec->port, spec->reuse_port, spec->backlog, &listener->listener);
     if (result < 0) {
         free(listener);
         return result;

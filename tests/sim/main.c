@@ -48,8 +48,8 @@ static const char *program_name;
 
 static void replay_command(char *out, size_t size, const struct world *world)
 {
-    snprintf(out, size, "%s --scenario=%s --seed=%" PRIu64 " --until=%" PRIu64, program_name, world->scenario, world->seed,
-             world->event_count);
+    snprintf(out, size, "%s --scenario=%s --seed=%" PRIu64 " --until=%" PRIu64, program_name, world->scenario,
+             world->seed, world->event_count != 0 ? world->event_count : 1);
 }
 
 static void tell_failure(const struct world *world, const char *why)
@@ -78,27 +78,27 @@ static void log_to_trace(const char *line)
         return;
     }
     const char *sentence = strchr(line, ' '); /* virtual time instead of real time */
-    printf("#%-7" PRIu64 " %12.9f  log%s", world->event_count, (double)world->now_ns / 1e9, sentence != NULL ? sentence : line);
+    printf("#%-7" PRIu64 " %12.9f  log%s", world->event_count, (double)world->now_ns / 1e9,
+           sentence != NULL ? sentence : line);
 }
 
 /* ---- one run ---- */
 
 static struct outcome run_one(const struct scenario *scenario, uint64_t seed, uint64_t until)
 {
-    jmp_buf               stop;
-    struct world *volatile world    = world_new(seed, scenario->name);
-    struct outcome         outcome  = {0};
-    volatile bool          finished = false;
-    world->until                    = until;
-    world->stop_jump                = &stop;
-    world_running                   = world;
+    jmp_buf stop;
+    struct world *volatile world = world_new(seed, scenario->name);
+    struct outcome outcome       = {0};
+    volatile bool  finished      = false;
+    world->until                 = until;
+    world->stop_jump             = &stop;
+    world_running                = world;
     log_setup(scenario->name, until != 0 ? LOG_DEBUG : LOG_ERROR, log_to_trace);
     alarm(RUN_LIMIT_SECONDS);
     if (setjmp(stop) == 0) {
         if (setjmp(world->fail_jump) == 0) {
             scenario->run(world);
-            outcome = (struct outcome){
-                .hash = world->hash, .events = world->event_count, .virtual_ns = world->now_ns};
+            outcome = (struct outcome){.hash = world->hash, .events = world->event_count, .virtual_ns = world->now_ns};
             world_free(world);
             finished = true;
         } else {
@@ -111,7 +111,8 @@ static struct outcome run_one(const struct scenario *scenario, uint64_t seed, ui
     return outcome; /* what a failed run allocated is not given back: nothing in it can be trusted */
 }
 
-static bool run_verified(const struct scenario *scenario, uint64_t seed, const struct options *options, struct outcome *total)
+static bool run_verified(const struct scenario *scenario, uint64_t seed, const struct options *options,
+                         struct outcome *total)
 {
     struct outcome first = run_one(scenario, seed, options->until);
     total->events += first.events;
@@ -149,9 +150,10 @@ static bool parse_number(const char *text, uint64_t *out)
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},  {"runs", required_argument, NULL, 'r'}, {"scenario", required_argument, NULL, 'n'},
-        {"until", required_argument, NULL, 'u'}, {"verify", no_argument, NULL, 'v'},     {"list", no_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},     {"runs", required_argument, NULL, 'r'},
+        {"scenario", required_argument, NULL, 'n'}, {"until", required_argument, NULL, 'u'},
+        {"verify", no_argument, NULL, 'v'},         {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "h", names, NULL)) != -1) {
@@ -235,8 +237,8 @@ int main(int argc, char **argv)
         }
     }
     double real = real_seconds() - started;
-    printf("%" PRIu64 " events, %.1f virtual seconds in %.2f s: %.0f times real time\n", total.events, (double)total.virtual_ns / 1e9,
-           real, (double)total.virtual_ns / 1e9 / (real > 0 ? real : 1e-9));
+    printf("%" PRIu64 " events, %.1f virtual seconds in %.2f s: %.0f times real time\n", total.events,
+           (double)total.virtual_ns / 1e9, real, (double)total.virtual_ns / 1e9 / (real > 0 ? real : 1e-9));
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
     fflush(stdout);
     _exit(failed == 0 ? 0 : 1);

@@ -7,9 +7,9 @@
 
 enum { MACHINES_MAX = 64, SEGMENT_MAX_BYTES = 32 * 1024, FIRST_EPHEMERAL_PORT = 40000 };
 
-#define RETRY_FIRST_NS (200 * SIM_MS)
-#define RETRY_LAST_NS (8 * SIM_S)
-#define DRAIN_NS (1 * SIM_S)
+#define RETRY_FIRST_NS     (200 * SIM_MS)
+#define RETRY_LAST_NS      (8 * SIM_S)
+#define DRAIN_NS           (1 * SIM_S)
 #define CONNECT_TIMEOUT_NS (127 * SIM_S)
 
 struct net {
@@ -56,8 +56,8 @@ struct link *net_link(struct machine *from, struct machine *to)
         const struct world_faults *faults = &world->faults;
         bool                       local  = from == to;
         wire->drawn                       = true;
-        wire->latency_ns = local ? 10 * SIM_US
-                                 : world_between(world, SALT_NET, faults->latency_ns / 2, faults->latency_ns * 3 / 2);
+        wire->latency_ns =
+            local ? 10 * SIM_US : world_between(world, SALT_NET, faults->latency_ns / 2, faults->latency_ns * 3 / 2);
         wire->jitter_ns        = local ? 10 * SIM_US : faults->jitter_ns;
         wire->bytes_per_second = local ? 0 : faults->bytes_per_second;
     }
@@ -457,11 +457,11 @@ static struct listener *find_listener(struct machine *machine, uint16_t port, bo
 
 static void answer(struct conn *conn, int result)
 {
-    struct end *server = &conn->end[1];
-    conn->answered     = true;
-    conn->answer       = result;
-    conn->retry_ns     = RETRY_FIRST_NS;
-    uint64_t at_ns     = arrival_ns(server, 0);
+    struct end *server          = &conn->end[1];
+    conn->answered              = true;
+    conn->answer                = result;
+    conn->retry_ns              = RETRY_FIRST_NS;
+    uint64_t at_ns              = arrival_ns(server, 0);
     server->out.last_arrival_ns = at_ns;
     world_schedule(conn->net->world, &conn->handshake, at_ns);
 }
@@ -520,7 +520,8 @@ static void handshake_step(struct event *event)
 {
     struct conn *conn   = CONTAINER_OF(event, struct conn, handshake);
     struct end  *client = &conn->end[0];
-    world_trace(conn->net->world, conn->answered ? "net answer" : "net connect", client->process->name, client->id, conn->port);
+    world_trace(conn->net->world, conn->answered ? "net answer" : "net connect", client->process->name, client->id,
+                conn->port);
     if (client->state != END_CONNECTING) {
         handshake_meets_nobody(conn);
     } else if (conn->end[1].machine == NULL) {
@@ -544,10 +545,10 @@ struct end *net_connect(struct process *process, const char *address, uint16_t p
     struct world   *world   = machine->world;
     struct conn    *conn    = calloc(1, sizeof *conn);
     ASSERT(conn != NULL);
-    conn->net         = world->net;
-    conn->port        = port;
-    conn->started_ns  = world->now_ns;
-    conn->retry_ns    = SIM_S; /* what Linux waits before the second SYN */
+    conn->net           = world->net;
+    conn->port          = port;
+    conn->started_ns    = world->now_ns;
+    conn->retry_ns      = SIM_S; /* what Linux waits before the second SYN */
     conn->handshake.run = handshake_step;
     list_push_back(&conn->net->conns, &conn->link);
     conn->net->conn_count++;
@@ -578,7 +579,8 @@ static bool port_taken(struct machine *machine, uint16_t port, bool reuse_port)
     return false;
 }
 
-int net_listen(struct process *process, const char *address, uint16_t port, bool reuse_port, uint32_t backlog, struct listener **out)
+int net_listen(struct process *process, const char *address, uint16_t port, bool reuse_port, uint32_t backlog,
+               struct listener **out)
 {
     struct machine *machine  = process->machine;
     bool            any      = strcmp(address, "0.0.0.0") == 0 || strcmp(address, "::") == 0;
@@ -654,7 +656,7 @@ static void end_dies(struct end *end, bool power_lost)
         conn_free_unheld(end->conn);
         return;
     }
-    bool abort = end_readable(end) || rand_chance(world_rand(world, SALT_CRASH), 2);
+    bool abort                    = end_readable(end) || rand_chance(world_rand(world, SALT_CRASH), 2);
     end->peer->out.stuck_since_ns = 0;
     end_close(end, abort);
 }
@@ -665,8 +667,9 @@ void net_process_dies(struct process *process, bool power_lost)
     LIST_EACH (&machine->world->net->conns, link) {
         struct conn *conn = CONTAINER_OF(link, struct conn, link);
         /* Both ends may be ours; the connection goes with the second. */
-        bool both = conn->end[0].process == process && conn->end[1].process == process && held(&conn->end[0]) && held(&conn->end[1]);
-        int  first = conn->end[0].process == process && held(&conn->end[0]) ? 0 : 1;
+        bool both = conn->end[0].process == process && conn->end[1].process == process && held(&conn->end[0]) &&
+                    held(&conn->end[1]);
+        int first = conn->end[0].process == process && held(&conn->end[0]) ? 0 : 1;
         if (!both && !(conn->end[first].process == process && held(&conn->end[first]))) {
             continue;
         }

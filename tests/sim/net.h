@@ -89,9 +89,9 @@ struct end {
     uint64_t        id;
     uint64_t        drain_until_ns;
     uint16_t        port;
-    bool            connected;   /* the connect has ended, with broken as its result */
-    bool            fin;         /* the peer's last byte is in rx */
-    int             broken;      /* an error, or 0 */
+    bool            connected; /* the connect has ended, with broken as its result */
+    bool            fin;       /* the peer's last byte is in rx */
+    int             broken;    /* an error, or 0 */
     void           *owner;
     void (*notify)(void *owner); /* something above, or room in out, changed */
 };
@@ -110,8 +110,8 @@ struct listener {
     void (*notify)(void *owner);
 };
 
-MUST_CHECK int net_listen(struct process *process, const char *address, uint16_t port, bool reuse_port, uint32_t backlog,
-                          struct listener **out);
+MUST_CHECK int net_listen(struct process *process, const char *address, uint16_t port, bool reuse_port,
+                          uint32_t backlog, struct listener **out);
 /* Connections that wait in its queue are reset. */
 void        net_listener_close(struct listener *listener);
 struct end *net_accept(struct listener *listener);

@@ -44,7 +44,7 @@ struct machine {
     struct list   processes;
     struct list   listeners; /* net */
     uint16_t      next_port;
-    uint64_t      boot_ns;          /* when it got power */
+    uint64_t      boot_ns;           /* when it got power */
     uint64_t      boot_monotonic_ns; /* what its monotonic clock said then */
     int64_t       drift_ppm;
     int64_t       wall_offset_ns; /* a scenario may make it jump */

@@ -24,8 +24,8 @@ static uint64_t sleeper_turn(void *shard)
         return s->deadline_ns;
     }
     uint64_t late_ns = now_ns - s->deadline_ns;
-    sim_check(s->world, s->ticks == 0 || late_ns <= s->world->faults.stall_ns + SIM_MS, "a turn came %lu ns after its deadline",
-              (unsigned long)late_ns);
+    sim_check(s->world, s->ticks == 0 || late_ns <= s->world->faults.stall_ns + SIM_MS,
+              "a turn came %lu ns after its deadline", (unsigned long)late_ns);
     s->ticks++;
     s->period_ns   = 1 + io_random(s->io) % (900 * SIM_S);
     s->deadline_ns = now_ns + s->period_ns;
@@ -34,8 +34,8 @@ static uint64_t sleeper_turn(void *shard)
 
 static int sleeper_start(struct process *process, void *ctx)
 {
-    struct sleeper  *s    = ctx;
-    struct core     *core = core_new(process);
+    struct sleeper  *s      = ctx;
+    struct core     *core   = core_new(process);
     struct io_config config = {.sockets_max = 4, .recv_buffers = 4, .recv_buffer_bytes = 4096, .cpu = -1};
     char             why[100];
     int              result = io_open(&config, &s->io, why, sizeof why);
@@ -68,7 +68,8 @@ void scenario_timers(struct world *world)
     }
     uint64_t wall_ns = io_wall_ns(s[0].io);
     sim_check(world, world_run_until(world, both_ticked, s, UINT64_C(100) * 86400 * SIM_S), "timers stopped coming");
-    sim_check(world, s[0].woken_early == 0 && s[1].woken_early == 0, "a turn came before its deadline with nothing to do");
+    sim_check(world, s[0].woken_early == 0 && s[1].woken_early == 0,
+              "a turn came before its deadline with nothing to do");
     sim_check(world, io_wall_ns(s[0].io) > wall_ns, "the wall clock stands still");
     process_pause(process[0], 3600 * SIM_S);
     uint32_t ticks = s[0].ticks;

@@ -10,7 +10,16 @@
 
 struct world;
 
-#define SCENARIOS(X) X(timers) X(wake) X(echo)
+#define SCENARIOS(X) \
+    X(timers)        \
+    X(wake)          \
+    X(move)          \
+    X(echo)          \
+    X(partition)     \
+    X(torn)          \
+    X(full)          \
+    X(mqtt_qos1)     \
+    X(mqtt_qos2)
 
 struct scenario {
     const char *name;

@@ -22,8 +22,8 @@ struct scenario_call {
 };
 
 /* One of the choices, each as likely. */
-#define PICK(world, ...)                                                                                               \
-    ((const uint64_t[]){__VA_ARGS__})[rand_below(world_rand(world, SALT_SWARM),                                        \
+#define PICK(world, ...)                                                        \
+    ((const uint64_t[]){__VA_ARGS__})[rand_below(world_rand(world, SALT_SWARM), \
                                                  sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))]
 
 /* Swarm: most seeds have some faults, few have all; each has rates of its own. */
@@ -51,10 +51,11 @@ struct world *world_new(uint64_t seed, const char *scenario)
 {
     struct world *world = calloc(1, sizeof *world);
     ASSERT(world != NULL);
-    world->seed      = seed;
-    world->scenario  = scenario;
-    world->event_max = EVENTS_MAX;
-    world->hash      = hash_u64(seed + 1);
+    world_current_core = NULL; /* a run that failed may have ended inside a process */
+    world->seed        = seed;
+    world->scenario    = scenario;
+    world->event_max   = EVENTS_MAX;
+    world->hash        = hash_u64(seed + 1);
     /* The scenario's name is in the seed, so that two scenarios do not meet the same accidents. */
     uint64_t mixed = hash_bytes_seeded(bytes_str(scenario), seed);
     for (uint64_t salt = 0; salt < SALT_COUNT; salt++) {

@@ -48,7 +48,7 @@ struct event {
     uint64_t        seq;
     uint32_t        place; /* in the heap, from 1; 0 when it is in no heap */
     enum event_kind kind;
-    struct list     held;  /* held back while a core waits inside io_turn */
+    struct list     held; /* held back while a core waits inside io_turn */
 };
 
 struct net;
@@ -68,10 +68,10 @@ struct world_faults {
     uint64_t tcp_timeout_ns;   /* unacknowledged bytes break a connection after this */
     uint32_t stall_one_in;     /* turns before which a core does not get the processor for stall_ns at most */
     uint64_t stall_ns;
-    uint64_t disk_read_ns;     /* an operation takes this, and at times much longer */
+    uint64_t disk_read_ns; /* an operation takes this, and at times much longer */
     uint64_t disk_write_ns;
     uint64_t disk_sync_ns;
-    uint32_t drift_ppm;        /* clocks of machines run this much too fast or slow, at most */
+    uint32_t drift_ppm; /* clocks of machines run this much too fast or slow, at most */
 };
 
 struct world {
@@ -99,12 +99,12 @@ struct world {
     struct list  calls;   /* pending world_after */
     struct core *waiting; /* the core inside a waiting io_turn, or NULL */
 
-    bool      failed;
-    char      why[512];
-    jmp_buf   fail_jump;  /* out of the scenario */
-    jmp_buf   fatal_jump; /* out of a simulated process that called fatal() */
-    bool      fatal_armed;
-    jmp_buf  *stop_jump;  /* until was reached */
+    bool     failed;
+    char     why[512];
+    jmp_buf  fail_jump;  /* out of the scenario */
+    jmp_buf  fatal_jump; /* out of a simulated process that called fatal() */
+    bool     fatal_armed;
+    jmp_buf *stop_jump; /* until was reached */
 };
 
 /* The world whose turn it is, for handlers that get no argument: assert_failed, fatal, signals, the log. NULL outside a run. */
@@ -145,8 +145,8 @@ static inline bool world_chance(struct world *world, enum world_salt salt, uint3
 /* ---- for the parts of the world ---- */
 
 /* Schedules or moves an event. Times in the past are now. */
-void world_schedule(struct world *world, struct event *event, uint64_t at_ns);
-void world_cancel(struct world *world, struct event *event);
+void               world_schedule(struct world *world, struct event *event, uint64_t at_ns);
+void               world_cancel(struct world *world, struct event *event);
 static inline bool event_scheduled(const struct event *event)
 {
     return event->place != 0 || list_linked(&event->held);

@@ -44,7 +44,8 @@ static void on_ended(void *ctx, uint64_t id, uint64_t below, int status)
     told->below  = below;
     told->status = status;
 }
-static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version, uint64_t expires, bool deleted)
+static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                       uint64_t expires, bool deleted)
 {
     (void)table;
     (void)key;
@@ -76,7 +77,8 @@ static void setup_limited(struct bench *b, struct stripe_limits limits)
 
 static void setup(struct bench *b)
 {
-    setup_limited(b, (struct stripe_limits){.table_bytes_max = 1000, .streams_max = 10, .writers_max = 2, .stream_records_max = 0});
+    setup_limited(b, (struct stripe_limits){
+                         .table_bytes_max = 1000, .streams_max = 10, .writers_max = 2, .stream_records_max = 0});
 }
 
 static void teardown(struct bench *b)
@@ -101,12 +103,12 @@ static int go(struct bench *b)
     return status;
 }
 
-static struct bytes S(const char *text)
-{
+static struct bytes S(const char *text) {
     return bytes_str(text);
 }
 
-static int one(struct bench *b, struct op op)
+static int
+one(struct bench *b, struct op op)
 {
     op_encode(&b->ops, &op);
     return go(b);
@@ -118,7 +120,8 @@ static uint64_t create(struct bench *b, const char *name, uint8_t flags)
     return wire_get_u64(&b->r);
 }
 
-static void put_append(struct wire_writer *w, uint64_t a, uint64_t b, uint64_t writer, uint64_t epoch, uint64_t sequence)
+static void put_append(struct wire_writer *w, uint64_t a, uint64_t b, uint64_t writer, uint64_t epoch,
+                       uint64_t sequence)
 {
     struct record record = {.topic = S("t"), .payload = S("p")};
     size_t        begun  = op_append_begin(w, writer, epoch, sequence);
@@ -140,7 +143,12 @@ static int mark(struct bench *b, uint64_t stream, uint32_t cursor, uint64_t firs
     uint8_t            memory[17];
     struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
     op_range_append(&w, (struct op_range){first, last, how});
-    return one(b, (struct op){.kind = OP_CURSOR_MOVE, .stream_id = stream, .cursor = cursor, .count = 1, .items = wire_written(&w), .epoch = 9});
+    return one(b, (struct op){.kind      = OP_CURSOR_MOVE,
+                              .stream_id = stream,
+                              .cursor    = cursor,
+                              .count     = 1,
+                              .items     = wire_written(&w),
+                              .epoch     = 9});
 }
 
 Test(stripe, a_deleted_name_gets_a_new_id_and_followers_are_told)
@@ -203,7 +211,8 @@ Test(stripe, a_retry_is_answered_with_the_first_offset_and_appends_nothing)
 Test(stripe, a_full_stream_is_skipped_beside_another_and_refused_alone)
 {
     struct bench b;
-    setup_limited(&b, (struct stripe_limits){.table_bytes_max = 10, .streams_max = 2, .writers_max = 1, .stream_records_max = 1});
+    setup_limited(
+        &b, (struct stripe_limits){.table_bytes_max = 10, .streams_max = 2, .writers_max = 1, .stream_records_max = 1});
     uint64_t x = create(&b, "x", 0);
     uint64_t y = create(&b, "y", 0);
     cr_assert_eq(one(&b, (struct op){.kind = OP_STREAM_CREATE, .name = S("z")}), ERR_QUOTA);
@@ -235,7 +244,8 @@ Test(stripe, a_queue_is_trimmed_to_its_lowest_cursor_and_done_bodies_ahead_are_r
     uint64_t positions[8];
     uint64_t first;
     cr_assert_eq(stripe_positions(b.s, id, 0, positions, 8, &first), 6);
-    cr_assert(first == 0 && positions[2] != UINT64_MAX && positions[3] == UINT64_MAX && positions[4] == UINT64_MAX && positions[5] != UINT64_MAX);
+    cr_assert(first == 0 && positions[2] != UINT64_MAX && positions[3] == UINT64_MAX && positions[4] == UINT64_MAX &&
+              positions[5] != UINT64_MAX);
     cr_assert_eq(mark(&b, id, 1, 2, 2, CURSOR_RECEIVED), 0);
     cr_assert_eq(mark(&b, id, 1, 0, 1, CURSOR_DONE), 0);
     cr_assert_eq(wire_get_u64(&b.r), 2);
@@ -285,7 +295,12 @@ Test(stripe, leases_keep_offsets_from_others_until_they_end_or_are_given_back)
 
 static void set_timer(struct bench *b, const char *key, uint64_t owner, uint64_t delay, struct wire_writer *action)
 {
-    cr_assert_eq(one(b, (struct op){.kind = OP_TIMER_SET, .name = S(key), .owner = owner, .delay_ns = delay, .value = wire_written(action)}), 0);
+    cr_assert_eq(one(b, (struct op){.kind     = OP_TIMER_SET,
+                                    .name     = S(key),
+                                    .owner    = owner,
+                                    .delay_ns = delay,
+                                    .value    = wire_written(action)}),
+                 0);
 }
 
 Test(stripe, a_timer_of_an_owner_sleeps_until_he_is_lost_and_then_publishes_the_will)
@@ -422,12 +437,24 @@ Test(stripe, a_failing_op_leaves_no_trace_wherever_it_stands)
     cr_assert_eq(one(&b, (struct op){.kind = OP_FENCE, .stream_id = q, .epoch = 3}), 0);
     op_range_append(&range, (struct op_range){0, 7, CURSOR_DONE});
     struct op changes[CHANGES] = {
-        {.kind = OP_CURSOR_MOVE, .stream_id = q, .cursor = 1, .epoch = 4, .sent = 20, .count = 1, .items = wire_written(&range)},
+        {.kind      = OP_CURSOR_MOVE,
+         .stream_id = q,
+         .cursor    = 1,
+         .epoch     = 4,
+         .sent      = 20,
+         .count     = 1,
+         .items     = wire_written(&range)},
         {.kind = OP_TIMER_START, .name = S("mine too"), .owner = 5},
         {.kind = OP_STREAM_CREATE, .name = S("new")},
         {.kind = OP_FENCE, .stream_id = q},
         {.kind = OP_TRIM, .stream_id = z, .offset = 38},
-        {.kind = OP_CURSOR_MOVE, .stream_id = z, .cursor = 9, .epoch = 4, .sent = 20, .count = 1, .items = wire_written(&range)},
+        {.kind      = OP_CURSOR_MOVE,
+         .stream_id = z,
+         .cursor    = 9,
+         .epoch     = 4,
+         .sent      = 20,
+         .count     = 1,
+         .items     = wire_written(&range)},
         {.kind = OP_TABLE_PUT, .name = S("k"), .value = S("w")},
         {.kind = OP_TABLE_PUT, .name = S("l"), .value = S("w"), .wall_ns = 7},
         {.kind = OP_TIMER_RUN, .name = S("free")},
@@ -521,21 +548,30 @@ Test(stripe, scans_go_on_behind_a_key_and_hide_what_has_expired)
     struct bench             b;
     setup(&b);
     for (size_t i = 0; i < 6; i++) {
-        cr_assert_eq(one(&b, (struct op){.kind = OP_TABLE_PUT, .table = 4, .name = S(names[i]), .wall_ns = i == 4 ? 10 : 0}), 0);
+        cr_assert_eq(
+            one(&b, (struct op){.kind = OP_TABLE_PUT, .table = 4, .name = S(names[i]), .wall_ns = i == 4 ? 10 : 0}), 0);
     }
     struct {
         uint8_t     kind;
         const char *pattern, *after, *keys;
-    } cases[] = {{RPC_SCAN_KEY, "ab", "", "ab "},       {RPC_SCAN_KEY, "ab", "ab", ""},         {RPC_SCAN_PREFIX, "", "", "a a/b a/b/c ab c "},
-                 {RPC_SCAN_PREFIX, "a/", "", "a/b a/b/c "}, {RPC_SCAN_PREFIX, "a/", "a/b", "a/b/c "}, {RPC_SCAN_PREFIX, "a/", "b", ""},
-                 {RPC_SCAN_FILTER, "a/#", "", "a a/b a/b/c "}, {RPC_SCAN_FILTER, "a/#", "a", "a/b a/b/c "}, {RPC_SCAN_FILTER, "+", "", "a ab c "},
-                 {RPC_SCAN_FILTER, "+/b", "", "a/b "}, {RPC_SCAN_FILTER, "#", "ab", "c "}};
+    } cases[] = {{RPC_SCAN_KEY, "ab", "", "ab "},
+                 {RPC_SCAN_KEY, "ab", "ab", ""},
+                 {RPC_SCAN_PREFIX, "", "", "a a/b a/b/c ab c "},
+                 {RPC_SCAN_PREFIX, "a/", "", "a/b a/b/c "},
+                 {RPC_SCAN_PREFIX, "a/", "a/b", "a/b/c "},
+                 {RPC_SCAN_PREFIX, "a/", "b", ""},
+                 {RPC_SCAN_FILTER, "a/#", "", "a a/b a/b/c "},
+                 {RPC_SCAN_FILTER, "a/#", "a", "a/b a/b/c "},
+                 {RPC_SCAN_FILTER, "+", "", "a ab c "},
+                 {RPC_SCAN_FILTER, "+/b", "", "a/b "},
+                 {RPC_SCAN_FILTER, "#", "ab", "c "}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct wire_writer keys = wire_writer_growing(1000);
         wire_put_u8(&keys, 0);
         keys.size = 0;
         cr_assert(stripe_scan(b.s, 4, cases[i].kind, S(cases[i].pattern), S(cases[i].after), 10, on_key, &keys));
-        cr_assert(bytes_equal(wire_written(&keys), S(cases[i].keys)), "%s after %s: %.*s", cases[i].pattern, cases[i].after, (int)keys.size, (char *)keys.data);
+        cr_assert(bytes_equal(wire_written(&keys), S(cases[i].keys)), "%s after %s: %.*s", cases[i].pattern,
+                  cases[i].after, (int)keys.size, (char *)keys.data);
         wire_writer_fini(&keys);
     }
     teardown(&b);

@@ -175,7 +175,7 @@ static int m_writer(struct model *m, const struct op *op, uint64_t *offset)
             return ERR_FENCED;
         }
     } else if (m->writer_count == WRITERS) {
-        at = 0;
+        at    = 0;
         known = true; /* its place is taken */
     }
     if (known) {
@@ -337,7 +337,8 @@ static void m_owner_lost(struct model *m, uint64_t owner, int depth)
     }
 }
 
-static int m_op(struct model *m, struct bytes ops, uint64_t position, const struct op *op, int depth, struct wire_writer *w)
+static int m_op(struct model *m, struct bytes ops, uint64_t position, const struct op *op, int depth,
+                struct wire_writer *w)
 {
     struct m_stream *st = m_stream_of(m, op->stream_id);
     struct m_item   *it = m_item_of(m, op->table, op->name);
@@ -458,7 +459,8 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
     case OP_TIMER_CANCEL:
     case OP_TIMER_RUN:
     case OP_TIMER_TAKE_OVER:
-        if (t != NULL && (op->kind == OP_TIMER_RUN || (op->kind == OP_TIMER_TAKE_OVER && t->owner != 0 && t->delay == 0))) {
+        if (t != NULL &&
+            (op->kind == OP_TIMER_RUN || (op->kind == OP_TIMER_TAKE_OVER && t->owner != 0 && t->delay == 0))) {
             m_run(m, t, depth);
         } else if (t != NULL) {
             t->there = false;
@@ -490,7 +492,7 @@ static int m_list(struct model *m, struct bytes ops, uint64_t position, int dept
     int                status;
     while ((status = op_next(&r, &op)) > 0 && (status = m_op(m, ops, position, &op, depth, w)) >= 0) {
     }
-    uint64_t last  = before->last_stream;
+    uint64_t last = before->last_stream;
     if (status < 0) {
         memcpy(m, before, sizeof *m);
         w->size = at;
@@ -518,10 +520,10 @@ static uint64_t some_stream(struct rand *r, const struct model *m)
 static void put_some_append(struct rand *r, const struct model *m, struct wire_writer *w)
 {
     static const char payload[] = "0123456789";
-    struct record     record    = {.topic = bytes_str("t"), .payload = bytes_of(payload, rand_below(r, sizeof payload))};
-    uint64_t          writer    = rand_below(r, 6);
-    size_t            begun     = op_append_begin(w, writer, rand_below(r, 2), rand_below(r, 6));
-    uint32_t          count     = 1 + (uint32_t)(rand_chance(r, 2) ? 0 : rand_below(r, 4));
+    struct record     record = {.topic = bytes_str("t"), .payload = bytes_of(payload, rand_below(r, sizeof payload))};
+    uint64_t          writer = rand_below(r, 6);
+    size_t            begun  = op_append_begin(w, writer, rand_below(r, 2), rand_below(r, 6));
+    uint32_t          count  = 1 + (uint32_t)(rand_chance(r, 2) ? 0 : rand_below(r, 4));
     for (uint32_t i = 0; i < count; i++) {
         op_append_target(w, some_stream(r, m), bytes_of("tagtag", rand_below(r, 6)));
     }
@@ -689,7 +691,8 @@ static void compare(const struct stripe *s, const struct model *m, const struct 
         if (!st->there) {
             continue;
         }
-        cr_assert(out.start_offset == st->start && out.next_offset == st->next && out.epoch == st->epoch && out.flags == st->flags);
+        cr_assert(out.start_offset == st->start && out.next_offset == st->next && out.epoch == st->epoch &&
+                  out.flags == st->flags);
         uint64_t positions[OFFSETS];
         uint64_t first;
         int      count = stripe_positions(s, st->id, 0, positions, OFFSETS, &first);
@@ -718,8 +721,10 @@ static void compare(const struct stripe *s, const struct model *m, const struct 
     cr_assert(counted.count == balance->count && counted.sum == balance->sum);
 }
 
-static const struct stripe_limits limits = {
-    .table_bytes_max = TABLE_BYTES_MAX, .streams_max = STREAMS_MAX, .stream_records_max = RECORDS_MAX, .writers_max = WRITERS};
+static const struct stripe_limits limits = {.table_bytes_max    = TABLE_BYTES_MAX,
+                                            .streams_max        = STREAMS_MAX,
+                                            .stream_records_max = RECORDS_MAX,
+                                            .writers_max        = WRITERS};
 
 static struct stripe *fresh(struct balance *balance)
 {
@@ -764,7 +769,7 @@ static void one_seed(uint64_t seed)
     m->next_local     = 1;
     uint64_t position = 1 << 20;
     for (int i = 0; i < ENTRIES; i++) {
-        lists[i] = wire_writer_growing(1 << 20);
+        lists[i]     = wire_writer_growing(1 << 20);
         uint64_t now = m->time + rand_below(&r, 10);
         if (!rand_chance(&r, 5) || !stripe_due(s, now, &lists[i])) {
             put_some(&r, m, &lists[i], false, 7);

@@ -10,7 +10,7 @@ enum { TIMERS = 200 };
 static const uint64_t ms = 1000000;
 
 struct model_timer {
-    struct timer timer; /* first */
+    struct timer timer;     /* first */
     uint64_t     fire_tick; /* the call of timer_expire that must fire it: the first with now >= fire_tick ms */
     uint64_t     fired_ns;
     int          fired_count;
@@ -37,10 +37,10 @@ static void run_model(uint64_t seed)
     struct timer_wheel *wheel  = timer_wheel_new(now);
     struct model_timer *timers = calloc(TIMERS, sizeof *timers);
     for (int step = 0; step < 1500; step++) {
-        struct model_timer *t = &timers[rand_below(&r, TIMERS)];
+        struct model_timer *t    = &timers[rand_below(&r, TIMERS)];
         uint64_t            what = rand_below(&r, 10);
         if (what < 6) {
-            uint64_t ahead = rand_u64(&r) >> (11 + rand_below(&r, 50)); /* from nanoseconds to 100 days */
+            uint64_t ahead    = rand_u64(&r) >> (11 + rand_below(&r, 50)); /* from nanoseconds to 100 days */
             uint64_t deadline = rand_chance(&r, 20) ? now - rand_below(&r, now + 1) : now + ahead;
             deadline          = rand_chance(&r, 4) ? deadline / (256 * ms) * (256 * ms) : deadline; /* slot edges */
             timer_arm(wheel, &t->timer, deadline, count_fired);

@@ -7,14 +7,15 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-static struct bytes S(const char *text)
-{
+static struct bytes S(const char *text) {
     return bytes_str(text);
 }
 
-static struct record sample(void)
+static struct record
+sample(void)
 {
-    return (struct record){.qos = 1, .publish_wall_ns = 7, .topic = S("a/b"), .properties = S("pp"), .payload = S("hello")};
+    return (struct record){
+        .qos = 1, .publish_wall_ns = 7, .topic = S("a/b"), .properties = S("pp"), .payload = S("hello")};
 }
 
 static void put_append(struct wire_writer *w, uint32_t count)
@@ -112,8 +113,10 @@ Test(op, fields_land_where_the_header_lists_them)
             cr_assert(op.stream_id == 13 && op.cursor == 12 && op.epoch == 15 && op.sent == 16 && op.count == 2);
             struct wire_reader items = wire_reader_of(op.items);
             struct op_range    range;
-            cr_assert(op_range_next(&items, &range) && range.first == 3 && range.last == 4 && range.mark == CURSOR_RECEIVED);
-            cr_assert(op_range_next(&items, &range) && range.first == 9 && range.last == 9 && range.mark == CURSOR_DONE);
+            cr_assert(op_range_next(&items, &range) && range.first == 3 && range.last == 4 &&
+                      range.mark == CURSOR_RECEIVED);
+            cr_assert(op_range_next(&items, &range) && range.first == 9 && range.last == 9 &&
+                      range.mark == CURSOR_DONE);
             cr_assert(!op_range_next(&items, &range));
         }
     }

@@ -1,0 +1,36 @@
+/* admin - the broker's HTTP for operators, on a thread of its own (libmicrohttpd).
+ *
+ *   GET /health   200 "healthy": the process runs
+ *   GET /ready    200 "ready", or 503 and the reason: clients are let in, or why not
+ *   GET /metrics  200, Prometheus' text format
+ *
+ * Reads only what shards publish (metrics.h) and asks ready() for a verdict; nothing here waits for a shard.
+ * Lifetime: started after the shards, stopped before them.   Threads: start and stop from main; ready() is called on the HTTP thread. */
+#ifndef KEEL_BROKER_ADMIN_ADMIN_H
+#define KEEL_BROKER_ADMIN_ADMIN_H
+
+#include "shared/base/assert.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct admin;
+struct metrics;
+
+struct admin_spec {
+    const char           *address; /* numeric, IPv4 or IPv6 */
+    uint16_t              port;    /* 0 picks a free one */
+    const struct metrics *metrics; /* outlives the admin */
+    /* True when clients can be served; else a sentence in why. */
+    bool (*ready)(void *ctx, char *why, size_t why_size);
+    void *ctx;
+};
+
+/* 0 and *out, or -errno with a sentence in why. */
+MUST_CHECK int admin_start(const struct admin_spec *spec, struct admin **out, char *why, size_t why_size);
+uint16_t       admin_port(const struct admin *admin);
+/* Accepts NULL. */
+void admin_stop(struct admin *admin);
+
+#endif

@@ -1,0 +1,66 @@
+/* metrics - numbers that shards publish and the admin thread reads.
+ *
+ *   shard thread ──metrics_set (relaxed store)──▶ its own slots ──metrics_print (relaxed load)──▶ Prometheus text
+ *
+ * A slot has one writer, so a plain store is enough and no read-modify-write is needed on the hot path: the shard keeps its
+ * counts in plain memory and publishes them a few times a second. Numbers of one scrape may be from slightly different moments.
+ * Order: relaxed; nothing is published through these numbers but themselves, so they pair with nothing.
+ * Lifetime: made by main.c before the shards and freed after them.   Units: in the name of each metric. */
+#ifndef KEEL_BROKER_ADMIN_METRICS_H
+#define KEEL_BROKER_ADMIN_METRICS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* clang-format off */
+/*    slot                    name                                  kind     help */
+#define METRICS_TABLE(X)                                                                                                           \
+    X(CONNECTIONS_OPEN,       "keel_connections_open",              gauge,   "Connections that are open now.")                     \
+    X(CONNECTIONS_TOTAL,      "keel_connections_total",             counter, "Connections accepted.")                              \
+    X(SESSIONS_OPEN,          "keel_sessions_open",                 gauge,   "Sessions with a connected client.")                  \
+    X(SUBSCRIPTIONS,          "keel_subscriptions",                 gauge,   "Subscriptions in the match tree.")                   \
+    X(BYTES_RECEIVED,         "keel_received_bytes_total",          counter, "Bytes received from clients.")                       \
+    X(BYTES_SENT,             "keel_sent_bytes_total",              counter, "Bytes sent to clients.")                             \
+    X(PUBLISHES,              "keel_publishes_total",               counter, "PUBLISH packets taken from clients.")                \
+    X(DELIVERIES,             "keel_deliveries_total",              counter, "Messages handed to clients.")                        \
+    X(DROPPED,                "keel_dropped_total",                 counter, "QoS 0 messages dropped for readers that do not keep up.") \
+    X(DUPLICATES,             "keel_duplicates_total",              counter, "QoS 2 publishes recognised as sent again.")          \
+    X(STORED_APPENDS,         "keel_stored_appends_total",          counter, "Appends asked of the segment store.")                \
+    X(EVICTIONS,              "keel_evictions_total",               counter, "Clients disconnected by the broker.")                \
+    X(RETAINED_PUTS,          "keel_retained_puts_total",           counter, "Retained messages set or cleared.")                  \
+    X(WILLS,                  "keel_wills_total",                   counter, "Wills published.")                                   \
+    X(EXPIRED,                "keel_expired_total",                 counter, "Messages that expired before delivery.")             \
+    X(DENIED,                 "keel_denied_total",                  counter, "Requests refused by a limit or a rule.")             \
+    X(PROTOCOL_ERRORS,        "keel_protocol_errors_total",         counter, "Connections ended for what they sent.")              \
+    X(STORE_REQUESTS_OPEN,    "keel_store_requests_open",           gauge,   "Requests to the segment store without an answer.")   \
+    X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \
+    X(TURNS,                  "keel_turns_total",                   counter, "Turns of the loop.")
+/* clang-format on */
+
+enum metric {
+#define METRIC_ENUM(slot, name, kind, help) METRIC_##slot,
+    METRICS_TABLE(METRIC_ENUM)
+#undef METRIC_ENUM
+        METRIC_COUNT,
+};
+
+/* The slots of one shard, on cache lines of their own. */
+struct metrics_shard;
+struct metrics;
+
+struct metrics       *metrics_new(unsigned shard_count);
+void                  metrics_free(struct metrics *metrics);
+struct metrics_shard *metrics_of(struct metrics *metrics, unsigned shard);
+
+/* Called by the shard's own thread. */
+void metrics_set(struct metrics_shard *shard, enum metric metric, uint64_t value);
+/* The value last published. Any thread. */
+uint64_t metrics_get(const struct metrics_shard *shard, enum metric metric);
+/* The sum over all shards. Any thread. */
+uint64_t metrics_sum(const struct metrics *metrics, enum metric metric);
+
+/* Prometheus' text format: per metric the sum, without labels, then one line per shard. Allocated with malloc, ended by '\0';
+ * NULL when there is no memory. Any thread. */
+char *metrics_print(const struct metrics *metrics, size_t *out_size);
+
+#endif

@@ -1,0 +1,212 @@
+/* kernel - the life of a shard's kernel and its turn; the verbs of a client are in open.c, publish.c, subscribe.c and ack.c. */
+#include "broker/kernel/kernel.h"
+
+#include "broker/kernel/delivery.h"
+#include "broker/kernel/group.h"
+#include "broker/kernel/life.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/publish.h"
+#include "broker/kernel/retain.h"
+#include "broker/kernel/route.h"
+#include "broker/kernel/sub.h"
+#include "broker/kernel/will.h"
+#include "shared/base/log.h"
+
+#include <stdlib.h>
+
+enum { CACHE_SLOTS = 4096, WORKS_MAX = 1 << 20 };
+
+static void relayed(struct publisher *p, struct pending *pending)
+{
+    p->kernel->counters.dropped += pending->status != 0;
+}
+
+struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits,
+                          const struct kernel_port *port, struct store *store, struct timer_wheel *timers)
+{
+    ASSERT(shard < shard_count && shard_count <= SHARDS_MAX && limits->inflight_max != 0 &&
+           limits->publish_pending_max != 0);
+    struct kernel *k = calloc(1, sizeof *k);
+    if (k == NULL) {
+        return NULL;
+    }
+    k->shard       = shard;
+    k->shard_count = shard_count;
+    k->limits      = *limits;
+    k->port        = *port;
+    k->store       = store;
+    k->timers      = timers;
+    k->seed        = port->random(port->ctx);
+    if (k->limits.inflight_max > WINDOW_WIDTH_MAX) {
+        k->limits.inflight_max = WINDOW_WIDTH_MAX;
+    }
+    list_init(&k->announcing);
+    list_init(&k->paused);
+    list_init(&k->dirty);
+    list_init(&k->evicting);
+    list_init(&k->overruns);
+    for (unsigned i = 0; i < SHARDS_MAX; i++) {
+        list_init(&k->out[i].waiting);
+    }
+    k->tree     = match_new(CACHE_SLOTS);
+    k->pendings = pool_new(sizeof(struct pending), WORKS_MAX);
+    k->works    = pool_new(sizeof(struct work), WORKS_MAX);
+    k->relay    = malloc(sizeof *k->relay);
+    if (k->relay != NULL) {
+        publisher_init(k->relay, k, NULL, relayed);
+    }
+    if (k->tree == NULL || k->pendings == NULL || k->works == NULL || k->relay == NULL) {
+        kernel_free(k);
+        return NULL;
+    }
+    return k;
+}
+
+static void free_sessions(struct kernel *k)
+{
+    struct hashmap_node *n;
+    while ((n = hashmap_any(&k->sessions)) != NULL) {
+        struct session *s = CONTAINER_OF(n, struct session, by_serial);
+        subscribe_cancel_all(s);
+        retain_cancel_all(s);
+        delivery_unfollow(s);
+        sub_remove_all(k, &s->who);
+        s->client = NULL; /* it may be gone by now, and is not told */
+        session_free(s);
+    }
+}
+
+/* What the store still has of calls and scans must not be answered any more: free the store first, or never turn it again. */
+void kernel_free(struct kernel *k)
+{
+    if (k == NULL) {
+        return;
+    }
+    k->shard_count = 1; /* nobody is told any more */
+    free_sessions(k);
+    will_fini(k);
+    if (k->relay != NULL) {
+        publisher_fini(k->relay);
+        free(k->relay);
+    }
+    route_fini(k);
+    directory_fini(k);
+    struct hashmap_node *n;
+    while ((n = hashmap_any(&k->interests)) != NULL) {
+        hashmap_remove(&k->interests, n);
+        free(CONTAINER_OF(n, struct interest, by_node));
+    }
+    while ((n = hashmap_any(&k->groups)) != NULL) {
+        struct group *g = CONTAINER_OF(n, struct group, by_filter);
+        struct list  *link;
+        while ((link = list_pop_front(&g->members)) != NULL) {
+            free(CONTAINER_OF(link, struct member, link));
+        }
+        hashmap_remove(&k->groups, n);
+        free(g);
+    }
+    mail_fini(k);
+    hashmap_fini(&k->subs);
+    hashmap_fini(&k->interests);
+    hashmap_fini(&k->groups);
+    hashmap_fini(&k->stored);
+    hashmap_fini(&k->sessions);
+    hashmap_fini(&k->claims);
+    match_free(k->tree);
+    pool_free(k->pendings);
+    pool_free(k->works);
+    free(k->targets);
+    free(k->stripe_heads);
+    free(k->stripes_hit);
+    free(k->stripe_sequences);
+    free(k);
+}
+
+bool kernel_ready(const struct kernel *k)
+{
+    return k->ready;
+}
+
+/* The store has told how many stripes there are. */
+static void start(struct kernel *k)
+{
+    uint32_t stripes    = store_stripe_count(k->store);
+    k->stripe_heads     = malloc(stripes * sizeof *k->stripe_heads);
+    k->stripes_hit      = malloc(stripes * sizeof *k->stripes_hit);
+    k->stripe_sequences = calloc(stripes, sizeof *k->stripe_sequences);
+    ASSERT(k->stripe_heads != NULL && k->stripes_hit != NULL && k->stripe_sequences != NULL);
+    bool began = will_start(k);
+    ASSERT(began);
+    for (uint32_t i = 0; i < stripes; i++) {
+        k->stripe_heads[i] = TARGET_NONE;
+    }
+    k->started = true;
+    route_start(k);
+}
+
+void kernel_begin(struct kernel *k, uint64_t now_ns, uint64_t wall_ns)
+{
+    k->now_ns  = now_ns;
+    k->wall_ns = wall_ns;
+}
+
+uint64_t kernel_end(struct kernel *k)
+{
+    if (!k->started && store_known(k->store)) {
+        start(k);
+    }
+    struct list *link;
+    while ((link = list_pop_front(&k->evicting)) != NULL) {
+        struct session *s = CONTAINER_OF(link, struct session, evict_link);
+        session_evict_now(s, (enum evict_reason)s->evict_why);
+    }
+    ack_flush(k);
+    uint64_t wish_ns = will_flush(k);
+    publish_resume(k);
+    bool posted = mail_flush(k);
+    return posted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
+}
+
+void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
+{
+    switch ((enum mail_kind)mail->kind) {
+    case MAIL_CONFIRM:
+        mail_confirm_received(k, from, mail->value);
+        break;
+    case MAIL_INTEREST: {
+        struct wire_reader r     = mail_read(mail);
+        uint8_t            flags = wire_get_u8(&r);
+        sub_interest(k, from, flags, wire_get(&r, wire_left(&r)));
+        mail_announced(k, from);
+        break;
+    }
+    case MAIL_ROUTE:
+        route_receive(k, mail);
+        mail_announced(k, from);
+        break;
+    case MAIL_MEMBER:
+        group_receive(k, from, mail);
+        mail_announced(k, from);
+        break;
+    case MAIL_PUBLISH:
+    case MAIL_PUBLISH_MEMBER:
+    case MAIL_SLOW:
+    case MAIL_RELIEF:
+        publish_receive(k, from, mail);
+        break;
+    case MAIL_CLAIM:
+    case MAIL_GRANT:
+    case MAIL_EVICT:
+    case MAIL_RELEASE:
+        directory_receive(k, from, mail);
+        break;
+    default:
+        ASSERT(false);
+    }
+    free(mail->body);
+}
+
+const struct kernel_counters *kernel_counters(const struct kernel *k)
+{
+    return &k->counters;
+}

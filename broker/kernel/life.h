@@ -1,0 +1,20 @@
+/* life - the ops that begin and end what the store has of a session; open.c and close.c build their transactions of them.
+ * Threads: the shard. */
+#ifndef KEEL_BROKER_KERNEL_LIFE_H
+#define KEEL_BROKER_KERNEL_LIFE_H
+
+#include "broker/kernel/session.h"
+
+/* Sets the timer that ends the session expiry_s after its owner lets go, or cancels it for EXPIRY_NEVER. */
+void life_expiry(struct wire_writer *w, struct session *session, uint32_t expiry_s);
+/* The will is run (run_will) or forgotten, then everything else of the session deleted. */
+void life_delete(struct wire_writer *w, struct session *session, bool run_will);
+void life_row(struct wire_writer *w, struct session *session, bool open, uint32_t expiry_s);
+/* An op on one of its timers: OP_TIMER_CANCEL, _RUN, _START, _TAKE_OVER. */
+void life_will(struct wire_writer *w, struct session *session, uint8_t kind);
+void life_expiry_start(struct wire_writer *w, struct session *session);
+
+/* subscribe.c: forgets the subscribes and unsubscribes whose answers nobody waits for. */
+void subscribe_cancel_all(struct session *session);
+
+#endif

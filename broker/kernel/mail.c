@@ -1,0 +1,175 @@
+/* mail - one queue per other shard in front of its mailbox. */
+#include "broker/kernel/mail.h"
+
+#include "shared/base/log.h"
+#include "shared/base/wire.h"
+
+#include <stdlib.h>
+
+enum { BODY_MAX_BYTES = 512 << 20 };
+
+struct waiting {
+    struct list        link;
+    size_t             size;
+    struct kernel_mail mail;
+};
+
+struct wire_writer mail_begin(void)
+{
+    struct wire_writer w = wire_writer_growing(BODY_MAX_BYTES);
+    wire_put_u32(&w, 0);
+    return w;
+}
+
+static bool post(struct kernel *k, unsigned shard, struct kernel_mail mail, size_t size)
+{
+    struct outbox *out = &k->out[shard];
+    if (list_empty(&out->waiting) && k->port.post(k->port.ctx, shard, &mail)) {
+        return true;
+    }
+    struct waiting *w = malloc(sizeof *w);
+    if (w == NULL) {
+        log_error("no memory for a mail to shard %u", shard);
+        free(mail.body);
+        return false;
+    }
+    *w = (struct waiting){.size = size + sizeof *w, .mail = mail};
+    out->waiting_bytes += w->size;
+    list_push_back(&out->waiting, &w->link);
+    return true;
+}
+
+bool mail_post(struct kernel *k, unsigned shard, enum mail_kind kind, uint64_t value, struct wire_writer *body)
+{
+    if (body->bad) {
+        log_error("no memory for a mail to shard %u", shard);
+        wire_writer_fini(body);
+        return false;
+    }
+    uint32_t size = (uint32_t)body->size;
+    memcpy(body->data, &size, sizeof size);
+    struct kernel_mail mail = {.kind = kind, .value = value, .body = body->data};
+    return post(k, shard, mail, size);
+}
+
+bool mail_signal(struct kernel *k, unsigned shard, enum mail_kind kind, uint64_t value)
+{
+    return post(k, shard, (struct kernel_mail){.kind = kind, .value = value}, 0);
+}
+
+void mail_announce(struct kernel *k, enum mail_kind kind, uint64_t value, struct wire_writer *body)
+{
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        if (shard == k->shard) {
+            continue;
+        }
+        struct wire_writer copy = mail_begin();
+        wire_put_bytes(&copy, body->bad ? (struct bytes){0} : bytes_of(body->data + 4, body->size - 4));
+        copy.bad |= body->bad;
+        if (mail_post(k, shard, kind, value, &copy)) {
+            k->out[shard].announced++;
+        }
+    }
+    wire_writer_fini(body);
+}
+
+struct wire_reader mail_read(const struct kernel_mail *mail)
+{
+    if (mail->body == NULL) {
+        return wire_reader_of((struct bytes){0});
+    }
+    uint32_t size;
+    memcpy(&size, mail->body, sizeof size);
+    return wire_reader_of(bytes_of((uint8_t *)mail->body + 4, size - 4));
+}
+
+static bool is_confirmed(const struct kernel *k, const struct announcement *a)
+{
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        if (k->out[shard].confirmed < a->until[shard]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void mail_when_confirmed(struct kernel *k, struct announcement *a,
+                         void (*confirmed)(struct kernel *, struct announcement *))
+{
+    a->confirmed = confirmed;
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        a->until[shard] = k->out[shard].announced;
+    }
+    if (is_confirmed(k, a)) {
+        confirmed(k, a);
+        return;
+    }
+    list_push_back(&k->announcing, &a->link);
+}
+
+void mail_forget(struct announcement *a)
+{
+    list_remove(&a->link);
+}
+
+void mail_confirm_received(struct kernel *k, unsigned from, uint64_t count)
+{
+    k->out[from].confirmed = count;
+    /* What waits for less stands in front. */
+    while (!list_empty(&k->announcing)) {
+        struct announcement *a = CONTAINER_OF(k->announcing.next, struct announcement, link);
+        if (!is_confirmed(k, a)) {
+            return;
+        }
+        list_remove(&a->link);
+        a->confirmed(k, a);
+    }
+}
+
+void mail_announced(struct kernel *k, unsigned from)
+{
+    k->out[from].received++;
+}
+
+bool mail_flush(struct kernel *k)
+{
+    bool all = true;
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        struct outbox *out = &k->out[shard];
+        if (out->answered != out->received && mail_signal(k, shard, MAIL_CONFIRM, out->received)) {
+            out->answered = out->received;
+        }
+        while (!list_empty(&out->waiting)) {
+            struct waiting *w = CONTAINER_OF(out->waiting.next, struct waiting, link);
+            if (!k->port.post(k->port.ctx, shard, &w->mail)) {
+                all = false;
+                break;
+            }
+            out->waiting_bytes -= w->size;
+            list_remove(&w->link);
+            free(w);
+        }
+    }
+    return all;
+}
+
+bool mail_congested(const struct kernel *k)
+{
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        if (k->out[shard].waiting_bytes > MAIL_WAITING_MAX_BYTES) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void mail_fini(struct kernel *k)
+{
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        while (!list_empty(&k->out[shard].waiting)) {
+            struct waiting *w = CONTAINER_OF(list_pop_front(&k->out[shard].waiting), struct waiting, link);
+            free(w->mail.body);
+            free(w);
+        }
+    }
+}

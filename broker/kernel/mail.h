@@ -1,0 +1,58 @@
+/* mail - what the kernels of one broker tell each other.
+ *
+ *     A mail that finds no room waits here, in order, and goes at the end of a later turn. Nothing is dropped.
+ *
+ * Announcements (interest, routes, members of groups) are counted: the other side confirms how many it has taken in, so that a SUBACK can wait until every
+ * shard delivers to the new subscription. Threads: the shard. */
+#ifndef KEEL_BROKER_KERNEL_MAIL_H
+#define KEEL_BROKER_KERNEL_MAIL_H
+
+#include "broker/kernel/state.h"
+
+enum mail_kind {                   /* from -> to                      value                body */
+                 MAIL_CONFIRM = 1, /* receiver -> announcer           announcements        - */
+                 MAIL_INTEREST, /* announcer -> every shard        -                    flags u8 (1 any, 2 QoS 1 and 2), filter */
+                 MAIL_ROUTE, /* shard of a session -> every     version, 0 deleted   key blob, row */
+                 MAIL_MEMBER, /* shard of a session -> every     serial               joined u8, flags u8, id u32, stream_id u64, whole filter */
+                 MAIL_PUBLISH, /* shard of the publisher -> some  publisher's serial   message */
+                 MAIL_PUBLISH_MEMBER, /* shard of the publisher -> one   member's serial      qos u8, retain u8, id u32, filter blob, message */
+                 MAIL_SLOW,    /* full queue -> publisher         publisher's serial   - */
+                 MAIL_RELIEF,  /* full queue -> publisher         -                    - */
+                 MAIL_CLAIM,   /* opening session -> home         serial               client id */
+                 MAIL_GRANT,   /* home -> opening session         serial               - */
+                 MAIL_EVICT,   /* home -> owner                   serial               - */
+                 MAIL_RELEASE, /* former owner -> home            serial               client id */
+};
+
+enum { MAIL_WAITING_MAX_BYTES = 4 << 20 }; /* beyond it publishers are paused */
+
+/* The body begins with its size (u32), so that it can be counted and read. Begin, write, post. */
+struct wire_writer mail_begin(void);
+/* Takes the body; one that turned bad (no memory) is dropped and logged: false. */
+bool mail_post(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint64_t value, struct wire_writer *body);
+/* Without a body. */
+bool mail_signal(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint64_t value);
+/* To every other shard, and counted. */
+void               mail_announce(struct kernel *kernel, enum mail_kind kind, uint64_t value, struct wire_writer *body);
+struct wire_reader mail_read(const struct kernel_mail *mail);
+
+/* Something that waits until all announcements so far have been taken in everywhere. */
+struct announcement {
+    struct list link;
+    uint64_t    until[SHARDS_MAX];
+    void (*confirmed)(struct kernel *kernel, struct announcement *announcement);
+};
+
+/* Calls confirmed, before it returns when nothing is outstanding. */
+void mail_when_confirmed(struct kernel *kernel, struct announcement *announcement,
+                         void (*confirmed)(struct kernel *, struct announcement *));
+void mail_forget(struct announcement *announcement);
+void mail_confirm_received(struct kernel *kernel, unsigned from, uint64_t count);
+/* Something was announced to us. */
+void mail_announced(struct kernel *kernel, unsigned from);
+/* Confirms what came in, posts what waits; false: some still waits. */
+bool mail_flush(struct kernel *kernel);
+bool mail_congested(const struct kernel *kernel);
+void mail_fini(struct kernel *kernel);
+
+#endif

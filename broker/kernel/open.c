@@ -1,0 +1,433 @@
+/* open - from a granted claim to opened(): is there a stored session, whose is it now, what does it still owe.
+ *
+ *     clean start, expiry 0          look ─▶ (end the stored one) ─▶ (will) ─▶ open, live
+ *     resume, expiry 0               look ─▶ none: (will) ─▶ open, live        there is one: as below
+ *     expiry > 0                     take: one transaction ─▶ subscriptions ─▶ packet ids ─▶ open, stored
+ *
+ * The transaction fences the stream: a former owner, on any broker, is refused from then on. */
+#include "broker/kernel/delivery.h"
+#include "broker/kernel/life.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/session.h"
+#include "broker/kernel/sub.h"
+#include "broker/kernel/will.h"
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+#include "shared/rpc/op.h"
+#include "shared/rpc/schema.h"
+
+#include <stdlib.h>
+
+struct opening {
+    struct session     *session;
+    struct store_call   call;
+    struct store_scan   scan;
+    struct announcement announcement;
+    struct will         will; /* views into kept */
+    bool                clean_start;
+    bool                found;
+    bool                present;
+    bool                discard_will; /* these three from kernel_close, when it came first */
+    bool                set_expiry;
+    uint32_t            expiry_s;
+    int                 error;
+    uint8_t             kept[];
+};
+
+/* ---- ways out ------------------------------------------------------------------------------------------------------- */
+
+/* Everything is loaded, or error. A session whose client is gone is closed as if it had been open. */
+static void finish(struct session *s, int error)
+{
+    struct kernel  *k        = s->kernel;
+    struct opening *o        = s->opening;
+    struct client  *client   = s->client;
+    bool            present  = o->present;
+    bool            discard  = o->discard_will;
+    bool            set      = o->set_expiry;
+    uint32_t        expiry_s = o->expiry_s;
+    s->opening               = NULL;
+    free(o);
+    if (error != 0 && client != NULL) {
+        s->client       = NULL;
+        client->session = NULL;
+        client->ops->opened(client, error, false);
+    }
+    if (s->client == NULL) {
+        close_begin(s, discard, set, expiry_s);
+        return;
+    }
+    session_step(s, SESSION_OPEN);
+    k->counters.sessions_open++;
+    client->ops->opened(client, 0, present);
+    if (client->session != s || !session_stored(s)) {
+        return;
+    }
+    const struct window *w = &s->delivery->window;
+    for (uint64_t offset = w->base; client->session == s && offset < w->next; offset++) {
+        if (window_get(w, offset) == WINDOW_RELEASED) {
+            client->ops->deliver_release(client, window_id(offset)); /* [MQTT-4.4.0-1] */
+        }
+    }
+    if (client->session == s && s->state == SESSION_OPEN) {
+        delivery_follow(s);
+    }
+}
+
+/* Refused before anything was changed in the store. */
+static void refuse(struct session *s, int error)
+{
+    struct client *client = s->client;
+    s->client             = NULL;
+    if (client != NULL) {
+        client->session = NULL;
+        client->ops->opened(client, error, false);
+    }
+    directory_release(s);
+    session_free(s);
+}
+
+static void announced(struct kernel *k, struct announcement *a)
+{
+    (void)k;
+    finish(CONTAINER_OF(a, struct opening, announcement)->session, 0);
+}
+
+/* ---- a stored session ----------------------------------------------------------------------------------------------- */
+
+static bool inbound_item(struct store_scan *scan, const struct store_item *item)
+{
+    struct opening    *o = scan->ctx;
+    struct session    *s = o->session;
+    struct inbound_row row;
+    struct bytes       key = item->key;
+    unsigned           id  = key.size < 3 ? 0 : (unsigned)key.data[key.size - 2] << 8 | key.data[key.size - 1];
+    if (id == 0 || !inbound_row_read(item->value, &row)) {
+        log_error("a stored packet id is not understood: passed over");
+        return true;
+    }
+    struct publisher  *p    = session_publisher(s);
+    struct inbound_id *slot = p == NULL ? NULL : inbound_add(&p->inbound, (uint16_t)id);
+    if (slot == NULL) {
+        o->error = ERR_QUOTA;
+        return true;
+    }
+    slot->state        = row.done ? INBOUND_DONE : INBOUND_UNSURE;
+    slot->writer_epoch = row.writer_epoch;
+    slot->sequence     = row.sequence;
+    return true;
+}
+
+static void inbound_done(struct store_scan *scan, int status)
+{
+    struct opening *o     = scan->ctx;
+    int             error = status != 0 ? status : o->error;
+    if (error != 0) {
+        finish(o->session, error);
+        return;
+    }
+    mail_when_confirmed(o->session->kernel, &o->announcement, announced);
+}
+
+static bool sub_item(struct store_scan *scan, const struct store_item *item)
+{
+    struct opening *o = scan->ctx;
+    struct bytes    client_id;
+    struct bytes    filter;
+    struct sub_row  row;
+    if (!tables_sub_key_split(item->key, &client_id, &filter) || !sub_row_read(item->value, &row)) {
+        log_error("a stored subscription is not understood: passed over");
+        return true;
+    }
+    if (sub_put(o->session->kernel, &o->session->who, LINK_LIVE, filter, row.flags, row.id) == NULL) {
+        o->error = ERR_QUOTA;
+    }
+    return true;
+}
+
+static void scan_rows(struct opening *o, uint32_t table, bool (*item)(struct store_scan *, const struct store_item *),
+                      void (*done)(struct store_scan *, int))
+{
+    struct session *s = o->session;
+    o->scan           = (struct store_scan){.item = item, .done = done, .ctx = o};
+    store_scan_start(s->kernel->store, &o->scan, session_stripe(s), table, RPC_SCAN_PREFIX,
+                     tables_sub_key(s->kernel->key, session_id(s), (struct bytes){0}));
+}
+
+static void subs_done(struct store_scan *scan, int status)
+{
+    struct opening *o     = scan->ctx;
+    int             error = status != 0 ? status : o->error;
+    if (error != 0) {
+        finish(o->session, error);
+        return;
+    }
+    scan_rows(o, TABLE_INBOUND, inbound_item, inbound_done);
+}
+
+static void skip_deleted(struct wire_reader *r)
+{
+    wire_get_u8(r);  /* will run */
+    wire_get_u8(r);  /* expiry cancelled */
+    wire_get_u8(r);  /* row */
+    wire_get_u64(r); /* subscriptions */
+    wire_get_u64(r); /* packet ids */
+}
+
+/* The broker that served it died, and what it had sent was not noted: as far as it can have got. */
+static uint64_t maybe_sent(const struct window *w, uint64_t sent, uint64_t next, uint32_t inflight_max)
+{
+    uint64_t below = w->base;
+    for (uint32_t left = inflight_max; left != 0 && below < next; below++) {
+        left -= window_get(w, below) == WINDOW_NONE;
+    }
+    return below > sent ? below : sent;
+}
+
+/* Results of take(), in the order of its ops. */
+static int took(struct session *s, struct bytes results)
+{
+    struct opening        *o    = s->opening;
+    struct keep           *keep = s->keep;
+    struct wire_reader     r    = wire_reader_of(results);
+    struct session_row     row  = {0};
+    struct delivery_state *d    = session_delivery(s);
+    if (o->clean_start) {
+        skip_deleted(&r);
+    }
+    o->present         = wire_get_u64(&r) != 0;
+    struct bytes value = wire_get_blob(&r);
+    s->who.stream_id   = wire_get_u64(&r);
+    wire_get_u8(&r);  /* created */
+    wire_get_u64(&r); /* start */
+    uint64_t next = wire_get_u64(&r);
+    wire_get_u64(&r); /* epoch before */
+    keep->epoch       = wire_get_u64(&r);
+    uint64_t position = wire_get_u64(&r);
+    keep->sent        = wire_get_u64(&r);
+    wire_get_u64(&r); /* next, again */
+    uint32_t count = wire_get_u32(&r);
+    if (d == NULL) {
+        return ERR_QUOTA;
+    }
+    window_init(&d->window, position);
+    for (uint32_t i = 0; i < count && !r.bad; i++) {
+        uint64_t first = wire_get_u64(&r);
+        uint64_t last  = wire_get_u64(&r);
+        uint8_t  mark  = wire_get_u8(&r);
+        for (uint64_t offset = first; !r.bad && offset <= last; offset++) {
+            if (offset < d->window.base || !window_fits(&d->window, offset)) {
+                continue;
+            }
+            if (window_set(&d->window, offset, mark == CURSOR_DONE ? WINDOW_DONE : WINDOW_RELEASED) != 0) {
+                return ERR_QUOTA;
+            }
+        }
+    }
+    keep->follow_next = position;
+    if (o->present && (!session_row_read(value, &row) || row.open)) {
+        keep->sent = maybe_sent(&d->window, keep->sent, next, row.inflight_max);
+    }
+    keep->again_below = keep->sent;
+    return r.bad ? ERR_MALFORMED : 0;
+}
+
+static void take_done(struct store_call *call, int status, struct bytes results)
+{
+    struct opening *o = CONTAINER_OF(call, struct opening, call);
+    struct session *s = o->session;
+    if (status != 0) {
+        refuse(s, status);
+        return;
+    }
+    int error = took(s, results);
+    if (error != 0 || !o->present || o->clean_start || s->client == NULL) {
+        o->present = o->present && !o->clean_start;
+        finish(s, error);
+        return;
+    }
+    scan_rows(o, TABLE_SUBSCRIPTIONS, sub_item, subs_done);
+}
+
+static void set_will(struct wire_writer *w, struct session *s)
+{
+    struct opening *o = s->opening;
+    if (o->will.topic.size == 0) {
+        return;
+    }
+    struct wire_writer action = wire_writer_growing(SIZE_MAX / 2);
+    will_action(&action, &o->will, s->kernel->wall_ns);
+    w->bad       = w->bad || action.bad;
+    struct op op = {
+        .kind  = OP_TIMER_SET,
+        .name  = tables_will(s->kernel->key, session_id(s)),
+        .owner = store_owner(s->kernel->store),
+        .delay_ns =
+            s->keep == NULL
+                ? 0
+                : o->will.delay_s *
+                      1000000000ull, /* a live session ends with its connection, and its will does not outlive it */
+        .value = wire_written(&action),
+    };
+    op_encode(w, &op);
+    wire_writer_fini(&action);
+    s->has_will = true;
+}
+
+static void put(struct wire_writer *w, struct op op)
+{
+    op_encode(w, &op);
+}
+
+static void take(struct session *s)
+{
+    struct kernel  *k = s->kernel;
+    struct opening *o = s->opening;
+    s->keep           = calloc(1, sizeof *s->keep);
+    if (s->keep == NULL) {
+        refuse(s, ERR_QUOTA);
+        return;
+    }
+    s->keep->session           = s;
+    uint16_t            stripe = session_stripe(s);
+    struct wire_writer *w      = store_txn_begin(k->store, stripe);
+    if (o->clean_start) {
+        life_delete(w, s, true);
+    }
+    put(w, (struct op){.kind = OP_TABLE_GET, .table = TABLE_SESSIONS, .name = session_id(s)});
+    put(w, (struct op){.kind = OP_STREAM_CREATE, .flags = STREAM_QUEUE, .name = tables_stream(k->key, session_id(s))});
+    put(w, (struct op){.kind = OP_FENCE, .stream_id = OP_STREAM_LAST});
+    put(w, (struct op){.kind = OP_CURSOR_GET, .stream_id = OP_STREAM_LAST});
+    life_will(w, s, OP_TIMER_TAKE_OVER);
+    life_expiry(w, s, s->expiry_s);
+    life_row(w, s, true, s->expiry_s);
+    set_will(w, s);
+    o->call.done = take_done;
+    store_txn_end(k->store, &o->call);
+}
+
+/* ---- a live session ------------------------------------------------------------------------------------------------- */
+
+static void live_done(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct opening *o = CONTAINER_OF(call, struct opening, call);
+    if (status != 0) {
+        refuse(o->session, status);
+        return;
+    }
+    finish(o->session, 0);
+}
+
+static bool look_item(struct store_scan *scan, const struct store_item *item)
+{
+    (void)item;
+    ((struct opening *)scan->ctx)->found = true;
+    return true;
+}
+
+static void look_done(struct store_scan *scan, int status)
+{
+    struct opening *o = scan->ctx;
+    struct session *s = o->session;
+    struct kernel  *k = s->kernel;
+    if (status != 0) {
+        refuse(s, status);
+        return;
+    }
+    if (o->found && !o->clean_start) {
+        take(s);
+        return;
+    }
+    if (!o->found && o->will.topic.size == 0) {
+        finish(s, 0);
+        return;
+    }
+    uint16_t            stripe = session_stripe(s);
+    struct wire_writer *w      = store_txn_begin(k->store, stripe);
+    if (o->found) {
+        life_delete(w, s, true);
+    } else {
+        life_will(w, s, OP_TIMER_TAKE_OVER); /* of a connection that its broker took down with it */
+    }
+    set_will(w, s);
+    o->call.done = live_done;
+    store_txn_end(k->store, &o->call);
+}
+
+void open_granted(struct session *s)
+{
+    struct opening *o = s->opening;
+    session_step(s, SESSION_LOADING);
+    if (s->expiry_s != 0) {
+        take(s);
+        return;
+    }
+    o->scan         = (struct store_scan){.item = look_item, .done = look_done, .ctx = o};
+    uint16_t stripe = session_stripe(s);
+    store_scan_start(s->kernel->store, &o->scan, stripe, TABLE_SESSIONS, RPC_SCAN_KEY, session_id(s));
+}
+
+/* ---- verbs ---------------------------------------------------------------------------------------------------------- */
+
+static struct bytes keep_bytes(uint8_t **at, struct bytes view)
+{
+    struct bytes kept = bytes_of(*at, view.size);
+    if (view.size != 0) {
+        memcpy(*at, view.data, view.size);
+    }
+    *at += view.size;
+    return kept;
+}
+
+void kernel_open(struct kernel *k, struct client *client, const struct open_request *request)
+{
+    ASSERT(client->session == NULL && request->client_id.size != 0 && request->client_id.size <= 65535 &&
+           request->receive_max != 0);
+    if (!k->ready) {
+        client->ops->opened(client, ERR_UNAVAILABLE, false);
+        return;
+    }
+    const struct will *will = &request->will;
+    struct opening    *o    = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
+    struct session    *s    = o == NULL ? NULL : session_new(k, client, request);
+    if (s == NULL) {
+        free(o);
+        client->ops->opened(client, ERR_QUOTA, false);
+        return;
+    }
+    uint8_t *at        = o->kept;
+    o->session         = s;
+    o->clean_start     = request->clean_start;
+    o->will            = *will;
+    o->will.topic      = keep_bytes(&at, will->topic);
+    o->will.properties = keep_bytes(&at, will->properties);
+    o->will.payload    = keep_bytes(&at, will->payload);
+    s->opening         = o;
+    directory_claim(s);
+}
+
+void kernel_close(struct kernel *k, struct client *client, const struct close_request *request)
+{
+    (void)k;
+    struct session *s = client->session;
+    if (s == NULL) {
+        return;
+    }
+    s->client       = NULL;
+    client->session = NULL;
+    list_remove(&s->evict_link);
+    switch ((enum session_state)s->state) {
+    case SESSION_CLAIMING:
+        directory_release(s);
+        session_free(s);
+        return;
+    case SESSION_LOADING:
+        s->opening->discard_will = request->discard_will;
+        s->opening->set_expiry   = request->set_expiry;
+        s->opening->expiry_s     = request->expiry_s;
+        return;
+    default:
+        close_begin(s, request->discard_will, request->set_expiry, request->expiry_s);
+    }
+}

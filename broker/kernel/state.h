@@ -1,0 +1,130 @@
+/* state - what the files of the kernel share: the kernel of one shard, and who is subscribed to what.
+ *
+ *     tree ─ node ─┬─ LINK_LIVE     struct sub of a session on this shard
+ *                  ├─ LINK_STORED   struct sub of a stored session, connected or not, wherever it is
+ *                  ├─ LINK_INTEREST which other shards have live subscribers of this filter
+ *                  └─ LINK_GROUP    members of a shared subscription, of all shards
+ *
+ * A stored session that is connected here has both: its LINK_STORED feeds its stream (QoS 1 and 2), its LINK_LIVE takes QoS 0.
+ * Threads: one kernel per shard. */
+#ifndef KEEL_BROKER_KERNEL_STATE_H
+#define KEEL_BROKER_KERNEL_STATE_H
+
+#include "broker/kernel/kernel.h"
+#include "broker/kernel/hashmap.h"
+#include "broker/kernel/match.h"
+#include "broker/kernel/store.h"
+#include "broker/kernel/tables.h"
+#include "shared/base/list.h"
+#include "shared/base/timer.h"
+#include "shared/mem/pool.h"
+
+enum link_kind { LINK_LIVE = 1, LINK_STORED, LINK_INTEREST, LINK_GROUP };
+
+enum { SHARDS_MAX = 64 };
+
+/* Who is owed: begins struct session and struct stored. */
+struct subscriber {
+    struct list subs;      /* struct sub.of_owner */
+    uint64_t    stream_id; /* 0: a live session */
+    uint64_t    mark;      /* the publish that found it last .. */
+    uint32_t    slot;      /* .. and its place among the targets */
+    uint32_t    sub_count;
+};
+
+/* One subscription of one subscriber. 80 bytes. */
+struct sub {
+    struct match_link
+        link; /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared */
+    struct list         of_owner; /* in subscriber.subs */
+    struct hashmap_node by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
+    struct subscriber  *owner;
+    struct group       *group;   /* shared: not NULL, and link.node is MATCH_NONE */
+    uint64_t            version; /* LINK_STORED: of its row */
+};
+_Static_assert(sizeof(struct sub) == 88 || sizeof(struct sub) == 80, "a subscription");
+
+/* A stored session as every shard knows it. */
+struct stored {
+    struct subscriber   who;
+    struct hashmap_node by_id; /* in kernel.stored; extra: size of id */
+    uint8_t             id[];
+};
+
+/* Mails that wait for room in a mailbox. */
+struct outbox {
+    struct list waiting;
+    size_t      waiting_bytes;
+    uint64_t    announced; /* announcements sent to that shard */
+    uint64_t    confirmed; /* of which it has taken in this many */
+    uint64_t    received;  /* announcements taken in from that shard */
+    uint64_t    answered;  /* of which it was told */
+};
+
+/* Where one publish goes, gathered before anything is handed out. */
+struct target {
+    struct sub     *sub;       /* NULL: the member of a group */
+    struct session *session;   /* who is given it here, or NULL */
+    uint64_t        stream_id; /* whose stream gets it, or 0 */
+    uint32_t        more;      /* next subscription of the same subscriber, TARGET_NONE: none */
+    uint32_t        in_stripe; /* next target in the same stripe */
+    uint32_t        sub_id;    /* of a group's member */
+    uint8_t         flags;     /* of a group's member */
+    bool            chained;   /* hangs on another target */
+};
+#define TARGET_NONE UINT32_MAX
+
+struct kernel {
+    unsigned               shard;
+    unsigned               shard_count;
+    struct kernel_limits   limits;
+    struct kernel_port     port;
+    struct store          *store;
+    struct timer_wheel    *timers;
+    uint64_t               now_ns;
+    uint64_t               wall_ns;
+    struct kernel_counters counters;
+
+    struct match  *tree;
+    struct hashmap subs;      /* struct sub.by_key */
+    struct hashmap interests; /* struct interest.by_node */
+    struct hashmap groups;    /* struct group.by_filter */
+    struct hashmap stored;    /* struct stored.by_id */
+    struct hashmap sessions;  /* struct session.by_serial */
+    struct hashmap claims;    /* directory of the ids whose home is this shard */
+    uint64_t       serial;    /* of the last session */
+    uint64_t       seed;      /* of the directory */
+
+    struct outbox out[SHARDS_MAX];
+    struct list   announcing; /* struct announcement that wait for other shards */
+
+    struct target *targets;
+    uint32_t       target_count;
+    uint32_t       target_capacity;
+    uint64_t       mark;
+    uint32_t      *stripe_heads; /* per stripe: first target, UINT32_MAX: none; made when the stripe count is known */
+    uint16_t      *stripes_hit;
+    uint32_t       stripes_hit_count;
+    uint64_t      *stripe_sequences; /* of this shard as a writer */
+
+    struct pool *pendings;
+    struct pool *works;
+    struct list  paused;    /* struct publisher.paused_link */
+    struct list  dirty;     /* struct keep.dirty: cursor moves to write */
+    struct list  evicting;  /* struct session.evict_link: at the end of the turn */
+    struct list  overruns;  /* struct delivery_state.overrun_link: queues over their bound */
+    uint64_t     slow_told; /* shards that were told that a queue here is over its bound */
+
+    bool               started; /* the store is known: watch and wills are under way */
+    struct store_watch routes;
+    uint32_t           route_shards;
+    uint16_t          *route_generations; /* per segment-store shard */
+    bool              *route_synced;
+    bool               ready;
+    struct wills      *wills;
+    struct publisher  *relay; /* messages that were mailed to a group's member which is gone */
+
+    uint8_t key[SUB_KEY_MAX_BYTES]; /* scratch for keys and names */
+};
+
+#endif

@@ -1,0 +1,275 @@
+/* sub - one table finds a subscription by its owner and its place in the tree. */
+#include "broker/kernel/sub.h"
+
+#include "broker/kernel/group.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/session.h"
+#include "broker/kernel/topic.h"
+#include "shared/base/hash.h"
+
+#include <stdlib.h>
+
+enum { INTEREST_ANY = 1, INTEREST_QUALITY = 2 };
+
+static uint64_t key_hash(const struct subscriber *owner, uint32_t node, const struct group *group)
+{
+    return hash_u64((uint64_t)(uintptr_t)owner ^ ((uint64_t)node << 32) ^ ((uint64_t)(uintptr_t)group * 31));
+}
+
+static struct sub *find_at(struct kernel *k, const struct subscriber *owner, uint32_t node, const struct group *group)
+{
+    for (struct hashmap_node *n = hashmap_first(&k->subs, key_hash(owner, node, group)); n != NULL;
+         n                      = hashmap_next(n)) {
+        struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
+        if (sub->owner == owner && sub->link.node == node && sub->group == group) {
+            return sub;
+        }
+    }
+    return NULL;
+}
+
+static bool is_shared(struct bytes filter)
+{
+    struct bytes group;
+    struct bytes rest;
+    return topic_share_split(filter, &group, &rest);
+}
+
+struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct bytes filter)
+{
+    if (is_shared(filter)) {
+        struct group *g = group_find(k, filter);
+        return g == NULL ? NULL : find_at(k, owner, MATCH_NONE, g);
+    }
+    uint32_t node = match_node(k->tree, filter);
+    return node == MATCH_NONE ? NULL : find_at(k, owner, node, NULL);
+}
+
+/* ---- what other shards know --------------------------------------------------------------------------------------- */
+
+static struct interest *interest_find(struct kernel *k, uint32_t node)
+{
+    for (struct hashmap_node *n = hashmap_first(&k->interests, hash_u64(node)); n != NULL; n = hashmap_next(n)) {
+        struct interest *i = CONTAINER_OF(n, struct interest, by_node);
+        if (i->link.node == node) {
+            return i;
+        }
+    }
+    return NULL;
+}
+
+static struct interest *interest_make(struct kernel *k, struct bytes filter)
+{
+    uint32_t         node = match_node(k->tree, filter);
+    struct interest *i    = node == MATCH_NONE ? NULL : interest_find(k, node);
+    if (i != NULL) {
+        return i;
+    }
+    i = calloc(1, sizeof *i);
+    if (i == NULL) {
+        return NULL;
+    }
+    i->link.kind = LINK_INTEREST;
+    if (match_add(k->tree, filter, &i->link) != 0) {
+        free(i);
+        return NULL;
+    }
+    if (hashmap_insert(&k->interests, &i->by_node, hash_u64(i->link.node)) != 0) {
+        match_remove(k->tree, &i->link);
+        free(i);
+        return NULL;
+    }
+    return i;
+}
+
+static void interest_settle(struct kernel *k, struct interest *i)
+{
+    if (i->any == 0 && i->any_here == 0) {
+        hashmap_remove(&k->interests, &i->by_node);
+        match_remove(k->tree, &i->link);
+        free(i);
+    }
+}
+
+static uint8_t interest_here(const struct interest *i)
+{
+    return (uint8_t)((i->any_here != 0 ? INTEREST_ANY : 0) | (i->quality_here != 0 ? INTEREST_QUALITY : 0));
+}
+
+static bool wants_quality(const struct sub *sub)
+{
+    return sub->owner->stream_id == 0 || (sub->link.flags & SUB_QOS) == 0;
+}
+
+/* A live subscription came (step 1) or goes (step -1). */
+static void interest_count(struct kernel *k, struct interest *i, const struct sub *sub, struct bytes filter, int step)
+{
+    uint8_t before = interest_here(i);
+    i->any_here += (uint32_t)step;
+    i->quality_here += wants_quality(sub) ? (uint32_t)step : 0;
+    uint8_t after = interest_here(i);
+    if (after != before) {
+        struct wire_writer w = mail_begin();
+        wire_put_u8(&w, after);
+        wire_put_bytes(&w, filter);
+        mail_announce(k, MAIL_INTEREST, 0, &w);
+    }
+    interest_settle(k, i);
+}
+
+void sub_interest(struct kernel *k, unsigned from, uint8_t flags, struct bytes filter)
+{
+    struct interest *i = interest_make(k, filter);
+    if (i == NULL) {
+        return;
+    }
+    uint64_t bit = 1ull << from;
+    i->any       = (flags & INTEREST_ANY) != 0 ? i->any | bit : i->any & ~bit;
+    i->quality   = (flags & INTEREST_QUALITY) != 0 ? i->quality | bit : i->quality & ~bit;
+    interest_settle(k, i);
+}
+
+/* ---- put and remove ----------------------------------------------------------------------------------------------- */
+
+static bool announced(const struct kernel *k, const struct sub *sub)
+{
+    return sub->link.kind == LINK_LIVE && k->shard_count > 1;
+}
+
+/* Enters a live subscription, whose options are set, into what the group or the other shards know. False: no memory. */
+static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
+{
+    const struct session *s = session_of(sub->owner);
+    if (sub->group != NULL) {
+        if (group_join(k, sub->group, k->shard, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra) != 0) {
+            return false;
+        }
+        group_announce(k, sub->group, true, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        return true;
+    }
+    if (announced(k, sub)) {
+        struct interest *i = interest_make(k, filter);
+        if (i == NULL) {
+            return false;
+        }
+        interest_count(k, i, sub, filter, 1);
+    }
+    return true;
+}
+
+static void live_out(struct kernel *k, struct sub *sub)
+{
+    const struct session *s = session_of(sub->owner);
+    if (sub->group != NULL) {
+        group_announce(k, sub->group, false, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        return; /* the member itself goes last: it may take the group with it */
+    }
+    if (announced(k, sub)) {
+        size_t       size   = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
+        struct bytes filter = bytes_of(k->key, size);
+        interest_count(k, interest_find(k, sub->link.node), sub, filter, -1);
+    }
+}
+
+static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter)
+{
+    struct sub *sub = calloc(1, sizeof *sub);
+    if (sub == NULL) {
+        return NULL;
+    }
+    sub->link.kind = (uint8_t)kind;
+    sub->owner     = owner;
+    if (is_shared(filter)) {
+        sub->group = group_make(k, filter);
+        if (sub->group == NULL) {
+            free(sub);
+            return NULL;
+        }
+        if (kind == LINK_STORED) {
+            group_stored_add(sub->group, sub);
+        }
+    } else if (match_add(k->tree, filter, &sub->link) != 0) {
+        free(sub);
+        return NULL;
+    }
+    if (hashmap_insert(&k->subs, &sub->by_key, key_hash(owner, sub->link.node, sub->group)) != 0) {
+        if (sub->group != NULL && kind == LINK_STORED) {
+            group_stored_remove(sub->group, sub);
+        }
+        if (sub->group != NULL) {
+            group_settle(k, sub->group);
+        }
+        match_remove(k->tree, &sub->link);
+        free(sub);
+        return NULL;
+    }
+    list_push_back(&owner->subs, &sub->of_owner);
+    owner->sub_count++;
+    return sub;
+}
+
+/* Takes a subscription out whose announcements are undone already. */
+static void sub_drop(struct kernel *k, struct sub *sub)
+{
+    list_remove(&sub->of_owner);
+    sub->owner->sub_count--;
+    hashmap_remove(&k->subs, &sub->by_key);
+    match_remove(k->tree, &sub->link);
+    if (sub->group != NULL) {
+        if (sub->link.kind == LINK_STORED) {
+            group_stored_remove(sub->group, sub);
+            group_settle(k, sub->group);
+        } else {
+            group_leave(k, sub->group, k->shard, session_of(sub->owner)->serial);
+        }
+    }
+    free(sub);
+}
+
+struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter, uint8_t flags,
+                    uint32_t id)
+{
+    struct sub *sub    = sub_find(k, owner, filter);
+    bool        is_new = sub == NULL;
+    if (is_new) {
+        sub = sub_new(k, owner, kind, filter);
+        if (sub == NULL) {
+            return NULL;
+        }
+    } else if (kind == LINK_LIVE && sub->group == NULL && announced(k, sub)) {
+        /* The new options may matter to the other shards: enter first, so that they never see it gone. */
+        struct sub       changed = *sub;
+        struct interest *i       = interest_find(k, sub->link.node);
+        changed.link.flags       = flags;
+        interest_count(k, i, &changed, filter, 1);
+        interest_count(k, i, sub, filter, -1);
+        sub->link.flags   = flags;
+        sub->by_key.extra = id;
+        return sub;
+    }
+    sub->link.flags   = flags;
+    sub->by_key.extra = id;
+    if (kind == LINK_LIVE && !live_in(k, sub, filter)) {
+        sub_drop(k, sub);
+        return NULL;
+    }
+    if (is_new && kind == LINK_LIVE) {
+        k->counters.subscriptions++;
+    }
+    return sub;
+}
+
+void sub_remove(struct kernel *k, struct sub *sub)
+{
+    if (sub->link.kind == LINK_LIVE) {
+        live_out(k, sub);
+    }
+    sub_drop(k, sub);
+}
+
+void sub_remove_all(struct kernel *k, struct subscriber *owner)
+{
+    while (!list_empty(&owner->subs)) {
+        sub_remove(k, CONTAINER_OF(owner->subs.next, struct sub, of_owner));
+    }
+}

@@ -1,0 +1,252 @@
+/* subscribe - subscriptions come and go: recorded first if the session is stored, then entered here, then known to every shard, then answered.
+ * Retained messages come after the answer: what is published in between finds the subscription already. */
+#include "broker/kernel/life.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/retain.h"
+#include "broker/kernel/route.h"
+#include "broker/kernel/session.h"
+#include "broker/kernel/sub.h"
+#include "broker/kernel/topic.h"
+#include "shared/base/err.h"
+#include "shared/rpc/op.h"
+
+#include <stdlib.h>
+
+struct wanted {
+    struct bytes filter; /* into the request's text */
+    uint32_t     id;
+    int          result;
+    uint8_t      flags;
+    bool         replay;
+};
+
+struct request {
+    struct list         link; /* in session.requests; none once the session closes */
+    struct session     *session;
+    struct store_call   call;
+    struct announcement announcement;
+    uint16_t            id;
+    bool                subscribe;
+    bool                called; /* the store will answer */
+    int                 count;
+    struct wanted       wanted[];
+};
+
+static struct request *request_new(struct session *s, uint16_t id, bool subscribe, int count, size_t text_bytes)
+{
+    struct request *r = calloc(1, sizeof *r + (size_t)count * sizeof r->wanted[0] + text_bytes);
+    if (r != NULL) {
+        r->session   = s;
+        r->id        = id;
+        r->subscribe = subscribe;
+        r->count     = count;
+        list_push_back(&s->requests, &r->link);
+    }
+    return r;
+}
+
+static uint8_t *request_text(struct request *r)
+{
+    return (uint8_t *)&r->wanted[r->count];
+}
+
+static void answer(struct kernel *k, struct announcement *a)
+{
+    (void)k;
+    struct request *r      = CONTAINER_OF(a, struct request, announcement);
+    struct session *s      = r->session;
+    struct client  *client = s->client;
+    int             results[256];
+    ASSERT(client != NULL && r->count <= 256);
+    for (int i = 0; i < r->count; i++) {
+        results[i] = r->wanted[i].result;
+    }
+    list_remove(&r->link);
+    (r->subscribe ? client->ops->subscribed : client->ops->unsubscribed)(client, r->id, results, r->count);
+    for (int i = 0; i < r->count && client->session == s && s->state == SESSION_OPEN; i++) {
+        const struct wanted *want = &r->wanted[i];
+        if (want->replay && want->result >= 0) {
+            retain_replay(s, want->filter, want->flags & SUB_QOS, want->id);
+        }
+    }
+    free(r);
+}
+
+/* Enters or removes what the request wants, in the trees. versions: of the rows, when stored. */
+static void carry_out(struct request *r, const uint64_t *versions)
+{
+    struct session *s = r->session;
+    struct kernel  *k = s->kernel;
+    for (int i = 0; i < r->count; i++) {
+        struct wanted *want = &r->wanted[i];
+        if (want->result < 0) {
+            continue;
+        }
+        if (!r->subscribe) {
+            struct sub *sub = sub_find(k, &s->who, want->filter);
+            if (sub != NULL) {
+                sub_remove(k, sub);
+            }
+        } else if (sub_put(k, &s->who, LINK_LIVE, want->filter, want->flags, want->id) == NULL) {
+            want->result = ERR_QUOTA;
+        }
+        if (session_stored(s)) {
+            struct sub_row row = {.flags = want->flags, .id = want->id, .stream_id = s->who.stream_id};
+            route_changed(k, session_id(s), want->filter, &row, versions[i], !r->subscribe);
+        }
+    }
+    mail_when_confirmed(k, &r->announcement, answer);
+}
+
+static void recorded(struct store_call *call, int status, struct bytes results)
+{
+    struct request    *r             = CONTAINER_OF(call, struct request, call);
+    struct session    *s             = r->session;
+    struct wire_reader in            = wire_reader_of(results);
+    uint64_t           versions[256] = {0};
+    s->busy--;
+    r->called = false;
+    if (!list_linked(&r->link)) {
+        free(r); /* the session closes: the watch tells everybody what was recorded */
+        close_continue(s);
+        return;
+    }
+    for (int i = 0; i < r->count; i++) {
+        if (r->wanted[i].result < 0) {
+            continue;
+        }
+        if (status != 0) {
+            r->wanted[i].result = status;
+        } else if (r->subscribe) {
+            versions[i] = wire_get_u64(&in);
+        } else {
+            wire_get_u8(&in);
+        }
+    }
+    carry_out(r, versions);
+}
+
+static void record(struct request *r)
+{
+    struct session *s      = r->session;
+    struct kernel  *k      = s->kernel;
+    bool            any    = false;
+    uint16_t        stripe = session_stripe(s);
+    for (int i = 0; i < r->count; i++) {
+        any = any || r->wanted[i].result >= 0;
+    }
+    if (!any) {
+        carry_out(r, NULL);
+        return;
+    }
+    struct wire_writer *w = store_txn_begin(k->store, stripe);
+    /* Fenced: a former owner must not change its heir's subscriptions. */
+    for (int i = 0; i < r->count; i++) {
+        const struct wanted *want = &r->wanted[i];
+        if (want->result < 0) {
+            continue;
+        }
+        uint8_t        value[SUB_ROW_BYTES];
+        struct sub_row row = {.flags = want->flags, .id = want->id, .stream_id = s->who.stream_id};
+        struct op      op  = {
+                  .kind  = r->subscribe ? OP_TABLE_PUT : OP_TABLE_DELETE,
+                  .table = TABLE_SUBSCRIPTIONS,
+                  .name  = tables_sub_key(k->key, session_id(s), want->filter),
+                  .value = r->subscribe ? sub_row_write(value, &row) : (struct bytes){0},
+        };
+        op_encode(w, &op);
+    }
+    s->busy++;
+    r->called    = true;
+    r->call.done = recorded;
+    store_txn_end(k->store, &r->call);
+}
+
+static struct bytes keep_text(uint8_t **at, struct bytes text)
+{
+    struct bytes kept = bytes_of(*at, text.size);
+    if (text.size != 0) {
+        memcpy(*at, text.data, text.size);
+    }
+    *at += text.size;
+    return kept;
+}
+
+void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, const struct subscription *subscriptions,
+                      int count)
+{
+    struct session *s    = client->session;
+    size_t          text = 0;
+    ASSERT(s->state == SESSION_OPEN && count > 0 && count <= 256);
+    for (int i = 0; i < count; i++) {
+        text += subscriptions[i].filter.size;
+    }
+    struct request *r = request_new(s, id, true, count, text);
+    if (r == NULL) {
+        session_evict(s, EVICT_UNAVAILABLE);
+        return;
+    }
+    uint8_t *at    = request_text(r);
+    uint32_t added = 0;
+    for (int i = 0; i < count; i++) {
+        const struct subscription *sub  = &subscriptions[i];
+        struct wanted             *want = &r->wanted[i];
+        struct bytes               group;
+        struct bytes               rest;
+        ASSERT(topic_filter_valid(sub->filter) && sub->qos <= 2);
+        bool exists  = sub_find(k, &s->who, sub->filter) != NULL;
+        want->filter = keep_text(&at, sub->filter);
+        want->id     = sub->id;
+        want->result = sub->qos;
+        want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
+                                (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
+        want->replay = k->limits.retain_available &&
+                       (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
+                       !topic_share_split(sub->filter, &group, &rest);
+        if (!exists && s->who.sub_count + added++ >= k->limits.subscriptions_max) {
+            want->result = ERR_QUOTA;
+        }
+    }
+    if (session_stored(s)) {
+        record(r);
+    } else {
+        carry_out(r, NULL);
+    }
+}
+
+void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, const struct bytes *filters, int count)
+{
+    struct session *s    = client->session;
+    size_t          text = 0;
+    ASSERT(s->state == SESSION_OPEN && count > 0 && count <= 256);
+    for (int i = 0; i < count; i++) {
+        text += filters[i].size;
+    }
+    struct request *r = request_new(s, id, false, count, text);
+    if (r == NULL) {
+        session_evict(s, EVICT_UNAVAILABLE);
+        return;
+    }
+    uint8_t *at = request_text(r);
+    for (int i = 0; i < count; i++) {
+        r->wanted[i].filter = keep_text(&at, filters[i]);
+        r->wanted[i].result = sub_find(k, &s->who, filters[i]) != NULL ? 0 : ERR_NOT_FOUND;
+    }
+    if (session_stored(s)) {
+        record(r);
+    } else {
+        carry_out(r, NULL);
+    }
+}
+
+void subscribe_cancel_all(struct session *s)
+{
+    struct list *link;
+    while ((link = list_pop_front(&s->requests)) != NULL) {
+        struct request *r = CONTAINER_OF(link, struct request, link);
+        mail_forget(&r->announcement);
+        if (!r->called) {
+            free(r);
+        }
+    }
+}

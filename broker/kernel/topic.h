@@ -1,0 +1,24 @@
+/* topic - what is a valid topic name, a valid topic filter, and the parts of a shared one (MQTT 5.0, 4.7 and 4.8).
+ *
+ *     a/b/c          name: no '+', no '#'
+ *     a/+/c/#        filter: '+' is a whole level, '#' a whole level and the last
+ *     $share/g/a/#   filter of the group g: neither "/", "+" nor "#" in g, the rest is a filter of its own
+ *
+ * That the bytes are UTF-8 was checked by the protocol. Threads: any; pure. */
+#ifndef KEEL_BROKER_KERNEL_TOPIC_H
+#define KEEL_BROKER_KERNEL_TOPIC_H
+
+#include "shared/base/bytes.h"
+
+enum { TOPIC_MAX_BYTES = 65535 };
+
+/* May a message be published to it? At least one character, no wildcard, no NUL. */
+bool topic_name_valid(struct bytes name);
+/* May it be subscribed to? A filter that begins with "$share/" must be a complete shared one. */
+bool topic_filter_valid(struct bytes filter);
+/* Has it a wildcard? Of a valid filter. */
+bool topic_filter_wild(struct bytes filter);
+/* A shared filter: true, and its two parts. Of a valid filter. */
+bool topic_share_split(struct bytes filter, struct bytes *out_group, struct bytes *out_filter);
+
+#endif

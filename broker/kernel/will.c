@@ -1,0 +1,189 @@
+/* will - one follower and one publisher per stripe. */
+#include "broker/kernel/will.h"
+
+#include "broker/kernel/message.h"
+#include "broker/kernel/publish.h"
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+#include "shared/rpc/op.h"
+
+#include <stdlib.h>
+
+enum { CREDIT = 32 };
+#define RETRY_NS 1000000000ull
+
+enum will_state { WILL_IDLE, WILL_CREATING, WILL_FOLLOWING };
+
+struct will_stream {
+    struct kernel      *kernel;
+    struct publisher    publisher;
+    struct store_call   create;
+    struct store_call   trim;
+    struct store_follow follow;
+    uint64_t            retry_ns;
+    uint64_t            done_below; /* published */
+    uint64_t            trim_below; /* asked to be forgotten */
+    uint16_t            stripe;
+    uint8_t             state;
+    bool                trimming;
+};
+
+struct wills {
+    uint32_t           count;
+    struct will_stream streams[];
+};
+
+void will_action(struct wire_writer *w, const struct will *will, uint64_t wall_ns)
+{
+    struct record record = {
+        .qos             = will->qos,
+        .flags           = will->retain ? RECORD_RETAIN : 0,
+        .publish_wall_ns = wall_ns,
+        .topic           = will->topic,
+        .properties      = will->properties,
+        .payload         = will->payload,
+    };
+    struct op          create = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
+    uint8_t            tag[4];
+    struct wire_writer t = wire_writer_fixed(tag, sizeof tag);
+    wire_put_u32(&t, will->message_expiry_s);
+    op_encode(w, &create);
+    size_t begun = op_append_begin(w, 0, 0, 0);
+    op_append_target(w, OP_STREAM_LAST, wire_written(&t));
+    op_append_end(w, begun, 1, &record);
+}
+
+/* ---- published ------------------------------------------------------------------------------------------------------ */
+
+static void answered(struct publisher *p, struct pending *pending)
+{
+    struct will_stream *stream = CONTAINER_OF(p, struct will_stream, publisher);
+    if (pending->status != 0) {
+        log_warn("a will could not be stored for all its subscribers: %s", err_sentence(pending->status));
+    }
+    stream->done_below = pending->sequence >> 8;
+    if (stream->state == WILL_FOLLOWING) {
+        store_follow_credit(stream->kernel->store, &stream->follow, 1);
+    }
+}
+
+static void followed(struct store_follow *follow, uint64_t offset, struct bytes tag, const struct record *record)
+{
+    struct will_stream *stream   = follow->ctx;
+    struct kernel      *k        = stream->kernel;
+    struct wire_reader  r        = wire_reader_of(tag);
+    uint32_t            expiry_s = wire_get_u32(&r);
+    struct message      m        = message_of_record(record);
+    m.publish_wall_ns            = k->wall_ns;
+    m.expires_wall_ns            = r.bad || expiry_s == UINT32_MAX ? 0 : k->wall_ns + expiry_s * 1000000000ull;
+    struct buf *copy             = message_keep(&m);
+    k->counters.wills++;
+    if (copy == NULL || !publish_kept(&stream->publisher, copy, 1, (offset + 1) << 8)) {
+        buf_unref(copy);
+        /* It stays in its stream, and those behind it as well, until there is memory. */
+        store_follow_cancel(k->store, follow);
+        stream->state    = WILL_IDLE;
+        stream->retry_ns = k->now_ns + RETRY_NS;
+    }
+}
+
+static void ended(struct store_follow *follow, int status)
+{
+    struct will_stream *stream = follow->ctx;
+    log_warn("wills of stripe %u cannot be followed: %s", stream->stripe, err_sentence(status));
+    stream->state    = WILL_IDLE;
+    stream->retry_ns = stream->kernel->now_ns + RETRY_NS;
+}
+
+static void created(struct store_call *call, int status, struct bytes results)
+{
+    struct will_stream *stream    = CONTAINER_OF(call, struct will_stream, create);
+    struct wire_reader  r         = wire_reader_of(results);
+    uint64_t            stream_id = wire_get_u64(&r);
+    wire_get_u8(&r);
+    uint64_t start = wire_get_u64(&r);
+    if (status != 0 || r.bad) {
+        log_warn("wills of stripe %u cannot be followed: %s", stream->stripe,
+                 err_sentence(status != 0 ? status : ERR_MALFORMED));
+        stream->state    = WILL_IDLE;
+        stream->retry_ns = stream->kernel->now_ns + RETRY_NS;
+        return;
+    }
+    stream->state           = WILL_FOLLOWING;
+    stream->publisher.count = stream_id;
+    stream->follow          = (struct store_follow){.record = followed, .ended = ended, .ctx = stream};
+    start                   = start > stream->done_below ? start : stream->done_below;
+    stream->done_below      = start;
+    stream->trim_below      = start;
+    store_follow_start(stream->kernel->store, &stream->follow, stream_id, 0, start, CREDIT);
+}
+
+static void create(struct will_stream *stream)
+{
+    struct op op        = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
+    stream->state       = WILL_CREATING;
+    stream->create.done = created;
+    op_encode(store_txn_begin(stream->kernel->store, stream->stripe), &op);
+    store_txn_end(stream->kernel->store, &stream->create);
+}
+
+static void trimmed(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct will_stream *stream = CONTAINER_OF(call, struct will_stream, trim);
+    stream->trimming           = false;
+    if (status != 0) {
+        log_warn("wills of stripe %u cannot be trimmed: %s", stream->stripe, err_sentence(status));
+    }
+}
+
+bool will_start(struct kernel *k)
+{
+    uint32_t stripes = store_stripe_count(k->store);
+    uint32_t count   = stripes / k->shard_count + (k->shard < stripes % k->shard_count ? 1 : 0);
+    k->wills         = calloc(1, sizeof *k->wills + count * sizeof k->wills->streams[0]);
+    if (k->wills == NULL) {
+        return false;
+    }
+    k->wills->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct will_stream *stream = &k->wills->streams[i];
+        stream->kernel             = k;
+        stream->stripe             = (uint16_t)(k->shard + i * k->shard_count);
+        publisher_init(&stream->publisher, k, NULL, answered);
+        create(stream);
+    }
+    return true;
+}
+
+uint64_t will_flush(struct kernel *k)
+{
+    uint64_t wish_ns = UINT64_MAX;
+    for (uint32_t i = 0; k->wills != NULL && i < k->wills->count; i++) {
+        struct will_stream *stream = &k->wills->streams[i];
+        if (stream->state == WILL_IDLE && stream->publisher.pending_count == 0) {
+            if (stream->retry_ns <= k->now_ns) {
+                create(stream);
+            } else if (stream->retry_ns < wish_ns) {
+                wish_ns = stream->retry_ns;
+            }
+        }
+        if (stream->done_below > stream->trim_below && !stream->trimming) {
+            struct op op       = {.kind = OP_TRIM, .stream_id = stream->publisher.count, .offset = stream->done_below};
+            stream->trim_below = stream->done_below;
+            stream->trimming   = true;
+            stream->trim.done  = trimmed;
+            op_encode(store_txn_begin(k->store, stream->stripe), &op);
+            store_txn_end(k->store, &stream->trim);
+        }
+    }
+    return wish_ns;
+}
+
+void will_fini(struct kernel *k)
+{
+    for (uint32_t i = 0; k->wills != NULL && i < k->wills->count; i++) {
+        publisher_fini(&k->wills->streams[i].publisher);
+    }
+    free(k->wills);
+}

@@ -1,0 +1,213 @@
+/* main.c - every thread, ring and listener of a running broker, on one page.
+ *
+ *   main thread   reads the settings, starts the shards and the admin thread, says "ready", waits for a signal
+ *   shard 0..n    for (;;) { shard_turn; io_turn }                              (shard/shard.h)
+ *   admin         /health /ready /metrics                                       (admin/admin.h)
+ *
+ * SIGTERM and SIGINT: clients are told (0x8B), what is owed to the store is sent, exit status 0. */
+#include "broker/admin/admin.h"
+#include "broker/admin/metrics.h"
+#include "broker/shard/config.h"
+#include "broker/shard/shard.h"
+#include "shared/base/assert.h"
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+#include "shared/config/settings.h"
+#include "shared/loop/io.h"
+#include "shared/loop/mailbox.h"
+#include "shared/loop/thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+enum {
+    EXIT_USAGE       = 2,
+    EXIT_UNAVAILABLE = 78, /* sysexits EX_CONFIG: the machine forbids what is needed */
+    MAILBOX_SLOTS    = 4096,
+    RECV_BUFFERS     = 64,
+    RECV_BUFFER_SIZE = 16 * 1024, /* 64 of them stay within a core's L2 cache */
+    SHARDS_MAX       = 256,
+};
+
+struct shard_thread {
+    struct broker       *broker;
+    struct metrics      *metrics;
+    unsigned             index;
+    int                  cpu;
+    struct thread       *thread;
+    _Atomic(struct io *) io; /* set once it runs; io_wake may be called from then on */
+};
+
+static void run_shard(void *ctx)
+{
+    struct shard_thread   *self   = ctx;
+    const struct io_config config = {
+        .sockets_max       = self->broker->config->connections_max,
+        .recv_buffers      = RECV_BUFFERS,
+        .recv_buffer_bytes = RECV_BUFFER_SIZE,
+        .cpu               = self->cpu,
+    };
+    struct io *io       = NULL;
+    char       why[512] = "";
+    if (io_open(&config, &io, why, sizeof why) < 0) {
+        fatal(EXIT_UNAVAILABLE, "%s", why);
+    }
+    struct shard *shard = shard_new(self->broker, self->index, io);
+    if (shard == NULL) {
+        fatal(1, "shard %u: out of memory at start", self->index);
+    }
+    shard->metrics = metrics_of(self->metrics, self->index);
+    atomic_store_explicit(&self->io, io, memory_order_release);
+    while (!shard_stopped(shard)) {
+        io_turn(io, shard_turn(shard));
+    }
+    /* Other shards may still ring this one: its io is closed by main after all have stopped. */
+    shard_free(shard);
+}
+
+static void on_refused(const char *why)
+{
+    fatal(1, "%s", why);
+}
+
+/* Wakes the main thread, which waits for signals. */
+static void on_listening(void)
+{
+    kill(getpid(), SIGUSR1);
+}
+
+/* For the admin thread: clients are let in. */
+static bool is_ready(void *ctx, char *why, size_t why_size)
+{
+    struct broker *broker = ctx;
+    if (atomic_load_explicit(&broker->stopping, memory_order_relaxed)) {
+        snprintf(why, why_size, "the broker stops");
+        return false;
+    }
+    if (atomic_load_explicit(&broker->ready_count, memory_order_acquire) < broker->shard_count) {
+        snprintf(why, why_size, "waiting for the segment store at %s:%u", broker->config->segstore_address,
+                 broker->config->segstore_port);
+        return false;
+    }
+    return true;
+}
+
+static void make_mailboxes(struct broker *broker)
+{
+    unsigned count    = broker->shard_count;
+    broker->mailboxes = calloc((size_t)count * count, sizeof(struct mailbox *));
+    ASSERT(broker->mailboxes != NULL);
+    for (unsigned i = 0; i < count * count; i++) {
+        if (i / count != i % count) {
+            broker->mailboxes[i] = mailbox_new(MAILBOX_SLOTS);
+            ASSERT(broker->mailboxes[i] != NULL);
+        }
+    }
+}
+
+static void announce(const struct settings *settings, const struct broker *broker, const struct admin *admin)
+{
+    struct config_address mqtt = settings->mqtt_listen;
+    struct config_address http = settings->admin_listen;
+    char                  a[80], b[80];
+    mqtt.port = (uint16_t)atomic_load(&broker->mqtt_port);
+    http.port = admin_port(admin);
+    config_address_text(&mqtt, a, sizeof a);
+    config_address_text(&http, b, sizeof b);
+    printf("keel-broker ready mqtt=%s admin=%s\n", a, b);
+    fflush(stdout);
+    if (settings->ready_fd != 0) {
+        dprintf((int)settings->ready_fd, "keel-broker ready mqtt=%s admin=%s\n", a, b);
+        close((int)settings->ready_fd);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct settings settings;
+    char                   error[CONFIG_ERROR_MAX];
+    int                    loaded = config_load(argc, argv, &settings_table, &settings, error);
+    if (loaded == CONFIG_HELP) {
+        puts("keel-broker - speaks MQTT to clients and keeps what matters in a segment store\n");
+        config_print_flags(&settings_table, stdout);
+        return 0;
+    }
+    if (loaded < 0) {
+        fprintf(stderr, "keel-broker: %s\n", error);
+        return EXIT_USAGE;
+    }
+    log_setup("broker", (enum log_level)settings.log_level, NULL);
+
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGUSR1); /* a shard became ready */
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    int      cpus  = thread_cpu_count();
+    unsigned count = settings.shards != 0 ? (unsigned)settings.shards : (unsigned)cpus;
+    count          = count < SHARDS_MAX ? count : SHARDS_MAX;
+    struct broker_config config;
+    broker_config_init(&config, &settings, count);
+    static struct broker broker;
+    broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
+    ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
+    make_mailboxes(&broker);
+    struct metrics *metrics = metrics_new(count);
+    ASSERT(metrics != NULL);
+
+    struct admin           *admin    = NULL;
+    const struct admin_spec spec     = {.address = settings.admin_listen.host,
+                                        .port    = settings.admin_listen.port,
+                                        .metrics = metrics,
+                                        .ready   = is_ready,
+                                        .ctx     = &broker};
+    char                    why[512] = "";
+    if (admin_start(&spec, &admin, why, sizeof why) < 0) {
+        fatal(1, "%s", why);
+    }
+    static struct shard_thread threads[SHARDS_MAX];
+    for (unsigned i = 0; i < count; i++) {
+        threads[i].broker  = &broker;
+        threads[i].metrics = metrics;
+        threads[i].index   = i;
+        threads[i].cpu     = settings.pin && count > 1 && (int)count <= cpus ? (int)i : -1;
+        char name[16];
+        snprintf(name, sizeof name, "broker-%u", i);
+        int started = thread_start(&threads[i].thread, name, threads[i].cpu, run_shard, &threads[i]);
+        if (started < 0) {
+            fatal(1, "cannot start shard %u: %s", i, err_sentence(started));
+        }
+    }
+
+    int signal_number = 0;
+    while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGUSR1) {
+        if (atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+            announce(&settings, &broker, admin);
+        }
+    }
+    log_info("stopping: telling clients");
+    atomic_store_explicit(&broker.stopping, true, memory_order_release);
+    for (unsigned i = 0; i < count; i++) {
+        struct io *io = atomic_load_explicit(&threads[i].io, memory_order_acquire);
+        if (io != NULL) {
+            io_wake(io);
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        thread_join(threads[i].thread);
+    }
+    admin_stop(admin);
+    metrics_free(metrics);
+    for (unsigned i = 0; i < count * count; i++) {
+        mailbox_free(broker.mailboxes[i]);
+    }
+    free(broker.mailboxes);
+    return 0;
+}

@@ -1,0 +1,95 @@
+/* client.c - birth, death and output. */
+#include "broker/protocol/mqtt/client.h"
+
+#include "broker/protocol/mqtt/alias.h"
+#include "broker/protocol/mqtt/encode.h"
+#include "broker/protocol/mqtt/subscribe.h"
+
+#include <stdlib.h>
+
+void mqtt_client_init(struct mqtt_client *client, struct mqtt_env *env, struct outq *out)
+{
+    *client = (struct mqtt_client){
+        .env                 = env,
+        .out                 = out,
+        .packet_max_bytes    = UINT32_MAX,
+        .receive_max         = 65535,
+        .problem_information = true,
+    };
+}
+
+void mqtt_client_fini(struct mqtt_client *client)
+{
+    timer_cancel(client->env->timers, &client->timer);
+    list_remove(&client->soon);
+    mqtt_aliases_free(client->aliases_in);
+    mqtt_aliases_free(client->aliases_out);
+    mqtt_replies_free(client);
+    mqtt_ids_fini(&client->qos2_in);
+    free(client->id);
+    client->aliases_in  = NULL;
+    client->aliases_out = NULL;
+    client->id          = NULL;
+}
+
+void mqtt_client_soon(struct mqtt_client *client)
+{
+    if (!list_linked(&client->soon)) {
+        list_push_back(&client->env->soon, &client->soon);
+    }
+}
+
+void mqtt_client_doom(struct mqtt_client *client, enum mqtt_reason reason_code, const char *why)
+{
+    if (client->doom.why == NULL) {
+        client->doom = mqtt_fault(reason_code, why);
+        mqtt_client_soon(client);
+    }
+}
+
+/* Larger than a reservation: in a block of its own. */
+static int send_large(struct mqtt_client *client, const struct mqtt_packet *packet, size_t size)
+{
+    struct buf *block = buf_new((uint32_t)size);
+    if (block == NULL) {
+        return -1;
+    }
+    mqtt_encode((enum mqtt_version)client->version, packet, block->data);
+    block->size = (uint32_t)size;
+    int error   = outq_ref(client->out, block, 0, block->size);
+    buf_unref(block);
+    return error;
+}
+
+void mqtt_client_send(struct mqtt_client *client, const struct mqtt_packet *packet)
+{
+    size_t size = mqtt_encode_size((enum mqtt_version)client->version, packet);
+    if (size == 0 || size > client->packet_max_bytes) {
+        client->env->counters.too_big_out++;
+        return;
+    }
+    if (size > OUTQ_RESERVE_MAX_BYTES) {
+        if (send_large(client, packet, size) != 0) {
+            mqtt_client_doom(client, MQTT_QUOTA_EXCEEDED, "no memory for what must be sent to it");
+        }
+        return;
+    }
+    uint8_t *room = outq_reserve(client->out, size);
+    if (room == NULL) {
+        mqtt_client_doom(client, MQTT_QUOTA_EXCEEDED, "no memory for what must be sent to it");
+        return;
+    }
+    mqtt_encode((enum mqtt_version)client->version, packet, room);
+    outq_commit(client->out, size);
+}
+
+void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code)
+{
+    uint8_t *room = outq_reserve(client->out, MQTT_ACK_BYTES_MAX);
+    if (UNLIKELY(room == NULL)) {
+        mqtt_client_doom(client, MQTT_QUOTA_EXCEEDED, "no memory for what must be sent to it");
+        return;
+    }
+    size_t size = mqtt_encode_ack((enum mqtt_version)client->version, type, packet_id, reason_code, room);
+    outq_commit(client->out, size <= client->packet_max_bytes ? size : 0);
+}

@@ -1,0 +1,42 @@
+/* config.c - settings to the limits of each room. */
+#include "broker/shard/config.h"
+
+#include "shared/config/settings.h"
+
+#include <stdio.h>
+
+/* What all clients of a process may have queued for sending: far above what sockets take, far below what hurts. */
+static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
+/* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
+enum { PUBLISH_PENDING_SLACK = 64 };
+
+void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count)
+{
+    *config = (struct broker_config){
+        .mqtt_port         = settings->mqtt_listen.port,
+        .segstore_port     = settings->segstore_address.port,
+        .connections_max   = (uint32_t)(settings->connections_max / shard_count) + 1,
+        .output_pool_bytes = output_pool_bytes / shard_count,
+    };
+    snprintf(config->mqtt_address, sizeof config->mqtt_address, "%s", settings->mqtt_listen.host);
+    snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
+
+    config->mqtt                      = mqtt_limits_default;
+    config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
+    config->mqtt.receive_max          = (uint16_t)settings->receive_max;
+    config->mqtt.topic_alias_in_max   = (uint16_t)settings->topic_alias_max;
+    config->mqtt.keep_alive_max_s     = (uint16_t)settings->keep_alive_max_s;
+    config->mqtt.connect_timeout_ns   = settings->connect_timeout_s * 1000000000u;
+    config->mqtt.retain_available     = settings->retain;
+    config->mqtt.session_expiry_max_s = (uint32_t)settings->session_expiry_max_s;
+
+    config->kernel = (struct kernel_limits){
+        .subscriptions_max    = (uint32_t)settings->subscriptions_max,
+        .inflight_max         = (uint32_t)settings->inflight_max,
+        .publish_pending_max  = (uint32_t)settings->receive_max + PUBLISH_PENDING_SLACK,
+        .live_queue_bytes     = (uint32_t)settings->live_queue_bytes,
+        .overrun_after_ns     = settings->overrun_after_ms * 1000000u,
+        .session_expiry_max_s = (uint32_t)settings->session_expiry_max_s,
+        .retain_available     = settings->retain,
+    };
+}

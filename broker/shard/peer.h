@@ -1,0 +1,48 @@
+/* peer - where a socket meets a protocol: one connection of this shard.
+ *
+ *   socket --received--> mqtt_conn --outq--> end of turn: one gathered send --> socket
+ *
+ *   open --(the protocol wants to close, or the shard stops)--> closing: what is queued is sent, then the socket is closed
+ *     '----(the client is gone)--> the protocol is told and everything is freed at once
+ *
+ * Memory: one allocation per connection; an idle one holds no buffer. Threads: the shard that accepted it. */
+#ifndef KEEL_BROKER_SHARD_PEER_H
+#define KEEL_BROKER_SHARD_PEER_H
+
+#include "shared/base/list.h"
+#include "shared/base/timer.h"
+#include "shared/mem/outq.h"
+
+struct io_socket;
+struct mqtt_conn;
+struct shard;
+
+struct peer {
+    struct shard     *shard;
+    struct io_socket *socket;
+    struct mqtt_conn *conn; /* NULL once the protocol is done with it */
+    struct outq       out;
+    struct list       link;         /* in shard->peers */
+    struct list       closing_link; /* in shard->closing, until the end of this turn */
+    struct timer      linger;       /* while closing: when to stop waiting for the client to read */
+    uint32_t          sending_bytes;
+    bool              closing;
+    char              name[56]; /* "address:port" of the client */
+};
+
+/* A freshly accepted socket: makes its protocol, or closes it when memory is out or the shard stops. */
+void peer_accept(struct shard *shard, struct io_socket *socket);
+/* Sends what is queued unless a send is under way. */
+void peer_flush(struct peer *peer);
+/* Ends the protocols of peers that asked for their close during this turn. */
+void peer_reap(struct shard *shard);
+/* Every client is told that the broker stops. */
+void peer_stop_all(struct shard *shard);
+/* Frees all of them without a word: their sockets are gone with the io. */
+void peer_free_all(struct shard *shard);
+
+/* What a protocol may ask of its peer. */
+void peer_close(void *peer);
+void peer_receiving(void *peer, bool on);
+
+#endif

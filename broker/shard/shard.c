@@ -1,0 +1,262 @@
+/* shard.c - the tick of one broker thread, in order. */
+#include "broker/shard/shard.h"
+
+#include "broker/admin/metrics.h"
+#include "broker/kernel/kernel.h"
+#include "broker/shard/peer.h"
+#include "broker/store/client.h"
+#include "shared/base/err.h"
+#include "shared/base/timer.h"
+#include "shared/loop/io.h"
+#include "shared/loop/mailbox.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* How long clients may take to read their last packet when the broker stops. */
+static const uint64_t stop_wait_ns     = 5000000000u;
+static const uint64_t metrics_every_ns = 200000000u;
+
+static struct mailbox *mailbox_between(const struct broker *broker, unsigned from, unsigned to)
+{
+    return broker->mailboxes[from * broker->shard_count + to];
+}
+
+static bool port_post(void *ctx, unsigned to, const struct kernel_mail *mail)
+{
+    struct shard *shard = ctx;
+    struct mail   out   = {.kind = mail->kind, .number = mail->number, .value = mail->value, .body = mail->body};
+    return mailbox_push(mailbox_between(shard->broker, shard->index, to), &out);
+}
+
+static uint64_t port_random(void *ctx)
+{
+    struct shard *shard = ctx;
+    return io_random(shard->io);
+}
+
+/* The clock of this turn, before any callback of the turn runs. */
+static void on_begin(void *ctx)
+{
+    struct shard *shard = ctx;
+    shard->mqtt.now_ns  = io_now_ns(shard->io);
+    shard->mqtt.wall_ns = io_wall_ns(shard->io);
+    if (shard->metrics != NULL && shard->metrics_at_ns == UINT64_MAX) { /* awake again */
+        shard->metrics_at_ns = shard->mqtt.now_ns + metrics_every_ns;
+    }
+    kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
+}
+
+struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
+{
+    const struct broker_config *config = broker->config;
+    struct shard               *shard  = calloc(1, sizeof *shard);
+    if (shard == NULL) {
+        return NULL;
+    }
+    shard->broker = broker;
+    shard->index  = index;
+    shard->io     = io;
+    list_init(&shard->peers);
+    list_init(&shard->dirty);
+    list_init(&shard->closing);
+    shard->metrics_at_ns                   = UINT64_MAX;
+    shard->timers                          = timer_wheel_new(io_now_ns(io));
+    shard->chunks                          = outq_pool_new(config->output_pool_bytes);
+    const struct store_client_config store = {
+        .address  = config->segstore_address,
+        .port     = config->segstore_port,
+        .instance = broker->instance,
+        .owner    = io_random(io) | 1, /* never 0, which means nobody */
+    };
+    const struct kernel_port port = {.ctx = shard, .post = port_post, .random = port_random};
+    shard->store                  = store_client_new(io, shard->timers, &store);
+    shard->kernel = kernel_new(index, broker->shard_count, &config->kernel, &port, shard->store, shard->timers);
+    shard->mqtt   = (struct mqtt_env){
+          .kernel = shard->kernel,
+          .timers = shard->timers,
+          .limits = &config->mqtt,
+          .port   = {.ctx = shard, .close = peer_close, .receiving = peer_receiving, .random = port_random}};
+    shard->mqtt.kernel_api = &mqtt_kernel_api_default;
+    mqtt_env_init(&shard->mqtt);
+    for (unsigned from = 0; from < broker->shard_count; from++) {
+        if (from != index) {
+            mailbox_reader(mailbox_between(broker, from, index), io);
+        }
+    }
+    io_on_begin(io, on_begin, shard);
+    on_begin(shard);
+    return shard;
+}
+
+void shard_free(struct shard *shard)
+{
+    peer_free_all(shard);
+    kernel_free(shard->kernel);
+    store_client_free(shard->store);
+    mqtt_env_fini(&shard->mqtt);
+    outq_pool_free(shard->chunks);
+    timer_wheel_free(shard->timers);
+    free(shard);
+}
+
+static void on_accepted(void *ctx, struct io_socket *socket)
+{
+    peer_accept(ctx, socket);
+}
+
+/* Of the shards themselves; the kernel's kinds are small numbers.  shard 0 -> others: the port is chosen. */
+enum { MAIL_LISTENING = 0x80000000u };
+
+/* Clients are let in once the stored subscriptions are known: a publish before that would miss sessions. The first shard
+ * picks the port, the others share it. */
+static void listen_when_ready(struct shard *shard)
+{
+    struct broker *broker = shard->broker;
+    uint32_t       port   = atomic_load_explicit(&broker->mqtt_port, memory_order_acquire);
+    if (shard->listener != NULL || shard->refused || shard->stopping || !kernel_ready(shard->kernel) ||
+        (shard->index != 0 && port == 0)) {
+        return;
+    }
+    const struct io_listen_spec spec = {
+        .address    = broker->config->mqtt_address,
+        .port       = shard->index == 0 ? broker->config->mqtt_port : (uint16_t)port,
+        .reuse_port = broker->shard_count > 1,
+        .first      = shard->index == 0,
+        .backlog    = 4096,
+        .accepted   = on_accepted,
+        .ctx        = shard,
+    };
+    int error = io_listen(shard->io, &spec, &shard->listener);
+    if (error < 0) {
+        char why[256];
+        snprintf(why, sizeof why,
+                 "cannot listen for MQTT on %s:%u: %s; choose another address with --mqtt or stop what uses it",
+                 spec.address, spec.port, err_sentence(error));
+        shard->refused = true;
+        broker->refused(why);
+        return;
+    }
+    atomic_store_explicit(&broker->mqtt_port, io_listener_port(shard->listener), memory_order_release);
+    atomic_fetch_add_explicit(&broker->ready_count, 1, memory_order_release);
+    for (unsigned to = 1; shard->index == 0 && to < broker->shard_count; to++) {
+        const struct mail mail = {.kind = MAIL_LISTENING};
+        (void)mailbox_push(mailbox_between(broker, 0, to), &mail); /* a full one wakes its reader anyway */
+    }
+    if (broker->listening != NULL) {
+        broker->listening();
+    }
+}
+
+static void receive_mail(struct shard *shard)
+{
+    for (unsigned from = 0; from < shard->broker->shard_count; from++) {
+        struct mail mail;
+        while (from != shard->index && mailbox_pop(mailbox_between(shard->broker, from, shard->index), &mail)) {
+            if (mail.kind == MAIL_LISTENING) { /* to wake us was all */
+                continue;
+            }
+            const struct kernel_mail in = {
+                .kind = mail.kind, .number = mail.number, .value = mail.value, .body = mail.body};
+            kernel_receive(shard->kernel, from, &in);
+        }
+    }
+}
+
+static void ring_mail(struct shard *shard)
+{
+    for (unsigned to = 0; to < shard->broker->shard_count; to++) {
+        if (to != shard->index) {
+            mailbox_ring(mailbox_between(shard->broker, shard->index, to));
+        }
+    }
+}
+
+static void begin_stop(struct shard *shard)
+{
+    shard->stopping   = true;
+    shard->stop_at_ns = shard->mqtt.now_ns + stop_wait_ns;
+    if (shard->listener != NULL) {
+        io_listener_close(shard->listener);
+        shard->listener = NULL;
+    }
+    peer_stop_all(shard);
+}
+
+static void flush_dirty(struct shard *shard)
+{
+    struct list *link = NULL;
+    while ((link = list_pop_front(&shard->dirty)) != NULL) {
+        struct outq *out = CONTAINER_OF(link, struct outq, dirty_link);
+        peer_flush(CONTAINER_OF(out, struct peer, out));
+    }
+}
+
+/* Numbers are for people: a few times a second while something happens, once more when it has stopped. */
+static void publish_metrics(struct shard *shard)
+{
+    const uint64_t now_ns = shard->mqtt.now_ns;
+    if (shard->metrics == NULL || now_ns < shard->metrics_at_ns) {
+        return;
+    }
+    const struct kernel_counters *kernel = kernel_counters(shard->kernel);
+    struct store_client_counters  store;
+    store_client_counters(shard->store, &store);
+    const uint64_t values[METRIC_COUNT] = {
+        [METRIC_CONNECTIONS_OPEN]    = shard->peer_count,
+        [METRIC_CONNECTIONS_TOTAL]   = shard->counters.accepted,
+        [METRIC_SESSIONS_OPEN]       = kernel->sessions_open,
+        [METRIC_SUBSCRIPTIONS]       = kernel->subscriptions,
+        [METRIC_BYTES_RECEIVED]      = shard->counters.received_bytes,
+        [METRIC_BYTES_SENT]          = shard->counters.sent_bytes,
+        [METRIC_PUBLISHES]           = kernel->publishes,
+        [METRIC_DELIVERIES]          = kernel->deliveries,
+        [METRIC_DROPPED]             = kernel->dropped,
+        [METRIC_DUPLICATES]          = kernel->duplicates,
+        [METRIC_STORED_APPENDS]      = kernel->stored_appends,
+        [METRIC_EVICTIONS]           = kernel->evictions,
+        [METRIC_RETAINED_PUTS]       = kernel->retained_puts,
+        [METRIC_WILLS]               = kernel->wills,
+        [METRIC_EXPIRED]             = kernel->expired,
+        [METRIC_DENIED]              = kernel->denied,
+        [METRIC_PROTOCOL_ERRORS]     = shard->mqtt.counters.faults,
+        [METRIC_STORE_REQUESTS_OPEN] = store.requests_open,
+        [METRIC_STORE_CONNECTED]     = store.links_up,
+        [METRIC_TURNS]               = shard->counters.turns,
+    };
+    bool changed = false;
+    for (int metric = 0; metric < METRIC_COUNT; metric++) {
+        changed = changed || (metric != METRIC_TURNS && metrics_get(shard->metrics, metric) != values[metric]);
+        metrics_set(shard->metrics, metric, values[metric]);
+    }
+    shard->metrics_at_ns = changed ? now_ns + metrics_every_ns : UINT64_MAX;
+}
+
+uint64_t shard_turn(struct shard *shard)
+{
+    shard->counters.turns++;
+    if (!shard->stopping && atomic_load_explicit(&shard->broker->stopping, memory_order_relaxed)) {
+        begin_stop(shard);
+    }
+    receive_mail(shard);
+    timer_expire(shard->timers, shard->mqtt.now_ns);
+    listen_when_ready(shard);
+    mqtt_conn_turn(&shard->mqtt);
+    uint64_t kernel_ns = kernel_end(shard->kernel);
+    peer_reap(shard);
+    flush_dirty(shard);
+    store_client_turn(shard->store);
+    ring_mail(shard);
+    publish_metrics(shard);
+    if (mqtt_conn_turn_wanted(&shard->mqtt) || !list_empty(&shard->closing) || !list_empty(&shard->dirty)) {
+        return 0;
+    }
+    uint64_t timer_ns = timer_next_ns(shard->timers);
+    uint64_t next_ns  = timer_ns < kernel_ns ? timer_ns : kernel_ns;
+    return next_ns < shard->metrics_at_ns ? next_ns : shard->metrics_at_ns;
+}
+
+bool shard_stopped(const struct shard *shard)
+{
+    return shard->stopping && (shard->peer_count == 0 || shard->mqtt.now_ns >= shard->stop_at_ns);
+}

@@ -1,0 +1,74 @@
+/* shard - one thread of a broker: its ring, its connections, its kernel, its client of the segment store. The tick is shard_turn.
+ *
+ *   io_turn:     bytes arrive -> peer -> mqtt_conn -> kernel -> outq of other peers, requests to the store
+ *   shard_turn:  mail of other shards, timers, gathered acknowledgements, then one send per dirty peer and one per store connection
+ *
+ * Shards share nothing but mailboxes. Threads: its own; shard_new too is called on it.   Units: ns, bytes. */
+#ifndef KEEL_BROKER_SHARD_SHARD_H
+#define KEEL_BROKER_SHARD_SHARD_H
+
+#include "broker/protocol/mqtt/conn.h"
+#include "broker/shard/config.h"
+#include "shared/base/list.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct io;
+struct io_listener;
+struct kernel;
+struct mailbox;
+struct metrics_shard;
+struct outq_pool;
+struct store;
+struct timer_wheel;
+
+/* What all shards of one process share; made by main.c, outlives them. */
+struct broker {
+    const struct broker_config *config;
+    uint64_t                    instance; /* random: this process, to the segment store */
+    unsigned                    shard_count;
+    struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
+    _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
+    _Atomic uint32_t            ready_count;
+    _Atomic bool                stopping;
+    /* The address cannot be had: a sentence for the operator. Does not return, or the shard stays without a listener. */
+    void (*refused)(const char *why);
+    void (*listening)(void); /* called by each shard once it lets clients in, on its thread; or NULL */
+};
+
+struct shard_counters {
+    uint64_t accepted, received_bytes, sent_bytes, turns;
+};
+
+struct shard {
+    struct broker        *broker;
+    unsigned              index;
+    struct io            *io;
+    struct timer_wheel   *timers;
+    struct outq_pool     *chunks;
+    struct store         *store;
+    struct kernel        *kernel;
+    struct mqtt_env       mqtt;
+    struct io_listener   *listener;
+    struct list           peers;
+    struct list           dirty;   /* outqs with something to send */
+    struct list           closing; /* peers whose protocol asked for the end */
+    uint32_t              peer_count;
+    bool                  stopping;
+    bool                  refused;       /* its address could not be had */
+    uint64_t              stop_at_ns;    /* while stopping: no longer than this */
+    struct metrics_shard *metrics;       /* or NULL: nobody asks */
+    uint64_t              metrics_at_ns; /* when they were published last */
+    struct shard_counters counters;
+};
+
+/* NULL when memory is out. io belongs to the caller. */
+struct shard *shard_new(struct broker *broker, unsigned index, struct io *io);
+void          shard_free(struct shard *shard);
+/* Everything between two io_turns. Returns when it wants to run again at the latest. */
+uint64_t shard_turn(struct shard *shard);
+/* After broker->stopping was set: everything was said to every client and sent, or the time for it is over. */
+bool shard_stopped(const struct shard *shard);
+
+#endif

@@ -1,0 +1,320 @@
+/* subscribe.c - follows and watches. */
+#include "broker/store/subscribe.h"
+
+#include "broker/store/state.h"
+#include "shared/base/err.h"
+#include "shared/rpc/schema.h"
+
+#include <stdlib.h>
+
+/* Changes a watch may have under way: enough to keep a link busy, little enough to stay in order with everything else. */
+enum { WATCH_CREDIT = 4096, CORRUPT_MAX = 3 };
+
+/* Private words of struct store_follow: its slot, from 1. Of struct store_watch: its link in store->watches. */
+struct watch_link {
+    struct list         link;
+    struct store_watch *watch;
+    uint32_t            table;
+    bool                begun; /* asked for on the links that are up */
+};
+
+static uint32_t take_slot(struct store *store)
+{
+    if (store->free_slot == 0) {
+        uint32_t           count = store->subscriber_count == 0 ? 64 : store->subscriber_count * 2;
+        struct subscriber *grown = realloc(store->subscribers, count * sizeof *grown);
+        ASSERT(grown != NULL);
+        for (uint32_t i = store->subscriber_count; i < count; i++) {
+            grown[i] = (struct subscriber){.next_free = i + 1 < count ? i + 2 : 0};
+        }
+        store->free_slot        = store->subscriber_count + 1;
+        store->subscribers      = grown;
+        store->subscriber_count = count;
+    }
+    uint32_t           slot       = store->free_slot;
+    struct subscriber *s          = &store->subscribers[slot - 1];
+    uint32_t           generation = (s->generation + 1) & 0x7fffffffu;
+    store->free_slot              = s->next_free;
+    *s                            = (struct subscriber){.generation = generation};
+    return slot;
+}
+
+static void give_slot(struct store *store, uint32_t slot)
+{
+    struct subscriber *s = &store->subscribers[slot - 1];
+    s->follow            = NULL;
+    s->watch             = NULL;
+    s->next_free         = store->free_slot;
+    store->free_slot     = slot;
+}
+
+static uint64_t id_of(const struct store *store, uint32_t slot)
+{
+    return LINK_PUSH_ID | (uint64_t)store->subscribers[slot - 1].generation << 32 | slot;
+}
+
+/* The slot that this id means now, or 0. */
+static uint32_t slot_of(const struct store *store, uint64_t id)
+{
+    uint32_t slot = (uint32_t)id;
+    bool     used = slot != 0 && slot <= store->subscriber_count &&
+                (store->subscribers[slot - 1].follow != NULL || store->subscribers[slot - 1].watch != NULL);
+    return used && id_of(store, slot) == id ? slot : 0;
+}
+
+static struct wire_writer *notice_begin(struct store *store, uint16_t kind, uint64_t id)
+{
+    store->scratch.size = 0;
+    store->scratch.bad  = false;
+    (void)frame_begin(&store->scratch, kind, id);
+    return &store->scratch;
+}
+
+static void notice_end(struct store *store, uint32_t shard)
+{
+    int error = frame_end(&store->scratch, 0);
+    ASSERT(error == 0);
+    link_notice(store->links[shard], wire_written(&store->scratch));
+}
+
+static void ask(struct store *store, uint32_t slot)
+{
+    const struct subscriber *s = &store->subscribers[slot - 1];
+    struct wire_writer      *w = notice_begin(store, s->follow != NULL ? RPC_FOLLOW : RPC_WATCH, id_of(store, slot));
+    if (s->follow != NULL) {
+        wire_put_u64(w, s->stream_id);
+        wire_put_u64(w, s->epoch);
+        wire_put_u64(w, s->next_offset);
+    } else {
+        wire_put_u16(w, RPC_STRIPE_ALL);
+        wire_put_u16(w, 0);
+        wire_put_u32(w, s->table);
+    }
+    wire_put_u32(w, s->credit);
+    notice_end(store, s->shard);
+}
+
+static void give_credit(struct store *store, uint32_t slot, uint32_t credit)
+{
+    wire_put_u32(notice_begin(store, RPC_CREDIT, id_of(store, slot)), credit);
+    notice_end(store, store->subscribers[slot - 1].shard);
+}
+
+/* ---- streams ---------------------------------------------------------------------------------------------------- */
+
+void store_follow_start(struct store *store, struct store_follow *follow, uint64_t stream_id, uint64_t epoch,
+                        uint64_t from, uint32_t credit)
+{
+    uint32_t           slot = take_slot(store);
+    struct subscriber *s    = &store->subscribers[slot - 1];
+    s->follow               = follow;
+    s->stream_id            = stream_id;
+    s->epoch                = epoch;
+    s->next_offset          = from;
+    s->credit               = credit;
+    s->shard                = (uint32_t)(stream_id >> 48) % store->shard_count;
+    follow->private[0]      = slot;
+    ask(store, slot);
+}
+
+void store_follow_credit(struct store *store, struct store_follow *follow, uint32_t credit)
+{
+    uint32_t slot = (uint32_t)follow->private[0];
+    ASSERT(slot != 0);
+    store->subscribers[slot - 1].credit += credit;
+    give_credit(store, slot, credit);
+}
+
+void store_follow_cancel(struct store *store, struct store_follow *follow)
+{
+    uint32_t slot = (uint32_t)follow->private[0];
+    if (slot == 0) {
+        return;
+    }
+    follow->private[0] = 0;
+    (void)notice_begin(store, RPC_CANCEL, id_of(store, slot));
+    notice_end(store, store->subscribers[slot - 1].shard);
+    give_slot(store, slot);
+}
+
+static void end_follow(struct store *store, uint32_t slot, int status)
+{
+    struct store_follow *follow = store->subscribers[slot - 1].follow;
+    follow->private[0]          = 0;
+    give_slot(store, slot);
+    follow->ended(follow, status);
+}
+
+/* A damaged record: asked for again over a new connection, until it is clear that it lies damaged on the disk. */
+static bool on_corrupt(struct store *store, uint32_t slot, int status)
+{
+    struct subscriber *s = &store->subscribers[slot - 1];
+    log_error("stream %016llx, offset %llu: the record from the segment store is damaged (%s)",
+              (unsigned long long)s->stream_id, (unsigned long long)s->next_offset, err_name(status));
+    if (++s->corrupt_count >= CORRUPT_MAX) {
+        end_follow(store, slot, ERR_CORRUPT);
+        return true;
+    }
+    return false;
+}
+
+static bool on_records(struct store *store, uint64_t id, struct wire_reader *r)
+{
+    uint32_t count = wire_get_u32(r);
+    (void)wire_get_u64(r); /* next_offset of the stream */
+    for (uint32_t i = 0; i < count && !r->bad; i++) {
+        uint32_t slot = slot_of(store, id); /* a callback may have cancelled the follow */
+        if (slot == 0) {
+            return true;
+        }
+        struct subscriber *s      = &store->subscribers[slot - 1];
+        uint64_t           offset = wire_get_u64(r);
+        struct bytes       tag    = wire_get(r, wire_get_u8(r));
+        struct record      record;
+        int64_t            size = r->bad ? ERR_MALFORMED : record_decode(bytes_of(r->at, wire_left(r)), &record);
+        if (size < 0) {
+            return on_corrupt(store, slot, (int)size);
+        }
+        (void)wire_get(r, (size_t)size);
+        if (offset < s->next_offset) { /* sent before the connection broke, and again after */
+            continue;
+        }
+        s->next_offset   = offset + 1;
+        s->corrupt_count = 0;
+        s->credit -= s->credit != 0;
+        s->follow->record(s->follow, offset, tag, &record);
+    }
+    return !r->bad;
+}
+
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
+
+static void watch_on(struct store *store, struct store_watch *watch, uint32_t table, uint32_t shard)
+{
+    uint32_t           slot = take_slot(store);
+    struct subscriber *s    = &store->subscribers[slot - 1];
+    s->watch                = watch;
+    s->table                = table;
+    s->shard                = shard;
+    s->credit               = WATCH_CREDIT;
+    ask(store, slot);
+}
+
+void store_watch_start(struct store *store, struct store_watch *watch, uint32_t table)
+{
+    struct watch_link *link = calloc(1, sizeof *link);
+    ASSERT(link != NULL);
+    link->watch = watch;
+    link->table = table;
+    list_push_back(&store->watches, &link->link);
+}
+
+static void watch_link_on(struct store *store, struct watch_link *w, uint32_t shard)
+{
+    w->watch->restarted(w->watch, shard, store->shard_count);
+    watch_on(store, w->watch, w->table, shard);
+}
+
+void subscribe_turn(struct store *store)
+{
+    LIST_EACH (&store->watches, at) {
+        struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
+        for (uint32_t shard = 0; !w->begun && shard < store->shard_count; shard++) {
+            if (store->links[shard]->state == LINK_UP) {
+                watch_link_on(store, w, shard);
+            }
+        }
+        w->begun = true;
+    }
+}
+
+static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
+{
+    uint32_t slot = slot_of(store, id);
+    if (slot == 0) {
+        return true;
+    }
+    struct store_watch *watch  = store->subscribers[slot - 1].watch;
+    uint32_t            shard  = store->subscribers[slot - 1].shard;
+    uint8_t             synced = wire_get_u8(r);
+    uint32_t            count  = wire_get_u32(r);
+    for (uint32_t i = 0; i < count && !r->bad; i++) {
+        struct store_item item = {.stripe = wire_get_u16(r)};
+        item.deleted           = wire_get_u8(r) != 0;
+        item.version           = wire_get_u64(r);
+        item.expires_wall_ns   = wire_get_u64(r);
+        item.key               = wire_get_blob(r);
+        item.value             = wire_get_blob(r);
+        if (!r->bad) {
+            watch->changed(watch, &item);
+        }
+    }
+    if (r->bad) {
+        return false;
+    }
+    if (count != 0) {
+        give_credit(store, slot, count);
+    }
+    if (synced != 0) {
+        watch->synced(watch, shard, store->shard_count);
+    }
+    return true;
+}
+
+/* ---- links ------------------------------------------------------------------------------------------------------ */
+
+void subscribe_again(struct store *store, struct link *link)
+{
+    uint32_t slots = store->subscriber_count;
+    for (uint32_t slot = 1; slot <= slots; slot++) {
+        struct subscriber *s = &store->subscribers[slot - 1];
+        if (s->follow != NULL && s->shard == link->shard) {
+            ask(store, slot);
+        } else if (s->watch != NULL && s->shard == link->shard) {
+            give_slot(store, slot);
+        }
+    }
+    LIST_EACH (&store->watches, at) {
+        struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
+        if (w->begun) {
+            watch_link_on(store, w, link->shard);
+        }
+    }
+}
+
+bool subscribe_pushed(struct store *store, struct link *link, const struct frame *frame)
+{
+    struct wire_reader r    = wire_reader_of(frame->body);
+    uint32_t           slot = slot_of(store, frame->id);
+    if (slot == 0) { /* cancelled while it was on its way */
+        return true;
+    }
+    bool follow = store->subscribers[slot - 1].follow != NULL;
+    switch (frame->kind) {
+    case RPC_RECORDS:
+        return follow && on_records(store, frame->id, &r);
+    case RPC_CHANGES:
+        return !follow && on_changes(store, frame->id, &r);
+    case RPC_ENDED:
+    case RPC_ERROR: {
+        int status = (int)wire_get_u32(&r);
+        if (!follow || status >= 0) { /* a watch does not end but with its connection */
+            return false;
+        }
+        (void)link;
+        end_follow(store, slot, status);
+        return true;
+    }
+    default:
+        return false;
+    }
+}
+
+void subscribe_fini(struct store *store)
+{
+    struct list *link = NULL;
+    while ((link = list_pop_front(&store->watches)) != NULL) {
+        free(CONTAINER_OF(link, struct watch_link, link));
+    }
+    free(store->subscribers);
+}

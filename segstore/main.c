@@ -1,0 +1,198 @@
+/* main.c - every thread and ring of a running segment store, on one page.
+ *
+ *   main thread   reads the settings, starts the shards, says "ready", waits for a signal
+ *   shard 0..n    for (;;) io_turn(io, node_turn(node))                         (node/node.h)
+ *
+ * SIGTERM and SIGINT: what is under way reaches the disk and is answered, exit status 0. */
+#include "segstore/node/config.h"
+#include "segstore/node/node.h"
+#include "shared/base/assert.h"
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+#include "shared/config/settings.h"
+#include "shared/loop/io.h"
+#include "shared/loop/mailbox.h"
+#include "shared/loop/thread.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    EXIT_USAGE       = 2,
+    EXIT_UNAVAILABLE = 78, /* sysexits EX_CONFIG: the machine forbids what is needed */
+    MAILBOX_SLOTS    = 1024,
+    SOCKETS_MAX      = 4096, /* one per broker shard */
+    RECV_BUFFERS     = 64,
+    RECV_BUFFER_SIZE = 16 * 1024,
+    SHARDS_MAX       = 256,
+};
+
+struct shard_thread {
+    const struct segstore_config *config;
+    struct mailbox              **inbox; /* by the other shard; NULL where it is this one */
+    struct mailbox              **outbox;
+    uint32_t                      index;
+    int                           cpu;
+    struct thread                *thread;
+    _Atomic(struct io *)          io; /* set once it runs; io_wake may be called from then on */
+    _Atomic bool                  stop;
+    bool                          stopped;
+};
+
+static const struct settings *the_settings;
+
+static void on_ready(void *ctx, const char *address, uint16_t port)
+{
+    (void)ctx;
+    struct config_address listen = {.port = port};
+    char                  text[80];
+    snprintf(listen.host, sizeof listen.host, "%s", address);
+    config_address_text(&listen, text, sizeof text);
+    printf("keel-segstore ready listen=%s\n", text);
+    fflush(stdout);
+    if (the_settings->ready_fd != 0) {
+        dprintf((int)the_settings->ready_fd, "keel-segstore ready listen=%s\n", text);
+        close((int)the_settings->ready_fd);
+    }
+}
+
+static void on_refused(void *ctx, int error, const char *why)
+{
+    (void)ctx;
+    (void)error;
+    fatal(1, "segstore: %s", why);
+}
+
+static void on_stopped(void *ctx)
+{
+    struct shard_thread *self = ctx;
+    self->stopped             = true;
+}
+
+static void run_shard(void *ctx)
+{
+    struct shard_thread   *self     = ctx;
+    const struct io_config config   = {.sockets_max       = SOCKETS_MAX,
+                                       .recv_buffers      = RECV_BUFFERS,
+                                       .recv_buffer_bytes = RECV_BUFFER_SIZE,
+                                       .cpu               = self->cpu};
+    struct io             *io       = NULL;
+    char                   why[512] = "";
+    if (io_open(&config, &io, why, sizeof why) < 0) {
+        fatal(EXIT_UNAVAILABLE, "%s", why);
+    }
+    const struct node_hooks hooks = {.ctx = self, .ready = on_ready, .refused = on_refused, .stopped = on_stopped};
+    struct node            *node  = node_new(io, self->config, self->index, self->inbox, self->outbox, &hooks);
+    ASSERT(node != NULL);
+    atomic_store_explicit(&self->io, io, memory_order_release);
+    bool stopping = false;
+    while (!self->stopped) {
+        if (!stopping && atomic_load_explicit(&self->stop, memory_order_acquire)) {
+            stopping = true;
+            node_stop(node);
+        }
+        io_turn(io, node_turn(node));
+    }
+    /* The process ends behind this: other shards may still ring this one, so io stays open. */
+    node_free(node);
+}
+
+static void config_from(struct segstore_config *config, const struct settings *settings)
+{
+    *config                    = segstore_config_default();
+    config->data_directory     = settings->data;
+    config->listen_address     = settings->segstore_address.host;
+    config->listen_port        = settings->segstore_address.port;
+    config->stripes            = (uint32_t)settings->stripes;
+    config->segment_bytes      = settings->wal_file_bytes;
+    config->checkpoint_bytes   = settings->checkpoint_bytes;
+    config->checkpoint_ns      = settings->checkpoint_s * 1000000000u;
+    config->tail_bytes         = settings->tail_bytes;
+    config->wal_depth          = (uint32_t)settings->wal_depth;
+    config->disk_sector_bytes  = (uint32_t)settings->disk_sector_bytes;
+    config->accept_damage      = settings->accept_damage;
+    config->owner_lease_ns     = settings->broker_lease_ms * 1000000u;
+    config->table_bytes_max    = settings->table_bytes_max / settings->stripes + 1;
+    config->streams_max        = settings->streams_max / settings->stripes + 1;
+    config->stream_records_max = settings->stream_records_max;
+    config->disk_reserve_bytes = settings->disk_reserve_bytes;
+}
+
+int main(int argc, char **argv)
+{
+    static struct settings settings;
+    char                   error[CONFIG_ERROR_MAX];
+    int                    loaded = config_load(argc, argv, &settings_table, &settings, error);
+    if (loaded == CONFIG_HELP) {
+        puts("keel-segstore - keeps streams, cursors, tables and timers on disk for keel-broker\n");
+        config_print_flags(&settings_table, stdout);
+        return 0;
+    }
+    if (loaded < 0) {
+        fprintf(stderr, "keel-segstore: %s\n", error);
+        return EXIT_USAGE;
+    }
+    the_settings = &settings;
+    log_setup("segstore", (enum log_level)settings.log_level, NULL);
+
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    static struct segstore_config config;
+    config_from(&config, &settings);
+    int      cpus  = thread_cpu_count();
+    uint32_t count = settings.shards != 0 ? (uint32_t)settings.shards : (uint32_t)cpus;
+    count          = count < SHARDS_MAX ? count : SHARDS_MAX;
+    config.shards  = count;
+
+    /* boxes[from * count + to] */
+    struct mailbox **boxes = calloc((size_t)count * count, sizeof *boxes);
+    struct mailbox **views = calloc((size_t)count * count * 2, sizeof *views);
+    ASSERT(boxes != NULL && views != NULL);
+    for (uint32_t i = 0; i < count * count; i++) {
+        boxes[i] = i / count != i % count ? mailbox_new(MAILBOX_SLOTS) : NULL;
+    }
+    static struct shard_thread threads[SHARDS_MAX];
+    for (uint32_t i = 0; i < count; i++) {
+        threads[i].config = &config;
+        threads[i].index  = i;
+        threads[i].cpu    = settings.pin && count > 1 && (int)count <= cpus ? (int)i : -1;
+        threads[i].inbox  = views + (size_t)i * count * 2;
+        threads[i].outbox = threads[i].inbox + count;
+        for (uint32_t other = 0; other < count; other++) {
+            threads[i].inbox[other]  = boxes[other * count + i];
+            threads[i].outbox[other] = boxes[i * count + other];
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "segstore-%u", i);
+        int started = thread_start(&threads[i].thread, name, threads[i].cpu, run_shard, &threads[i]);
+        if (started < 0) {
+            fatal(1, "cannot start shard %u: %s", i, err_sentence(started));
+        }
+    }
+
+    int signal_number = 0;
+    sigwait(&signals, &signal_number);
+    log_info("stopping: what is under way reaches the disk");
+    for (uint32_t i = 0; i < count; i++) {
+        atomic_store_explicit(&threads[i].stop, true, memory_order_release);
+        struct io *io = atomic_load_explicit(&threads[i].io, memory_order_acquire);
+        if (io != NULL) {
+            io_wake(io);
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        thread_join(threads[i].thread);
+    }
+    return 0;
+}

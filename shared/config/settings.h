@@ -1,0 +1,100 @@
+/* settings - every setting of Keel: one table for all programs, so one file serves a whole machine.
+ * Each program reads what concerns it; `keel config` prints the table as a documented file (deploy/keel.yaml).
+ * A setting stands here only when a program reads it.
+ * Lifetime: filled once at start-up by config_load, then constant.   Threads: any may read. */
+#ifndef KEEL_SHARED_CONFIG_SETTINGS_H
+#define KEEL_SHARED_CONFIG_SETTINGS_H
+
+#include "shared/config/config.h"
+
+#include <stdbool.h>
+
+/* clang-format off */
+/*     field                  key                       flag        type     default           min  max         unit      sentence */
+#define SETTINGS_TABLE(X)                                                                                                        \
+    X(config,                 NULL,                     "config",   FILE,    NULL,             0, 255, "FILE",                    \
+      "The YAML file to read; flags win over it.")                                                                               \
+    X(ready_fd,               NULL,                     "ready-fd", NUMBER,  "0",              0, 1048576, NULL,                  \
+      "An open file descriptor that is told, in one line, when the program is ready; 0: none.")                                  \
+    X(log_level,              "log_level",              NULL,       CHOICE,  "info",           0, 0, "error|warn|info|debug",     \
+      "The least important lines that are still logged.")                                                                        \
+    X(shards,                 "shards",                 "shards",   NUMBER,  "0",              0, 256, NULL,                      \
+      "Threads of each process, each with its own ring and core; 0: one per core it may run on.")                                \
+    X(pin,                    "pin",                    NULL,       BOOL,    "true",           0, 0, NULL,                        \
+      "Pins each shard to a core when there are at least as many cores as shards.")                                              \
+    X(mqtt_listen,            "mqtt.listen",            "mqtt",     ADDRESS, "127.0.0.1:1883", 0, 0, NULL,                        \
+      "Where MQTT clients connect; port 0 picks a free one.")                                                                    \
+    X(connections_max,        "mqtt.connections_max",   NULL,       NUMBER,  "1000000",        1, 10000000, "connections",         \
+      "Connections at once in one process, within LimitNOFILE; further ones are closed.")                                       \
+    X(connect_timeout_s,      "mqtt.connect_timeout",   NULL,       NUMBER,  "10",             1, 3600, "s",                       \
+      "How long a new connection may take to send its CONNECT.")                                                                 \
+    X(keep_alive_max_s,       "mqtt.keep_alive_max",    NULL,       NUMBER,  "0",              0, 65535, "s",                      \
+      "The longest keep alive: MQTT 5 clients that ask for more, or for none, are told this one; 0: no bound.")                  \
+    X(packet_max_bytes,       "mqtt.packet_max",        NULL,       NUMBER,  "1MiB",           1024, 2097152, "bytes",             \
+      "The largest packet that a client may send; larger ones end its connection with 0x95.")                                    \
+    X(receive_max,            "mqtt.receive_max",       NULL,       NUMBER,  "256",            1, 65535, "packets",                \
+      "QoS 1 and 2 packets that a client may have unacknowledged; one more ends its connection with 0x93.")                      \
+    X(inflight_max,           "mqtt.inflight_max",      NULL,       NUMBER,  "4096",           1, 65535, "packets",                \
+      "QoS 1 and 2 deliveries that may be unacknowledged per client, when its own Receive Maximum allows more.")                 \
+    X(topic_alias_max,        "mqtt.topic_alias_max",   NULL,       NUMBER,  "16",             0, 1024, "aliases",                 \
+      "Topic aliases that a client may set; memory is taken by those who use them only.")                    \
+    X(subscriptions_max,      "mqtt.subscriptions_max", NULL,       NUMBER,  "10000",          1, 1000000, "filters",              \
+      "Subscriptions of one client; further ones are refused with 0x97.")                                                        \
+    X(session_expiry_max_s,   "mqtt.session_expiry_max", NULL,      NUMBER,  "4294967295",     0, 4294967295, "s",                 \
+      "Caps the session expiry that clients ask for; 4294967295: sessions may be kept for ever.")                                \
+    X(retain,                 "mqtt.retain",            NULL,       BOOL,    "true",           0, 0, NULL,                        \
+      "Whether retained messages are kept; when not, clients are told so.")                                                      \
+    X(live_queue_bytes,       "mqtt.live_queue",        NULL,       NUMBER,  "1MiB",           4096, 1073741824, "bytes",          \
+      "QoS 1 and 2 messages waiting in memory for one client without a stored session; beyond it publishers are paused.")        \
+    X(overrun_after_ms,       "mqtt.overrun_after",     NULL,       NUMBER,  "10000",          1, 3600000, "ms",                   \
+      "How long such a client may pause publishers before it is disconnected.")                                                  \
+    X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
+      "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
+    X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \
+      "Where the segment store listens and brokers find it; port 0 picks a free one.")                                           \
+    X(data,                   "segstore.data",          "data",     TEXT,    "data",           1, 255, "DIR",                     \
+      "The directory of the segment store; made when it is missing.")                                                            \
+    X(stripes,                "segstore.stripes",       NULL,       NUMBER,  "64",             1, 4096, "stripes",                 \
+      "Stripes of a new data directory; an existing one keeps the number it was made with.")                                     \
+    X(wal_file_bytes,         "segstore.wal_file",      NULL,       NUMBER,  "64MiB",          1048576, 1073741824, "bytes",       \
+      "Size of one file of the log; a new one is filled with zeroes ahead of use.")                                              \
+    X(wal_depth,              "segstore.wal_depth",     NULL,       NUMBER,  "1",              1, 2, "writes",                    \
+      "Durable writes of the log under way at once; 2 helps on devices that flush fast.")                                        \
+    X(disk_sector_bytes,      "segstore.sector",        NULL,       NUMBER,  "4096",           512, 4096, "bytes",               \
+      "What the device writes at once, whole or not at all: 4096, or 512 where it does not promise more.")                       \
+    X(checkpoint_bytes,       "segstore.checkpoint",    NULL,       NUMBER,  "256MiB",         1048576, 1099511627776, "bytes",    \
+      "Log written between two checkpoints; bounds how long a restart reads.")                                                   \
+    X(checkpoint_s,           "segstore.checkpoint_interval", NULL, NUMBER,  "60",             1, 86400, "s",                      \
+      "Time between two checkpoints when something changed.")                                                                    \
+    X(tail_bytes,             "segstore.tail",          NULL,       NUMBER,  "16MiB",          1048576, 1099511627776, "bytes",    \
+      "Memory of each shard for the end of the log, from which readers that keep up are served.")                                \
+    X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
+      "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
+    X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "5000",           100, 600000, "ms",                   \
+      "How long a broker that is gone may take to come back before its clients count as disconnected.")                          \
+    X(table_bytes_max,        "segstore.table_max",     NULL,       NUMBER,  "1GiB",           1048576, 1099511627776, "bytes",    \
+      "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \
+    X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "streams",            \
+      "Streams, one per stored session, per stripe.")                                                                            \
+    X(stream_records_max,     "segstore.backlog_max",   NULL,       NUMBER,  "1000000",        0, 1000000000000, "records",        \
+      "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                               \
+    X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",          \
+      "Below this much free disk appends are refused with 0x97 while reads and acknowledgements go on.")
+/* clang-format on */
+
+#define SETTING_NUMBER(field)  uint64_t field;
+#define SETTING_CHOICE(field)  uint64_t field;
+#define SETTING_BOOL(field)    bool field;
+#define SETTING_TEXT(field)    char field[CONFIG_TEXT_MAX];
+#define SETTING_FILE(field)    char field[CONFIG_TEXT_MAX];
+#define SETTING_ADDRESS(field) struct config_address field;
+
+struct settings {
+#define SETTING_FIELD(field, key, flag, type, initial, min, max, unit, sentence) SETTING_##type(field)
+    SETTINGS_TABLE(SETTING_FIELD)
+#undef SETTING_FIELD
+};
+
+extern const struct config_table settings_table;
+
+#endif

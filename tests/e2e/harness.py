@@ -1,0 +1,275 @@
+"""harness - real processes on ports that the kernel chose, with data in a directory of their own.
+
+    with Keel() as keel:            # `keel dev`: store and broker
+        keel.host, keel.port        # MQTT
+    with Apart() as keel:           # keel-segstore and keel-broker started one by one, to kill and start again
+        keel.kill_broker(); keel.start_broker()
+
+Waiting is for a condition with a deadline (await_true); no sleeping for a while and hoping.
+KEEL_TARGET=mosquitto runs Mosquitto instead of `keel dev`, to check a test against another broker.
+"""
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+START_TIMEOUT = 30.0
+
+
+class Skip(Exception):
+    """This machine cannot run the test; the text says why."""
+
+
+def await_true(condition, what, timeout=10.0):
+    """Asks until condition() is true; returns what it returned."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        time.sleep(0.01)  # between two looks, not instead of looking
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def split(address):
+    host, port = address.rsplit(":", 1)
+    return host.strip("[]"), int(port)
+
+
+def fields(line):
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
+
+
+def children(pid):
+    """Name to pid of the child processes of pid."""
+    found = {}
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found[pathlib.Path(f"/proc/{child}/comm").read_text().strip()] = int(child)
+    return found
+
+
+def run(*args, timeout=30.0, input=None, **more):
+    """A command to its end: CompletedProcess with text output."""
+    return subprocess.run([str(a) for a in args], timeout=timeout, input=input, capture_output=True, text=True, **more)
+
+
+class Process:
+    """One program whose readiness is a line on a pipe (--ready-fd), whose log is a file."""
+
+    def __init__(self, args, log, ready="fd", wrapper=(), env=None):
+        self.log_path, self.line = pathlib.Path(log), ""
+        self.started = time.monotonic()
+        read_end, write_end = os.pipe()
+        extra = ["--ready-fd", str(write_end)] if ready == "fd" else []
+        with open(log, "ab") as out:
+            self.popen = subprocess.Popen([*map(str, wrapper), *map(str, args), *extra], stdout=out, stderr=out, pass_fds=(write_end,),
+                                          cwd=ROOT, env=env)
+        os.close(write_end)
+        self.ready_fd = read_end
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def await_ready(self, timeout=START_TIMEOUT):
+        """The readiness line; fails with the log when the program ends first."""
+        os.set_blocking(self.ready_fd, False)
+
+        def line():
+            try:
+                self.line += os.read(self.ready_fd, 4096).decode()
+            except BlockingIOError:
+                pass
+            assert "\n" in self.line or self.popen.poll() is None, f"ended with {self.popen.returncode} before it was ready:\n{self.log()}"
+            return "\n" in self.line
+
+        await_true(line, f"readiness of {self.popen.args[0]}\n{self.log()}", timeout)
+        return fields(self.line)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def kill(self, number=signal.SIGKILL):
+        if self.alive():
+            self.popen.send_signal(number)
+        return self.popen.wait(30)
+
+    def stop(self):
+        """SIGTERM, and the exit status."""
+        status = self.kill(signal.SIGTERM)
+        os.close(self.ready_fd) if self.ready_fd >= 0 else None
+        self.ready_fd = -1
+        return status
+
+
+class Server:
+    """What every target has: an address to connect to and a directory of its own."""
+
+    def __init__(self, data=None):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="keel-e2e-"))
+        self.data = pathlib.Path(data) if data else self.dir / "data"
+        self.host, self.port = "127.0.0.1", 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *failure):
+        self.close()
+
+    def http(self, path):
+        """Status and text of GET path from the admin HTTP."""
+        try:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name):
+        for line in self.http("/metrics")[1].splitlines():
+            if line.startswith(name + " "):
+                return int(line.split()[1])
+        raise AssertionError(f"no metric {name}")
+
+
+class Keel(Server):
+    """keel dev."""
+
+    def __init__(self, *args, data=None, wrapper=()):
+        super().__init__(data)
+        self.args, self.wrapper = list(args), wrapper
+        self.start()
+
+    def start(self):
+        self.process = Process([BUILD / "keel", "dev", "--data", self.data, "--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--segstore",
+                                "127.0.0.1:0", *self.args], self.dir / "log", wrapper=self.wrapper)
+        ready = self.process.await_ready()
+        self.host, self.port = split(ready["mqtt"])
+        self.admin, self.segstore = ready["admin"], ready["segstore"]
+        self.pids = children(self.process.pid)
+
+    def alive(self):
+        return self.process.alive()
+
+    def log(self):
+        return self.process.log()
+
+    def restart(self):
+        assert self.process.stop() == 0, self.log()
+        self.start()
+
+    def close(self):
+        self.process.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Apart(Server):
+    """The two programs, each started and killed by itself; ports stay the same over restarts."""
+
+    def __init__(self, store_args=(), broker_args=(), data=None, start=True):
+        super().__init__(data)
+        self.store_args, self.broker_args = list(store_args), list(broker_args)
+        self.store = self.broker = None
+        self.segstore, self.mqtt, self.admin = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+        if start:
+            self.start_store()
+            self.start_broker()
+
+    def start_store(self, wait=True, wrapper=()):
+        self.store = Process([BUILD / "keel-segstore", "--data", self.data, "--segstore", self.segstore, *self.store_args],
+                             self.dir / "store.log", wrapper=wrapper)
+        if wait:
+            self.store_ready()
+
+    def store_ready(self):
+        self.segstore = self.store.await_ready()["listen"]
+
+    def start_broker(self, wait=True, wrapper=()):
+        self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore,
+                               *self.broker_args], self.dir / "broker.log", wrapper=wrapper)
+        if wait:
+            self.broker_ready()
+
+    def broker_ready(self):
+        ready = self.broker.await_ready()
+        self.mqtt, self.admin = ready["mqtt"], ready["admin"]
+        self.host, self.port = split(self.mqtt)
+
+    def kill_broker(self):
+        self.broker.kill()
+
+    def kill_store(self):
+        self.store.kill()
+
+    def alive(self):
+        return self.store.alive() and self.broker.alive()
+
+    def log(self):
+        return "".join(f"-- {p.log_path.name}\n{p.log()}" for p in (self.store, self.broker) if p)
+
+    def close(self):
+        for process in (self.broker, self.store):
+            if process:
+                process.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class Mosquitto(Server):
+    """Another broker behind the same face."""
+
+    def __init__(self, *config):
+        super().__init__()
+        self.config = config
+        self.port = free_port()
+        self.start()
+
+    def start(self):
+        conf = self.dir / "mosquitto.conf"
+        self.dir.joinpath("data").mkdir(exist_ok=True)
+        conf.write_text("\n".join([f"listener {self.port} 127.0.0.1", "allow_anonymous true", "persistence true", "max_queued_messages 0",
+                                   f"persistence_location {self.dir}/data/", f"user {os.environ.get('USER', 'root')}", *self.config, ""]))
+        self.process = Process(["mosquitto", "-c", conf], self.dir / "log", ready="none")
+        await_true(self.listening, "mosquitto listens")
+
+    def listening(self):
+        try:
+            socket.create_connection((self.host, self.port), 1).close()
+            return True
+        except OSError:
+            return False
+
+    def alive(self):
+        return self.process.alive()
+
+    def log(self):
+        return self.process.log()
+
+    def restart(self):
+        self.process.stop()
+        self.start()
+
+    def close(self):
+        self.process.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def server():
+    """What the tests of a file share."""
+    return Mosquitto() if os.environ.get("KEEL_TARGET") == "mosquitto" else Keel()

@@ -1,0 +1,65 @@
+"""Shared subscriptions: each message to one member of the group. [MQTT-4.8.2]"""
+from collections import Counter
+
+from rawmqtt import *
+
+
+def drain(clients):
+    return [[m.payload for m in c.until_ping() if m.kind == PUBLISH] for c in clients]
+
+
+def test_each_message_goes_to_one_member(server):
+    for qos in (0, 1, 2):
+        topic = f"shared/one/{qos}"
+        members = [Client(server, f"shared-one-{qos}-{i}", props={"receive_max": 1000}) for i in range(4)]
+        for m in members:
+            m.subscribe(f"$share/g/{topic}", qos)
+        with Client(server, f"shared-one-pub-{qos}") as pub:
+            for n in range(80):
+                pub.publish(topic, b"%d" % n, qos)
+            pub.until_ping()
+        import harness
+        got = [[] for _ in members]
+
+        def all_came():
+            for i, batch in enumerate(drain(members)):
+                got[i] += batch
+            return sum(map(len, got)) >= 80
+        harness.await_true(all_came, "80 messages")
+        counts = Counter(p for g in got for p in g)
+        assert len(counts) == 80 and set(counts.values()) == {1}, counts
+        assert all(len(g) > 0 for g in got), [len(g) for g in got]
+        [m.close() for m in members]
+
+
+def test_two_groups_and_a_plain_subscription_each_get_it(server):
+    with Client(server, "shared-groups") as c:
+        c.subscribe(["$share/g1/shared/groups", "$share/g2/shared/groups", "shared/groups"], 1)
+        c.publish("shared/groups", b"x", 1)
+        assert len(c.messages(3)) == 3
+        assert c.until_ping() == []
+
+
+def test_a_member_that_leaves_gets_no_more(server):
+    with Client(server, "shared-stay") as stay, Client(server, "shared-leave") as leave:
+        for c in (stay, leave):
+            c.subscribe("$share/g/shared/leave", 1)
+        assert leave.unsubscribe("$share/g/shared/leave") == [0]
+        with Client(server, "shared-leave-pub") as pub:
+            for n in range(10):
+                pub.publish("shared/leave", b"%d" % n, 1)
+        assert [m.payload for m in stay.messages(10)] == [b"%d" % n for n in range(10)]
+
+
+def test_invalid_group_names_are_refused(server):
+    for name in ("$share/", "$share/g", "$share//t", "$share/g+/t", "$share/g#/t", "$share/g/"):
+        with Client(server, "shared-invalid") as c:
+            c.send(subscribe([(name, 1)], 5))
+            got = c.recv()
+            assert got is not None and (got.kind == SUBACK and got.codes[0] >= 0x80 or got.kind == DISCONNECT and got.reason in (0x81, 0x82, 0x8F)), (name, got)
+
+
+def test_no_local_on_a_shared_subscription_is_a_protocol_error(server):
+    with Client(server, "shared-nolocal") as c:
+        c.send(subscribe([("$share/g/t", 1 | 4)], 5))
+        c.expect_closed(0x82)

@@ -1,0 +1,48 @@
+"""What the programs say about wrong flags, keys and files."""
+import pathlib
+import tempfile
+
+from harness import BUILD, ROOT, run
+
+PROGRAMS = (["keel", "dev"], ["keel-broker"], ["keel-segstore"])
+
+
+def refused(*args, says):
+    for program in PROGRAMS:
+        done = run(BUILD / program[0], *program[1:], *args)
+        assert done.returncode == 2, f"{program}: status {done.returncode} {done.stderr}"
+        assert says in done.stderr, f"{program}: {done.stderr}"
+
+
+def test_a_wrong_flag_is_named_with_the_nearest():
+    refused("--shrads", "1", says="--shrads: unknown flag; did you mean --shards?")
+
+
+def test_a_wrong_key_is_named_with_the_nearest():
+    refused("--set", "mqtt.recieve_max=1", says='unknown key "mqtt.recieve_max"; did you mean "mqtt.receive_max"?')
+
+
+def test_a_wrong_value_is_named_with_what_fits():
+    refused("--set", "mqtt.receive_max=lots", says="mqtt.receive_max wants a number of packets from 1 to 65535")
+
+
+def test_a_wrong_file_is_named_with_its_line():
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "keel.yaml")
+        path.write_text("mqtt:\n  receive_max: 10\n  recieve_max: 10\n")
+        refused("--config", path, says=f'{path}:3: unknown key "mqtt.recieve_max"; did you mean "mqtt.receive_max"?')
+
+
+def test_help_is_given():
+    for program in (["keel"], ["keel", "dev"], ["keel", "ctl"], ["keel", "config"], ["keel-broker"], ["keel-segstore"]):
+        done = run(BUILD / program[0], *program[1:], "--help")
+        assert done.returncode == 0 and len(done.stdout) > 20, f"{program}: {done.stdout} {done.stderr}"
+
+
+def test_unknown_commands_are_refused():
+    assert "did you mean dev?" in run(BUILD / "keel", "dav").stderr
+    assert "did you mean status?" in run(BUILD / "keel", "ctl", "stat").stderr
+
+
+def test_the_documented_file_is_the_table():
+    assert run(BUILD / "keel", "config").stdout == (ROOT / "deploy" / "keel.yaml").read_text()

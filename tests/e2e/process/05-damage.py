@@ -1,0 +1,81 @@
+"""Bits that change on the disk: found, said, never served."""
+import harness
+from harness import Apart
+from rawmqtt import *
+
+MARK = b"damage-%04d-" + b"m" * 3000
+KEEP = {"session_expiry": 600}
+
+
+def find(data, mark):
+    """Where the bytes lie in the files of a data directory."""
+    for path in sorted(data.rglob("*")):
+        if path.is_file():
+            at = path.read_bytes().find(mark)
+            if at >= 0:
+                return path, at
+    raise AssertionError("the record is in no file")
+
+
+def filled(count=60):
+    keel = Apart(store_args=("--shards", "1"), broker_args=("--shards", "1"))
+    with Client(keel, "damage", clean=False, props=KEEP) as c:
+        c.subscribe("damage", 1)
+        for n in range(count):
+            c.publish("damage", MARK % n, 1)
+    return keel
+
+
+def test_a_changed_byte_in_the_middle_of_the_log_is_found_at_start_or_at_reading():
+    with filled() as keel:
+        keel.kill_broker()
+        keel.kill_store()
+        path, at = find(keel.data, MARK % 20)
+        with open(path, "r+b") as file:
+            file.seek(at + 100)
+            file.write(b"X")
+        keel.start_store(wait=False)
+        try:
+            keel.store_ready()
+        except AssertionError:  # it may refuse to start; then it must say why
+            status = keel.store.popen.wait(20)
+            assert status not in (0, -6, -11), keel.log()
+            assert any(word in keel.store.log().lower() for word in ("damage", "corrupt", "checksum")), keel.store.log()
+            return "the store refuses to start and says why"
+        assert any(word in keel.store.log().lower() for word in ("damage", "corrupt", "checksum")), keel.store.log()
+        keel.start_broker(wait=False)
+        try:
+            keel.broker.await_ready(5)
+        except AssertionError:
+            assert keel.broker.alive(), keel.log()
+            return "the store starts and says what is damaged; no client is let in while its stripe stands still"
+        with Client(keel, "damage", clean=False, props=KEEP, timeout=10) as c:
+            got = []
+            try:
+                while len(got) < 60:
+                    got.append(c.message().payload)
+            except AssertionError:
+                pass  # the rest cannot be served
+            assert all(p == MARK % n for n, p in enumerate(got)), "a changed or missing message was passed over in silence"
+            assert len(got) <= 20, "the damaged record was served"
+        return "the store starts and refuses the damaged part"
+
+
+def test_a_torn_tail_is_cut_off_and_everything_acknowledged_is_there():
+    with filled() as keel:
+        keel.kill_broker()
+        keel.kill_store()
+        path, at = find(keel.data, MARK % 59)
+        end = path.stat().st_size
+        with open(path, "r+b") as file:  # as if a last block had been written in part: garbage behind the end of the log
+            tail = path.read_bytes()
+            used = len(tail.rstrip(b"\0"))
+            start = (used + 4095) // 4096 * 4096
+            if start + 8192 > end:
+                raise harness.Skip("the log ends at the end of its file")
+            file.seek(start + 4096)
+            file.write(b"\xa5" * 512)
+        keel.start_store()
+        keel.start_broker()
+        with Client(keel, "damage", clean=False, props=KEEP) as c:
+            assert [c.message().payload for _ in range(60)] == [MARK % n for n in range(60)]

@@ -1,0 +1,77 @@
+#!/usr/bin/python3
+"""Checks every include line of shared/, broker/, segstore/ and keel/ against tests/lint/layers.
+
+Prints file:line: sentence for each that is not in the plan; the exit status says whether there was one.
+"""
+import pathlib
+import re
+import sys
+
+PLAN = pathlib.Path("tests/lint/layers")
+ROOMS = ("shared", "broker", "segstore", "keel")
+WORLD = re.compile(r"(sys/.*|time\.h|unistd\.h|pthread\.h|threads\.h|liburing\.h|fcntl\.h|signal\.h|poll\.h|netinet/.*|arpa/.*|netdb\.h)$")
+WORLD_ALLOWED = {"sys/uio.h"}  # struct iovec is a type, not a call
+INCLUDE = re.compile(r'\s*#\s*include\s+([<"])([^>"]+)[>"]')
+
+
+def read_plan():
+    plan = {}
+    for number, line in enumerate(PLAN.read_text().splitlines(), 1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        folder, kind, below = words[0], words[1], words[2:]
+        for other in below:
+            if other not in plan:
+                sys.exit(f"{PLAN}:{number}: {other} is not a floor below {folder}")
+        plan[folder] = (kind, {folder, *below})
+    return plan
+
+
+def folder_of(path, plan):
+    folder = str(pathlib.PurePosixPath(path).parent)
+    while folder not in plan and "/" in folder:
+        folder = folder.rsplit("/", 1)[0]
+    return folder if folder in plan else None
+
+
+def check(path, plan):
+    own = folder_of(path, plan)
+    if own is None:
+        yield 1, "its folder is not in tests/lint/layers"
+        return
+    kind, allowed = plan[own]
+    includes = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = INCLUDE.match(line)
+        if not found:
+            continue
+        mark, target = found.groups()
+        includes.append((mark, target))
+        if mark == "<":
+            if kind == "pure" and WORLD.match(target) and target not in WORLD_ALLOWED:
+                yield number, f"<{target}> touches the world, {own} is pure"
+        elif not pathlib.Path(target).is_file():
+            yield number, f'"{target}" is not written from the root'
+        else:
+            floor = folder_of(target, plan)
+            if floor not in allowed:
+                yield number, f"{own} may not include {floor} ({target})"
+    header = str(path.with_suffix(".h"))
+    first = includes[0][1] if includes and includes[0][0] == '"' else ""
+    beside = str(pathlib.PurePosixPath(first).parent) == str(path.parent)  # a room's inner header may stand before: it includes the own one
+    if path.suffix == ".c" and pathlib.Path(header).is_file() and first != header and not beside:
+        yield 1, f'its own header "{header}" comes first'
+
+
+def main():
+    plan, wrong = read_plan(), 0
+    for room in ROOMS:
+        for path in sorted(pathlib.Path(room).rglob("*.[ch]")):
+            for number, sentence in check(path, plan):
+                print(f"{path}:{number}: {sentence}")
+                wrong += 1
+    return 1 if wrong else 0
+
+
+sys.exit(main())

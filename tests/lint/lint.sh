@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# What a compiler does not check: layers, lone headers, exits, state in pure rooms, settings that nobody reads, form, clang-tidy.
+#   tests/lint/lint.sh [check ..]     all of them, or those named
+# Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`.
+set -u
+cd "$(dirname "$0")/../.."
+rooms=(shared broker segstore keel)
+existing=()
+for room in "${rooms[@]}"; do [ -d "$room" ] && existing+=("$room"); done
+flags="-std=gnu17 -D_GNU_SOURCE -I."
+sources() { find "${existing[@]}" -name '*.c' | sort; }
+headers() { find "${existing[@]}" -name '*.h' | sort; }
+
+# Includes follow tests/lint/layers.
+layers() { /usr/bin/python3 tests/lint/layers.py; }
+
+# Every header compiles alone.
+lone_headers() {
+    headers | xargs -P 2 -I{} sh -c "gcc $flags -Wall -Wextra -Werror -fsyntax-only -x c -include stddef.h {} 2>&1 || { echo '{} does not compile alone'; exit 255; }"
+}
+
+# Only main.c and assert.c end the process. fatal (memory at start, a failed fsync) may in the rooms that own a thread, never in a pure one; _exit in a fork that cannot become its program.
+exits() {
+    ! sources | grep -vE '(^|/)main\.c$|^shared/base/assert\.c$' | xargs grep -nE '\b(exit|_exit|_Exit|quick_exit|abort|fatal)\(' |
+        grep -vE "^(segstore/(disk|node)|broker/shard)/[a-z_]+\.c:[0-9]+:.*\bfatal\(" | grep -vE '^keel/dev\.c:[0-9]+: +_exit\(127\);'
+}
+
+# Pure rooms keep nothing between calls: no object in .data or .bss. (Constants with pointers live in .data.rel.ro.)
+state() {
+    local wrong=0 folder object found
+    while read -r folder; do
+        [ -d "build/release/$folder" ] || continue
+        for object in "build/release/$folder"/*.o; do
+            [ -e "$object" ] || continue
+            found=$(objdump -t "$object" | awk '/ O (\.data|\.bss|\.tdata|\.tbss|\*COM\*)(\.[a-z]+)?\t/ && !/\.data\.rel\.ro/ {print $NF}')
+            [ -z "$found" ] || { echo "$object keeps state: $found"; wrong=1; }
+        done
+    done < <(awk '$2 == "pure" {print $1}' tests/lint/layers)
+    return $wrong
+}
+
+# A setting that is accepted and ignored would be a lie.
+settings() {
+    local wrong=0 field
+    [ -f broker/main.c ] && [ -f segstore/main.c ] || return 0
+    for field in $(sed -nE 's/^    X\(([a-z_0-9]+),.*/\1/p' shared/config/settings.h); do
+        [ "$field" = config ] && continue
+        grep -rqE "(->|\.)$field\b" broker segstore keel --include='*.c' || { echo "shared/config/settings.h: no program reads $field"; wrong=1; }
+    done
+    return $wrong
+}
+
+# What is unfinished is not merged.
+finished() { ! grep -rnwE 'TODO|FIXME|XXX|HACK' "${existing[@]}" tests bench deploy Makefile --include='*.[ch]' --include='*.py' --include='*.sh' --exclude=lint.sh; }
+
+form() {
+    local wrong=0 file
+    for file in $(sources; headers; find tests bench -name '*.[ch]' 2>/dev/null); do
+        clang-format "$file" | cmp -s - "$file" || { echo "$file: not as clang-format writes it (make format)"; wrong=1; }
+    done
+    return $wrong
+}
+
+tidy() {
+    sources | xargs -P 2 -n 3 sh -c "clang-tidy --quiet \"\$@\" -- $flags 2>/dev/null" clang-tidy |
+        grep -E 'warning:|error:' | sed "s|$PWD/||" | sort -u | awk '{print} END {exit NR > 0}'
+}
+
+passed=0
+failed=0
+checks=("$@")
+[ $# -gt 0 ] || checks=(layers lone_headers exits state settings finished form tidy)
+for check in "${checks[@]}"; do
+    if output=$("$check" 2>&1); then
+        echo "ok   lint $check"
+        passed=$((passed + 1))
+    else
+        echo "FAIL lint $check"
+        echo "$output" | sed 's/^/     /'
+        failed=$((failed + 1))
+    fi
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Builds and runs every test, one part after the other; ends with "N passed, N failed" over all of them.
+#   tests/run.sh [part ..]      build lint unit sim fuzz e2e chaos, or those named
+# Each part writes build/test-<part>.log; of a part that fails the log's failures are printed. A part that could not even count is one failure.
+set -u
+cd "$(dirname "$0")/.."
+mkdir -p build
+make="make --no-print-directory -j2"
+passed=0
+failed=0
+
+# The last count in a log: Criterion's synthesis, or "N passed, N failed".
+count() {
+    local log=$1 status=$2 part=$3 line ok bad
+    line=$(grep -aE 'Synthesis: Tested: [0-9]+|^[0-9]+ passed, [0-9]+ failed' "$log" | tail -1)
+    case $line in
+    *Synthesis*)
+        ok=$(grep -oE 'Pass(ing|ed): [0-9]+' <<<"$line" | grep -oE '[0-9]+')
+        bad=$(($(grep -oE 'Fail(ing|ed): [0-9]+' <<<"$line" | grep -oE '[0-9]+') + $(grep -oE 'Crash(ing|ed): [0-9]+' <<<"$line" | grep -oE '[0-9]+')))
+        ;;
+    *passed*)
+        read -r ok _ bad _ <<<"$line"
+        ;;
+    *)
+        ok=0
+        bad=0
+        ;;
+    esac
+    [ "$status" -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+    passed=$((passed + ok))
+    failed=$((failed + bad))
+    printf '%-6s %5d passed, %d failed  %4d s  build/test-%s.log\n' "$part" "$ok" "$bad" "$SECONDS" "$part"
+    [ "$bad" -eq 0 ] || grep -aE '^FAIL|FAIL\]|CRASH|Assertion|Unexpected|ERROR|error:|seed|Error [0-9]|^     ' "$log" | head -60 | sed 's/^/    /'
+}
+
+run() {
+    local part=$1 log=build/test-$1.log status
+    shift
+    SECONDS=0
+    "$@" >"$log" 2>&1
+    status=$?
+    count "$log" $status "$part"
+    return $status
+}
+
+fuzz_targets() { find tests/fuzz -name 'fuzz_*.c' -exec basename {} .c \; 2>/dev/null | sort | sed 's|^|build/fuzz/|'; }
+part_build() { $make all build/release/unit && { [ ! -d tests/sim ] || $make build/release/sim; } && { [ ! -d tests/e2e/clients ] || $make clients; }; }
+part_lint() { tests/lint/lint.sh; }
+part_unit() { build/release/unit -j2; }
+part_sim() { [ ! -d tests/sim ] || build/release/sim --seed=1 --runs=200; }
+part_fuzz() {
+    local targets
+    targets=$(fuzz_targets)
+    [ -n "$targets" ] || return 0
+    # shellcheck disable=SC2086 - a list of words
+    $make $targets && tests/fuzz/run.sh 5 $targets
+}
+part_e2e() { [ ! -f broker/main.c ] || tests/e2e/run.py; }
+part_chaos() { [ ! -f broker/main.c ] || tests/e2e/chaos.py --bounded; }
+
+parts=("$@")
+[ $# -gt 0 ] || parts=(build lint unit sim fuzz e2e chaos)
+for part in "${parts[@]}"; do
+    if ! run "$part" "part_$part" && [ "$part" = build ]; then
+        break # nothing that follows would say anything new
+    fi
+done
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -1,0 +1,194 @@
+/* cluster.c - the two programs without their main.c. */
+#include "tests/sim/cluster.h"
+
+#include "segstore/node/node.h"
+#include "shared/config/settings.h"
+#include "shared/loop/io.h"
+#include "shared/loop/mailbox.h"
+#include "tests/sim/disk.h"
+
+#include <stdio.h>
+
+enum { BOX_SLOTS = 64 };
+static const uint64_t disk_bytes = 256u << 20;
+
+/* ---- the segment store ---------------------------------------------------------------------------------------- */
+
+static void store_refused(void *ctx, int error, const char *why)
+{
+    struct cluster *c = ctx;
+    sim_fail(c->world, "the segment store refuses to start (%d): %s", error, why);
+}
+
+static void store_ready(void *ctx, const char *address, uint16_t port)
+{
+    (void)ctx;
+    (void)address;
+    (void)port;
+}
+
+static int store_start(struct process *process, void *ctx)
+{
+    struct cluster *c     = ctx;
+    uint32_t        count = c->store_shards;
+    for (uint32_t i = 0; i < count * count; i++) {
+        c->store_boxes[i] = i / count != i % count ? mailbox_new(BOX_SLOTS) : NULL;
+    }
+    for (uint32_t shard = 0; shard < count; shard++) {
+        static const struct io_config config = {
+            .sockets_max = 16, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};
+        char         why[128];
+        struct io   *io     = NULL;
+        struct core *core   = core_new(process);
+        int          result = io_open(&config, &io, why, sizeof why);
+        if (result < 0) {
+            return result;
+        }
+        for (uint32_t other = 0; other < count; other++) {
+            c->inboxes[shard][other]  = c->store_boxes[other * count + shard];
+            c->outboxes[shard][other] = c->store_boxes[shard * count + other];
+        }
+        const struct node_hooks hooks = {.ctx = c, .ready = store_ready, .refused = store_refused};
+        c->nodes[shard] = node_new(io, &c->store_config, shard, c->inboxes[shard], c->outboxes[shard], &hooks);
+        core_run(core, c->nodes[shard], node_turn);
+    }
+    return 0;
+}
+
+static void store_destroy(void *ctx)
+{
+    struct cluster *c = ctx;
+    for (uint32_t shard = 0; shard < c->store_shards; shard++) {
+        node_free(c->nodes[shard]);
+        c->nodes[shard] = NULL;
+    }
+    for (uint32_t i = 0; i < c->store_shards * c->store_shards; i++) {
+        mailbox_free(c->store_boxes[i]);
+        c->store_boxes[i] = NULL;
+    }
+}
+
+/* ---- the broker --------------------------------------------------------------------------------------------------- */
+
+static uint64_t broker_turn(void *shard)
+{
+    return shard_turn(shard);
+}
+
+static void broker_refused(const char *why)
+{
+    sim_fail(world_running, "the broker cannot listen: %s", why);
+}
+
+static int broker_start(struct process *process, void *ctx)
+{
+    struct cluster *c     = ctx;
+    uint32_t        count = c->broker_shards;
+    c->broker_state       = (struct broker){.config      = &c->broker_config,
+                                            .instance    = rand_u64(world_rand(c->world, SALT_SCENARIO)) | 1,
+                                            .shard_count = count,
+                                            .mailboxes   = c->broker_boxes,
+                                            .refused     = broker_refused};
+    for (uint32_t i = 0; i < count * count; i++) {
+        c->broker_boxes[i] = i / count != i % count ? mailbox_new(BOX_SLOTS) : NULL;
+    }
+    for (uint32_t shard = 0; shard < count; shard++) {
+        static const struct io_config config = {
+            .sockets_max = 64, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};
+        char         why[128];
+        struct io   *io     = NULL;
+        struct core *core   = core_new(process);
+        int          result = io_open(&config, &io, why, sizeof why);
+        if (result < 0) {
+            return result;
+        }
+        c->shards[shard] = shard_new(&c->broker_state, shard, io);
+        core_run(core, c->shards[shard], broker_turn);
+    }
+    return 0;
+}
+
+static void broker_destroy(void *ctx)
+{
+    struct cluster *c = ctx;
+    for (uint32_t shard = 0; shard < c->broker_shards; shard++) {
+        if (c->shards[shard] != NULL) {
+            shard_free(c->shards[shard]);
+            c->shards[shard] = NULL;
+        }
+    }
+    for (uint32_t i = 0; i < c->broker_shards * c->broker_shards; i++) {
+        mailbox_free(c->broker_boxes[i]);
+        c->broker_boxes[i] = NULL;
+    }
+}
+
+/* ---- both --------------------------------------------------------------------------------------------------------- */
+
+void cluster_start(struct cluster *c, struct world *world)
+{
+    struct settings settings;
+    config_defaults(&settings_table, &settings);
+    *c                                 = (struct cluster){.world = world};
+    c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->store_config                    = segstore_config_default();
+    c->store_config.data_directory     = "/data";
+    c->store_config.listen_address     = "0.0.0.0";
+    c->store_config.listen_port        = CLUSTER_RPC_PORT;
+    c->store_config.shards             = c->store_shards;
+    c->store_config.stripes            = (uint32_t)world_between(world, SALT_SCENARIO, 2, 5);
+    c->store_config.segment_bytes      = 4u << 20;
+    c->store_config.checkpoint_bytes   = 1u << 20;
+    c->store_config.checkpoint_ns      = 2 * SIM_S;
+    c->store_config.disk_reserve_bytes = 0;
+    c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
+    broker_config_init(&c->broker_config, &settings, c->broker_shards);
+    snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
+    snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
+    c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;
+    c->broker_config.segstore_port = CLUSTER_RPC_PORT;
+
+    c->store_machine                      = machine_new(world, "store", disk_bytes);
+    c->broker_machine                     = machine_new(world, "broker", 0);
+    const struct process_spec store_spec  = {"segstore", store_start, store_destroy, NULL, c};
+    const struct process_spec broker_spec = {"broker", broker_start, broker_destroy, NULL, c};
+    c->store                              = process_new(c->store_machine, &store_spec);
+    c->broker                             = process_new(c->broker_machine, &broker_spec);
+    sim_check(world, process_start(c->store) == 0, "the segment store starts");
+    sim_check(world, process_start(c->broker) == 0, "the broker starts");
+}
+
+static void rest(struct cluster *c)
+{
+    c->crashes++;
+    world_run_ns(c->world, world_between(c->world, SALT_SCENARIO, SIM_US, 300 * SIM_MS));
+}
+
+void cluster_crash_broker(struct cluster *c)
+{
+    process_crash(c->broker);
+    rest(c);
+    sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
+}
+
+void cluster_crash_store(struct cluster *c)
+{
+    process_crash(c->store);
+    rest(c);
+    sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+}
+
+void cluster_power_failure(struct cluster *c)
+{
+    machine_power_off(c->store_machine);
+    rest(c);
+    machine_power_on(c->store_machine);
+    sim_check(c->world, process_start(c->store) == 0, "the segment store starts after a power failure");
+}
+
+void cluster_end(struct cluster *c)
+{
+    process_crash(c->broker);
+    process_crash(c->store);
+}

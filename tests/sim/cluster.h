@@ -1,0 +1,49 @@
+/* cluster - a whole Keel in the simulator: a segment store and a broker as they run, each on a machine of its own.
+ *
+ *     10.x store   keel-segstore's nodes on cores, one disk
+ *     10.x broker  keel-broker's shards on cores
+ *
+ * Either may be killed and started again, and the store's machine may lose power. Threads: one. */
+#ifndef KEEL_TESTS_SIM_CLUSTER_H
+#define KEEL_TESTS_SIM_CLUSTER_H
+
+#include "broker/shard/config.h"
+#include "broker/shard/shard.h"
+#include "segstore/node/config.h"
+#include "tests/sim/process.h"
+
+enum { CLUSTER_SHARDS_MAX = 2, CLUSTER_MQTT_PORT = 1883, CLUSTER_RPC_PORT = 7400 };
+
+struct node;
+
+struct cluster {
+    struct world          *world;
+    uint32_t               store_shards;
+    uint32_t               broker_shards;
+    struct machine        *store_machine;
+    struct machine        *broker_machine;
+    struct process        *store;
+    struct process        *broker;
+    struct segstore_config store_config;
+    struct broker_config   broker_config;
+    struct broker          broker_state; /* what main.c holds */
+    struct shard          *shards[CLUSTER_SHARDS_MAX];
+    struct node           *nodes[CLUSTER_SHARDS_MAX];
+    struct mailbox        *store_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
+    struct mailbox        *inboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
+    struct mailbox        *outboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
+    struct mailbox        *broker_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
+    uint32_t               crashes;
+};
+
+/* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */
+void cluster_start(struct cluster *cluster, struct world *world);
+/* kill -9, and started again after a random moment. */
+void cluster_crash_broker(struct cluster *cluster);
+void cluster_crash_store(struct cluster *cluster);
+/* The store's machine loses power: what was not synced may be gone or torn. */
+void cluster_power_failure(struct cluster *cluster);
+/* Both processes end; nothing of them remains. */
+void cluster_end(struct cluster *cluster);
+
+#endif
