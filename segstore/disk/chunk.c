@@ -37,8 +37,8 @@ static void read_done(struct io_op *op, int result)
     chunk->state = CHUNK_LOADED;
     chunk->fresh = true;
     if (result < 0) {
-        chunk->state = CHUNK_EMPTY;
-        chunk->fresh = false;
+        chunk->state = CHUNK_FAILED;
+        chunk->error = result;
     } else if ((uint64_t)result < chunk->good_bytes) {
         chunk->good_bytes = (uint64_t)result;
     }
@@ -120,6 +120,10 @@ int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, s
     if (chunk != NULL && chunk->state == CHUNK_READING) {
         return 1;
     }
+    if (chunk != NULL && chunk->state == CHUNK_FAILED) { /* told once; who asks again has it read again */
+        chunk->state = CHUNK_EMPTY;
+        return chunk->error;
+    }
     if (chunk != NULL && position - start < chunk->good_bytes) {
         chunk->fresh   = false;
         chunk->used_at = ++c->clock;
@@ -148,7 +152,7 @@ bool chunks_reading(const struct chunks *c, uint64_t segment_number)
 void chunks_forget(struct chunks *c, uint64_t segment_number)
 {
     for (uint32_t i = 0; i < c->count; i++) {
-        if (c->slots[i].state == CHUNK_LOADED && c->slots[i].segment == segment_number) {
+        if (c->slots[i].state >= CHUNK_LOADED && c->slots[i].segment == segment_number) {
             c->slots[i].state = CHUNK_EMPTY;
         }
     }

@@ -25,9 +25,10 @@ struct chunk {
     uint64_t       segment;    /* number, while reading */
     uint8_t        state;      /* enum chunk_state */
     bool           fresh;      /* read, and not used yet */
+    int            error;      /* of a read that failed */
 };
 
-enum chunk_state { CHUNK_EMPTY, CHUNK_READING, CHUNK_LOADED };
+enum chunk_state { CHUNK_EMPTY, CHUNK_READING, CHUNK_LOADED, CHUNK_FAILED };
 
 struct chunks {
     struct io       *io;

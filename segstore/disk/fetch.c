@@ -9,10 +9,10 @@
 
 #include <stdlib.h>
 
-void fetch_init(struct fetch *f, const struct wal *wal, struct chunks *chunks, uint32_t record_max_bytes)
+void fetch_init(struct fetch *f, const struct wal *wal, struct chunks *chunks)
 {
     *f = (struct fetch){
-        .wal = wal, .chunks = chunks, .scratch = malloc(record_max_bytes), .record_max_bytes = record_max_bytes};
+        .wal = wal, .chunks = chunks, .scratch = malloc(BLOCK_MAX_BYTES)};
     if (f->scratch == NULL) {
         fatal(71, "out of memory at start");
     }
@@ -100,7 +100,7 @@ static int fetch_cold(struct fetch *f, uint64_t position, uint64_t stream_id, st
         return result;
     }
     int64_t size = record_peek_size(begin);
-    if (size < 0 || size > f->record_max_bytes) {
+    if (size < 0 || size > BLOCK_MAX_BYTES) {
         return corrupt(f, at, "no record");
     }
     result = gather(f, at, (size_t)size, f->scratch, &out->record);

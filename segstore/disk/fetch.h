@@ -15,8 +15,7 @@
 struct fetch {
     const struct wal *wal;
     struct chunks    *chunks;
-    uint8_t          *scratch; /* record_max_bytes, for records that span chunks */
-    uint32_t          record_max_bytes;
+    uint8_t          *scratch; /* the largest record that a block can hold: whatever the limit was when it was written */
     uint8_t           tag[256];
 };
 
@@ -25,7 +24,7 @@ struct fetched {
     struct bytes record;
 };
 
-void fetch_init(struct fetch *f, const struct wal *wal, struct chunks *chunks, uint32_t record_max_bytes);
+void fetch_init(struct fetch *f, const struct wal *wal, struct chunks *chunks);
 void fetch_fini(struct fetch *f);
 
 /* 0 and *out. 1: it is being read, try again after chunks' loaded(). ERR_CORRUPT: what lies there is not this record (logged,

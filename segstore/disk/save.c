@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 static const uint64_t FORGET_EVERY_NS = 1000000000;
+static const uint64_t RETRY_NS        = 1000000000;
+static const uint64_t PATIENCE        = 10; /* times every_ns, for few changes of a large state */
 static const uint64_t FULL_EVERY_NS   = 2000000000; /* while the disk is full */
 
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks)
@@ -42,9 +44,12 @@ static void give_up(struct save *s)
 {
     char path[PREPARE_PATH_BYTES];
     log_warn("no space for a checkpoint in %s: tried again later", s->directory);
-    io_file_close(s->file);
-    s->file  = NULL;
-    s->state = SAVE_DROPPING;
+    if (s->file != NULL) {
+        io_file_close(s->file);
+        s->file = NULL;
+    }
+    s->state         = SAVE_DROPPING;
+    s->not_before_ns = io_now_ns(s->io) + RETRY_NS;
     path_of(s->directory, s->current.number, ".tmp", path);
     io_unlink(s->io, &s->op, path);
 }
@@ -84,7 +89,6 @@ static bool next_part(struct save *s)
 static void begin(struct save *s)
 {
     char path[PREPARE_PATH_BYTES];
-    s->wanted  = false;
     s->current = (struct checkpoint){
         .id              = s->wal->id,
         .number          = s->newest.number + 1,
@@ -102,6 +106,7 @@ static void begin(struct save *s)
     path_of(s->directory, s->current.number, ".tmp", path);
     int result = io_file_open(s->io, path, IO_OPEN_CREATE, &s->file);
     if (result == -ENOSPC || result == -EDQUOT) {
+        s->not_before_ns = s->begun_ns + RETRY_NS;
         return;
     }
     if (result < 0) {
@@ -121,7 +126,9 @@ static void finished(struct save *s)
     }
     s->previous  = s->newest;
     s->newest    = (struct saved){s->current.number, s->current.replay_position};
+    s->newest_bytes = s->file_size;
     s->state     = SAVE_IDLE;
+    s->wanted    = false;
     s->forget_ns = 0;
     log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
     if (s->out.capacity > 16 * SAVE_SLICE_BYTES) {
@@ -249,6 +256,9 @@ static void forget(struct save *s, bool disk_full)
 
 static bool is_due(const struct save *s, bool disk_full)
 {
+    if (io_now_ns(s->io) < s->not_before_ns) {
+        return false;
+    }
     if (s->wanted) {
         return true;
     }
@@ -256,8 +266,12 @@ static bool is_due(const struct save *s, bool disk_full)
         return false;
     }
     uint64_t age_ns = io_now_ns(s->io) - s->begun_ns;
-    return s->wal->counts.bytes - s->begun_bytes >= s->every_bytes || age_ns >= s->every_ns ||
-           (disk_full && age_ns >= FULL_EVERY_NS);
+    uint64_t bytes  = s->wal->counts.bytes - s->begun_bytes;
+    if (bytes >= s->every_bytes || (disk_full && age_ns >= FULL_EVERY_NS)) {
+        return true;
+    }
+    /* By the clock, but a large image is not written anew for a handful of changes. */
+    return age_ns >= s->every_ns && (bytes >= s->newest_bytes / 16 || age_ns >= PATIENCE * s->every_ns);
 }
 
 void save_turn(struct save *s, bool disk_full)
@@ -265,27 +279,33 @@ void save_turn(struct save *s, bool disk_full)
     if (s->suspended) {
         return;
     }
-    if (s->state == SAVE_IDLE && is_due(s, disk_full)) {
+    if (s->state == SAVE_IDLE && !s->stopping && is_due(s, disk_full)) {
         begin(s);
     } else if (s->state == SAVE_IMAGES && s->out.size == 0) {
         (void)next_part(s);
         write_slice(s);
     }
-    if (!s->unlinking && io_now_ns(s->io) >= s->forget_ns) {
+    if (!s->unlinking && !s->stopping && io_now_ns(s->io) >= s->forget_ns) {
         forget(s, disk_full);
     }
 }
 
 uint64_t save_next_ns(const struct save *s)
 {
-    if (s->suspended) {
-        return UINT64_MAX;
-    }
-    if (s->wanted || (s->state == SAVE_IMAGES && s->out.size == 0)) {
+    if (s->state == SAVE_IMAGES && s->out.size == 0) {
         return 0;
     }
-    uint64_t next = s->wal->counts.entries != s->begun_entries ? s->begun_ns + s->every_ns : UINT64_MAX;
-    return s->unlinking ? next : next < s->forget_ns ? next : s->forget_ns;
+    if (s->suspended || s->stopping) {
+        return UINT64_MAX;
+    }
+    uint64_t next = UINT64_MAX;
+    if (s->state == SAVE_IDLE && s->wanted) {
+        next = s->not_before_ns;
+    } else if (s->state == SAVE_IDLE && s->wal->counts.entries != s->begun_entries) {
+        uint64_t due = s->begun_ns + s->every_ns;
+        next         = due > io_now_ns(s->io) ? due : due + (PATIENCE - 1) * s->every_ns;
+    }
+    return s->unlinking || next < s->forget_ns ? next : s->forget_ns;
 }
 
 bool save_busy(const struct save *s)

@@ -72,7 +72,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->chunks.loaded = on_chunk;
     storage->chunks.open   = on_segment_open;
     storage->chunks.ctx    = storage;
-    fetch_init(&storage->fetch, &storage->wal, &storage->chunks, config->record_max_bytes);
+    fetch_init(&storage->fetch, &storage->wal, &storage->chunks);
 
     struct save_hooks save_hooks = {.ctx = storage, .image = on_image, .saved = on_saved, .failed = on_failed};
     save_init(&storage->save, io, &save_hooks);
@@ -175,6 +175,12 @@ uint64_t storage_next_ns(const struct storage *storage)
     uint64_t save    = save_next_ns(&storage->save);
     next             = prepare < next ? prepare : next;
     return save < next ? save : next;
+}
+
+void storage_stop(struct storage *storage)
+{
+    storage->prepare.stopping = true;
+    storage->save.stopping    = true;
 }
 
 bool storage_idle(const struct storage *storage)

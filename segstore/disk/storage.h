@@ -34,7 +34,6 @@ struct storage_config {
     uint32_t    cold_chunks;
     uint32_t    cold_depth;
     uint32_t    sector_bytes; /* what the device writes at once */
-    uint32_t    record_max_bytes;
     bool        accept_damage; /* go on without what damage took: the operator's decision */
 };
 
@@ -94,6 +93,8 @@ bool storage_admits(const struct storage *storage, enum storage_need need);
 /* One turn: deliver, submit, prepare, checkpoint. */
 void     storage_turn(struct storage *storage);
 uint64_t storage_next_ns(const struct storage *storage);
+/* From now on only what is under way ends. */
+void storage_stop(struct storage *storage);
 /* Nothing is under way: the shard may stop. */
 bool storage_idle(const struct storage *storage);
 

@@ -406,7 +406,6 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
         .sector_bytes       = config->disk_sector_bytes,
-        .record_max_bytes   = config->record_max_bytes,
         .accept_damage      = config->accept_damage,
     };
     const struct storage_hooks storage_hooks = {
@@ -559,6 +558,7 @@ void node_stop(struct node *node)
         return;
     }
     node->stopping = true;
+    storage_stop(node->storage);
     node->stop_ns  = io_now_ns(node->io) + STOP_PATIENCE_NS;
     if (node->listener != NULL) {
         io_listener_close(node->listener);

@@ -47,12 +47,10 @@ int owner_hello(struct node *node, uint64_t instance, uint64_t owner)
         }
     }
     struct owner *o = find(node, owner);
-    if (o != NULL && o->losing) { /* being told to the stripes; what it owns from now on is its own again */
-        o->owner = owner;
-    }
-    o           = o == NULL ? add(node, owner) : o;
-    o->instance = instance;
-    o->lost_ns  = UINT64_MAX;
+    o               = o == NULL ? add(node, owner) : o;
+    o->losing       = false; /* stripes that were told already have let go; the others never hear of it */
+    o->instance     = instance;
+    o->lost_ns      = UINT64_MAX;
     o->connections++;
     return 0;
 }

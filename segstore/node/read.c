@@ -70,6 +70,10 @@ static void run(struct node *node, struct task *task)
 {
     struct job         *job = CONTAINER_OF(task, struct job, task);
     struct node_stripe *st  = stripe_slot(node, stream_id_stripe(job->stream_id));
+    if (!session_roomy(job->session)) {
+        list_push_back(&job->session->output_waiters, &job->task.link);
+        return;
+    }
     for (; job->at < job->count && job->records.size < job->limit_bytes; job->at++) {
         uint64_t       position;
         uint64_t       first;
@@ -244,8 +248,9 @@ static void drop_from(struct list *list, const struct session *s)
     }
 }
 
-void jobs_drop(struct node *node, const struct session *s)
+void jobs_drop(struct node *node, struct session *s)
 {
     drop_from(&node->ready, s);
     drop_from(&node->disk_waiters, s);
+    drop_from(&s->output_waiters, s);
 }

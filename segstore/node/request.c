@@ -71,8 +71,7 @@ int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes b
     case RPC_TXN:
         return txn(s, id, body);
     case RPC_SCAN:
-        scan(s, id, &r);
-        return 0;
+        return scan(s, id, &r);
     case RPC_WATCH:
         watch_begin(s, id, &r);
         return 0;

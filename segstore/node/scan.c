@@ -3,7 +3,7 @@
 
 #include "shared/base/err.h"
 
-enum { SCAN_ITEMS_MAX = 65536, SCAN_BYTES_MAX = 1024 * 1024 };
+enum { SCAN_ITEMS_MAX = 65536, SCAN_BYTES_MAX = 1024 * 1024, UNSENT_MAX_BYTES = 8 * 1024 * 1024 };
 
 struct scanning {
     struct session *session;
@@ -39,9 +39,12 @@ static uint32_t bounded(uint32_t value, uint32_t limit)
     return value == 0 || value > limit ? limit : value;
 }
 
-void scan(struct session *s, uint64_t id, struct wire_reader *r)
+int scan(struct session *s, uint64_t id, struct wire_reader *r)
 {
-    struct node *node   = s->node;
+    struct node *node = s->node;
+    if (s->out.size > UNSENT_MAX_BYTES) {
+        return ERR_FULL;
+    }
     uint16_t     stripe = wire_get_u16(r);
     uint8_t      kind   = wire_get_u8(r);
     (void)wire_get_u8(r);
@@ -53,16 +56,16 @@ void scan(struct session *s, uint64_t id, struct wire_reader *r)
     struct bytes after        = wire_get_blob(r);
     if (r->bad || kind > RPC_SCAN_FILTER) {
         session_error(s, id, ERR_MALFORMED, "SCAN is cut short or asks for an unknown kind of pattern");
-        return;
+        return 0;
     }
     if (stripe != RPC_STRIPE_ALL && stripe_slot(node, stripe) == NULL) {
         session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
-        return;
+        return 0;
     }
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         if (node->stripes[i].stopped && (stripe == RPC_STRIPE_ALL || stripe == node->stripes[i].id)) {
             session_error(s, id, ERR_UNAVAILABLE, "a stripe is stopped by damage");
-            return;
+            return 0;
         }
     }
     size_t frame = session_begin(s, RPC_SCAN_DONE, id);
@@ -88,4 +91,5 @@ void scan(struct session *s, uint64_t id, struct wire_reader *r)
         memcpy(s->out.data + head + 1, &scanning.count, sizeof scanning.count);
     }
     session_end(s, frame);
+    return 0;
 }

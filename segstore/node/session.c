@@ -39,20 +39,10 @@ void session_close_records(struct session *s)
 size_t session_begin(struct session *s, uint16_t kind, uint64_t id)
 {
     session_close_records(s);
-    size_t   begun  = s->out.size;
-    uint8_t *header = wire_reserve(&s->out, RPC_HEADER_BYTES);
-    if (header != NULL) {
-        struct wire_writer w = wire_writer_fixed(header, RPC_HEADER_BYTES);
-        wire_put_u64(&w, 0);
-        wire_put_u32(&w, 0); /* size, when it is known */
-        wire_put_u16(&w, kind);
-        wire_put_u16(&w, 0);
-        wire_put_u64(&w, id);
-    }
-    return begun;
+    return frame_begin(&s->out, kind, id);
 }
 
-/* The summed part of the header was written right before the body, so that one pass sums both; then it moves to its place. */
+/* Unlike frame_end it leaves the writer bad: session_flush closes the connection then. */
 void session_end(struct session *s, size_t begun)
 {
     if (!s->dirty && s->state != SESSION_CLOSED) {
@@ -64,7 +54,6 @@ void session_end(struct session *s, size_t begun)
     }
     uint8_t *header = s->out.data + begun;
     uint32_t size   = (uint32_t)(s->out.size - begun - RPC_HEADER_BYTES);
-    memmove(header, header + 8, FRAME_SUMMED_BYTES);
     memcpy(header, &size, sizeof size);
     uint64_t checksum = frame_checksum(header, bytes_of(header + RPC_HEADER_BYTES, size));
     memcpy(header + FRAME_SUMMED_BYTES, &checksum, sizeof checksum);

@@ -242,10 +242,11 @@ void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
 void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes);
 void release(struct session *s, uint64_t id, struct wire_reader *r);
 /* Drops what the jobs of a closing session wait for. */
-void jobs_drop(struct node *node, const struct session *s);
+void jobs_drop(struct node *node, struct session *s);
 
 /* scan.c */
-void scan(struct session *s, uint64_t id, struct wire_reader *r);
+/* 0, or ERR_FULL: too much is unsent, again later. */
+MUST_CHECK int scan(struct session *s, uint64_t id, struct wire_reader *r);
 
 /* subscription.c */
 struct subscription *subscription_find(struct node *node, const struct session *s, uint64_t id);

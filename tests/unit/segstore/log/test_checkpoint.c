@@ -1,0 +1,89 @@
+/* A checkpoint file is believed as a whole or not at all. */
+#include "segstore/log/checkpoint.h"
+
+#include "shared/base/err.h"
+
+#include <criterion/criterion.h>
+
+static const struct checkpoint the_checkpoint = {.id              = {.bytes = "a log of its own"},
+                                                 .number          = 3,
+                                                 .replay_position = 1 << 20,
+                                                 .last_seq        = 77,
+                                                 .last_checksum   = 88,
+                                                 .last_stripes    = 99,
+                                                 .stripe_count    = 3};
+
+static struct wire_writer make(void)
+{
+    struct wire_writer w = wire_writer_growing(1 << 20);
+    checkpoint_put_header(&w, &the_checkpoint);
+    cr_assert_eq(w.size, CHECKPOINT_HEADER_BYTES);
+    for (uint16_t i = 0; i < 3; i++) {
+        size_t begun = checkpoint_section_begin(&w);
+        for (unsigned at = 0; at < 50u * i; at++) { /* the first image is empty */
+            wire_put_u8(&w, (uint8_t)(at + i));
+        }
+        checkpoint_section_end(&w, begun, (uint16_t)(i * 2), 1000 + i);
+    }
+    checkpoint_put_trailer(&w, 3, w.size);
+    return w;
+}
+
+Test(test_checkpoint, images_come_back_in_order)
+{
+    struct wire_writer        w = make();
+    struct checkpoint         c;
+    struct checkpoint_section section;
+    size_t                    at = 0;
+    cr_assert_eq(checkpoint_decode(wire_written(&w), &the_checkpoint.id, &c), 0);
+    cr_assert_eq(c.number, 3);
+    cr_assert_eq(c.replay_position, 1 << 20);
+    cr_assert_eq(c.last_seq, 77);
+    cr_assert_eq(c.last_checksum, 88);
+    cr_assert_eq(c.last_stripes, 99);
+    for (unsigned i = 0; i < 3; i++) {
+        cr_assert(checkpoint_next(wire_written(&w), &c, &at, &section));
+        cr_assert_eq(section.stripe, i * 2);
+        cr_assert_eq(section.index, 1000 + i);
+        cr_assert_eq(section.image.size, 50 * i);
+        cr_assert(i == 0 || section.image.data[1] == i + 1);
+    }
+    cr_assert_not(checkpoint_next(wire_written(&w), &c, &at, &section));
+    wire_writer_fini(&w);
+}
+
+Test(test_checkpoint, every_flipped_byte_is_found)
+{
+    struct wire_writer w = make();
+    struct checkpoint  c;
+    for (size_t at = 0; at < w.size; at++) {
+        w.data[at] ^= 0x20;
+        cr_assert_lt(checkpoint_decode(wire_written(&w), &the_checkpoint.id, &c), 0, "byte %zu", at);
+        w.data[at] ^= 0x20;
+    }
+    cr_assert_eq(checkpoint_decode(wire_written(&w), &the_checkpoint.id, &c), 0);
+    wire_writer_fini(&w);
+}
+
+Test(test_checkpoint, no_shorter_and_no_longer_file_passes)
+{
+    struct wire_writer w = make();
+    struct checkpoint  c;
+    for (size_t size = 0; size < w.size; size++) {
+        cr_assert_lt(checkpoint_decode(bytes_of(w.data, size), &the_checkpoint.id, &c), 0, "%zu bytes", size);
+    }
+    wire_put_u8(&w, 0);
+    cr_assert_eq(checkpoint_decode(wire_written(&w), &the_checkpoint.id, &c), ERR_CORRUPT);
+    wire_writer_fini(&w);
+}
+
+Test(test_checkpoint, another_logs_and_another_versions_file_say_so)
+{
+    struct wire_writer  w     = make();
+    const struct wal_id other = {.bytes = "another log here"};
+    struct checkpoint   c;
+    cr_assert_eq(checkpoint_decode(wire_written(&w), &other, &c), ERR_CONFLICT);
+    w.data[4] = 2;
+    cr_assert_eq(checkpoint_decode(wire_written(&w), &the_checkpoint.id, &c), ERR_VERSION);
+    wire_writer_fini(&w);
+}
