@@ -11,8 +11,7 @@
 
 void fetch_init(struct fetch *f, const struct wal *wal, struct chunks *chunks)
 {
-    *f = (struct fetch){
-        .wal = wal, .chunks = chunks, .scratch = malloc(BLOCK_MAX_BYTES)};
+    *f = (struct fetch){.wal = wal, .chunks = chunks, .scratch = malloc(BLOCK_MAX_BYTES)};
     if (f->scratch == NULL) {
         fatal(71, "out of memory at start");
     }

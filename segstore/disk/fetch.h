@@ -15,8 +15,8 @@
 struct fetch {
     const struct wal *wal;
     struct chunks    *chunks;
-    uint8_t          *scratch; /* the largest record that a block can hold: whatever the limit was when it was written */
-    uint8_t           tag[256];
+    uint8_t *scratch; /* the largest record that a block can hold: whatever the limit was when it was written */
+    uint8_t  tag[256];
 };
 
 struct fetched {

@@ -182,14 +182,16 @@ static void begin(struct prepare *p)
 
 void prepare_turn(struct prepare *p)
 {
-    if (p->state == PREPARE_IDLE && !p->stopping && p->ready_count < p->ready_wanted && (!p->full || io_now_ns(p->io) >= p->retry_ns)) {
+    if (p->state == PREPARE_IDLE && !p->stopping && p->ready_count < p->ready_wanted &&
+        (!p->full || io_now_ns(p->io) >= p->retry_ns)) {
         begin(p);
     }
 }
 
 uint64_t prepare_next_ns(const struct prepare *p)
 {
-    return p->state == PREPARE_IDLE && !p->stopping && p->ready_count < p->ready_wanted ? (p->full ? p->retry_ns : 0) : UINT64_MAX;
+    return p->state == PREPARE_IDLE && !p->stopping && p->ready_count < p->ready_wanted ? (p->full ? p->retry_ns : 0)
+                                                                                        : UINT64_MAX;
 }
 
 struct log_segment *prepare_take(struct prepare *p)

@@ -35,7 +35,7 @@ struct prepare {
     uint32_t         ready_wanted;
     bool             full;
     bool             stopping; /* no new segment is begun */
-    uint8_t          state; /* enum prepare_state */
+    uint8_t          state;    /* enum prepare_state */
     uint64_t         retry_ns;
     uint64_t         filled_bytes;
     struct io_file  *file;

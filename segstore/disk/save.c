@@ -9,7 +9,7 @@
 
 static const uint64_t FORGET_EVERY_NS = 1000000000;
 static const uint64_t RETRY_NS        = 1000000000;
-static const uint64_t PATIENCE        = 10; /* times every_ns, for few changes of a large state */
+static const uint64_t PATIENCE        = 10;         /* times every_ns, for few changes of a large state */
 static const uint64_t FULL_EVERY_NS   = 2000000000; /* while the disk is full */
 
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks)
@@ -124,12 +124,12 @@ static void finished(struct save *s)
     if (s->previous.number != 0 && s->old_count < SAVE_OLD_MAX) {
         s->old[s->old_count++] = s->previous.number;
     }
-    s->previous  = s->newest;
-    s->newest    = (struct saved){s->current.number, s->current.replay_position};
+    s->previous     = s->newest;
+    s->newest       = (struct saved){s->current.number, s->current.replay_position};
     s->newest_bytes = s->file_size;
-    s->state     = SAVE_IDLE;
-    s->wanted    = false;
-    s->forget_ns = 0;
+    s->state        = SAVE_IDLE;
+    s->wanted       = false;
+    s->forget_ns    = 0;
     log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
     if (s->out.capacity > 16 * SAVE_SLICE_BYTES) {
         wire_writer_fini(&s->out);

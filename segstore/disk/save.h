@@ -44,7 +44,7 @@ struct save {
     uint64_t          every_bytes;
     uint64_t          every_ns;
     uint8_t           state;
-    bool              wanted;    /* begin at the next turn, whatever the clock says */
+    bool              wanted;        /* begin at the next turn, whatever the clock says */
     uint64_t          not_before_ns; /* after one that found no space */
     bool              suspended; /* damage in the log: nothing is checkpointed or forgotten until an operator decided */
     bool              stopping;  /* what has begun ends, nothing new begins */

@@ -33,7 +33,7 @@ struct storage_config {
     uint32_t    segments_ready;
     uint32_t    cold_chunks;
     uint32_t    cold_depth;
-    uint32_t    sector_bytes; /* what the device writes at once */
+    uint32_t    sector_bytes;  /* what the device writes at once */
     bool        accept_damage; /* go on without what damage took: the operator's decision */
 };
 

@@ -559,7 +559,7 @@ void node_stop(struct node *node)
     }
     node->stopping = true;
     storage_stop(node->storage);
-    node->stop_ns  = io_now_ns(node->io) + STOP_PATIENCE_NS;
+    node->stop_ns = io_now_ns(node->io) + STOP_PATIENCE_NS;
     if (node->listener != NULL) {
         io_listener_close(node->listener);
         node->listener = NULL;

@@ -45,8 +45,8 @@ int scan(struct session *s, uint64_t id, struct wire_reader *r)
     if (s->out.size > UNSENT_MAX_BYTES) {
         return ERR_FULL;
     }
-    uint16_t     stripe = wire_get_u16(r);
-    uint8_t      kind   = wire_get_u8(r);
+    uint16_t stripe = wire_get_u16(r);
+    uint8_t  kind   = wire_get_u8(r);
     (void)wire_get_u8(r);
     uint32_t     table        = wire_get_u32(r);
     uint32_t     limit_items  = wire_get_u32(r);

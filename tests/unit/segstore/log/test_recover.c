@@ -18,13 +18,15 @@ struct disk_image {
 static struct disk_image image_new(void)
 {
     struct disk_image image = {.bytes = calloc(1, SEGMENT_BYTES)};
-    image.segment           = (struct recover_segment){
-                  .image = bytes_of(image.bytes, SEGMENT_BYTES), .position = SEGMENT_POSITION, .id = &the_id, .sector_bytes = 4096};
+    image.segment           = (struct recover_segment){.image        = bytes_of(image.bytes, SEGMENT_BYTES),
+                                                       .position     = SEGMENT_POSITION,
+                                                       .id           = &the_id,
+                                                       .sector_bytes = 4096};
     return image;
 }
 
-static struct block_header put(struct disk_image *image, size_t offset, uint64_t seq, uint64_t stable_seq, uint64_t previous,
-                               uint16_t stripe, uint64_t previous_stripes)
+static struct block_header put(struct disk_image *image, size_t offset, uint64_t seq, uint64_t stable_seq,
+                               uint64_t previous, uint16_t stripe, uint64_t previous_stripes)
 {
     struct block_writer w;
     uint8_t             ops[9000];

@@ -17,7 +17,8 @@ Test(test_segment, names_come_back_as_numbers_and_nothing_else_does)
     segment_name(1234567890123456, name);
     cr_assert(segment_parse(name, &number));
     cr_assert_eq(number, 1234567890123456);
-    static const char *const others[] = {"", "42", "000000000042.tmp", "00000000004x", "0000000000000000042", "-00000000042"};
+    static const char *const others[] = {
+        "", "42", "000000000042.tmp", "00000000004x", "0000000000000000042", "-00000000042"};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         cr_assert_not(segment_parse(others[i], &number), "%s", others[i]);
     }

@@ -38,7 +38,8 @@ Test(test_super, any_two_copies_suffice_and_one_does_not)
             }
         }
         bool enough = __builtin_popcount(damaged) <= 2;
-        cr_assert_eq(super_decode(bytes_of(file, sizeof file), &s), enough ? SUPER_VALID : SUPER_UNREADABLE, "%u", damaged);
+        cr_assert_eq(super_decode(bytes_of(file, sizeof file), &s), enough ? SUPER_VALID : SUPER_UNREADABLE, "%u",
+                     damaged);
     }
 }
 
