@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a compiler does not check: layers, lone headers, exits, state in pure rooms, settings that nobody reads, form, clang-tidy.
+# What a compiler does not check: layers, lone headers, exits, state in pure rooms, names defined twice, settings that nobody reads, form, clang-tidy.
 #   tests/lint/lint.sh [check ..]     all of them, or those named
 # Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`.
 set -u
@@ -39,6 +39,13 @@ state() {
     return $wrong
 }
 
+# One name, one function: of two with the same name in the library a program silently gets the first.
+symbols() {
+    local twice
+    twice=$(nm --defined-only build/release/libcore.a 2>/dev/null | awk '$2 ~ /^[TDBR]$/ {print $3}' | sort | uniq -d)
+    [ -z "$twice" ] || { echo "defined in more than one file: $twice"; return 1; }
+}
+
 # A setting that is accepted and ignored would be a lie.
 settings() {
     local wrong=0 field
@@ -69,7 +76,7 @@ tidy() {
 passed=0
 failed=0
 checks=("$@")
-[ $# -gt 0 ] || checks=(layers lone_headers exits state settings finished form tidy)
+[ $# -gt 0 ] || checks=(layers lone_headers exits state symbols settings finished form tidy)
 for check in "${checks[@]}"; do
     if output=$("$check" 2>&1); then
         echo "ok   lint $check"
