@@ -87,7 +87,7 @@ static void on_publish(struct mqtt_client *c, uint8_t flags, const uint8_t *body
     uint32_t topic = (uint32_t)body[0] << 8 | body[1];
     uint8_t  qos   = flags >> 1 & 3;
     sim_check(c->world, qos == c->qos && topic + 4 + 3 <= size, "%s: a PUBLISH of another shape", c->id);
-    uint16_t       id      = (uint16_t)(body[2 + topic] << 8 | body[3 + topic]);
+    uint16_t       id      = (uint16_t)((uint32_t)body[2 + topic] << 8 | body[3 + topic]);
     const uint8_t *payload = body + 4 + topic;
     uint32_t       number  = (uint32_t)payload[1] << 8 | payload[2];
     for (uint32_t i = 3; i < size - 4 - topic; i++) {
@@ -124,7 +124,7 @@ static void on_answer(struct mqtt_client *c, uint8_t type, uint16_t id)
 
 static void on_packet(struct mqtt_client *c, uint8_t first, const uint8_t *body, uint32_t size)
 {
-    uint16_t id = size >= 2 ? (uint16_t)(body[0] << 8 | body[1]) : 0;
+    uint16_t id = size >= 2 ? (uint16_t)((uint32_t)body[0] << 8 | body[1]) : 0;
     switch (first >> 4) {
     case CONNACK:
         on_connack(c, body);
