@@ -60,6 +60,7 @@ SCENARIOS = {  # name: arguments of mqttload
     "stored q1 w1": flow("--stored", "--qos", "1", "--window", "1"),
     "stored q1 w200": flow("--stored", "--qos", "1", "--window", "200"),
     "stored 50-1 q1 1K": flow("--stored", "--pubs", "50", "--qos", "1", "--window", "100", "--size", "1024"),
+    "stored rate 1k q1": flow("--stored", "--qos", "1", "--rate", "1000"),
     "stored rate 2k q1": flow("--stored", "--qos", "1", "--rate", "2000"),
     "backlog 100 sessions": ["--mode", "backlog", "--qos", "1", "--subs", "100", "--count", "2000", "--window", "100", "--size", "256"],
     "idle 19000": ["--mode", "idle", "--subs", "19000"],
