@@ -145,9 +145,10 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.disk_reserve_bytes = 0;
     c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
     broker_config_init(&c->broker_config, &settings, c->broker_shards);
-    snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
+    struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
+    snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
-    c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;
+    listen->port                   = CLUSTER_MQTT_PORT;
     c->broker_config.segstore_port = CLUSTER_RPC_PORT;
 
     c->store_machine                      = machine_new(world, "store", disk_bytes);
