@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define COMMIT_FIRST_NS SIM_S
+#define COMMIT_LAST_NS  (30 * SIM_S)
+
 /* The versions of a sector. durable may be now (nothing to lose); NULL is a hole of zeros. */
 struct sector {
     uint8_t *now;
@@ -70,6 +73,7 @@ struct disk {
     struct names       now;
     struct names       durable;
     struct list        journal;
+    struct event       commit; /* the file system saves names by itself, some seconds later */
 };
 
 static uint64_t draw(struct disk *disk, uint64_t below)
@@ -277,6 +281,21 @@ static void change_names(struct disk *disk, const char *from, const char *to, st
     }
     list_push_back(&disk->journal, &change->link);
     names_apply(&disk->now, change);
+    if (!event_scheduled(&disk->commit)) {
+        uint64_t delay_ns = world_between(disk->world, SALT_DISK, COMMIT_FIRST_NS, COMMIT_LAST_NS);
+        world_schedule(disk->world, &disk->commit, disk->world->now_ns + delay_ns);
+    }
+}
+
+/* All in their order: the space of what was deleted is free from now on. */
+static void commit_names(struct event *event)
+{
+    struct disk *disk = CONTAINER_OF(event, struct disk, commit);
+    LIST_EACH (&disk->journal, link) {
+        struct change *change = CONTAINER_OF(link, struct change, link);
+        names_apply(&disk->durable, change);
+        change_free(change);
+    }
 }
 
 static void save_names(struct disk *disk, const char *directory, uint64_t up_to)
@@ -604,6 +623,9 @@ static uint64_t duration_ns(const struct disk_op *op)
     base_ns += op->size / 2; /* 2 GB/s */
     base_ns *= disk->faults.slow_factor > 1 ? disk->faults.slow_factor : 1;
     uint64_t time_ns = base_ns / 2 + draw(disk, base_ns + 1);
+    if (world_chance(disk->world, SALT_DISK, disk->faults.stall_one_in)) {
+        time_ns += draw(disk, disk->faults.stall_ns + 1);
+    }
     return draw(disk, 100) == 0 ? time_ns * (2 + draw(disk, 30)) : time_ns; /* disks have long tails */
 }
 
@@ -738,6 +760,7 @@ static void names_lose(struct disk *disk)
 void disk_power_failure(struct disk *disk)
 {
     ASSERT(disk->busy == 0);
+    world_cancel(disk->world, &disk->commit);
     names_lose(disk);
     LIST_EACH (&disk->inodes, link) {
         inode_lose(disk, CONTAINER_OF(link, struct inode, link));
@@ -756,12 +779,15 @@ struct disk *disk_new(struct machine *machine, uint64_t capacity_bytes)
     disk->capacity_bytes = capacity_bytes;
     list_init(&disk->inodes);
     list_init(&disk->journal);
+    disk->commit.run  = commit_names;
+    disk->commit.kind = EVENT_WORLD;
     return disk;
 }
 
 void disk_free(struct disk *disk)
 {
     ASSERT(disk->busy == 0);
+    world_cancel(disk->world, &disk->commit);
     LIST_EACH (&disk->journal, link) {
         change_free(CONTAINER_OF(link, struct change, link));
     }
@@ -892,6 +918,8 @@ void disk_faults_draw(struct disk *disk)
               .read_error_one_in = rand_chance(swarm, 3) ? (uint32_t)(50 + rand_below(swarm, 5000)) : 0,
               .sync_error_one_in = rand_chance(swarm, 3) ? (uint32_t)(200 + rand_below(swarm, 20000)) : 0,
               .slow_factor       = rand_chance(swarm, 3) ? (uint32_t)(2 + rand_below(swarm, 50)) : 1,
+              .stall_one_in      = rand_chance(swarm, 3) ? (uint32_t)(20 + rand_below(swarm, 500)) : 0,
+              .stall_ns          = SIM_MS + rand_below(swarm, 4 * SIM_S),
     };
 }
 
