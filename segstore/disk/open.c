@@ -248,25 +248,6 @@ static void super_read_done(struct storage *storage, int result)
            storage->directory);
 }
 
-/* The directory that holds path, written over it: false when path has none left. */
-static bool parent_of(char *path)
-{
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/') {
-        path[--size] = '\0';
-    }
-    char *slash = strrchr(path, '/');
-    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0) {
-        return false;
-    }
-    if (slash == NULL) {
-        strcpy(path, ".");
-    } else {
-        slash[slash == path ? 1 : 0] = '\0';
-    }
-    return true;
-}
-
 static void super_format_step(struct storage *storage, int result)
 {
     struct opening *o = storage->opening;
@@ -291,19 +272,9 @@ static void super_format_step(struct storage *storage, int result)
     case 2:
         io_sync_directory(storage->io, &o->op, storage->directory);
         return;
-    case 3:
-        io_sync_directory(storage->io, &o->op, storage->config.data_directory);
-        return;
-    default: /* the directories above were made too, perhaps: a name is safe when the directory it stands in is */
-        snprintf(from, sizeof from, "%s", storage->config.data_directory);
-        for (uint64_t up = 4; up < o->head_at; up++) {
-            if (!parent_of(from)) {
-                o->head_at = 0;
-                super_accept(storage);
-                return;
-            }
-        }
-        io_sync_directory(storage->io, &o->op, from);
+    default:
+        o->head_at = 0;
+        super_accept(storage);
     }
 }
 
@@ -782,6 +753,40 @@ static void scan_segment(struct storage *storage, size_t at, size_t offset)
 
 static void windows_next(struct storage *storage);
 
+/* The directory that holds path, written over it: false when path has none left. */
+static bool parent_of(char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/') {
+        path[--size] = '\0';
+    }
+    char *slash = strrchr(path, '/');
+    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0) {
+        return false;
+    }
+    if (slash == NULL) {
+        strcpy(path, ".");
+    } else {
+        slash[slash == path ? 1 : 0] = '\0';
+    }
+    return true;
+}
+
+/* Syncs the directory that is nth above the shard's own; false when there is none. They may be new as well, made by a start that was cut short
+ * before it came here: a name is safe when the directory it stands in is. */
+static bool sync_above(struct storage *storage, uint64_t nth)
+{
+    char path[PREPARE_PATH_BYTES];
+    snprintf(path, sizeof path, "%s", storage->config.data_directory);
+    for (uint64_t up = 0; up < nth; up++) {
+        if (!parent_of(path)) {
+            return false;
+        }
+    }
+    io_sync_directory(storage->io, &storage->opening->op, path);
+    return true;
+}
+
 static void sync_done(struct io_op *op, int result)
 {
     struct storage *storage = op->ctx;
@@ -801,7 +806,9 @@ static void sync_done(struct io_op *op, int result)
         io_sync_directory(storage->io, &o->op, storage->directory);
         return;
     default:
-        break;
+        if (sync_above(storage, o->head_at - 4)) {
+            return;
+        }
     }
     bool           blind = o->unresolved && !storage->config.accept_damage;
     struct wal_end end   = o->last;
