@@ -10,15 +10,18 @@
 
 struct world;
 
-#define SCENARIOS(X) \
-    X(timers)        \
-    X(wake)          \
-    X(move)          \
-    X(echo)          \
-    X(partition)     \
-    X(torn)          \
-    X(full)          \
-    X(mqtt_qos1)     \
+#define SCENARIOS(X)  \
+    X(timers)         \
+    X(wake)           \
+    X(move)           \
+    X(echo)           \
+    X(partition)      \
+    X(torn)           \
+    X(full)           \
+    X(segstore_crash) \
+    X(segstore_full)  \
+    X(segstore_rot)   \
+    X(mqtt_qos1)      \
     X(mqtt_qos2)
 
 struct scenario {

@@ -1,0 +1,20 @@
+/* seeds - runs that found a bug once: they come first in every run of all scenarios. The sentence says what was wrong.
+ * A change of a scenario or of the world makes another run of the same seed: what a unit test can hold has one as well. */
+#ifndef KEEL_TESTS_SIM_SEEDS_H
+#define KEEL_TESTS_SIM_SEEDS_H
+
+#include <stdint.h>
+
+struct known_seed {
+    const char *scenario;
+    uint64_t    seed;
+    const char *found;
+};
+
+#define KNOWN_SEEDS(X)                                                                                           \
+    X(segstore_crash, 92, "power lost soon after a first start that was killed took the data directory with it") \
+    X(segstore_crash, 112, "the same, with other files")                                                         \
+    X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")     \
+    X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")
+
+#endif
