@@ -162,6 +162,7 @@ void cluster_start(struct cluster *c, struct world *world)
 static void rest(struct cluster *c)
 {
     c->crashes++;
+    c->crashed_ns = c->world->now_ns;
     world_run_ns(c->world, world_between(c->world, SALT_SCENARIO, SIM_US, 300 * SIM_MS));
 }
 
@@ -185,6 +186,20 @@ void cluster_power_failure(struct cluster *c)
     rest(c);
     machine_power_on(c->store_machine);
     sim_check(c->world, process_start(c->store) == 0, "the segment store starts after a power failure");
+}
+
+void cluster_accident(struct cluster *c)
+{
+    switch (world_between(c->world, SALT_SCENARIO, 0, 2)) {
+    case 0:
+        cluster_crash_broker(c);
+        break;
+    case 1:
+        cluster_crash_store(c);
+        break;
+    default:
+        cluster_power_failure(c);
+    }
 }
 
 void cluster_end(struct cluster *c)

@@ -22,7 +22,8 @@ struct world;
     X(segstore_full)  \
     X(segstore_rot)   \
     X(mqtt_qos1)      \
-    X(mqtt_qos2)
+    X(mqtt_qos2)      \
+    X(takeover)
 
 struct scenario {
     const char *name;
