@@ -23,7 +23,8 @@ struct world;
     X(segstore_rot)   \
     X(mqtt_qos1)      \
     X(mqtt_qos2)      \
-    X(takeover)
+    X(takeover)       \
+    X(will)
 
 struct scenario {
     const char *name;

@@ -15,6 +15,11 @@ struct known_seed {
     X(segstore_crash, 92, "power lost soon after a first start that was killed took the data directory with it") \
     X(segstore_crash, 112, "the same, with other files")                                                         \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")     \
-    X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")
+    X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                      \
+    X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                 \
+    X(will, 180, "a broker published wills before it knew who is subscribed")                                    \
+    X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                 \
+    X(will, 331, "the same was told Session Present of a session that it had made itself")                       \
+    X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")
 
 #endif
