@@ -31,12 +31,14 @@ struct life {
     uint32_t expiry_s;
     bool     clean_start;
     bool     present;
+    bool     has_will;
     bool     goodbye;      /* DISCONNECT 0 was said */
     bool     goodbye_read; /* and the broker has closed */
 };
 
 struct mortal {
     struct mqtt5_client client;
+    const char         *will_topic;
     struct life         lives[LIVES];
     uint32_t            count;
 };
@@ -96,10 +98,14 @@ static void connecting(struct mqtt5_client *c)
                                     : (uint32_t)world_between(world, SALT_SCENARIO, 1, kind == 2 ? 1000 : 8);
     c->clean_start    = world_chance(world, SALT_SCENARIO, 4);
     c->will.delay_s = world_chance(world, SALT_SCENARIO, 3) ? 0 : (uint32_t)world_between(world, SALT_SCENARIO, 1, 15);
+    c->will.topic   = world_chance(world, SALT_SCENARIO, 5) ? NULL : m->will_topic;
     c->will.qos     = (uint8_t)world_between(world, SALT_SCENARIO, 1, 2);
     snprintf(c->will.text, sizeof c->will.text, "%u", m->count - 1);
-    *life = (struct life){
-        .said_ns = world->now_ns, .delay_s = c->will.delay_s, .expiry_s = c->expiry_s, .clean_start = c->clean_start};
+    *life = (struct life){.said_ns     = world->now_ns,
+                          .delay_s     = c->will.delay_s,
+                          .expiry_s    = c->expiry_s,
+                          .clean_start = c->clean_start,
+                          .has_will    = c->will.topic != NULL};
 }
 
 /* What CONNACK may say of the session, from the life before. */
@@ -189,6 +195,9 @@ enum verdict { MUST, MUST_NOT, MAY };
 static enum verdict judge(const struct story *s, const struct mortal *m, uint32_t n)
 {
     const struct life *life = &m->lives[n];
+    if (!life->has_will) {
+        return MUST_NOT;
+    }
     if (life->up_ns == 0) {
         return MAY;
     }
@@ -257,7 +266,9 @@ static void check_all(const struct story *s)
                       m->client.name, n);
             sim_check(s->cluster.world, verdict != MUST_NOT || life->came == 0,
                       "the will of %s, life %u, came although it %s", m->client.name, n,
-                      life->goodbye ? "said goodbye" : "was back in time");
+                      !life->has_will ? "had none"
+                      : life->goodbye ? "said goodbye"
+                                      : "was back in time");
             if (life->came != 0 && life->up_ns != 0) {
                 check_time(s, m, n);
             }
@@ -336,14 +347,14 @@ void scenario_will(struct world *world)
     for (uint32_t i = 0; i < MORTALS; i++) {
         struct mqtt5_client *c = &s->mortals[i].client;
         c->world               = world;
-        c->name = c->id = names[i];
-        c->will.topic   = topics[i];
-        c->once         = true;
-        c->connecting   = connecting;
-        c->connected    = connected;
-        c->message      = queued;
-        c->ended        = ended;
-        c->ctx          = s;
+        c->name = c->id          = names[i];
+        s->mortals[i].will_topic = topics[i];
+        c->once                  = true;
+        c->connecting            = connecting;
+        c->connected             = connected;
+        c->message               = queued;
+        c->ended                 = ended;
+        c->ctx                   = s;
         mqtt5_start(c);
     }
     s->publisher.world = s->observer.world = world;
