@@ -170,6 +170,7 @@ static void rest(struct cluster *c)
 void cluster_crash_broker(struct cluster *c)
 {
     process_crash(c->broker);
+    c->broker_crashes++;
     rest(c);
     sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
 }

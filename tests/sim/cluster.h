@@ -35,6 +35,7 @@ struct cluster {
     struct mailbox        *broker_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
     uint32_t               crashes;
     uint64_t               crashed_ns; /* the last one */
+    uint32_t               broker_crashes;
 };
 
 /* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */

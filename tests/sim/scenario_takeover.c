@@ -74,7 +74,7 @@ static void connected(struct mqtt5_client *device, bool present)
     if (s->reset_ns[i] > s->reset_at) {
         s->reset_at = s->reset_ns[i];
     }
-    if (!present) {
+    if (!present || !s->subscribed) {
         mqtt5_subscribe(device, "down/#", 1);
     }
 }

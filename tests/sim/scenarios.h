@@ -24,7 +24,8 @@ struct world;
     X(mqtt_qos1)      \
     X(mqtt_qos2)      \
     X(takeover)       \
-    X(will)
+    X(will)           \
+    X(shared)
 
 struct scenario {
     const char *name;
