@@ -25,7 +25,8 @@ struct world;
     X(mqtt_qos2)      \
     X(takeover)       \
     X(will)           \
-    X(shared)
+    X(shared)         \
+    X(retained)
 
 struct scenario {
     const char *name;
