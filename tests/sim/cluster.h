@@ -36,6 +36,9 @@ struct cluster {
     uint32_t               crashes;
     uint64_t               crashed_ns; /* the last one */
     uint32_t               broker_crashes;
+    bool     supervised; /* a store that ends itself or refuses to start is started again: its disk errs */
+    uint32_t deaths;
+    bool     ended;
 };
 
 /* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */

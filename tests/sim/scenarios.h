@@ -26,7 +26,8 @@ struct world;
     X(takeover)       \
     X(will)           \
     X(shared)         \
-    X(retained)
+    X(retained)       \
+    X(trouble)
 
 struct scenario {
     const char *name;
