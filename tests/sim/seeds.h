@@ -18,6 +18,7 @@ struct known_seed {
     X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \
     X(shared, 195, "the same")                                                                                       \
+    X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                       \
     X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                     \
     X(will, 180, "a broker published wills before it knew who is subscribed")                                        \
     X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                     \

@@ -201,16 +201,15 @@ static void on_records(struct store_tester *c, uint64_t id, struct wire_reader *
 
 static void on_scan(struct store_tester *c, struct wire_reader *r)
 {
-    bool         more   = wire_get_u8(r) != 0;
-    uint32_t     count  = wire_get_u32(r);
-    uint16_t     stripe = 0;
-    struct bytes key    = {0};
+    bool     more   = wire_get_u8(r) != 0;
+    uint32_t count  = wire_get_u32(r);
+    uint16_t stripe = 0;
     for (uint32_t i = 0; i < count; i++) {
         char expected[24];
         stripe = wire_get_u16(r);
         (void)wire_get_u64(r);
         (void)wire_get_u64(r);
-        key = wire_get_blob(r);
+        struct bytes key = wire_get_blob(r);
         sim_check(c->world, bytes_equal(wire_get_blob(r), bytes_str("there")), "a value comes back");
         sim_check(c->world, stripe < c->stripe_count, "stripe %u is known", stripe);
         if (!c->stripes[stripe].gaps) {
@@ -220,9 +219,11 @@ static void on_scan(struct store_tester *c, struct wire_reader *r)
         }
         c->scanned[stripe]++;
     }
-    sim_check(c->world, !r->bad && wire_left(r) == 0 && (count > 0 || !more), "SCAN_DONE is whole");
+    uint16_t     after_stripe = more ? wire_get_u16(r) : 0;
+    struct bytes after        = more ? wire_get_blob(r) : (struct bytes){0};
+    sim_check(c->world, !r->bad && wire_left(r) == 0, "SCAN_DONE is whole");
     if (more) {
-        send_scan(c, stripe, key);
+        send_scan(c, after_stripe, after);
     } else {
         c->scanned_all = true;
     }
@@ -306,6 +307,12 @@ static void on_received(void *ctx, struct bytes data)
         case RPC_ERROR:
             on_error(c, frame.id, &r);
             break;
+        case RPC_PING: {
+            size_t begun;
+            begin(c, RPC_PONG, frame.id, &begun);
+            end(c, begun);
+            break;
+        }
         case RPC_PONG:
             break;
         default:
