@@ -16,6 +16,7 @@ struct known_seed {
     X(segstore_crash, 112, "the same, with other files")                                                             \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")         \
     X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
+    X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")     \
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \
     X(shared, 195, "the same")                                                                                       \
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                       \
