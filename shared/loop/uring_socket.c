@@ -61,9 +61,18 @@ void socket_ending(struct io_socket *socket)
     uring_name_op(sqe, socket, URING_TEARDOWN);
 }
 
+static void shutdown_settle(struct io_socket *socket)
+{
+    if (socket->shutdown_wanted) {
+        socket->shutdown_wanted = false;
+        socket->io->shutdowns_wanted--;
+    }
+}
+
 void socket_end(struct io_socket *socket)
 {
     socket->handler = NULL;
+    shutdown_settle(socket);
     list_remove(&socket->link);
     socket_step(socket, SOCKET_ENDING);
     socket_recv_cancel(socket);
@@ -123,14 +132,21 @@ void io_socket_close(struct io_socket *socket)
     }
     socket_step(socket, SOCKET_DRAINING);
     list_remove(&socket->link);
-    struct io_uring_sqe *sqe = uring_sqe(io);
-    io_uring_prep_shutdown(sqe, socket->fd, SHUT_WR);
-    socket_name_op(socket, sqe, URING_TEARDOWN);
-    socket->shutdown_pending  = true;
     socket->receiving         = true;
+    socket->shutdown_wanted   = true;
     socket->drain_deadline_ns = io->now_ns + drain_max_ns;
     list_push_back(&io->draining, &socket->link);
+    io->shutdowns_wanted++;
     socket_recv_arm(socket);
+}
+
+static void shutdown_submit(struct io_socket *socket)
+{
+    struct io_uring_sqe *sqe = uring_sqe(socket->io);
+    io_uring_prep_shutdown(sqe, socket->fd, SHUT_WR);
+    socket_name_op(socket, sqe, URING_TEARDOWN);
+    socket->shutdown_pending = true;
+    shutdown_settle(socket);
 }
 
 void socket_moving(struct io_socket *socket)
@@ -195,6 +211,14 @@ void sockets_after_turn(struct io *io)
             break;
         }
         socket_end(socket);
+    }
+    /* A shutdown is carried out by a worker thread of the ring, which costs more than a whole short connection. Most clients close
+     * right behind their last packet: those have been heard in this turn, and no longer need one. The newest are at the end. */
+    for (struct list *link = io->draining.prev; io->shutdowns_wanted > 0; link = link->prev) {
+        struct io_socket *socket = CONTAINER_OF(link, struct io_socket, link);
+        if (socket->shutdown_wanted) {
+            shutdown_submit(socket);
+        }
     }
     /* Only those that are here now: what they cause is for the next turn. */
     struct list now;
