@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-enum { BUCKETS_MIN = 256 };
+/* Buckets that a new edge moves while the table grows. */
+enum { BUCKETS_MIN = 256, MOVES_PER_INSERT = 8 };
 
 struct bytes tree_text(const struct tree_node *n)
 {
@@ -22,10 +23,21 @@ static uint32_t edge_hash(uint32_t parent, uint64_t level_hash)
     return (uint32_t)hash_u64(level_hash + parent * 0x9e3779b97f4a7c15u);
 }
 
+static uint32_t *bucket_of(const struct tree *m, uint32_t hash)
+{
+    if (UNLIKELY(m->old != NULL)) {
+        uint32_t bucket = hash & (m->bucket_count / 2 - 1);
+        if (bucket >= m->moved) {
+            return &m->old[bucket];
+        }
+    }
+    return &m->buckets[hash & (m->bucket_count - 1)];
+}
+
 uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
 {
     uint32_t hash = edge_hash(parent, level_hash);
-    for (uint32_t at = m->buckets[hash & (m->bucket_count - 1)]; at != MATCH_NONE;) {
+    for (uint32_t at = *bucket_of(m, hash); at != MATCH_NONE;) {
         const struct tree_node *n = tree_at(m, at);
         if (n->hash == hash && n->parent == parent && bytes_equal(tree_text(n), level)) {
             return at;
@@ -35,25 +47,46 @@ uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, u
     return MATCH_NONE;
 }
 
-static bool buckets_grow(struct tree *m, uint32_t count)
+/* Doubles the buckets; their edges are moved by the inserts that follow. */
+static void buckets_grow(struct tree *m)
 {
-    uint32_t *buckets = calloc(count, sizeof *buckets);
+    ASSERT(m->old == NULL);
+    if (m->bucket_count > UINT32_MAX / 2) {
+        return;
+    }
+    /* Not zeroed: a bucket is set when its half is moved, and not looked at before. */
+    uint32_t *buckets = malloc(2 * (size_t)m->bucket_count * sizeof *buckets);
     if (buckets == NULL) {
-        return false;
+        return; /* it gets slower, not full */
     }
-    for (uint32_t b = 0; b < m->bucket_count; b++) {
-        for (uint32_t at = m->buckets[b]; at != MATCH_NONE;) {
-            struct tree_node *n            = tree_at(m, at);
-            uint32_t          chain        = n->chain;
-            n->chain                       = buckets[n->hash & (count - 1)];
-            buckets[n->hash & (count - 1)] = at;
-            at                             = chain;
+    m->old     = m->buckets;
+    m->buckets = buckets;
+    m->moved   = 0;
+    m->bucket_count *= 2;
+}
+
+static void buckets_move(struct tree *m)
+{
+    uint32_t half = m->bucket_count / 2;
+    for (int i = 0; i < MOVES_PER_INSERT && m->moved < half; i++) {
+        uint32_t low  = MATCH_NONE;
+        uint32_t high = MATCH_NONE;
+        for (uint32_t at = m->old[m->moved]; at != MATCH_NONE;) {
+            struct tree_node *n     = tree_at(m, at);
+            uint32_t          chain = n->chain;
+            uint32_t         *to    = (n->hash & half) == 0 ? &low : &high;
+            n->chain                = *to;
+            *to                     = at;
+            at                      = chain;
         }
+        m->buckets[m->moved]        = low;
+        m->buckets[m->moved + half] = high;
+        m->moved++;
     }
-    free(m->buckets);
-    m->buckets      = buckets;
-    m->bucket_count = count;
-    return true;
+    if (m->moved == half) {
+        free(m->old);
+        m->old = NULL;
+    }
 }
 
 /* A zeroed node, or MATCH_NONE when memory is out. */
@@ -106,8 +139,10 @@ static void tree_give(struct tree *m, uint32_t at)
 
 uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
 {
-    if (m->node_count >= m->bucket_count && !buckets_grow(m, m->bucket_count * 2)) {
-        return MATCH_NONE;
+    if (UNLIKELY(m->old != NULL)) {
+        buckets_move(m);
+    } else if (m->node_count >= m->bucket_count) {
+        buckets_grow(m);
     }
     uint8_t *text = NULL;
     if (level.size > TREE_TEXT_INLINE_BYTES) {
@@ -130,11 +165,12 @@ uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, ui
     } else if (level.size != 0) {
         memcpy(n->text, level.data, level.size);
     }
-    n->parent                                   = parent;
-    n->hash                                     = edge_hash(parent, level_hash);
-    n->chain                                    = m->buckets[n->hash & (m->bucket_count - 1)];
-    m->buckets[n->hash & (m->bucket_count - 1)] = at;
-    struct tree_node *p                         = tree_at(m, parent);
+    n->parent           = parent;
+    n->hash             = edge_hash(parent, level_hash);
+    uint32_t *bucket    = bucket_of(m, n->hash);
+    n->chain            = *bucket;
+    *bucket             = at;
+    struct tree_node *p = tree_at(m, parent);
     p->child_count++;
     if (level.size == 1 && level.data[0] == '+') {
         p->plus = at;
@@ -151,7 +187,7 @@ void tree_prune(struct tree *m, uint32_t at)
         if (n->first != NULL || n->child_count != 0) {
             return;
         }
-        uint32_t *place = &m->buckets[n->hash & (m->bucket_count - 1)];
+        uint32_t *place = bucket_of(m, n->hash);
         while (*place != at) {
             place = &tree_at(m, *place)->chain;
         }
@@ -181,17 +217,29 @@ struct bytes tree_level(struct bytes topic, size_t *at)
 
 bool tree_init(struct tree *m)
 {
-    *m = (struct tree){0};
-    return buckets_grow(m, BUCKETS_MIN) && tree_take(m) == TREE_ROOT;
+    *m              = (struct tree){0};
+    m->buckets      = calloc(BUCKETS_MIN, sizeof *m->buckets);
+    m->bucket_count = m->buckets == NULL ? 0 : BUCKETS_MIN;
+    return m->buckets != NULL && tree_take(m) == TREE_ROOT;
+}
+
+static void chain_free_texts(const struct tree *m, uint32_t first)
+{
+    for (uint32_t at = first; at != MATCH_NONE; at = tree_at(m, at)->chain) {
+        if (tree_at(m, at)->size > TREE_TEXT_INLINE_BYTES) {
+            free((void *)(uintptr_t)tree_text(tree_at(m, at)).data);
+        }
+    }
 }
 
 void tree_fini(struct tree *m)
 {
+    uint32_t half = m->bucket_count / 2;
     for (uint32_t b = 0; b < m->bucket_count && m->text_bytes != 0; b++) {
-        for (uint32_t at = m->buckets[b]; at != MATCH_NONE; at = tree_at(m, at)->chain) {
-            if (tree_at(m, at)->size > TREE_TEXT_INLINE_BYTES) {
-                free((void *)(uintptr_t)tree_text(tree_at(m, at)).data);
-            }
+        if (m->old == NULL || (b & (half - 1)) < m->moved) {
+            chain_free_texts(m, m->buckets[b]);
+        } else if (b < half) {
+            chain_free_texts(m, m->old[b]);
         }
     }
     for (uint32_t i = 0; i < m->chunk_count; i++) {
@@ -199,10 +247,12 @@ void tree_fini(struct tree *m)
     }
     free(m->chunks);
     free(m->buckets);
+    free(m->old);
 }
 
 uint64_t tree_bytes(const struct tree *m)
 {
     return (uint64_t)m->chunk_count * (TREE_CHUNK_NODES * sizeof(struct tree_node) + sizeof(void *)) +
-           (uint64_t)m->bucket_count * sizeof *m->buckets + m->text_bytes;
+           ((uint64_t)m->bucket_count + (m->old == NULL ? 0 : m->bucket_count / 2)) * sizeof *m->buckets +
+           m->text_bytes;
 }

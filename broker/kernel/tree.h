@@ -28,7 +28,9 @@ struct tree {
     uint32_t           node_count; /* in use, root included */
     uint32_t           free_node;
     uint32_t          *buckets;
+    uint32_t          *old;          /* half as many, while the table of edges grows; else NULL: as in hashmap.h */
     uint32_t           bucket_count; /* a power of two */
+    uint32_t           moved;        /* old buckets that are empty now */
     uint64_t           text_bytes;   /* of levels that do not fit in their node */
 };
 
