@@ -140,6 +140,13 @@ void io_socket_close(struct io_socket *socket)
     socket_recv_arm(socket);
 }
 
+void socket_moving(struct io_socket *socket)
+{
+    if (!socket->recv_pending && !socket->send_pending && !list_linked(&socket->link)) {
+        list_push_back(&socket->io->deferred, &socket->link);
+    }
+}
+
 static void shutdown_submit(struct io_socket *socket)
 {
     struct io_uring_sqe *sqe = uring_sqe(socket->io);
@@ -147,13 +154,6 @@ static void shutdown_submit(struct io_socket *socket)
     socket_name_op(socket, sqe, URING_TEARDOWN);
     socket->shutdown_pending = true;
     shutdown_settle(socket);
-}
-
-void socket_moving(struct io_socket *socket)
-{
-    if (!socket->recv_pending && !socket->send_pending && !list_linked(&socket->link)) {
-        list_push_back(&socket->io->deferred, &socket->link);
-    }
 }
 
 void io_socket_move(struct io_socket *socket, void (*moved)(void *ctx, int64_t handle), void *ctx)
