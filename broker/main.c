@@ -66,7 +66,7 @@ static void run_shard(void *ctx)
     while (!shard_stopped(shard)) {
         io_turn(io, shard_turn(shard));
     }
-    /* Other shards may still ring this one: its io is closed by main after all have stopped. */
+    /* Other shards may still ring this one, and only this thread could close its io: it stays open until the process ends. */
     shard_free(shard);
 }
 
@@ -246,7 +246,8 @@ int main(int argc, char **argv)
         }
     }
 
-    int signal_number = 0;
+    int  signal_number = 0;
+    bool announced     = false; /* the last two shards may be ready before the first of their signals is heard */
     while (sigwait(&signals, &signal_number) == 0 && (signal_number == SIGUSR1 || signal_number == SIGHUP)) {
         if (signal_number == SIGHUP) {
             if (load_tls(&settings, &broker, why, sizeof why) < 0) {
@@ -254,7 +255,8 @@ int main(int argc, char **argv)
             } else {
                 log_info("the files of TLS were read again; new connections use them");
             }
-        } else if (atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+        } else if (!announced && atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+            announced = true;
             announce(&settings, &broker, admin);
         }
     }
@@ -272,6 +274,10 @@ int main(int argc, char **argv)
     admin_stop(admin);
     metrics_free(metrics);
     for (unsigned i = 0; i < count * count; i++) {
+        struct mail mail;
+        while (broker.mailboxes[i] != NULL && mailbox_pop(broker.mailboxes[i], &mail)) {
+            free(mail.body); /* for a shard that had stopped before */
+        }
         mailbox_free(broker.mailboxes[i]);
     }
     free(broker.mailboxes);
