@@ -153,8 +153,11 @@ int main(int argc, char **argv)
     int      cpus  = thread_cpu_count();
     unsigned count = settings.shards != 0 ? (unsigned)settings.shards : (unsigned)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
-    struct broker_config config;
-    broker_config_init(&config, &settings, count);
+    static struct broker_config config;
+    if (broker_config_init(&config, &settings, count, error, sizeof error) < 0) {
+        fprintf(stderr, "keel-broker: %s\n", error);
+        return EXIT_USAGE;
+    }
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);

@@ -8,6 +8,7 @@
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/once.h"
+#include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
@@ -114,6 +115,7 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
     delivery_unfollow(s);
     sub_remove_all(s->kernel, &s->who);
     if (s->delivery != NULL) {
+        reshare_all(s);
         delivery_free(s->delivery);
     }
     close_continue(s);

@@ -19,6 +19,7 @@
 #include "shared/mem/buf.h"
 
 struct kernel;
+struct share_rules;
 struct store;
 struct timer_wheel;
 
@@ -169,10 +170,11 @@ struct kernel_limits {
     uint32_t inflight_max;        /* unacknowledged deliveries per client, bounds receive_max */
     uint32_t publish_pending_max; /* unanswered publishes per client; beyond it the client is paused */
     uint32_t
-             live_queue_bytes; /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
-    uint64_t overrun_after_ns;     /* how long they are paused before that */
-    uint32_t session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
-    bool     retain_available;
+                              live_queue_bytes; /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
+    uint64_t                  overrun_after_ns;     /* how long they are paused before that */
+    uint32_t                  session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
+    bool                      retain_available;
+    const struct share_rules *share; /* share.h; NULL: round robin. Outlives the kernel */
 };
 
 /* From the kernel of one shard to that of another; body (or NULL) is malloc'ed and its ownership moves. */

@@ -111,6 +111,7 @@ struct delivery_state *session_delivery(struct session *s)
         if (s->delivery != NULL) {
             s->delivery->session = s;
             list_init(&s->delivery->queue);
+            list_init(&s->delivery->held);
         }
     }
     return s->delivery;

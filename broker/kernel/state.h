@@ -65,6 +65,7 @@ struct outbox {
 struct target {
     struct sub     *sub;       /* NULL: the member of a group */
     struct session *session;   /* who is given it here, or NULL */
+    struct group   *group;     /* as a member of which */
     uint64_t        stream_id; /* whose stream gets it, or 0 */
     uint32_t        more;      /* next subscription of the same subscriber, TARGET_NONE: none */
     uint32_t        in_stripe; /* next target in the same stripe */
@@ -91,6 +92,7 @@ struct kernel {
     struct hashmap groups;    /* struct group.by_filter */
     struct hashmap stored;    /* struct stored.by_id */
     struct hashmap sessions;  /* struct session.by_serial */
+    struct hashmap standings; /* struct standing.by_who */
     struct hashmap claims;    /* directory of the ids whose home is this shard */
     uint64_t       serial;    /* of the last session */
     uint64_t       seed;      /* of the directory */
@@ -114,11 +116,12 @@ struct kernel {
     uint64_t    *evicting; /* serials of sessions to evict at the end of the turn */
     uint32_t     evicting_count;
     uint32_t     evicting_capacity;
-    bool         evicting_all; /* some found no room there: look at every session */
-    struct list  batches;      /* of cursor moves, under way */
-    struct list  orphans;      /* struct request whose session closes before the store has answered */
-    struct list  overruns;     /* struct delivery_state.overrun_link: queues over their bound */
-    uint64_t     slow_told;    /* shards that were told that a queue here is over its bound */
+    bool         evicting_all;      /* some found no room there: look at every session */
+    struct list  batches;           /* of cursor moves, under way */
+    struct list  orphans;           /* struct request whose session closes before the store has answered */
+    struct list  overruns;          /* struct delivery_state.overrun_link: queues over their bound */
+    uint64_t     slow_told;         /* shards that were told that a queue here is over its bound */
+    struct list  changed_standings; /* struct standing.dirty: to be told to the other shards */
 
     bool               started; /* the store is known: watch and wills are under way */
     struct store_watch routes;

@@ -141,10 +141,18 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
 {
     const struct session *s = session_of(sub->owner);
     if (sub->group != NULL) {
-        if (group_join(k, sub->group, k->shard, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra) != 0) {
+        struct member me = {
+            .serial    = s->serial,
+            .stream_id = s->who.stream_id,
+            .since_ns  = k->wall_ns,
+            .sub_id    = sub->by_key.extra,
+            .shard     = (uint16_t)k->shard,
+            .flags     = sub->link.flags,
+        };
+        if (group_join(k, sub->group, &me) != 0) {
             return false;
         }
-        group_announce(k, sub->group, true, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        group_announce(k, sub->group, true, group_member(sub->group, k->shard, s->serial));
         return true;
     }
     if (announced(k, sub)) {
@@ -161,7 +169,7 @@ static void live_out(struct kernel *k, struct sub *sub)
 {
     const struct session *s = session_of(sub->owner);
     if (sub->group != NULL) {
-        group_announce(k, sub->group, false, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        group_announce(k, sub->group, false, group_member(sub->group, k->shard, s->serial));
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {

@@ -10,7 +10,8 @@ static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
 /* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
 enum { PUBLISH_PENDING_SLACK = 64 };
 
-void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count)
+int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count, char *why,
+                       size_t why_size)
 {
     *config = (struct broker_config){
         .mqtt_port         = settings->mqtt_listen.port,
@@ -38,5 +39,7 @@ void broker_config_init(struct broker_config *config, const struct settings *set
         .overrun_after_ns     = settings->overrun_after_ms * 1000000u,
         .session_expiry_max_s = (uint32_t)settings->session_expiry_max_s,
         .retain_available     = settings->retain,
+        .share                = &config->rules.share,
     };
+    return rules_read(&config->rules, settings, why, why_size);
 }

@@ -5,6 +5,7 @@
 
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
+#include "broker/shard/rules.h"
 
 #include <stdint.h>
 
@@ -19,8 +20,11 @@ struct broker_config {
     uint64_t             output_pool_bytes; /* per shard: what all connections together may have queued */
     struct mqtt_limits   mqtt;
     struct kernel_limits kernel;
+    struct rules         rules;
 };
 
-void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count);
+/* The settings outlive the config. 0, or ERR_MALFORMED with a sentence about what cannot be understood. */
+MUST_CHECK int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count,
+                                  char *why, size_t why_size);
 
 #endif

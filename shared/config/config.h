@@ -21,8 +21,8 @@
 #include <stdio.h>
 
 enum {
-    CONFIG_TEXT_MAX  = 256, /* bytes of a text, its end included */
-    CONFIG_ERROR_MAX = 512, /* enough for every sentence */
+    CONFIG_TEXT_MAX  = 256,   /* bytes of a text, its end included */
+    CONFIG_ERROR_MAX = 512,   /* enough for every sentence */
     CONFIG_LIST_MAX  = 16384, /* bytes of all items of a list, their ends included */
 };
 

@@ -48,6 +48,11 @@
       "QoS 1 and 2 messages waiting in memory for one client without a stored session; beyond it publishers are paused.")        \
     X(overrun_after_ms,       "mqtt.overrun_after",     NULL,       NUMBER,  "10000",          1, 3600000, "ms",                   \
       "How long such a client may pause publishers before it is disconnected.")                                                  \
+    X(share_strategy,         "share.strategy",         NULL,       CHOICE,  "round_robin",    0, 0,                               \
+      "round_robin|random|sticky|hash_client|hash_topic|least_inflight",                                                         \
+      "Which member of a shared subscription gets a message; members that take nothing now are passed over.")                    \
+    X(share_strategies,       "share.strategies",       NULL,       LIST,    NULL,             0, 0, "GROUP=STRATEGY",            \
+      "Groups of shared subscriptions that have a strategy of their own.")                                                       \
     X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \
@@ -88,6 +93,7 @@
 #define SETTING_TEXT(field)    char field[CONFIG_TEXT_MAX];
 #define SETTING_FILE(field)    char field[CONFIG_TEXT_MAX];
 #define SETTING_ADDRESS(field) struct config_address field;
+#define SETTING_LIST(field)    struct config_list field;
 
 struct settings {
 #define SETTING_FIELD(field, key, flag, type, initial, min, max, unit, sentence) SETTING_##type(field)
