@@ -122,6 +122,7 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->owner_lease_ns     = settings->broker_lease_ms * 1000000u;
     config->table_bytes_max    = settings->table_bytes_max / settings->stripes + 1;
     config->streams_max        = settings->streams_max / settings->stripes + 1;
+    config->delays_max         = settings->delays_max / settings->stripes + 1;
     config->stream_records_max = settings->stream_records_max;
     config->disk_reserve_bytes = settings->disk_reserve_bytes;
 }

@@ -170,10 +170,12 @@ struct kernel_limits {
     uint32_t inflight_max;        /* unacknowledged deliveries per client, bounds receive_max */
     uint32_t publish_pending_max; /* unanswered publishes per client; beyond it the client is paused */
     uint32_t
-                              live_queue_bytes; /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
-    uint64_t                  overrun_after_ns;     /* how long they are paused before that */
-    uint32_t                  session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
-    bool                      retain_available;
+             live_queue_bytes; /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
+    uint64_t overrun_after_ns;     /* how long they are paused before that */
+    uint32_t session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
+    bool     retain_available;
+    uint32_t delayed_max_s;          /* of $delayed; 0: such a topic is like any other */
+    bool     own_topics_ignored;     /* a publish to $SYS or $events is dropped without a word; else refused */
     const struct share_rules *share; /* share.h; NULL: round robin. Outlives the kernel */
 };
 
@@ -194,7 +196,7 @@ struct kernel_port {
 
 struct kernel_counters { /* grow only; read by metrics */
     uint64_t publishes, deliveries, dropped, duplicates, stored_appends, evictions, sessions_open, subscriptions,
-        retained_puts, wills, expired, denied;
+        retained_puts, wills, delayed, expired, denied;
 };
 
 struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits,

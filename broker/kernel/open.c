@@ -8,6 +8,7 @@
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/reserved.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
 #include "broker/kernel/will.h"
@@ -389,8 +390,16 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
         return;
     }
     const struct will *will = &request->will;
-    struct opening    *o    = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
-    struct session    *s    = o == NULL ? NULL : session_new(k, client, request);
+    struct reserved    last = {0};
+    if (will->topic.size != 0 && will->topic.data[0] == '$') {
+        last = reserved_look(&k->limits, will->topic);
+    }
+    if (last.status != 0 || last.delayed) { /* a will has a delay of its own */
+        client->ops->opened(client, last.delayed ? ERR_MALFORMED : last.status, false);
+        return;
+    }
+    struct opening *o = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
+    struct session *s = o == NULL ? NULL : session_new(k, client, request);
     if (s == NULL) {
         free(o);
         client->ops->opened(client, ERR_QUOTA, false);
@@ -399,10 +408,10 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
     uint8_t *at        = o->kept;
     o->session         = s;
     o->clean_start     = request->clean_start;
-    o->will            = *will;
-    o->will.topic      = keep_bytes(&at, will->topic);
-    o->will.properties = keep_bytes(&at, will->properties);
-    o->will.payload    = keep_bytes(&at, will->payload);
+    o->will            = last.ignored ? (struct will){0} : *will;
+    o->will.topic      = keep_bytes(&at, o->will.topic);
+    o->will.properties = keep_bytes(&at, o->will.properties);
+    o->will.payload    = keep_bytes(&at, o->will.payload);
     s->opening         = o;
     directory_claim(s);
 }

@@ -37,6 +37,7 @@ struct pending {
     bool              matched;
     bool              duplicate;
     bool              recorded; /* the id's row is written */
+    bool              delayed;  /* stored for later: not handed out now */
 };
 
 enum pause_reason { PAUSE_PENDING = 1, PAUSE_STORE = 2, PAUSE_MAIL = 4, PAUSE_SLOW = 8 };

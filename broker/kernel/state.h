@@ -87,15 +87,16 @@ struct kernel {
     struct kernel_counters counters;
 
     struct match  *tree;
-    struct hashmap subs;      /* struct sub.by_key */
-    struct hashmap interests; /* struct interest.by_node */
-    struct hashmap groups;    /* struct group.by_filter */
-    struct hashmap stored;    /* struct stored.by_id */
-    struct hashmap sessions;  /* struct session.by_serial */
-    struct hashmap standings; /* struct standing.by_who */
-    struct hashmap claims;    /* directory of the ids whose home is this shard */
-    uint64_t       serial;    /* of the last session */
-    uint64_t       seed;      /* of the directory */
+    struct hashmap subs;          /* struct sub.by_key */
+    struct hashmap interests;     /* struct interest.by_node */
+    struct hashmap groups;        /* struct group.by_filter */
+    struct hashmap stored;        /* struct stored.by_id */
+    struct hashmap sessions;      /* struct session.by_serial */
+    struct hashmap standings;     /* struct standing.by_who */
+    struct hashmap claims;        /* directory of the ids whose home is this shard */
+    uint64_t       serial;        /* of the last session */
+    uint64_t       seed;          /* of the directory */
+    uint64_t       delayed_count; /* of this shard, for the names of their timers */
 
     struct outbox out[SHARDS_MAX];
     struct list   announcing; /* struct announcement that wait for other shards */

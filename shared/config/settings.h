@@ -48,6 +48,8 @@
       "QoS 1 and 2 messages waiting in memory for one client without a stored session; beyond it publishers are paused.")        \
     X(overrun_after_ms,       "mqtt.overrun_after",     NULL,       NUMBER,  "10000",          1, 3600000, "ms",                   \
       "How long such a client may pause publishers before it is disconnected.")                                                  \
+    X(delayed_max_s,          "mqtt.delayed_max",       NULL,       NUMBER,  "4294967",        0, 4294967295, "s",                  \
+      "The longest delay of $delayed/<seconds>/<topic>; longer ones are refused with 0x97; 0: no such topics.")                  \
     X(share_strategy,         "share.strategy",         NULL,       CHOICE,  "round_robin",    0, 0,                               \
       "round_robin|random|sticky|hash_client|hash_topic|least_inflight",                                                         \
       "Which member of a shared subscription gets a message; members that take nothing now are passed over.")                    \
@@ -81,6 +83,8 @@
       "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \
     X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "streams",            \
       "Streams, one per stored session, per stripe.")                                                                            \
+    X(delays_max,             "segstore.delayed_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "messages",           \
+      "Messages of $delayed topics that wait for their time; further ones are refused with 0x97.")                               \
     X(stream_records_max,     "segstore.backlog_max",   NULL,       NUMBER,  "1000000",        0, 1000000000000, "records",        \
       "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                               \
     X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",          \

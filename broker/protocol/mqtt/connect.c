@@ -260,6 +260,8 @@ struct mqtt_fault mqtt_connect_fault(int status)
     switch (status) {
     case ERR_DENIED:
         return mqtt_fault(MQTT_NOT_AUTHORIZED, err_sentence(status));
+    case ERR_MALFORMED:
+        return mqtt_fault(MQTT_TOPIC_NAME_INVALID, "a will to a topic that nothing can be published to that way");
     case ERR_QUOTA:
     case ERR_FULL:
     case ERR_DISK_FULL:

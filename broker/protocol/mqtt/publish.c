@@ -143,6 +143,8 @@ static uint8_t reason_of(int status, bool matched)
         return matched ? MQTT_SUCCESS : MQTT_NO_MATCHING_SUBSCRIBERS;
     case ERR_DENIED:
         return MQTT_NOT_AUTHORIZED;
+    case ERR_MALFORMED:
+        return MQTT_TOPIC_NAME_INVALID;
     case ERR_QUOTA:
     case ERR_DISK_FULL:
     case ERR_TOO_BIG:
