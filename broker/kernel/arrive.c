@@ -20,7 +20,7 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     ASSERT(!r.bad);
     struct session *s = session_find(k, mail->value);
     struct group   *g = group_find(k, filter);
-    struct fanout   f = {.message = &message, .group = g, .from_shard = from};
+    struct fanout   f = {.message = &message, .group = g == NULL || g->exclusive ? NULL : g, .from_shard = from};
     if (s != NULL && s->client != NULL) {
         struct delivery_tag tag = {.qos    = qos_lower(message.qos, flags & SUB_QOS),
                                    .retain = message.retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0};

@@ -62,6 +62,20 @@ static void mail_member(struct kernel *k, const struct group *g, const struct me
     mail_post(k, m->shard, MAIL_PUBLISH_MEMBER, m->serial, &w);
 }
 
+/* No Local, which an exclusive subscription may have: is it the publisher itself who has it? */
+static bool is_own(const struct group_choice *choice, const struct kernel *k, const struct session *from)
+{
+    if (from == NULL) {
+        return false;
+    }
+    if (choice->member != NULL) {
+        return (choice->member->flags & SUB_NO_LOCAL) != 0 && choice->member->shard == k->shard &&
+               choice->member->serial == from->serial;
+    }
+    return (choice->stored->link.flags & SUB_NO_LOCAL) != 0 && from->who.stream_id != 0 &&
+           choice->stored->owner->stream_id == from->who.stream_id;
+}
+
 void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from)
 {
     bool                  by_client = g->strategy == SHARE_HASH_CLIENT && from != NULL;
@@ -69,7 +83,7 @@ void gather_group(struct kernel *k, struct group *g, const struct message *messa
                                        .publisher = by_client ? hash_bytes(session_id(from)) : 0};
     struct group_choice   choice    = group_choose(k, g, &question);
     const struct member  *m         = choice.member;
-    if (m == NULL && choice.stored == NULL) {
+    if ((m == NULL && choice.stored == NULL) || (g->exclusive && is_own(&choice, k, from))) {
         return;
     }
     uint8_t  flags = m != NULL ? m->flags : choice.stored->link.flags;
@@ -79,7 +93,7 @@ void gather_group(struct kernel *k, struct group *g, const struct message *messa
         struct target *t = target_add(k);
         if (t != NULL) {
             t->stream_id = id;
-            t->group     = g;
+            t->group     = g->exclusive ? NULL : g;
             t->flags     = flags;
             t->sub_id    = m != NULL ? m->sub_id : choice.stored->by_key.extra;
         }
@@ -96,7 +110,7 @@ void gather_group(struct kernel *k, struct group *g, const struct message *messa
     struct target *t = target_add(k);
     if (t != NULL) {
         t->session = session_find(k, m->serial);
-        t->group   = g;
+        t->group   = g->exclusive ? NULL : g; /* nobody else could get it */
         t->flags   = flags;
         t->sub_id  = m->sub_id;
     }

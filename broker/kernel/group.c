@@ -28,13 +28,14 @@ struct group *group_make(struct kernel *k, struct bytes filter)
     }
     struct bytes name;
     struct bytes rest;
-    bool         shared = topic_share_split(filter, &name, &rest);
+    bool         shared = topic_group_split(filter, &name, &rest);
     ASSERT(shared);
     g = calloc(1, sizeof *g + filter.size);
     if (g == NULL) {
         return NULL;
     }
     memcpy(g->filter, filter.data, filter.size);
+    g->exclusive = name.size == 0;
     g->strategy  = (uint8_t)share_strategy_of(k->limits.share, name);
     g->link.kind = LINK_GROUP;
     if (hashmap_insert(&k->groups, &g->by_filter, hash_bytes(filter)) != 0) {

@@ -32,8 +32,9 @@ struct group {
     uint32_t            held;   /* messages that are to go to another member when theirs goes */
     struct match_link  *stored; /* struct sub.link */
     uint32_t            stored_count;
-    uint8_t             strategy; /* enum share_strategy */
-    uint8_t             filter[]; /* whole, "$share/.." */
+    uint8_t             strategy;  /* enum share_strategy */
+    bool                exclusive; /* of one subscriber at a time (exclusive.h) */
+    uint8_t             filter[];  /* whole, "$share/.." or "$exclusive/.." */
 };
 
 /* NULL: there is none. */

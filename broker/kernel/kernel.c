@@ -2,6 +2,7 @@
 #include "broker/kernel/kernel.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
@@ -109,6 +110,7 @@ void kernel_free(struct kernel *k)
     while ((n = hashmap_any(&k->groups)) != NULL) {
         group_free(k, CONTAINER_OF(n, struct group, by_filter));
     }
+    exclusive_fini(k);
     mail_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->interests);
@@ -190,6 +192,11 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_MEMBER:
         group_receive(k, from, mail);
         mail_announced(k, from);
+        break;
+    case MAIL_EXCLUSIVE_ASK:
+    case MAIL_EXCLUSIVE_ANSWER:
+    case MAIL_EXCLUSIVE_RELEASE:
+        exclusive_receive(k, from, mail);
         break;
     case MAIL_STANDING:
         standing_receive(k, from, mail);

@@ -93,8 +93,10 @@ struct kernel {
     struct hashmap stored;        /* struct stored.by_id */
     struct hashmap sessions;      /* struct session.by_serial */
     struct hashmap standings;     /* struct standing.by_who */
+    struct hashmap holders;       /* of exclusive subscriptions whose home is this shard */
     struct hashmap claims;        /* directory of the ids whose home is this shard */
     uint64_t       serial;        /* of the last session */
+    uint32_t       ticket;        /* of the last subscribe that asked for an exclusive one */
     uint64_t       seed;          /* of the directory */
     uint64_t       delayed_count; /* of this shard, for the names of their timers */
 

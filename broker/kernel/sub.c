@@ -1,6 +1,7 @@
 /* sub - one table finds a subscription by its owner and its place in the tree. */
 #include "broker/kernel/sub.h"
 
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/session.h"
@@ -32,7 +33,7 @@ static bool is_shared(struct bytes filter)
 {
     struct bytes group;
     struct bytes rest;
-    return topic_share_split(filter, &group, &rest);
+    return topic_group_split(filter, &group, &rest);
 }
 
 struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct bytes filter)
@@ -170,6 +171,9 @@ static void live_out(struct kernel *k, struct sub *sub)
     const struct session *s = session_of(sub->owner);
     if (sub->group != NULL) {
         group_announce(k, sub->group, false, group_member(sub->group, k->shard, s->serial));
+        if (sub->group->exclusive) {
+            exclusive_release(k, s->serial, group_filter(sub->group));
+        }
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {
