@@ -89,7 +89,7 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
-             $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c
+             $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/%,$(SOURCES))) broker/kernel/topic.c
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)
 	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ -lyaml

@@ -3,6 +3,7 @@
 
 #include "broker/admin/metrics.h"
 #include "broker/kernel/kernel.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
 #include "shared/base/err.h"
@@ -47,6 +48,25 @@ static void on_begin(void *ctx)
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
 }
 
+/* Rules about topics, if there are any. */
+static void make_topics(struct shard *shard)
+{
+    const struct rules *rules = &shard->broker->config->rules;
+    if (rules->automatic.count == 0 && rules->rewrites.count == 0) {
+        return;
+    }
+    struct mqtt_topics *topics = calloc(1, sizeof *topics);
+    ASSERT(topics != NULL); /* at start */
+    topics->automatic = &rules->automatic;
+    topics->rewrite   = rules_rewrite(rules);
+    ASSERT(topics->rewrite != NULL);
+    topics->publishes  = rewrite_any(topics->rewrite, REWRITE_PUBLISH);
+    topics->filters    = rewrite_any(topics->rewrite, REWRITE_SUBSCRIBE);
+    topics->user       = rewrite_wants_user(topics->rewrite) || automatic_wants_user(&rules->automatic);
+    shard->topics      = topics;
+    shard->mqtt.topics = topics;
+}
+
 struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
 {
     const struct broker_config *config = broker->config;
@@ -77,6 +97,7 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
           .timers = shard->timers,
           .limits = &config->mqtt,
           .port   = {.ctx = shard, .close = peer_close, .receiving = peer_receiving, .random = port_random}};
+    make_topics(shard);
     shard->mqtt.kernel_api = &mqtt_kernel_api_default;
     mqtt_env_init(&shard->mqtt);
     for (unsigned from = 0; from < broker->shard_count; from++) {
@@ -95,6 +116,10 @@ void shard_free(struct shard *shard)
     kernel_free(shard->kernel);
     store_client_free(shard->store);
     mqtt_env_fini(&shard->mqtt);
+    if (shard->topics != NULL) {
+        rewrite_free(shard->topics->rewrite);
+        free(shard->topics);
+    }
     outq_pool_free(shard->chunks);
     timer_wheel_free(shard->timers);
     free(shard);

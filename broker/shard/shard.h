@@ -50,6 +50,7 @@ struct shard {
     struct store         *store;
     struct kernel        *kernel;
     struct mqtt_env       mqtt;
+    struct mqtt_topics   *topics; /* NULL: no rules */
     struct io_listener   *listener;
     struct list           peers;
     struct list           dirty;   /* outqs with something to send */

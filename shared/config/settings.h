@@ -50,6 +50,12 @@
       "How long such a client may pause publishers before it is disconnected.")                                                  \
     X(delayed_max_s,          "mqtt.delayed_max",       NULL,       NUMBER,  "4294967",        0, 4294967295, "s",                  \
       "The longest delay of $delayed/<seconds>/<topic>; longer ones are refused with 0x97; 0: no such topics.")                  \
+    X(rewrites,               "mqtt.rewrite",           NULL,       LIST,    NULL,             0, 0,                               \
+      "publish|subscribe|all SOURCE [REGEX] TARGET",                                                                             \
+      "Topics and filters that are made into others before rights are looked at; the first rule that matches (docs/features.md).") \
+    X(automatics,             "mqtt.auto_subscribe",    NULL,       LIST,    NULL,             0, 0,                               \
+      "FILTER [qos=0..2] [nl=0|1] [rap=0|1] [rh=0..2]",                                                                          \
+      "Subscriptions that every client has from its CONNECT on; %c is its identifier, %u its user name.")                        \
     X(share_strategy,         "share.strategy",         NULL,       CHOICE,  "round_robin",    0, 0,                               \
       "round_robin|random|sticky|hash_client|hash_topic|least_inflight",                                                         \
       "Which member of a shared subscription gets a message; members that take nothing now are passed over.")                    \

@@ -27,6 +27,8 @@ void mqtt_client_fini(struct mqtt_client *client)
     mqtt_replies_free(client);
     mqtt_ids_fini(&client->qos2_in);
     free(client->id);
+    free(client->user);
+    client->user        = NULL;
     client->aliases_in  = NULL;
     client->aliases_out = NULL;
     client->id          = NULL;

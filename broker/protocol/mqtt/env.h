@@ -67,6 +67,7 @@ struct mqtt_counters { /* grow only; read by metrics */
 };
 
 struct mqtt_cache;
+struct mqtt_topics;
 enum { MQTT_LOG_SLOTS = 64 };
 
 struct mqtt_env {
@@ -74,6 +75,7 @@ struct mqtt_env {
     const struct mqtt_kernel_api *kernel_api;
     struct timer_wheel           *timers;
     const struct mqtt_limits     *limits;
+    struct mqtt_topics           *topics; /* topics.h, or NULL */
     struct mqtt_port              port;
     uint64_t                      now_ns;
     uint64_t                      wall_ns;

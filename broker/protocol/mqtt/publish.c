@@ -3,6 +3,7 @@
 
 #include "broker/protocol/mqtt/alias.h"
 #include "broker/protocol/mqtt/property.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "shared/base/err.h"
 
 static const uint64_t second_ns = 1000ull * 1000 * 1000;
@@ -100,6 +101,9 @@ struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqt
         if (fault.why != NULL) {
             return fault;
         }
+    }
+    if (UNLIKELY(env->topics != NULL)) {
+        message.topic = mqtt_topics_publish(client, message.topic);
     }
     if (publish->qos > 0) {
         fault = charge(client, publish->qos, publish->packet_id);
