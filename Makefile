@@ -25,7 +25,7 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
+LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -lpthread -lm $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \

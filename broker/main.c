@@ -60,7 +60,8 @@ static void run_shard(void *ctx)
     if (shard == NULL) {
         fatal(1, "shard %u: out of memory at start", self->index);
     }
-    shard->metrics = metrics_of(self->metrics, self->index);
+    shard->all_metrics = self->metrics;
+    shard->metrics     = metrics_of(self->metrics, self->index);
     atomic_store_explicit(&self->io, io, memory_order_release);
     while (!shard_stopped(shard)) {
         io_turn(io, shard_turn(shard));

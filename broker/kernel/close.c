@@ -100,6 +100,7 @@ void close_continue(struct session *s)
 
 void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t expiry_s)
 {
+    s->kernel->counters.sessions_open -= s->state == SESSION_OPEN;
     session_step(s, SESSION_CLOSING);
     s->closing = calloc(1, sizeof *s->closing);
     if (s->closing == NULL) {

@@ -13,6 +13,7 @@
 #include "broker/kernel/route.h"
 #include "broker/kernel/standing.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/will.h"
 #include "shared/base/log.h"
 
@@ -111,6 +112,7 @@ void kernel_free(struct kernel *k)
         group_free(k, CONTAINER_OF(n, struct group, by_filter));
     }
     exclusive_fini(k);
+    sys_fini(k);
     mail_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->interests);
@@ -197,6 +199,9 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_EXCLUSIVE_ANSWER:
     case MAIL_EXCLUSIVE_RELEASE:
         exclusive_receive(k, from, mail);
+        break;
+    case MAIL_SYS:
+        sys_receive(k, mail);
         break;
     case MAIL_STANDING:
         standing_receive(k, from, mail);

@@ -19,6 +19,7 @@ enum mail_kind {                   /* from -> to                      value     
                  MAIL_EXCLUSIVE_ASK, /* subscribing session -> home    serial         ticket u32, index u32, client id blob, filter */
                  MAIL_EXCLUSIVE_ANSWER, /* home -> subscribing session    serial         ticket u32, index u32, -status u32, filter */
                  MAIL_EXCLUSIVE_RELEASE, /* former holder -> home          serial         filter */
+                 MAIL_SYS,               /* shard 0 -> every              -                    values of $SYS */
                  MAIL_STANDING, /* shard of a member -> every    its serial           number: its load, highest bit: it is slow */
                  MAIL_SLOW,    /* full queue -> publisher         publisher's serial   - */
                  MAIL_RELIEF,  /* full queue -> publisher         -                    - */

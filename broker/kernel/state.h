@@ -148,6 +148,8 @@ struct kernel {
     uint16_t          *route_generations; /* per segment-store shard */
     bool              *route_synced;
     bool               ready;
+    uint8_t           *sys; /* values of $SYS, NULL: none yet */
+    size_t             sys_bytes;
     struct wills      *wills;
     struct publisher  *relay; /* messages that were mailed to a group's member which is gone */
 

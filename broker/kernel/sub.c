@@ -185,6 +185,24 @@ static void live_out(struct kernel *k, struct sub *sub)
     }
 }
 
+/* One came (step 1) or went (step -1), its owner's count being right already. */
+static void count(struct kernel *k, const struct sub *sub, int step)
+{
+    struct kernel_counters *c = &k->counters;
+    uint64_t                n = (uint64_t)step;
+    if (sub->link.kind == LINK_STORED) {
+        c->stored_subscriptions += n;
+        return;
+    }
+    c->subscriptions += n;
+    if (sub->owner->stream_id != 0) {
+        c->stored_subscriptions_open += n;
+        if (sub->owner->sub_count == (step > 0 ? 1 : 0)) {
+            c->stored_sessions_open += n;
+        }
+    }
+}
+
 static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter)
 {
     bool          shared = is_shared(filter);
@@ -221,6 +239,7 @@ static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link
     }
     list_push_back(&owner->subs, &sub->of_owner);
     owner->sub_count++;
+    count(k, sub, 1);
     return sub;
 }
 
@@ -230,6 +249,7 @@ static void sub_drop(struct kernel *k, struct sub *sub)
     struct group *group = sub_group(sub);
     list_remove(&sub->of_owner);
     sub->owner->sub_count--;
+    count(k, sub, -1);
     hashmap_remove(&k->subs, &sub->by_key);
     match_remove(k->tree, &sub->link);
     if (group != NULL) {
@@ -269,9 +289,6 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
     if (kind == LINK_LIVE && !live_in(k, sub, filter)) {
         sub_drop(k, sub);
         return NULL;
-    }
-    if (is_new && kind == LINK_LIVE) {
-        k->counters.subscriptions++;
     }
     return sub;
 }

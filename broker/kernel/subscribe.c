@@ -7,6 +7,7 @@
 #include "broker/kernel/route.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
@@ -57,7 +58,6 @@ static uint8_t *request_text(struct request *r)
 
 static void answer(struct kernel *k, struct announcement *a)
 {
-    (void)k;
     struct request *r      = CONTAINER_OF(a, struct request, announcement);
     struct session *s      = r->session;
     struct client  *client = s->client;
@@ -74,7 +74,10 @@ static void answer(struct kernel *k, struct announcement *a)
         if (want->replay && want->result >= 0) {
             struct bytes filter = want->filter;
             (void)topic_exclusive_split(want->filter, &filter);
-            retain_replay(s, filter, want->flags & SUB_QOS, want->id);
+            sys_replay(s, filter, want->id);
+            if (k->limits.retain_available) {
+                retain_replay(s, filter, want->flags & SUB_QOS, want->id);
+            }
         }
     }
     free(r);
@@ -270,8 +273,7 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         want->result = sub->qos;
         want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
                                 (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
-        want->replay = k->limits.retain_available &&
-                       (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
+        want->replay = (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
         if (!exists && s->who.sub_count + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;

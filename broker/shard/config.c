@@ -22,6 +22,7 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
     snprintf(config->mqtt_address, sizeof config->mqtt_address, "%s", settings->mqtt_listen.host);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
 
+    config->sys_interval_ns           = settings->sys_interval_s * 1000000000u;
     config->mqtt                      = mqtt_limits_default;
     config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
     config->mqtt.receive_max          = (uint16_t)settings->receive_max;
@@ -39,6 +40,7 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
         .overrun_after_ns     = settings->overrun_after_ms * 1000000u,
         .session_expiry_max_s = (uint32_t)settings->session_expiry_max_s,
         .retain_available     = settings->retain,
+        .own_topics_ignored   = settings->sys_publish == 1,
         .delayed_max_s        = (uint32_t)settings->delayed_max_s,
         .share                = &config->rules.share,
     };

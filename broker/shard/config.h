@@ -18,6 +18,7 @@ struct broker_config {
     uint16_t             segstore_port;
     uint32_t             connections_max;   /* per shard */
     uint64_t             output_pool_bytes; /* per shard: what all connections together may have queued */
+    uint64_t             sys_interval_ns;   /* 0: nothing under $SYS */
     struct mqtt_limits   mqtt;
     struct kernel_limits kernel;
     struct rules         rules;

@@ -61,6 +61,10 @@
       "Which member of a shared subscription gets a message; members that take nothing now are passed over.")                    \
     X(share_strategies,       "share.strategies",       NULL,       LIST,    NULL,             0, 0, "GROUP=STRATEGY",            \
       "Groups of shared subscriptions that have a strategy of their own.")                                                       \
+    X(sys_interval_s,         "sys.interval",           NULL,       NUMBER,  "10",             0, 86400, "s",                      \
+      "Time between two publications of the $SYS topics; 0: there are none.")                                                    \
+    X(sys_publish,            "sys.publish",            NULL,       CHOICE,  "refuse",         0, 0, "refuse|ignore",             \
+      "What becomes of a client's PUBLISH to $SYS or $events: answered with 0x87, or dropped without a word.")                   \
     X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \

@@ -62,8 +62,9 @@ struct mqtt_port {
 };
 
 struct mqtt_counters { /* grow only; read by metrics */
-    uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, publishes_out, too_big_out,
-        full_out;
+    /* packets_out: all but PUBLISH */
+    uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, packets_out, publishes_out,
+        too_big_out, full_out;
 };
 
 struct mqtt_cache;
