@@ -175,6 +175,7 @@ struct kernel_limits {
     uint32_t session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
     bool     retain_available;
     uint32_t delayed_max_s;          /* of $delayed; 0: such a topic is like any other */
+    uint32_t events_per_s;           /* of $events; 0: none */
     bool     own_topics_ignored;     /* a publish to $SYS or $events is dropped without a word; else refused */
     const struct share_rules *share; /* share.h; NULL: round robin. Outlives the kernel */
 };

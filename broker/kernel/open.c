@@ -6,6 +6,7 @@
  *
  * The transaction fences the stream: a former owner, on any broker, is refused from then on. */
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/reserved.h"
@@ -44,6 +45,7 @@ static void finish(struct session *s, int error)
     struct opening *o        = s->opening;
     struct client  *client   = s->client;
     bool            present  = o->present;
+    bool            clean    = o->clean_start;
     bool            discard  = o->discard_will;
     bool            set      = o->set_expiry;
     uint32_t        expiry_s = o->expiry_s;
@@ -61,6 +63,9 @@ static void finish(struct session *s, int error)
     session_step(s, SESSION_OPEN);
     k->counters.sessions_open++;
     client->ops->opened(client, 0, present);
+    if (client->session == s) {
+        events_connected(s, clean, present);
+    }
     if (client->session != s || !session_stored(s)) {
         return;
     }

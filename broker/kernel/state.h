@@ -91,6 +91,13 @@ struct target {
 };
 #define TARGET_NONE UINT32_MAX
 
+/* How many events (events.h) were made. */
+struct events {
+    uint64_t second;   /* of the steady clock */
+    uint32_t count;    /* in that second */
+    uint64_t left_out; /* since the last one */
+};
+
 struct kernel {
     unsigned               shard;
     unsigned               shard_count;
@@ -148,6 +155,7 @@ struct kernel {
     uint16_t          *route_generations; /* per segment-store shard */
     bool              *route_synced;
     bool               ready;
+    struct events      events;
     uint8_t           *sys; /* values of $SYS, NULL: none yet */
     size_t             sys_bytes;
     struct wills      *wills;

@@ -1,5 +1,6 @@
 /* subscribe - subscriptions come and go: recorded first if the session is stored, then entered here, then known to every shard, then answered.
  * Retained messages come after the answer: what is published in between finds the subscription already. */
+#include "broker/kernel/events.h"
 #include "broker/kernel/exclusive.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
@@ -56,6 +57,15 @@ static uint8_t *request_text(struct request *r)
     return (uint8_t *)&r->wanted[r->count];
 }
 
+static void tell(const struct session *s, const struct request *r, const struct wanted *want)
+{
+    if (r->subscribe) {
+        events_subscribed(s, want->filter, want->result);
+    } else {
+        events_unsubscribed(s, want->filter);
+    }
+}
+
 static void answer(struct kernel *k, struct announcement *a)
 {
     struct request *r      = CONTAINER_OF(a, struct request, announcement);
@@ -71,6 +81,9 @@ static void answer(struct kernel *k, struct announcement *a)
     (r->subscribe ? client->ops->subscribed : client->ops->unsubscribed)(client, r->id, results, r->count);
     for (int i = 0; i < r->count && client->session == s && s->state == SESSION_OPEN; i++) {
         const struct wanted *want = &r->wanted[i];
+        if (want->result >= 0) {
+            tell(s, r, want);
+        }
         if (want->replay && want->result >= 0) {
             struct bytes filter = want->filter;
             (void)topic_exclusive_split(want->filter, &filter);

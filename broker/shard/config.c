@@ -40,6 +40,7 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
         .overrun_after_ns     = settings->overrun_after_ms * 1000000u,
         .session_expiry_max_s = (uint32_t)settings->session_expiry_max_s,
         .retain_available     = settings->retain,
+        .events_per_s         = (uint32_t)settings->events_rate,
         .own_topics_ignored   = settings->sys_publish == 1,
         .delayed_max_s        = (uint32_t)settings->delayed_max_s,
         .share                = &config->rules.share,

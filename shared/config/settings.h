@@ -65,6 +65,8 @@
       "Time between two publications of the $SYS topics; 0: there are none.")                                                    \
     X(sys_publish,            "sys.publish",            NULL,       CHOICE,  "refuse",         0, 0, "refuse|ignore",             \
       "What becomes of a client's PUBLISH to $SYS or $events: answered with 0x87, or dropped without a word.")                   \
+    X(events_rate,            "events.rate",            NULL,       NUMBER,  "1000",           0, 1000000, "events",                 \
+      "Messages on $events topics that each shard may make in a second, for those who subscribe to them; 0: none.")              \
     X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \
