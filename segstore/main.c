@@ -159,7 +159,14 @@ int main(int argc, char **argv)
     int      cpus  = thread_cpu_count();
     uint32_t count = settings.shards != 0 ? (uint32_t)settings.shards : (uint32_t)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
-    config.shards  = count;
+    if (settings.shards > settings.stripes) {
+        fprintf(stderr,
+                "keel-segstore: %u shards have nothing to do with %u stripes; lower shards or raise segstore.stripes\n",
+                (unsigned)settings.shards, (unsigned)settings.stripes);
+        return EXIT_USAGE;
+    }
+    count         = count < settings.stripes ? count : (uint32_t)settings.stripes;
+    config.shards = count;
 
     /* boxes[from * count + to] */
     struct mailbox **boxes = calloc((size_t)count * count, sizeof *boxes);

@@ -172,14 +172,14 @@ Test(test_share, hash_by_client_gives_a_publisher_to_one_member_and_moves_only_w
                 if (members[i]->got_count != 0 && round == 0) {
                     whose[p] = i;
                 } else if (members[i]->got_count != 0) {
-                    cr_assert(whose[p] == i || whose[p] == 3);
+                    cr_assert(whose[p] == i || whose[p] == 1);
                 }
             }
             leave(b, (unsigned)p % 2, pub);
             actor_free(pub);
         }
         if (round == 0) {
-            leave(b, 3 % shards, members[3]);
+            leave(b, 1 % shards, members[1]);
         }
     }
     down();
@@ -191,15 +191,15 @@ Test(test_share, least_inflight_goes_to_the_one_that_owes_least)
         up_with(SHARE_LEAST_INFLIGHT, count, 50, 0);
         for (int i = 0; i < 40; i++) {
             say_to("t/x", i, i + 1, 1);
-            for (int m = 1; m < MEMBERS; m++) { /* the first one acknowledges nothing */
+            for (int m = 0; m < MEMBERS; m++) { /* one of them, on another shard, acknowledges nothing */
                 struct actor *a = members[m];
-                if (a->got_count != 0) {
+                if (m != 1 && a->got_count != 0) {
                     (void)ack(b, (unsigned)m % count, a, a->got_count - 1, 1);
                 }
             }
             settle(b);
         }
-        cr_assert_eq(members[0]->got_count, 1, "%u shards: %d", count, members[0]->got_count);
+        cr_assert_eq(members[1]->got_count, 1, "%u shards: %d", count, members[1]->got_count);
         cr_assert_eq(total(), 40);
         down();
     }
@@ -212,15 +212,15 @@ Test(test_share, one_that_takes_nothing_now_is_passed_over_and_waits_only_when_a
             up_with(SHARE_ROUND_ROBIN, count, 3, expiry_s);
             for (int i = 0; i < 30; i++) {
                 say_to("t/x", i, i + 1, 1);
-                for (int m = 1; m < MEMBERS; m++) {
+                for (int m = 0; m < MEMBERS; m++) {
                     struct actor *a = members[m];
-                    if (a->got_count != 0) {
+                    if (m != 1 && a->got_count != 0) {
                         (void)ack(b, (unsigned)m % count, a, a->got_count - 1, 1);
                     }
                 }
                 settle(b);
             }
-            cr_assert_eq(members[0]->got_count, 3);
+            cr_assert_eq(members[1]->got_count, 3);
             cr_assert_eq(total(), 30, "%u shards, expiry %u: %d", count, expiry_s, total());
             say_to("t/x", 30, 60, 1); /* now nobody acknowledges: nothing is lost */
             for (int round = 0; round < 40; round++) {
