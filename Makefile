@@ -25,7 +25,7 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
+LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -lpthread -lm $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
@@ -91,7 +91,7 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
-             $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c \
+             $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/%,$(SOURCES))) broker/kernel/topic.c \
              broker/transport/ws.c broker/transport/upgrade.c
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)

@@ -61,7 +61,8 @@ static void run_shard(void *ctx)
     if (shard == NULL) {
         fatal(1, "shard %u: out of memory at start", self->index);
     }
-    shard->metrics = metrics_of(self->metrics, self->index);
+    shard->all_metrics = self->metrics;
+    shard->metrics     = metrics_of(self->metrics, self->index);
     atomic_store_explicit(&self->io, io, memory_order_release);
     while (!shard_stopped(shard)) {
         io_turn(io, shard_turn(shard));
@@ -208,8 +209,11 @@ int main(int argc, char **argv)
     int      cpus  = thread_cpu_count();
     unsigned count = settings.shards != 0 ? (unsigned)settings.shards : (unsigned)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
-    struct broker_config config;
-    broker_config_init(&config, &settings, count);
+    static struct broker_config config;
+    if (broker_config_init(&config, &settings, count, error, sizeof error) < 0) {
+        fprintf(stderr, "keel-broker: %s\n", error);
+        return EXIT_USAGE;
+    }
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);

@@ -5,6 +5,7 @@
 
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
+#include "broker/shard/rules.h"
 #include "broker/transport/transport.h"
 
 #include <stdint.h>
@@ -23,10 +24,14 @@ struct broker_config {
     uint16_t             segstore_port;
     uint32_t             connections_max;   /* per shard */
     uint64_t             output_pool_bytes; /* per shard: what all connections together may have queued */
+    uint64_t             sys_interval_ns;   /* 0: nothing under $SYS */
     struct mqtt_limits   mqtt;
     struct kernel_limits kernel;
+    struct rules         rules;
 };
 
-void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count);
+/* The settings outlive the config. 0, or ERR_MALFORMED with a sentence about what cannot be understood. */
+MUST_CHECK int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count,
+                                  char *why, size_t why_size);
 
 #endif

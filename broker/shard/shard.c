@@ -3,6 +3,7 @@
 
 #include "broker/admin/metrics.h"
 #include "broker/kernel/kernel.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
 #include "broker/transport/tls.h"
@@ -48,6 +49,25 @@ static void on_begin(void *ctx)
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
 }
 
+/* Rules about topics, if there are any. */
+static void make_topics(struct shard *shard)
+{
+    const struct rules *rules = &shard->broker->config->rules;
+    if (rules->automatic.count == 0 && rules->rewrites.count == 0) {
+        return;
+    }
+    struct mqtt_topics *topics = calloc(1, sizeof *topics);
+    ASSERT(topics != NULL); /* at start */
+    topics->automatic = &rules->automatic;
+    topics->rewrite   = rules_rewrite(rules);
+    ASSERT(topics->rewrite != NULL);
+    topics->publishes  = rewrite_any(topics->rewrite, REWRITE_PUBLISH);
+    topics->filters    = rewrite_any(topics->rewrite, REWRITE_SUBSCRIBE);
+    topics->user       = rewrite_wants_user(topics->rewrite) || automatic_wants_user(&rules->automatic);
+    shard->topics      = topics;
+    shard->mqtt.topics = topics;
+}
+
 struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
 {
     const struct broker_config *config = broker->config;
@@ -80,6 +100,8 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
           .timers = shard->timers,
           .limits = &config->mqtt,
           .port   = {.ctx = shard, .close = peer_close, .receiving = peer_receiving, .random = port_random}};
+    make_topics(shard);
+    sys_init(&shard->sys, config->sys_interval_ns, io_now_ns(io));
     shard->mqtt.kernel_api = &mqtt_kernel_api_default;
     mqtt_env_init(&shard->mqtt);
     for (unsigned from = 0; from < broker->shard_count; from++) {
@@ -183,6 +205,10 @@ void shard_free(struct shard *shard)
     kernel_free(shard->kernel);
     store_client_free(shard->store);
     mqtt_env_fini(&shard->mqtt);
+    if (shard->topics != NULL) {
+        rewrite_free(shard->topics->rewrite);
+        free(shard->topics);
+    }
     renew_tls(shard);
     tls_context_unref(shard->transport.tls);
     outq_pool_free(shard->chunks);
@@ -247,29 +273,36 @@ static void publish_metrics(struct shard *shard)
     struct store_client_counters  store;
     store_client_counters(shard->store, &store);
     const uint64_t values[METRIC_COUNT] = {
-        [METRIC_CONNECTIONS_OPEN]    = shard->peer_count,
-        [METRIC_CONNECTIONS_TOTAL]   = shard->counters.accepted,
-        [METRIC_SESSIONS_OPEN]       = kernel->sessions_open,
-        [METRIC_SUBSCRIPTIONS]       = kernel->subscriptions,
-        [METRIC_BYTES_RECEIVED]      = shard->counters.received_bytes,
-        [METRIC_BYTES_SENT]          = shard->counters.sent_bytes,
-        [METRIC_PUBLISHES]           = kernel->publishes,
-        [METRIC_DELIVERIES]          = kernel->deliveries,
-        [METRIC_DROPPED]             = kernel->dropped,
-        [METRIC_DUPLICATES]          = kernel->duplicates,
-        [METRIC_STORED_APPENDS]      = kernel->stored_appends,
-        [METRIC_EVICTIONS]           = kernel->evictions,
-        [METRIC_RETAINED_PUTS]       = kernel->retained_puts,
-        [METRIC_WILLS]               = kernel->wills,
-        [METRIC_EXPIRED]             = kernel->expired,
-        [METRIC_DENIED]              = kernel->denied,
-        [METRIC_PROTOCOL_ERRORS]     = shard->mqtt.counters.faults,
-        [METRIC_STORE_REQUESTS_OPEN] = store.requests_open,
-        [METRIC_STORE_CONNECTED]     = store.links_up,
-        [METRIC_TURNS]               = shard->counters.turns,
-        [METRIC_HANDSHAKES]          = shard->counters.handshakes_done,
-        [METRIC_HANDSHAKES_OPEN]     = shard->handshakes,
-        [METRIC_TRANSPORT_FAULTS]    = shard->counters.transport_faults,
+        [METRIC_CONNECTIONS_OPEN]  = shard->peer_count,
+        [METRIC_CONNECTIONS_TOTAL] = shard->counters.accepted,
+        [METRIC_SESSIONS_OPEN]     = kernel->sessions_open,
+        /* Every shard knows all of them. */
+        [METRIC_SESSIONS_STORED]           = shard->index == 0 ? kernel->stored_sessions : 0,
+        [METRIC_SUBSCRIPTIONS_STORED]      = shard->index == 0 ? kernel->stored_subscriptions : 0,
+        [METRIC_SESSIONS_STORED_OPEN]      = kernel->stored_sessions_open,
+        [METRIC_SUBSCRIPTIONS_STORED_OPEN] = kernel->stored_subscriptions_open,
+        [METRIC_PACKETS_RECEIVED]          = shard->mqtt.counters.packets_in,
+        [METRIC_PACKETS_SENT]              = shard->mqtt.counters.packets_out + shard->mqtt.counters.publishes_out,
+        [METRIC_SUBSCRIPTIONS]             = kernel->subscriptions,
+        [METRIC_BYTES_RECEIVED]            = shard->counters.received_bytes,
+        [METRIC_BYTES_SENT]                = shard->counters.sent_bytes,
+        [METRIC_PUBLISHES]                 = kernel->publishes,
+        [METRIC_DELIVERIES]                = kernel->deliveries,
+        [METRIC_DROPPED]                   = kernel->dropped,
+        [METRIC_DUPLICATES]                = kernel->duplicates,
+        [METRIC_STORED_APPENDS]            = kernel->stored_appends,
+        [METRIC_EVICTIONS]                 = kernel->evictions,
+        [METRIC_RETAINED_PUTS]             = kernel->retained_puts,
+        [METRIC_WILLS]                     = kernel->wills,
+        [METRIC_EXPIRED]                   = kernel->expired,
+        [METRIC_DENIED]                    = kernel->denied,
+        [METRIC_PROTOCOL_ERRORS]           = shard->mqtt.counters.faults,
+        [METRIC_STORE_REQUESTS_OPEN]       = store.requests_open,
+        [METRIC_STORE_CONNECTED]           = store.links_up,
+        [METRIC_TURNS]                     = shard->counters.turns,
+        [METRIC_HANDSHAKES]                = shard->counters.handshakes_done,
+        [METRIC_HANDSHAKES_OPEN]           = shard->handshakes,
+        [METRIC_TRANSPORT_FAULTS]          = shard->counters.transport_faults,
     };
     bool changed = false;
     for (int metric = 0; metric < METRIC_COUNT; metric++) {
@@ -291,6 +324,10 @@ uint64_t shard_turn(struct shard *shard)
     listen_when_ready(shard);
     peer_handshakes(shard);
     mqtt_conn_turn(&shard->mqtt);
+    uint64_t sys_ns = UINT64_MAX;
+    if (shard->index == 0 && shard->open) {
+        sys_ns = sys_turn(&shard->sys, shard->all_metrics, shard->kernel, shard->mqtt.now_ns);
+    }
     uint64_t kernel_ns = kernel_end(shard->kernel);
     peer_reap(shard);
     flush_dirty(shard);
@@ -303,6 +340,7 @@ uint64_t shard_turn(struct shard *shard)
     }
     uint64_t timer_ns = timer_next_ns(shard->timers);
     uint64_t next_ns  = timer_ns < kernel_ns ? timer_ns : kernel_ns;
+    next_ns           = sys_ns < next_ns ? sys_ns : next_ns;
     return next_ns < shard->metrics_at_ns ? next_ns : shard->metrics_at_ns;
 }
 

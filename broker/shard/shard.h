@@ -9,6 +9,7 @@
 
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/config.h"
+#include "broker/shard/sys.h"
 #include "broker/transport/transport.h"
 #include "shared/base/list.h"
 #include "shared/base/log.h"
@@ -20,6 +21,7 @@ struct io;
 struct io_listener;
 struct kernel;
 struct mailbox;
+struct metrics;
 struct metrics_shard;
 struct outq_pool;
 struct store;
@@ -61,6 +63,7 @@ struct shard {
     struct store         *store;
     struct kernel        *kernel;
     struct mqtt_env       mqtt;
+    struct mqtt_topics   *topics; /* NULL: no rules */
     struct door           doors[TRANSPORT_KINDS];
     bool                  open; /* all doors that are wanted */
     struct transport_env  transport;
@@ -75,6 +78,8 @@ struct shard {
     bool                  stopping;
     bool                  refused;       /* its address could not be had */
     uint64_t              stop_at_ns;    /* while stopping: no longer than this */
+    struct sys            sys;           /* of shard 0 */
+    struct metrics       *all_metrics;   /* of all shards, or NULL */
     struct metrics_shard *metrics;       /* or NULL: nobody asks */
     uint64_t              metrics_at_ns; /* when they were published last */
     struct shard_counters counters;

@@ -170,7 +170,9 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.checkpoint_ns      = 2 * SIM_S;
     c->store_config.disk_reserve_bytes = 0;
     c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
-    broker_config_init(&c->broker_config, &settings, c->broker_shards);
+    char why[256];
+    int  read = broker_config_init(&c->broker_config, &settings, c->broker_shards, why, sizeof why);
+    ASSERT(read == 0);
     struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
     snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
