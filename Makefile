@@ -25,10 +25,10 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
+LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -lpthread -lm $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
-        libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
+        libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
         mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
@@ -91,10 +91,12 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
-             $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c
+             $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/%,$(SOURCES))) broker/kernel/topic.c \
+             broker/transport/ws.c broker/transport/upgrade.c
+FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)
-	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ -lyaml
+	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ $(FUZZ_LIBS)
 e2e: all clients
 	tests/e2e/run.py
 chaos: all

@@ -34,6 +34,7 @@ static struct stored *stored_make(struct kernel *k, struct bytes id)
     }
     stored->by_id.extra = (uint32_t)id.size;
     memcpy(stored->id, id.data, id.size);
+    k->counters.stored_sessions++;
     list_init(&stored->who.subs);
     return stored;
 }
@@ -41,6 +42,7 @@ static struct stored *stored_make(struct kernel *k, struct bytes id)
 static void stored_settle(struct kernel *k, struct stored *stored)
 {
     if (list_empty(&stored->who.subs)) {
+        k->counters.stored_sessions--;
         hashmap_remove(&k->stored, &stored->by_id);
         free(stored);
     }

@@ -111,6 +111,7 @@ struct delivery_state *session_delivery(struct session *s)
         if (s->delivery != NULL) {
             s->delivery->session = s;
             list_init(&s->delivery->queue);
+            list_init(&s->delivery->held);
         }
     }
     return s->delivery;
@@ -193,6 +194,7 @@ void session_evict_now(struct session *s, enum evict_reason why)
         return;
     }
     s->kernel->counters.evictions++;
+    s->evict_why    = (uint8_t)(1 + why);
     s->client       = NULL;
     client->session = NULL;
     if (s->state == SESSION_OPEN) {

@@ -57,6 +57,7 @@ static bool load_stream(struct stripe *s, struct wire_reader *r)
     uint64_t     start = wire_get_u64(r);
     uint64_t     next  = wire_get_u64(r);
     uint64_t     epoch = wire_get_u64(r);
+    uint64_t     owner = wire_get_u64(r);
     struct bytes name  = wire_get_blob(r);
     uint64_t     local = id & 0xffffffffffffu;
     bool         is    = !r->bad && stream_find(s, id) == NULL && stream_id_stripe(id) == s->id && local != 0 &&
@@ -71,6 +72,7 @@ static bool load_stream(struct stripe *s, struct wire_reader *r)
     stream->held          = start;
     stream->next          = start;
     stream->epoch         = epoch;
+    stream->owner         = owner;
     stream_insert(s, stream);
     for (; stream->next < next; stream->next++) {
         if (!offsets_fits(&stream->offsets, start, stream->next)) {

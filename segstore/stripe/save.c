@@ -84,6 +84,7 @@ static void stream_begin(const struct stream *stream, struct wire_writer *w)
     wire_put_u64(w, stream->start);
     wire_put_u64(w, stream->next);
     wire_put_u64(w, stream->epoch);
+    wire_put_u64(w, stream->owner);
     wire_put_blob(w, bytes_of(stream->name, stream->name_size));
 }
 

@@ -251,11 +251,16 @@ class Client:
         self.buffer, self.next_id, self.closed, self.pending = b"", 1, False, []
         self.sock = socket.create_connection((server.host, server.port), timeout=self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self.wrap(self.sock)
         self.connack = None
         if open:
             self.send(connect(client_id, version, clean, keep_alive, props, will, **more))
             self.connack = self.expect(CONNACK)
             assert self.connack.reason == 0, f"CONNECT refused: {self.connack}"
+
+    def wrap(self, sock):
+        """For other transports: what lies between the socket and MQTT."""
+        return sock
 
     # -- bytes
 

@@ -3,7 +3,7 @@
 
     tests/e2e/run.py [-v] [-j N] [word ..]     only tests whose "file::function" contains one of the words
 
-The tests of a file share one server (harness.server()), handed to those that have a parameter; it is started anew when a test broke it.
+The tests of a file share one server (its own server(), else harness.server()), handed to those that have a parameter; it is started anew when a test broke it.
 Prints ok, FAIL or skip per test, the reason and the server's last words below, and "N passed, N failed" at the end.
 """
 import importlib.util
@@ -65,7 +65,7 @@ def run_file(job):
             server.close()
             server = None
         if server is None:
-            server = harness.server()
+            server = getattr(module, "server", harness.server)()
         return server
 
     try:
