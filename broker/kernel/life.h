@@ -9,7 +9,9 @@
 void life_expiry(struct wire_writer *w, struct session *session, uint32_t expiry_s);
 /* The will is run (run_will) or forgotten, then everything else of the session deleted. */
 void life_delete(struct wire_writer *w, struct session *session, bool run_will);
-void life_row(struct wire_writer *w, struct session *session, bool open, uint32_t expiry_s);
+/* The stream whose messages others should get when the session ends, or 0. */
+uint64_t life_orphan(struct session *session);
+void     life_row(struct wire_writer *w, struct session *session, bool open, uint32_t expiry_s);
 /* An op on one of its timers: OP_TIMER_CANCEL, _RUN, _START, _TAKE_OVER. */
 void life_will(struct wire_writer *w, struct session *session, uint8_t kind);
 void life_expiry_start(struct wire_writer *w, struct session *session);
