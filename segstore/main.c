@@ -209,5 +209,14 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < count; i++) {
         thread_join(threads[i].thread);
     }
+    for (uint32_t i = 0; i < count * count; i++) {
+        struct mail mail;
+        while (boxes[i] != NULL && mailbox_pop(boxes[i], &mail)) {
+            free(mail.body); /* a connection on its way to a shard that had stopped */
+        }
+        mailbox_free(boxes[i]);
+    }
+    free(boxes);
+    free(views);
     return 0;
 }

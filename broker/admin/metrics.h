@@ -40,6 +40,9 @@
     X(PROTOCOL_ERRORS,        "keel_protocol_errors_total",         counter, "Connections ended for what they sent.")              \
     X(STORE_REQUESTS_OPEN,    "keel_store_requests_open",           gauge,   "Requests to the segment store without an answer.")   \
     X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \
+    X(HANDSHAKES,             "keel_tls_handshakes_total",          counter, "TLS and WebSocket handshakes that went through.")    \
+    X(HANDSHAKES_OPEN,        "keel_tls_handshakes_open",           gauge,   "TLS handshakes under way.")                          \
+    X(TRANSPORT_FAULTS,       "keel_transport_faults_total",        counter, "Connections ended by TLS or WebSocket.")             \
     X(TURNS,                  "keel_turns_total",                   counter, "Turns of the loop.")
 /* clang-format on */
 

@@ -207,10 +207,11 @@ static int took(struct session *s, struct bytes results)
     if (o->clean_start && !o->ended) {
         skip_deleted(&r);
     }
+    wire_get_u8(&r); /* the expiry timer existed */
     o->present         = wire_get_u64(&r) != 0;
     struct bytes value = wire_get_blob(&r);
     s->who.stream_id   = wire_get_u64(&r);
-    wire_get_u8(&r);  /* created */
+    o->present         = wire_get_u8(&r) == 0 && o->present;
     wire_get_u64(&r); /* start */
     uint64_t next = wire_get_u64(&r);
     wire_get_u64(&r); /* epoch before */
@@ -294,12 +295,9 @@ static void set_will(struct wire_writer *w, struct session *s)
         .kind  = OP_TIMER_SET,
         .name  = tables_will(s->kernel->key, session_id(s)),
         .owner = store_owner(s->kernel->store),
-        .delay_ns =
-            s->keep == NULL
-                ? 0
-                : o->will.delay_s *
-                      1000000000ull, /* a live session ends with its connection, and its will does not outlive it */
-        .value = wire_written(&action),
+        /* A session of expiry 0 ends with its connection, and its will does not outlive it. */
+        .delay_ns = s->keep == NULL || s->expiry_s == 0 ? 0 : o->will.delay_s * 1000000000ull,
+        .value    = wire_written(&action),
     };
     op_encode(w, &op);
     wire_writer_fini(&action);
@@ -326,8 +324,9 @@ static void former_ended(struct store_call *call, int status, struct bytes resul
 /* Its queue is others' as well, who have to read it before the new session has one of that name. */
 static void end_former(struct session *s)
 {
-    struct opening *o = s->opening;
-    life_delete(store_txn_begin(s->kernel->store, session_stripe(s)), s, true);
+    struct opening *o      = s->opening;
+    uint16_t        stripe = session_stripe(s);
+    life_replace(store_txn_begin(s->kernel->store, stripe), s);
     o->call.done = former_ended;
     store_txn_end(s->kernel->store, &o->call);
 }
@@ -350,15 +349,22 @@ static void take(struct session *s)
     s->keep->session           = s;
     uint16_t            stripe = session_stripe(s);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
-    put(w, (struct op){.kind = OP_CHECK, .table = TABLE_ORPHANS, .name = session_id(s)});
     if (o->clean_start && !o->ended) {
-        life_delete(w, s, true);
+        life_replace(w, s);
     }
+    /* A session of expiry 0 whose broker died ended with its connection, though its timer still waits for the broker. */
+    life_take_over(w, s, tables_expiry(k->key, session_id(s)), false);
+    put(w, (struct op){
+               .kind = OP_CHECK, .table = TABLE_ORPHANS, .name = session_id(s)}); /* behind that: it may make one */
     put(w, (struct op){.kind = OP_TABLE_GET, .table = TABLE_SESSIONS, .name = session_id(s)});
-    put(w, (struct op){.kind = OP_STREAM_CREATE, .flags = STREAM_QUEUE, .name = tables_stream(k->key, session_id(s))});
+    /* The owner tells a session that this transaction made, before its answer was lost, from one that was there. */
+    put(w, (struct op){.kind  = OP_STREAM_CREATE,
+                       .flags = STREAM_QUEUE,
+                       .name  = tables_stream(k->key, session_id(s)),
+                       .owner = k->port.random(k->port.ctx) | 1});
     put(w, (struct op){.kind = OP_FENCE, .stream_id = OP_STREAM_LAST});
     put(w, (struct op){.kind = OP_CURSOR_GET, .stream_id = OP_STREAM_LAST});
-    life_will(w, s, OP_TIMER_TAKE_OVER);
+    life_take_over(w, s, tables_will(k->key, session_id(s)), false);
     life_expiry(w, s, s->expiry_s);
     life_row(w, s, true, s->expiry_s);
     set_will(w, s);
@@ -406,9 +412,10 @@ static void look_done(struct store_scan *scan, int status)
     uint16_t            stripe = session_stripe(s);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
     if (o->found) {
-        life_delete(w, s, true);
+        life_replace(w, s);
     } else {
-        life_will(w, s, OP_TIMER_TAKE_OVER); /* of a connection that its broker took down with it */
+        life_take_over(w, s, tables_will(k->key, session_id(s)),
+                       false); /* of a connection that its broker took down with it */
     }
     set_will(w, s);
     o->call.done = live_done;

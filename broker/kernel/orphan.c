@@ -12,7 +12,7 @@
 
 #include <stdlib.h>
 
-enum { CREDIT = 32 };
+enum { CREDIT = 32, ORPHAN_ROW_VERSION = 1, ORPHAN_ROW_BYTES = 9 };
 #define RETRY_NS 1000000000ull
 
 struct orphan {
@@ -39,8 +39,12 @@ void orphan_leave(struct wire_writer *w, struct bytes client_id, uint64_t stream
     uint8_t            bytes[ORPHAN_TAG_BYTES];
     struct wire_writer tag    = wire_writer_fixed(bytes, sizeof bytes);
     struct record      record = {.topic = client_id};
-    struct op row = {.kind = OP_TABLE_PUT, .table = TABLE_ORPHANS, .name = client_id, .value = bytes_str("\1")};
+    uint8_t            value[ORPHAN_ROW_BYTES];
+    struct wire_writer v = wire_writer_fixed(value, sizeof value);
     wire_put_u64(&tag, stream_id);
+    wire_put_u8(&v, ORPHAN_ROW_VERSION);
+    wire_put_u64(&v, stream_id);
+    struct op row = {.kind = OP_TABLE_PUT, .table = TABLE_ORPHANS, .name = client_id, .value = wire_written(&v)};
     op_encode(w, &row);
     will_append(w, &record, wire_written(&tag));
 }
@@ -62,10 +66,27 @@ static void delete_all(struct orphan *o)
     store_txn_end(k->store, &o->call);
 }
 
+static void known(struct store_call *call, int status, struct bytes results);
+
+/* Is the queue that the note names still there? */
+static void ask(struct orphan *o)
+{
+    struct kernel *k   = o->publisher.kernel;
+    struct op      get = {.kind = OP_TABLE_GET, .table = TABLE_ORPHANS, .name = bytes_of(o->id, o->id_size)};
+    op_encode(store_txn_begin(k->store, stream_id_stripe(o->stream_id)), &get);
+    o->call.done = known;
+    store_txn_end(k->store, &o->call);
+}
+
 static void retried(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
-    delete_all(CONTAINER_OF(timer, struct orphan, retry));
+    struct orphan *o = CONTAINER_OF(timer, struct orphan, retry);
+    if (o->deleting) {
+        delete_all(o);
+    } else {
+        ask(o);
+    }
 }
 
 static void orphan_free(struct orphan *o)
@@ -75,6 +96,14 @@ static void orphan_free(struct orphan *o)
     publisher_fini(&o->publisher);
     free(o->done);
     free(o);
+}
+
+static void finish(struct orphan *o)
+{
+    struct publisher *wills = o->wills;
+    o->note->before--;
+    orphan_free(o);
+    publisher_flush(wills);
 }
 
 static void deleted(struct store_call *call, int status, struct bytes results)
@@ -87,10 +116,7 @@ static void deleted(struct store_call *call, int status, struct bytes results)
         timer_arm(k->timers, &o->retry, k->now_ns + RETRY_NS, retried);
         return;
     }
-    struct publisher *wills = o->wills;
-    o->note->before--;
-    orphan_free(o);
-    publisher_flush(wills);
+    finish(o);
 }
 
 /* Last, once: when the queue is read and of what was given out `left` messages are not answered. */
@@ -180,7 +206,7 @@ static void looked(struct store_call *call, int status, struct bytes results)
     o->next        = wire_get_u64(&r);
     uint32_t count = wire_get_u32(&r);
     if (status != 0 || r.bad || o->position >= o->next) {
-        read_all(o); /* nothing is there: it was done before a crash */
+        read_all(o);
         return;
     }
     o->done = count == 0 ? NULL : calloc(1, o->next - o->position);
@@ -196,6 +222,33 @@ static void looked(struct store_call *call, int status, struct bytes results)
     o->following       = true;
     o->follow          = (struct store_follow){.record = followed, .ended = ended, .ctx = o};
     store_follow_start(o->publisher.kernel->store, &o->follow, o->stream_id, epoch, o->position, CREDIT);
+}
+
+/* A note that is read again, after a crash or because its transaction was repeated, must not touch what has the name by now. */
+static void known(struct store_call *call, int status, struct bytes results)
+{
+    struct orphan     *o = CONTAINER_OF(call, struct orphan, call);
+    struct kernel     *k = o->publisher.kernel;
+    struct wire_reader r = wire_reader_of(results);
+    wire_get_u64(&r); /* version */
+    struct wire_reader row     = wire_reader_of(wire_get_blob(&r));
+    uint8_t            version = wire_get_u8(&row);
+    uint64_t           stream  = wire_get_u64(&row);
+    if (status != 0) {
+        log_warn("the queue of an ended session cannot be looked for: %s; trying again", err_sentence(status));
+        timer_arm(k->timers, &o->retry, k->now_ns + RETRY_NS, retried);
+        return;
+    }
+    if (r.bad || row.bad || version != ORPHAN_ROW_VERSION || stream != o->stream_id) {
+        finish(o);
+        return;
+    }
+    struct op           ops[] = {{.kind = OP_FENCE, .stream_id = stream}, {.kind = OP_CURSOR_GET, .stream_id = stream}};
+    struct wire_writer *w     = store_txn_begin(k->store, stream_id_stripe(stream));
+    op_encode(w, &ops[0]);
+    op_encode(w, &ops[1]);
+    o->call.done = looked;
+    store_txn_end(k->store, &o->call);
 }
 
 bool orphan_begin(struct publisher *wills, struct pending *note, struct bytes id, uint64_t stream_id)
@@ -214,12 +267,7 @@ bool orphan_begin(struct publisher *wills, struct pending *note, struct bytes id
     o->id_size   = (uint32_t)id.size;
     memcpy(o->id, id.data, id.size);
     note->before++;
-    struct op ops[] = {{.kind = OP_FENCE, .stream_id = stream_id}, {.kind = OP_CURSOR_GET, .stream_id = stream_id}};
-    struct wire_writer *w = store_txn_begin(k->store, stream_id_stripe(stream_id));
-    op_encode(w, &ops[0]);
-    op_encode(w, &ops[1]);
-    o->call.done = looked;
-    store_txn_end(k->store, &o->call);
+    ask(o);
     return true;
 }
 

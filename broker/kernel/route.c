@@ -133,8 +133,8 @@ static void restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_
 
 static void forget_unseen(struct kernel *k, uint32_t shard)
 {
-    for (uint32_t bucket = 0; bucket < k->subs.bucket_count; bucket++) {
-        for (struct hashmap_node *n = k->subs.buckets[bucket]; n != NULL;) {
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL;) {
             struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
             n               = n->next;
             if (sub->link.kind == LINK_STORED && stream_id_stripe(sub->owner->stream_id) % k->route_shards == shard &&

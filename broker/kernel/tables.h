@@ -7,7 +7,7 @@
  *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64
  *
  *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
- *   6 orphans          client id                                        version u8 = 1
+ *   6 orphans          client id                  version u8 = 1 | stream_id u64
  *
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
  * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in

@@ -14,12 +14,22 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
                        size_t why_size)
 {
     *config = (struct broker_config){
-        .mqtt_port         = settings->mqtt_listen.port,
+        .handshakes_max    = (uint32_t)settings->tls_handshakes_max,
         .segstore_port     = settings->segstore_address.port,
         .connections_max   = (uint32_t)(settings->connections_max / shard_count) + 1,
         .output_pool_bytes = output_pool_bytes / shard_count,
     };
-    snprintf(config->mqtt_address, sizeof config->mqtt_address, "%s", settings->mqtt_listen.host);
+    const struct config_address *listen[TRANSPORT_KINDS] = {
+        [TRANSPORT_TCP] = &settings->mqtt_listen,
+        [TRANSPORT_TLS] = &settings->mqtts_listen,
+        [TRANSPORT_WS]  = &settings->ws_listen,
+        [TRANSPORT_WSS] = &settings->wss_listen,
+    };
+    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+        snprintf(config->listen[kind].address, sizeof config->listen[kind].address, "%s", listen[kind]->host);
+        config->listen[kind].port = listen[kind]->port;
+    }
+    snprintf(config->ws_path, sizeof config->ws_path, "%s", settings->ws_path);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
 
     config->sys_interval_ns           = settings->sys_interval_s * 1000000000u;

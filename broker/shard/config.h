@@ -6,14 +6,20 @@
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/rules.h"
+#include "broker/transport/transport.h"
 
 #include <stdint.h>
 
 struct settings;
 
 struct broker_config {
-    char                 mqtt_address[64];
-    uint16_t             mqtt_port;
+    /* Where each kind of connection is accepted; an empty address: nowhere. */
+    struct listen_at {
+        char     address[64];
+        uint16_t port;
+    } listen[TRANSPORT_KINDS];
+    char                 ws_path[256];
+    uint32_t             handshakes_max; /* TLS, per shard */
     char                 segstore_address[64];
     uint16_t             segstore_port;
     uint32_t             connections_max;   /* per shard */

@@ -281,13 +281,16 @@ bool deadline_run(struct stripe *s, struct bytes key, int depth)
     return timer != NULL;
 }
 
-bool deadline_take_over(struct stripe *s, struct bytes key, int depth)
+bool deadline_take_over(struct stripe *s, const struct op *op, int depth)
 {
-    struct deadline *timer = deadline_find(s, key);
+    struct deadline *timer = deadline_find(s, op->name);
     if (timer == NULL) {
         return false;
     }
-    if (timer->owner != 0 && timer->delay_ns == 0) {
+    if (timer->owner != 0 && timer->owner == op->owner) {
+        return true;
+    }
+    if ((op->flags & TIMER_ENDED) != 0 || (timer->owner != 0 && timer->delay_ns == 0)) {
         run(s, timer, depth);
     } else {
         cancel(s, timer);

@@ -47,6 +47,7 @@ struct stream {
     uint64_t       next;
     uint64_t       held; /* positions are known from here on; start, once committed */
     uint64_t       epoch;
+    uint64_t       owner; /* who made it */
     struct cursor *cursors;
     struct offsets offsets;
     uint16_t       name_size;
@@ -213,7 +214,7 @@ int  deadline_set(struct stripe *s, const struct ops_context *context, const str
 void deadline_start(struct stripe *s, const struct op *op, int depth);
 bool deadline_cancel(struct stripe *s, struct bytes key);
 bool deadline_run(struct stripe *s, struct bytes key, int depth);
-bool deadline_take_over(struct stripe *s, struct bytes key, int depth);
+bool deadline_take_over(struct stripe *s, const struct op *op, int depth);
 void deadline_fire(struct stripe *s, const struct op *op, int depth);
 void deadline_owner_lost(struct stripe *s, uint64_t owner, int depth);
 /* Tells the observer of every record that the timer's action would append. */

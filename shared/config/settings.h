@@ -24,6 +24,34 @@
       "Pins each shard to a core when there are at least as many cores as shards.")                                              \
     X(mqtt_listen,            "mqtt.listen",            "mqtt",     ADDRESS, "127.0.0.1:1883", 0, 0, NULL,                        \
       "Where MQTT clients connect; port 0 picks a free one.")                                                                    \
+    X(mqtts_listen,           "mqtts.listen",           "mqtts",    ADDRESS, "off",            0, 1, NULL,                        \
+      "Where MQTT clients connect over TLS (8883 by custom), or off.")                                                           \
+    X(ws_listen,              "ws.listen",              "ws",       ADDRESS, "off",            0, 1, NULL,                        \
+      "Where MQTT clients connect over WebSocket (8083 by custom), or off.")                                                     \
+    X(wss_listen,             "wss.listen",             "wss",      ADDRESS, "off",            0, 1, NULL,                        \
+      "Where MQTT clients connect over WebSocket and TLS (8084 by custom), or off.")                                             \
+    X(ws_path,                "ws.path",                NULL,       TEXT,    "/mqtt",          1, 255, "PATH",                    \
+      "The path of the WebSocket's HTTP request.")                                                                               \
+    X(tls_certificate,        "tls.cert",               NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "The certificate that clients are shown, with its chain, in PEM; SIGHUP reads it and all files of tls.* again.")           \
+    X(tls_key,                "tls.key",                NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "Its private key, in PEM.")                                                                                                \
+    X(tls_directory,          "tls.directory",          NULL,       TEXT,    "",               0, 255, "DIR",                     \
+      "More certificates, NAME.crt with NAME.key, shown to clients that ask for NAME (SNI); _.example.org stands for *.example.org.") \
+    X(tls_authority,          "tls.ca",                 NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "Certificates of those who sign clients' certificates, in PEM.")                                                           \
+    X(tls_revoked,            "tls.crl",                NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "Their list of revoked certificates, in PEM; empty: none is checked.")                                                     \
+    X(tls_client,             "tls.client_cert",        NULL,       CHOICE,  "none",           0, 0, "none|optional|required",    \
+      "Whether clients show a certificate.")                                                                                     \
+    X(tls_name,               "tls.user_name",          NULL,       CHOICE,  "none",           0, 0, "none|cn|san",               \
+      "What of a client's certificate counts as its user name.")                                                                 \
+    X(tls_version,            "tls.min_version",        NULL,       CHOICE,  "1.2",            0, 0, "1.2|1.3",                   \
+      "The oldest version of TLS that is spoken.")                                                                               \
+    X(tls_ciphers,            "tls.ciphers",            NULL,       TEXT,    "",               0, 255, "LIST",                    \
+      "Ciphers of TLS 1.2 as OpenSSL lists them; empty: OpenSSL's own choice.")                                                  \
+    X(tls_handshakes_max,     "tls.handshakes_max",     NULL,       NUMBER,  "256",            1, 65536, "handshakes",             \
+      "TLS handshakes under way at once in one shard; further connections wait to be accepted.")                                 \
     X(connections_max,        "mqtt.connections_max",   NULL,       NUMBER,  "1000000",        1, 10000000, "connections",         \
       "Connections at once in one process, within LimitNOFILE; further ones are closed.")                                       \
     X(connect_timeout_s,      "mqtt.connect_timeout",   NULL,       NUMBER,  "10",             1, 3600, "s",                       \

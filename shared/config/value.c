@@ -128,7 +128,8 @@ static void wanted(const struct config_key *key, char *text, size_t size)
         snprintf(text, size, "one of %s", unit);
         break;
     case CONFIG_ADDRESS:
-        snprintf(text, size, "a numeric ADDRESS:PORT such as 127.0.0.1:1883 or [::1]:1883");
+        snprintf(text, size, "%sa numeric ADDRESS:PORT such as 127.0.0.1:1883 or [::1]:1883",
+                 key->max == 1 ? "off or " : "");
         break;
     case CONFIG_LIST:
         snprintf(text, size, "items of the form %s, %d bytes in all", unit, CONFIG_LIST_MAX);
@@ -158,6 +159,11 @@ int value_parse(const struct config_key *key, const char *text, void *out, char 
         }
         break;
     case CONFIG_ADDRESS:
+        if (key->max == 1 && strcmp(text, "off") == 0) {
+            *(struct config_address *)(void *)field = (struct config_address){0};
+            result                                  = 0;
+            break;
+        }
         result = parse_address(text, (struct config_address *)(void *)field);
         break;
     case CONFIG_LIST:

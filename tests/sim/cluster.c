@@ -14,10 +14,36 @@ static const uint64_t disk_bytes = 256u << 20;
 
 /* ---- the segment store ---------------------------------------------------------------------------------------- */
 
+/* What a supervisor does: the process that is left ends, and another is started after a while. */
+static void start_store_again(void *ctx)
+{
+    struct cluster *c = ctx;
+    if (c->ended || !c->store_machine->powered) {
+        return;
+    }
+    process_crash(c->store);
+    sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+}
+
+static void store_failed(struct cluster *c)
+{
+    c->deaths++;
+    world_after(c->world, world_between(c->world, SALT_SCENARIO, SIM_MS, SIM_S), start_store_again, c);
+}
+
 static void store_refused(void *ctx, int error, const char *why)
 {
     struct cluster *c = ctx;
-    sim_fail(c->world, "the segment store refuses to start (%d): %s", error, why);
+    sim_check(c->world, c->supervised, "the segment store refuses to start (%d): %s", error, why);
+    store_failed(c);
+}
+
+static void store_died(struct process *process, void *ctx)
+{
+    struct cluster *c = ctx;
+    (void)process;
+    sim_check(c->world, c->supervised, "the segment store ended itself");
+    store_failed(c);
 }
 
 static void store_ready(void *ctx, const char *address, uint16_t port)
@@ -147,14 +173,15 @@ void cluster_start(struct cluster *c, struct world *world)
     char why[256];
     int  read = broker_config_init(&c->broker_config, &settings, c->broker_shards, why, sizeof why);
     ASSERT(read == 0);
-    snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
+    struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
+    snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
-    c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;
+    listen->port                   = CLUSTER_MQTT_PORT;
     c->broker_config.segstore_port = CLUSTER_RPC_PORT;
 
     c->store_machine                      = machine_new(world, "store", disk_bytes);
     c->broker_machine                     = machine_new(world, "broker", 0);
-    const struct process_spec store_spec  = {"segstore", store_start, store_destroy, NULL, c};
+    const struct process_spec store_spec  = {"segstore", store_start, store_destroy, store_died, c};
     const struct process_spec broker_spec = {"broker", broker_start, broker_destroy, NULL, c};
     c->store                              = process_new(c->store_machine, &store_spec);
     c->broker                             = process_new(c->broker_machine, &broker_spec);
@@ -165,12 +192,14 @@ void cluster_start(struct cluster *c, struct world *world)
 static void rest(struct cluster *c)
 {
     c->crashes++;
+    c->crashed_ns = c->world->now_ns;
     world_run_ns(c->world, world_between(c->world, SALT_SCENARIO, SIM_US, 300 * SIM_MS));
 }
 
 void cluster_crash_broker(struct cluster *c)
 {
     process_crash(c->broker);
+    c->broker_crashes++;
     rest(c);
     sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
 }
@@ -179,7 +208,9 @@ void cluster_crash_store(struct cluster *c)
 {
     process_crash(c->store);
     rest(c);
-    sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+    if (!c->store->alive) {
+        sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+    }
 }
 
 void cluster_power_failure(struct cluster *c)
@@ -190,8 +221,23 @@ void cluster_power_failure(struct cluster *c)
     sim_check(c->world, process_start(c->store) == 0, "the segment store starts after a power failure");
 }
 
+void cluster_accident(struct cluster *c)
+{
+    switch (world_between(c->world, SALT_SCENARIO, 0, 2)) {
+    case 0:
+        cluster_crash_broker(c);
+        break;
+    case 1:
+        cluster_crash_store(c);
+        break;
+    default:
+        cluster_power_failure(c);
+    }
+}
+
 void cluster_end(struct cluster *c)
 {
+    c->ended = true;
     process_crash(c->broker);
     process_crash(c->store);
 }
