@@ -47,6 +47,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
         k->limits.inflight_max = WINDOW_WIDTH_MAX;
     }
     list_init(&k->announcing);
+    list_init(&k->partings);
     list_init(&k->paused);
     list_init(&k->dirty);
     list_init(&k->batches);
@@ -166,6 +167,7 @@ uint64_t kernel_end(struct kernel *k)
     if (!k->started && store_known(k->store)) {
         start(k);
     }
+    bool parted = directory_flush(k);
     session_evict_all(k);
     ack_flush(k);
     if (k->ready && k->wills == NULL) { /* not before: a will would find nobody who is owed it */
@@ -176,7 +178,7 @@ uint64_t kernel_end(struct kernel *k)
     publish_resume(k);
     standing_flush(k);
     bool posted = mail_flush(k);
-    return posted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
+    return posted && parted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
 }
 
 void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)

@@ -196,6 +196,8 @@ void close_continue(struct session *session);
 void directory_claim(struct session *session);
 void directory_release(struct session *session);
 void directory_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
+/* Ends the sessions that others take over and that were heard out. False: some are left for the next turn, which should come at once. */
+bool directory_flush(struct kernel *kernel);
 void directory_fini(struct kernel *kernel);
 
 #endif

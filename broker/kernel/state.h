@@ -118,6 +118,7 @@ struct kernel {
     struct hashmap standings;     /* struct standing.by_who */
     struct hashmap holders;       /* of exclusive subscriptions whose home is this shard */
     struct hashmap claims;        /* directory of the ids whose home is this shard */
+    struct list    partings;      /* sessions of this shard that are taken over in the next turn */
     uint64_t       serial;        /* of the last session */
     uint32_t       ticket;        /* of the last subscribe that asked for an exclusive one */
     uint64_t       seed;          /* of the directory */
