@@ -108,14 +108,9 @@ def test_what_a_member_did_not_acknowledge_goes_to_another_when_it_goes():
             with Client(keel, "reshare-pub") as pub:
                 for n in range(12):
                     pub.publish("reshare", b"%d" % n, 1)
-            came = [0, 0, 0]
-
-            def all_came():  # the third is passed on to when the windows of two are full
-                for i, c in enumerate(first):
-                    came[i] += len(c.until_ping())
-                return sum(came) == 12
-            harness.await_true(all_came, "12 messages")
-            assert max(came) == 5, came
+            seen = []
+            # Two of them are full; what they got before another shard knew waits in memory for them.
+            harness.await_true(lambda: seen.extend(m for c in first for m in c.until_ping()) or len(seen) >= 10, "10 messages")
             with Client(keel, "reshare-second") as second:
                 second.subscribe("$share/g/reshare", 1)
                 for c in first:
