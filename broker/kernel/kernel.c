@@ -6,6 +6,7 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/orphan.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
@@ -52,6 +53,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->batches);
     list_init(&k->orphans);
     list_init(&k->overruns);
+    list_init(&k->orphaned);
     list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
@@ -97,6 +99,7 @@ void kernel_free(struct kernel *k)
     free_sessions(k);
     subscribe_forget(k);
     ack_fini(k);
+    orphan_fini(k);
     will_fini(k);
     if (k->relay != NULL) {
         publisher_fini(k->relay);
