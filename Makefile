@@ -62,7 +62,12 @@ $(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mk
 $(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 $(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 $(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
-$(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
+# What has unlikely branches is compiled again for the simulator, where they are likely; the archive's own copies are then not taken.
+BUGGY := $(shell grep -lrw BUGGIFY shared broker segstore --include='*.c' 2>/dev/null)
+$(B)/buggy/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DKEEL_BUGGIFY -c -o $@ $<
+$(B)/sim:  $(call obj,$(SIM)) $(patsubst %.c,$(B)/buggy/%.o,$(BUGGY)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
 $(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)

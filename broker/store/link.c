@@ -1,6 +1,7 @@
 /* link.c - one connection to one segment-store shard, which comes back by itself. */
 #include "broker/store/link.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
@@ -226,7 +227,7 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
         link_start(link);
         return;
     }
-    if (now_ns - link->heard_ns >= dead_after_ns) {
+    if (now_ns - link->heard_ns >= dead_after_ns || BUGGIFY("link: dead early", 20)) {
         give_up(link, "no sign of life for 6 s");
         return;
     }

@@ -57,7 +57,7 @@ static void ended(struct mqtt5_client *c, enum mqtt5_end how, uint8_t reason, bo
     if (is_live((uint32_t)(c - s->members))) {
         bool other = false;
         for (uint32_t i = STORED; i < MEMBERS; i++) {
-            other = other || (&s->members[i] != c && s->members[i].socket != NULL);
+            other = other || s->members[i].wanted || (&s->members[i] != c && s->members[i].socket != NULL);
         }
         s->live_until_ns = other ? UINT64_MAX : c->world->now_ns + GONE_NS;
     }
