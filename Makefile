@@ -35,7 +35,9 @@ MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
 CORE     := $(filter-out $(MAINS) shared/loop/uring%.c shared/loop/thread.c,$(SOURCES))
 EDGE     := $(wildcard shared/loop/uring*.c shared/loop/thread.c)
-UNIT     := $(shell find tests/unit -name '*.c' 2>/dev/null | sort)
+# The store client's tests have a program of their own: the kernel's put another store in its place, and these put another world below it.
+UNIT     := $(shell find tests/unit -name '*.c' -not -path 'tests/unit/broker/store/*' 2>/dev/null | sort)
+UNIT_STORE := $(shell find tests/unit/broker/store -name '*.c' 2>/dev/null | sort)
 SIM      := $(shell find tests/sim -name '*.c' 2>/dev/null | sort)
 FUZZ     := $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
 BENCH    := $(notdir $(basename $(wildcard bench/micro/*.c bench/load/*.c)))
@@ -62,6 +64,7 @@ $(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mk
 $(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 $(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 $(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
+$(B)/unit_store: $(call obj,$(UNIT_STORE)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS)) -lcriterion
 # What has unlikely branches is compiled again for the simulator, where they are likely; the archive's own copies are then not taken.
 BUGGY := $(shell grep -lrw BUGGIFY shared broker segstore --include='*.c' 2>/dev/null)
 $(B)/buggy/%.o: %.c
@@ -79,8 +82,9 @@ deps:
 run: deps
 	@$(MAKE) --no-print-directory all
 	build/keel dev --data data
-unit: $(B)/unit
+unit: $(B)/unit $(B)/unit_store
 	$(B)/unit
+	$(B)/unit_store
 test: deps
 	@tests/run.sh
 lint:
@@ -105,7 +109,7 @@ chaos: all
 bench: all $(addprefix $(B)/bench/load/,$(notdir $(basename $(wildcard bench/load/*.c)))) $(addprefix $(B)/bench/micro/,$(notdir $(basename $(wildcard bench/micro/*.c))))
 	bench/run.py
 asan:
-	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/sim && build/asan/unit && build/asan/sim --runs=50
+	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/unit_store build/asan/sim && build/asan/unit && build/asan/unit_store && build/asan/sim --runs=50
 tsan:
 	@$(MAKE) --no-print-directory MODE=tsan all build/tsan/sim && build/tsan/sim --runs=20
 clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test, one part after the other; ends with "N passed, N failed" over all of them.
-#   tests/run.sh [part ..]      build lint unit sim fuzz e2e chaos, or those named
+#   tests/run.sh [part ..]      build lint unit store sim fuzz e2e chaos, or those named
 # Each part writes build/test-<part>.log; of a part that fails the log's failures are printed. A part that could not even count is one failure.
 set -u
 cd "$(dirname "$0")/.."
@@ -44,9 +44,10 @@ run() {
 }
 
 fuzz_targets() { find tests/fuzz -name 'fuzz_*.c' -exec basename {} .c \; 2>/dev/null | sort | sed 's|^|build/fuzz/|'; }
-part_build() { $make all build/release/unit && { [ ! -d tests/sim ] || $make build/release/sim; } && { [ ! -d tests/e2e/clients ] || $make clients; }; }
+part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d tests/sim ] || $make build/release/sim; } && { [ ! -d tests/e2e/clients ] || $make clients; }; }
 part_lint() { tests/lint/lint.sh; }
 part_unit() { build/release/unit -j2; }
+part_store() { build/release/unit_store -j2; }
 part_sim() { [ ! -d tests/sim ] || build/release/sim --seed=1 --runs=200; }
 part_fuzz() {
     local targets
@@ -59,7 +60,7 @@ part_e2e() { [ ! -f broker/main.c ] || tests/e2e/run.py; }
 part_chaos() { [ ! -f broker/main.c ] || tests/e2e/chaos.py --bounded; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(build lint unit sim fuzz e2e chaos)
+[ $# -gt 0 ] || parts=(build lint unit store sim fuzz e2e chaos)
 for part in "${parts[@]}"; do
     if ! run "$part" "part_$part" && [ "$part" = build ]; then
         break # nothing that follows would say anything new

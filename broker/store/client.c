@@ -7,6 +7,7 @@
 #include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
+#include "shared/base/log.h"
 #include "shared/base/timer.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
@@ -84,7 +85,15 @@ static void on_up(void *ctx, struct link *link, const struct link_welcome *welco
             link_start(store->links[shard]);
         }
     }
-    ASSERT(store->stripe_count == welcome->stripe_count && store->shard_count == welcome->shard_count);
+    if (store->stripe_count != welcome->stripe_count || store->shard_count != welcome->shard_count) {
+        log_error("the segment store at %s:%u has %u stripes on %u shards now, it had %u on %u: start the broker again "
+                  "if its data directory was "
+                  "replaced",
+                  store->config.address, store->config.port, welcome->stripe_count, welcome->shard_count,
+                  store->stripe_count, store->shard_count);
+        link->broken = true;
+        return;
+    }
     store->known = store->known || store->up_count == store->shard_count;
     pushes_again(store, link);
 }
