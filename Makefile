@@ -99,6 +99,10 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
              $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c
+# What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
+build/fuzz/fuzz_reply: $(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c
+build/fuzz/fuzz_request: $(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c \
+                         $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_tester.c,$(SIM))
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)
 	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ -lyaml

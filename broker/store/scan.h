@@ -11,5 +11,7 @@ struct store;
 void scan_answered(struct store *store, struct link *link, void *owner, const struct frame *frame);
 /* Asks for the pages that scans are waiting for. */
 void scan_turn(struct store *store);
+/* Forgets all that are under way. */
+void scans_fini(struct store *store);
 
 #endif
