@@ -9,6 +9,7 @@
 #include "broker/admin/metrics.h"
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
+#include "broker/transport/tls.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -60,12 +61,13 @@ static void run_shard(void *ctx)
     if (shard == NULL) {
         fatal(1, "shard %u: out of memory at start", self->index);
     }
-    shard->metrics = metrics_of(self->metrics, self->index);
+    shard->all_metrics = self->metrics;
+    shard->metrics     = metrics_of(self->metrics, self->index);
     atomic_store_explicit(&self->io, io, memory_order_release);
     while (!shard_stopped(shard)) {
         io_turn(io, shard_turn(shard));
     }
-    /* Other shards may still ring this one: its io is closed by main after all have stopped. */
+    /* Other shards may still ring this one, and only this thread could close its io: it stays open until the process ends. */
     shard_free(shard);
 }
 
@@ -109,21 +111,71 @@ static void make_mailboxes(struct broker *broker)
     }
 }
 
+static size_t put_address(char *text, size_t size, const char *name, struct config_address address, uint32_t port)
+{
+    char value[80];
+    address.port = (uint16_t)port;
+    config_address_text(&address, value, sizeof value);
+    return (size_t)snprintf(text, size, " %s=%s", name, value);
+}
+
 static void announce(const struct settings *settings, const struct broker *broker, const struct admin *admin)
 {
-    struct config_address mqtt = settings->mqtt_listen;
-    struct config_address http = settings->admin_listen;
-    char                  a[80], b[80];
-    mqtt.port = (uint16_t)atomic_load(&broker->mqtt_port);
-    http.port = admin_port(admin);
-    config_address_text(&mqtt, a, sizeof a);
-    config_address_text(&http, b, sizeof b);
-    printf("keel-broker ready mqtt=%s admin=%s\n", a, b);
+    const struct {
+        const char                  *name;
+        const struct config_address *address;
+    } kinds[TRANSPORT_KINDS] = {[TRANSPORT_TCP] = {"mqtt", &settings->mqtt_listen},
+                                [TRANSPORT_TLS] = {"mqtts", &settings->mqtts_listen},
+                                [TRANSPORT_WS]  = {"ws", &settings->ws_listen},
+                                [TRANSPORT_WSS] = {"wss", &settings->wss_listen}};
+    char   line[600]         = "";
+    size_t used              = 0;
+    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+        if (kinds[kind].address->host[0] != '\0') {
+            used += put_address(line + used, sizeof line - used, kinds[kind].name, *kinds[kind].address,
+                                atomic_load(&broker->ports[kind]));
+        }
+    }
+    put_address(line + used, sizeof line - used, "admin", settings->admin_listen, admin_port(admin));
+    printf("keel-broker ready%s\n", line);
     fflush(stdout);
     if (settings->ready_fd != 0) {
-        dprintf((int)settings->ready_fd, "keel-broker ready mqtt=%s admin=%s\n", a, b);
+        dprintf((int)settings->ready_fd, "keel-broker ready%s\n", line);
         close((int)settings->ready_fd);
     }
+}
+
+/* Reads the files of TLS and hands them to every shard for its new connections. */
+static int load_tls(const struct settings *settings, struct broker *broker, char *why, size_t why_size)
+{
+    const struct tls_spec spec = {.certificate  = settings->tls_certificate,
+                                  .key          = settings->tls_key,
+                                  .authority    = settings->tls_authority,
+                                  .revoked      = settings->tls_revoked,
+                                  .directory    = settings->tls_directory,
+                                  .ciphers      = settings->tls_ciphers,
+                                  .tls_1_3_only = settings->tls_version == 1,
+                                  .client       = (enum tls_client)settings->tls_client,
+                                  .name         = (enum tls_name)settings->tls_name};
+    if (settings->mqtts_listen.host[0] == '\0' && settings->wss_listen.host[0] == '\0') {
+        return 0;
+    }
+    if (*spec.certificate == '\0' || *spec.key == '\0') {
+        snprintf(why, why_size,
+                 "TLS is wanted (mqtts.listen, wss.listen), but tls.cert and tls.key do not both name a file");
+        return ERR_MALFORMED;
+    }
+    struct tls_context *context = NULL;
+    int                 result  = tls_context_new(&spec, &context, why, why_size);
+    if (result < 0) {
+        return result;
+    }
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        tls_context_unref(
+            atomic_exchange_explicit(&broker->tls_next[i], tls_context_ref(context), memory_order_acq_rel));
+    }
+    tls_context_unref(context);
+    return 0;
 }
 
 /* For jemalloc: a thread of its own gives memory back that a burst left, though the shards sleep. */
@@ -150,28 +202,37 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGUSR1); /* a shard became ready */
+    sigaddset(&signals, SIGHUP);  /* certificates were renewed */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 
     int      cpus  = thread_cpu_count();
     unsigned count = settings.shards != 0 ? (unsigned)settings.shards : (unsigned)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
-    struct broker_config config;
-    broker_config_init(&config, &settings, count);
+    static struct broker_config config;
+    if (broker_config_init(&config, &settings, count, error, sizeof error) < 0) {
+        fprintf(stderr, "keel-broker: %s\n", error);
+        return EXIT_USAGE;
+    }
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
     make_mailboxes(&broker);
+    broker.tls_next = calloc(count, sizeof *broker.tls_next);
+    ASSERT(broker.tls_next != NULL); /* out of memory */
+    char why[512] = "";
+    if (load_tls(&settings, &broker, why, sizeof why) < 0) {
+        fatal(EXIT_USAGE, "%s", why);
+    }
     struct metrics *metrics = metrics_new(count);
     ASSERT(metrics != NULL);
 
-    struct admin           *admin    = NULL;
-    const struct admin_spec spec     = {.address = settings.admin_listen.host,
-                                        .port    = settings.admin_listen.port,
-                                        .metrics = metrics,
-                                        .ready   = is_ready,
-                                        .ctx     = &broker};
-    char                    why[512] = "";
+    struct admin           *admin = NULL;
+    const struct admin_spec spec  = {.address = settings.admin_listen.host,
+                                     .port    = settings.admin_listen.port,
+                                     .metrics = metrics,
+                                     .ready   = is_ready,
+                                     .ctx     = &broker};
     if (admin_start(&spec, &admin, why, sizeof why) < 0) {
         fatal(1, "%s", why);
     }
@@ -189,9 +250,17 @@ int main(int argc, char **argv)
         }
     }
 
-    int signal_number = 0;
-    while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGUSR1) {
-        if (atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+    int  signal_number = 0;
+    bool announced     = false; /* the last two shards may be ready before the first of their signals is heard */
+    while (sigwait(&signals, &signal_number) == 0 && (signal_number == SIGUSR1 || signal_number == SIGHUP)) {
+        if (signal_number == SIGHUP) {
+            if (load_tls(&settings, &broker, why, sizeof why) < 0) {
+                log_error("%s; new connections go on with the certificates read before", why);
+            } else {
+                log_info("the files of TLS were read again; new connections use them");
+            }
+        } else if (!announced && atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+            announced = true;
             announce(&settings, &broker, admin);
         }
     }
@@ -209,8 +278,16 @@ int main(int argc, char **argv)
     admin_stop(admin);
     metrics_free(metrics);
     for (unsigned i = 0; i < count * count; i++) {
+        struct mail mail;
+        while (broker.mailboxes[i] != NULL && mailbox_pop(broker.mailboxes[i], &mail)) {
+            free(mail.body); /* for a shard that had stopped before */
+        }
         mailbox_free(broker.mailboxes[i]);
     }
     free(broker.mailboxes);
+    for (unsigned i = 0; i < count; i++) {
+        tls_context_unref(broker.tls_next[i]);
+    }
+    free(broker.tls_next);
     return 0;
 }

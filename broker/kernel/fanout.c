@@ -123,6 +123,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
         }
         struct delivery_tag tag = gather_tag(k, t, f->message);
         if (tag.qos == 0 || !session_stored(t->session)) {
+            f->group = t->group;
             deliver(t->session, f, &tag);
         }
     }

@@ -2,6 +2,7 @@
 #include "broker/kernel/kernel.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
@@ -10,7 +11,9 @@
 #include "broker/kernel/publisher.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
+#include "broker/kernel/standing.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/will.h"
 #include "shared/base/log.h"
 
@@ -43,11 +46,13 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
         k->limits.inflight_max = WINDOW_WIDTH_MAX;
     }
     list_init(&k->announcing);
+    list_init(&k->partings);
     list_init(&k->paused);
     list_init(&k->dirty);
     list_init(&k->batches);
     list_init(&k->orphans);
     list_init(&k->overruns);
+    list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
     }
@@ -105,18 +110,15 @@ void kernel_free(struct kernel *k)
         free(CONTAINER_OF(n, struct interest, by_node));
     }
     while ((n = hashmap_any(&k->groups)) != NULL) {
-        struct group *g = CONTAINER_OF(n, struct group, by_filter);
-        struct list  *link;
-        while ((link = list_pop_front(&g->members)) != NULL) {
-            free(CONTAINER_OF(link, struct member, link));
-        }
-        hashmap_remove(&k->groups, n);
-        free(g);
+        group_free(k, CONTAINER_OF(n, struct group, by_filter));
     }
+    exclusive_fini(k);
+    sys_fini(k);
     mail_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->interests);
     hashmap_fini(&k->groups);
+    hashmap_fini(&k->standings);
     hashmap_fini(&k->stored);
     hashmap_fini(&k->sessions);
     hashmap_fini(&k->claims);
@@ -162,6 +164,7 @@ uint64_t kernel_end(struct kernel *k)
     if (!k->started && store_known(k->store)) {
         start(k);
     }
+    bool parted = directory_flush(k);
     session_evict_all(k);
     ack_flush(k);
     if (k->ready && k->wills == NULL) { /* not before: a will would find nobody who is owed it */
@@ -170,8 +173,9 @@ uint64_t kernel_end(struct kernel *k)
     }
     uint64_t wish_ns = will_flush(k);
     publish_resume(k);
+    standing_flush(k);
     bool posted = mail_flush(k);
-    return posted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
+    return posted && parted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
 }
 
 void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
@@ -194,6 +198,17 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_MEMBER:
         group_receive(k, from, mail);
         mail_announced(k, from);
+        break;
+    case MAIL_EXCLUSIVE_ASK:
+    case MAIL_EXCLUSIVE_ANSWER:
+    case MAIL_EXCLUSIVE_RELEASE:
+        exclusive_receive(k, from, mail);
+        break;
+    case MAIL_SYS:
+        sys_receive(k, mail);
+        break;
+    case MAIL_STANDING:
+        standing_receive(k, from, mail);
         break;
     case MAIL_PUBLISH:
     case MAIL_PUBLISH_MEMBER:

@@ -6,8 +6,10 @@
  *
  * The transaction fences the stream: a former owner, on any broker, is refused from then on. */
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/reserved.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
 #include "broker/kernel/will.h"
@@ -43,6 +45,7 @@ static void finish(struct session *s, int error)
     struct opening *o        = s->opening;
     struct client  *client   = s->client;
     bool            present  = o->present;
+    bool            clean    = o->clean_start;
     bool            discard  = o->discard_will;
     bool            set      = o->set_expiry;
     uint32_t        expiry_s = o->expiry_s;
@@ -60,6 +63,9 @@ static void finish(struct session *s, int error)
     session_step(s, SESSION_OPEN);
     k->counters.sessions_open++;
     client->ops->opened(client, 0, present);
+    if (client->session == s) {
+        events_connected(s, clean, present);
+    }
     if (client->session != s || !session_stored(s)) {
         return;
     }
@@ -395,8 +401,16 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
         return;
     }
     const struct will *will = &request->will;
-    struct opening    *o    = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
-    struct session    *s    = o == NULL ? NULL : session_new(k, client, request);
+    struct reserved    last = {0};
+    if (will->topic.size != 0 && will->topic.data[0] == '$') {
+        last = reserved_look(&k->limits, will->topic);
+    }
+    if (last.status != 0 || last.delayed) { /* a will has a delay of its own */
+        client->ops->opened(client, last.delayed ? ERR_MALFORMED : last.status, false);
+        return;
+    }
+    struct opening *o = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
+    struct session *s = o == NULL ? NULL : session_new(k, client, request);
     if (s == NULL) {
         free(o);
         client->ops->opened(client, ERR_QUOTA, false);
@@ -405,10 +419,10 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
     uint8_t *at        = o->kept;
     o->session         = s;
     o->clean_start     = request->clean_start;
-    o->will            = *will;
-    o->will.topic      = keep_bytes(&at, will->topic);
-    o->will.properties = keep_bytes(&at, will->properties);
-    o->will.payload    = keep_bytes(&at, will->payload);
+    o->will            = last.ignored ? (struct will){0} : *will;
+    o->will.topic      = keep_bytes(&at, o->will.topic);
+    o->will.properties = keep_bytes(&at, o->will.properties);
+    o->will.payload    = keep_bytes(&at, o->will.payload);
     s->opening         = o;
     directory_claim(s);
 }

@@ -128,7 +128,7 @@ void store_client_free(struct store *store)
         free(store->links[shard]);
     }
     pushes_fini(store);
-    scans_fini(store);
+    scan_fini(store);
     free(store->links);
     wire_writer_fini(&store->scratch);
     free(store);

@@ -3,7 +3,7 @@
  *   stripe.c    a list of ops, one by one            stream.c   streams by id and by name, their records
  *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
  *   deadline.c  timers and their owners              writer.c   who has appended what already
- *   save.c      image, hash                          journal.c  undo and commit
+ *   save.c load.c  image, hash                          journal.c  undo and commit
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
@@ -83,7 +83,7 @@ struct deadline {
     struct heap_node node; /* order: when it was set, unique */
     struct list      link; /* in its owner's, while it has one */
     uint64_t         owner;
-    uint64_t         delay_ns;
+    uint64_t         delay_ns;        /* 0 with owner 0: it was set with its time running */
     uint64_t         action_position; /* of the action's first byte in the log */
     uint32_t         key_size;
     uint32_t         action_size;
@@ -130,7 +130,9 @@ struct stripe {
     struct heap   expiries;
     struct rand   levels; /* shapes skip lists only: nothing that can be seen depends on it */
 
-    struct map  deadlines; /* by key */
+    uint64_t    delays;      /* timers that were set with owner 0 */
+    uint64_t    delay_bytes; /* their keys and actions */
+    struct map  deadlines;   /* by key */
     struct map  owners;
     struct heap due;
 
@@ -208,7 +210,7 @@ struct bytes     deadline_action(const struct deadline *timer);
 struct deadline *deadline_make(struct bytes key, struct bytes action);
 /* Links it by key, owner or deadline, as its fields say. */
 void deadline_insert(struct stripe *s, struct deadline *timer);
-void deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op);
+int  deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op);
 void deadline_start(struct stripe *s, const struct op *op, int depth);
 bool deadline_cancel(struct stripe *s, struct bytes key);
 bool deadline_run(struct stripe *s, struct bytes key, int depth);

@@ -120,8 +120,7 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
         table_expire(s, op);
         return 0;
     case OP_TIMER_SET:
-        deadline_set(s, context, op);
-        return 0;
+        return deadline_set(s, context, op);
     case OP_TIMER_START:
         deadline_start(s, op, context->depth);
         return 0;

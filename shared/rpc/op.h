@@ -56,7 +56,8 @@ enum op_kind {
     OP_TABLE_GET = 12,
     /* TIMER_SET key blob, owner u64, delay_ns u64, action blob (a list of ops).
      * owner 0: due delay_ns after this entry's time. Else dormant until the owner lets go of it (TIMER_START) or is lost
-     * (OWNER_LOST), due delay_ns after that. Replaces a timer of the same key. When due, the action's ops are applied as one transaction. result: - */
+     * (OWNER_LOST), due delay_ns after that. Replaces a timer of the same key. With owner 0: ERR_QUOTA when
+     * there are too many that were set so, or they and the tables take too much memory. When due, the action's ops are applied as one transaction. result: - */
     OP_TIMER_SET = 13,
     /* TIMER_START key blob, owner u64.  Lets go: the delay begins now (0: the action is applied at once). Absent or another owner: no effect. result: - */
     OP_TIMER_START = 14,

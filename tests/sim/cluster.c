@@ -155,25 +155,30 @@ void cluster_start(struct cluster *c, struct world *world)
 {
     struct settings settings;
     config_defaults(&settings_table, &settings);
-    *c                                 = (struct cluster){.world = world};
-    c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
-    c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
-    c->store_config                    = segstore_config_default();
-    c->store_config.data_directory     = "/data";
-    c->store_config.listen_address     = "0.0.0.0";
-    c->store_config.listen_port        = CLUSTER_RPC_PORT;
-    c->store_config.shards             = c->store_shards;
-    c->store_config.stripes            = (uint32_t)world_between(world, SALT_SCENARIO, 2, 5);
-    c->store_config.segment_bytes      = 4u << 20;
-    c->store_config.checkpoint_bytes   = 1u << 20;
-    c->store_config.wal_depth          = (uint32_t)world_between(world, SALT_SCENARIO, 1, 2);
-    c->store_config.checkpoint_ns      = 2 * SIM_S;
-    c->store_config.disk_reserve_bytes = 0;
-    c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
-    broker_config_init(&c->broker_config, &settings, c->broker_shards);
-    snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
+    *c                               = (struct cluster){.world = world};
+    c->store_shards                  = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->broker_shards                 = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->store_config                  = segstore_config_default();
+    c->store_config.data_directory   = "/data";
+    c->store_config.listen_address   = "0.0.0.0";
+    c->store_config.listen_port      = CLUSTER_RPC_PORT;
+    c->store_config.shards           = c->store_shards;
+    c->store_config.stripes          = (uint32_t)world_between(world, SALT_SCENARIO, 2, 5);
+    c->store_config.segment_bytes    = 4u << 20;
+    c->store_config.checkpoint_bytes = 1u << (world_chance(world, SALT_SCENARIO, 2) ? 14 : 20);
+    c->store_config.wal_depth        = (uint32_t)world_between(world, SALT_SCENARIO, 1, 2);
+    c->store_config.checkpoint_ns    = 2 * SIM_S;
+    /* One thing of an image per turn: entries wait for it. */
+    c->store_config.checkpoint_slice_bytes = world_chance(world, SALT_SCENARIO, 2) ? 1 : 2000;
+    c->store_config.disk_reserve_bytes     = 0;
+    c->store_config.tail_bytes             = 256u << 10; /* so that readers fall behind it and read from the disk */
+    char why[256];
+    int  read = broker_config_init(&c->broker_config, &settings, c->broker_shards, why, sizeof why);
+    ASSERT(read == 0);
+    struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
+    snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
-    c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;
+    listen->port                   = CLUSTER_MQTT_PORT;
     c->broker_config.segstore_port = CLUSTER_RPC_PORT;
 
     c->store_machine                      = machine_new(world, "store", disk_bytes);

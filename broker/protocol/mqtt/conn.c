@@ -8,6 +8,7 @@
 #include "broker/protocol/mqtt/publish.h"
 #include "broker/protocol/mqtt/receive.h"
 #include "broker/protocol/mqtt/subscribe.h"
+#include "broker/protocol/mqtt/topics.h"
 
 #include <stdlib.h>
 
@@ -81,6 +82,10 @@ static void on_opened(struct client *kernel_client, int status, bool session_pre
     conn->last_packet_ns = conn->client.env->now_ns;
     mqtt_connack_accept(&conn->client, session_present);
     conn_arm(conn);
+    if (conn->client.env->topics != NULL && conn->client.env->topics->automatic->count != 0) {
+        conn->client.automatic = true; /* before it is read again */
+        mqtt_client_soon(&conn->client);
+    }
     if (!conn->busy && !mqtt_input_empty(&conn->input)) {
         mqtt_client_soon(&conn->client);
     }
@@ -162,6 +167,10 @@ static void conn_look_after(struct mqtt_conn *conn)
     if (conn->client.doom.why != NULL) {
         mqtt_conn_fault(conn, conn->client.version, conn->client.doom);
         return;
+    }
+    if (conn->client.automatic) {
+        conn->client.automatic = false;
+        mqtt_topics_subscribe(&conn->client);
     }
     mqtt_conn_take_waiting(conn);
     mqtt_conn_flow(conn);

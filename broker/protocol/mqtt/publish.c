@@ -3,6 +3,7 @@
 
 #include "broker/protocol/mqtt/alias.h"
 #include "broker/protocol/mqtt/property.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "shared/base/err.h"
 
 static const uint64_t second_ns = 1000ull * 1000 * 1000;
@@ -101,6 +102,9 @@ struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqt
             return fault;
         }
     }
+    if (UNLIKELY(env->topics != NULL)) {
+        message.topic = mqtt_topics_publish(client, message.topic);
+    }
     if (publish->qos > 0) {
         fault = charge(client, publish->qos, publish->packet_id);
         if (fault.why != NULL) {
@@ -143,6 +147,8 @@ static uint8_t reason_of(int status, bool matched)
         return matched ? MQTT_SUCCESS : MQTT_NO_MATCHING_SUBSCRIBERS;
     case ERR_DENIED:
         return MQTT_NOT_AUTHORIZED;
+    case ERR_MALFORMED:
+        return MQTT_TOPIC_NAME_INVALID;
     case ERR_QUOTA:
     case ERR_DISK_FULL:
     case ERR_TOO_BIG:

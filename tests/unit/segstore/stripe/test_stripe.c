@@ -349,6 +349,45 @@ Test(stripe, a_take_over_leaves_the_timers_of_its_own_owner_alone)
     teardown(&b);
 }
 
+Test(stripe, timers_that_run_without_an_owner_are_bounded_and_others_are_not)
+{
+    struct bench       b;
+    struct wire_writer action = wire_writer_growing(1000);
+    setup_limited(
+        &b, (struct stripe_limits){.table_bytes_max = 1000, .streams_max = 10, .writers_max = 2, .delays_max = 2});
+    uint64_t id = create(&b, "s", 0);
+    put_append(&action, id, 0, 0, 0, 0);
+    struct op more = {.kind = OP_TIMER_SET, .name = S("c"), .delay_ns = 30, .value = wire_written(&action)};
+    set_timer(&b, "a", 0, 10, &action);
+    set_timer(&b, "b", 0, 20, &action);
+    set_timer(&b, "will", 5, 30, &action);
+    cr_assert_eq(one(&b, more), ERR_QUOTA);
+    set_timer(&b, "b", 0, 25, &action); /* again */
+    cr_assert_eq(one(&b, (struct op){.kind = OP_OWNER_LOST, .owner = 5}), 0);
+    cr_assert_eq(one(&b, more), ERR_QUOTA);
+
+    struct wire_writer image = wire_writer_growing(1 << 20);
+    stripe_save(b.s, &image);
+    stripe_free(b.s);
+    b.s = stripe_new(
+        1, &(struct stripe_limits){.table_bytes_max = 1000, .streams_max = 10, .writers_max = 2, .delays_max = 2},
+        &(struct stripe_observer){.ctx = &b.told});
+    cr_assert_eq(stripe_load(b.s, wire_written(&image)), 0);
+    cr_assert_eq(one(&b, more), ERR_QUOTA);
+    b.wall = 11;
+    cr_assert(stripe_due(b.s, 11, &b.ops));
+    cr_assert_eq(go(&b), 0);
+    cr_assert_eq(one(&b, more), 0);
+    cr_assert_eq(one(&b, (struct op){.kind = OP_TIMER_CANCEL, .name = S("c")}), 0);
+    static uint8_t big[930];
+    cr_assert_eq(
+        one(&b, (struct op){.kind = OP_TABLE_PUT, .table = 1, .name = S("k"), .value = bytes_of(big, sizeof big)}), 0);
+    cr_assert_eq(one(&b, more), ERR_QUOTA); /* for want of memory */
+    wire_writer_fini(&image);
+    wire_writer_fini(&action);
+    teardown(&b);
+}
+
 Test(stripe, a_take_over_that_ends_what_a_timer_watched_runs_it_whatever_its_delay)
 {
     struct bench       b;
