@@ -48,7 +48,20 @@ part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d
 part_lint() { tests/lint/lint.sh; }
 part_unit() { build/release/unit -j2; }
 part_store() { build/release/unit_store -j2; }
-part_sim() { [ ! -d tests/sim ] || build/release/sim --seed=1 --runs=200; }
+# 200 seeds, half of them on each core.
+part_sim() {
+    local first second status=0
+    [ -d tests/sim ] || return 0
+    build/release/sim --seed=1 --runs=100 >build/sim-1.log 2>&1 &
+    first=$!
+    build/release/sim --seed=101 --runs=100 >build/sim-2.log 2>&1 &
+    second=$!
+    wait $first || status=1
+    wait $second || status=1
+    cat build/sim-1.log build/sim-2.log
+    grep -hE '^[0-9]+ passed, [0-9]+ failed' build/sim-1.log build/sim-2.log | awk '{ok += $1; bad += $3} END {print ok + 0 " passed, " bad + 0 " failed"}'
+    return $status
+}
 part_fuzz() {
     local targets
     targets=$(fuzz_targets)
