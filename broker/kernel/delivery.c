@@ -1,6 +1,7 @@
 /* delivery - one function gives a message to the protocol; the rest decides when. */
 #include "broker/kernel/delivery.h"
 
+#include "shared/base/buggify.h"
 #include "shared/rpc/op.h"
 
 #include "broker/kernel/mail.h"
@@ -309,6 +310,7 @@ static uint32_t room(const struct session *s)
     uint64_t                     span = d->window.base + WINDOW_WIDTH_MAX - keep->follow_next;
     uint32_t                     most = s->receive_max > d->inflight ? s->receive_max - d->inflight : 0;
     most                              = most > CREDIT_MAX ? CREDIT_MAX : most;
+    most                              = most > 1 && BUGGIFY("delivery: short credit", 2) ? 1 : most;
     most                              = most > span ? (uint32_t)span : most;
     return most;
 }

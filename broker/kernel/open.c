@@ -228,8 +228,9 @@ static int took(struct session *s, struct bytes results)
         uint64_t first = wire_get_u64(&r);
         uint64_t last  = wire_get_u64(&r);
         uint8_t  mark  = wire_get_u8(&r);
-        for (uint64_t offset = first; !r.bad && offset <= last; offset++) {
-            if (offset < d->window.base || !window_fits(&d->window, offset)) {
+        first          = first < d->window.base ? d->window.base : first;
+        for (uint64_t offset = first; !r.bad && offset <= last && window_fits(&d->window, offset); offset++) {
+            if (offset < d->window.base) { /* done since */
                 continue;
             }
             if (window_set(&d->window, offset, mark == CURSOR_DONE ? WINDOW_DONE : WINDOW_RELEASED) != 0) {

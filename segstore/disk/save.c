@@ -1,6 +1,7 @@
 /* save.c - images out, old files away; each step waits for the one before. */
 #include "segstore/disk/save.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -326,6 +327,9 @@ static bool is_due(const struct save *s, bool disk_full)
     }
     if (s->wal->counts.entries == s->begun_entries) {
         return false;
+    }
+    if (BUGGIFY("save: a checkpoint early", 50)) {
+        return true;
     }
     uint64_t age_ns = io_now_ns(s->io) - s->begun_ns;
     uint64_t bytes  = s->wal->counts.bytes - s->begun_bytes;

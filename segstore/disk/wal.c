@@ -1,6 +1,7 @@
 /* wal.c - a ring of blocks, and the writes under way. */
 #include "segstore/disk/wal.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
 #include <stdlib.h>
@@ -139,7 +140,10 @@ int wal_append(struct wal *wal, const struct log_entry *entry)
     if (size > BLOCK_MAX_BYTES || size > wal->prepare->segments->segment_bytes) {
         return ERR_TOO_BIG;
     }
-    if (has_open(wal) && !block_fits(&wal->writer, entry->ops.size)) {
+    if (wal->flying > 0 && BUGGIFY("wal: no room", 100)) {
+        return ERR_FULL;
+    }
+    if (has_open(wal) && (!block_fits(&wal->writer, entry->ops.size) || BUGGIFY("wal: a group is closed early", 4))) {
         close_open(wal);
     }
     size_t group = BLOCK_GROUP_BYTES < wal->prepare->segments->segment_bytes

@@ -202,6 +202,7 @@ void cluster_crash_broker(struct cluster *c)
 {
     process_crash(c->broker);
     c->broker_crashes++;
+    c->broker_crashed_ns = c->world->now_ns;
     rest(c);
     sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
 }
