@@ -35,6 +35,8 @@ def flow(*args):
     return ["--mode", "flow", *args]
 
 
+HALF_OF = "half of "  # a rate: half of what this scenario reached in the same round
+
 SCENARIOS = {  # name: arguments of mqttload
     "1-1 q0 64": flow("--qos", "0", "--window", "1000"),
     "1-1 q1 64": flow("--qos", "1", "--window", "100"),
@@ -60,10 +62,17 @@ SCENARIOS = {  # name: arguments of mqttload
     "stored q1 w1": flow("--stored", "--qos", "1", "--window", "1"),
     "stored q1 w200": flow("--stored", "--qos", "1", "--window", "200"),
     "stored 50-1 q1 1K": flow("--stored", "--pubs", "50", "--qos", "1", "--window", "100", "--size", "1024"),
+    "stored 50-1 q1 64": flow("--stored", "--pubs", "50", "--qos", "1", "--window", "100"),
+    "stored 100-1 q1 64 w1": flow("--stored", "--pubs", "100", "--qos", "1", "--window", "1"),
+    "stored 100-1 q1 64 w10": flow("--stored", "--pubs", "100", "--qos", "1", "--window", "10"),
+    "stored 100-1 q1 64 w100": flow("--stored", "--pubs", "100", "--qos", "1", "--window", "100"),
+    "stored 100-100 q1 64": flow("--stored", "--pubs", "100", "--subs", "100", "--pairs", "--qos", "1", "--window", "20"),
+    "stored 50-1 q1 1K rate half": flow("--stored", "--pubs", "50", "--qos", "1", "--size", "1024", "--rate", HALF_OF + "stored 50-1 q1 1K"),
+    "stored rate 1k q1": flow("--stored", "--qos", "1", "--rate", "1000"),
     "stored rate 2k q1": flow("--stored", "--qos", "1", "--rate", "2000"),
     "backlog 100 sessions": ["--mode", "backlog", "--qos", "1", "--subs", "100", "--count", "2000", "--window", "100", "--size", "256"],
     "idle 19000": ["--mode", "idle", "--subs", "19000"],
-    "churn": ["--mode", "churn", "--subs", "20"],
+    "churn": ["--mode", "churn", "--subs", "100"],
 }
 
 
@@ -116,11 +125,6 @@ def start(broker, folder):
     return Peer(*(["set_tcp_nodelay true"] if broker == "mosquitto-nodelay" else []))
 
 
-def flushes():
-    """Flush requests that all disks have finished, so far."""
-    return sum(int(words[18]) for words in (line.split() for line in open("/proc/diskstats")) if len(words) > 18 and not words[2].startswith("loop"))
-
-
 def written(pids):
     total = 0
     for pid in pids:
@@ -144,20 +148,40 @@ def steal():
     return int(open("/proc/stat").readline().split()[8])
 
 
-def one(broker, name, seconds, folder):
+def log_writes(server):
+    """What the segment store says when it stops: (entries, durable writes, bytes) of its log."""
+    server.store.stop()
+    said = re.findall(r"wrote (\d+) entries in (\d+) durable writes of together (\d+) bytes", server.store.log())
+    return [sum(int(words[i]) for words in said) for i in range(3)]
+
+
+def arguments(name, results, broker, number):
+    """Of mqttload; a rate that depends on another scenario is looked up."""
+    args = list(SCENARIOS[name])
+    for i, arg in enumerate(args):
+        if arg.startswith(HALF_OF):
+            base = [r for r in of(results, arg[len(HALF_OF):], broker) if r["round"] == number]
+            if not base:
+                return None
+            args[i] = str(round(base[0]["msgs_per_s"] / 2))
+    return args
+
+
+def one(broker, name, args, seconds, folder):
     """One run of one scenario against a fresh broker."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with start(broker, folder) as server:
-        before = flushes(), written(server.pids), run_delay(server.pids), steal(), time.monotonic()
-        done = harness.run(LOAD, "--port", server.port, "--pids", ",".join(map(str, server.pids)), "--cpu", 1, "--seconds", seconds, *SCENARIOS[name],
-                           timeout=400)
-        took = time.monotonic() - before[4]
+        before = written(server.pids), run_delay(server.pids), steal(), time.monotonic()
+        done = harness.run(LOAD, "--port", server.port, "--pids", ",".join(map(str, server.pids)), "--cpu", 1, "--seconds", seconds, *args, timeout=400)
+        took = time.monotonic() - before[3]
         result = json.loads(done.stdout) if done.stdout.strip() else {"broken": True, "error": done.stderr.strip()[-300:]}
-        result.update(scenario=name, broker=broker, wall_s=round(took, 2), flushes_per_s=round((flushes() - before[0]) / took),
-                      load=float(open("/proc/loadavg").read().split()[0]), steal_ticks=steal() - before[3])
+        result.update(scenario=name, broker=broker, wall_s=round(took, 2), load=float(open("/proc/loadavg").read().split()[0]),
+                      steal_ticks=steal() - before[2])
         if server.alive():
-            result.update(written_bytes=written(server.pids) - before[1], runnable_percent=round((run_delay(server.pids) - before[2]) / took / 1e7, 1))
+            result.update(written_bytes=written(server.pids) - before[0], runnable_percent=round((run_delay(server.pids) - before[1]) / took / 1e7, 1))
+            if broker == "keel" and "--stored" in args:
+                result.update(zip(("log_entries", "log_writes", "log_bytes"), log_writes(server)))
         else:
             result.update(broken=True, error=server.log()[-300:])
         return result
@@ -256,24 +280,24 @@ def report(results, names, brokers):
 
 
 def report_disk(results, rounds, folder, say):
-    stored = [r for r in results if r["broker"] == "keel" and "stored" in r["scenario"] and not r.get("broken") and r.get("written_bytes")]
+    stored = [r for r in results if r["broker"] == "keel" and r.get("log_writes") and not r.get("broken")]
     if not stored:
         return
     rows = []
     for name in sorted({r["scenario"] for r in stored}):
         runs = of(results, name, "keel")
-        syncs = statistics.median(r["flushes_per_s"] for r in runs)
-        size = statistics.median(r["written_bytes"] / max(1, r["flushes_per_s"] * r["wall_s"]) for r in runs)
+        syncs = statistics.median(r["log_writes"] / r["wall_s"] for r in runs)
+        size = statistics.median(r["log_bytes"] / r["log_writes"] for r in runs)
         block = max(4, min(1024, int(round(size / 4096)) * 4))
         disk = [fio(folder, f"{block}k", 2) for _ in range(min(rounds, 3))]
         for d in disk:
             say({"scenario": "fio", "for": name, **d})
         best = statistics.median(d["per_s"] for d in disk)
-        rows.append([name, f"{syncs:.0f}", f"{size / 1024:.1f} KiB", f"{block} KiB", spread([d["per_s"] for d in disk], "{:.0f}"),
+        rows.append([name, f"{syncs:.0f}", f"{statistics.median(r['log_entries'] / r['log_writes'] for r in runs):.1f}", f"{size / 1024:.1f} KiB", f"{block} KiB", spread([d["per_s"] for d in disk], "{:.0f}"),
                      spread([d["p50_us"] for d in disk], "{:.0f}"), f"{100 * syncs / best:.0f} %"])
     table("Log: flushes of the disk while Keel stores (each publish acknowledged after its flush), beside fio writing the same size with O_DSYNC, one at a time.\n"
           "Mosquitto writes its store every 30 minutes and at exit: its acknowledged messages are in memory only",
-          ["scenario", "flushes/s", "per flush", "fio size", "fio writes/s", "fio p50 us", "share of fio"], rows)
+          ["scenario", "flushes/s", "entries each", "bytes each", "fio size", "fio writes/s", "fio p50 us", "share of fio"], rows)
 
 
 def main():
@@ -305,7 +329,10 @@ def main():
                     floor = ["relay"] if name in FLOOR and "relay" in brokers else []
                     others = [b for b in brokers if b != "relay"]
                     for broker in dice.sample(others + floor, len(others + floor)):
-                        result = one(broker, name, options.seconds, folder / "run")
+                        args = arguments(name, results, broker, number)
+                        if args is None:
+                            sys.exit(f"{name} needs the scenario whose rate it halves in the same round")
+                        result = one(broker, name, args, options.seconds, folder / "run")
                         result["round"] = number
                         results.append(result)
                         say(result)

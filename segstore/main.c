@@ -97,6 +97,10 @@ static void run_shard(void *ctx)
         }
         io_turn(io, node_turn(node));
     }
+    const struct node_counts counts = node_counts(node);
+    log_info("shard %u wrote %llu entries in %llu durable writes of together %llu bytes to the log", self->index,
+             (unsigned long long)counts.wal_entries, (unsigned long long)counts.wal_writes,
+             (unsigned long long)counts.wal_bytes);
     /* The process ends behind this: other shards may still ring this one, so io stays open. */
     node_free(node);
 }

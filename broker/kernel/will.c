@@ -3,6 +3,7 @@
 
 #include "broker/kernel/message.h"
 #include "broker/kernel/publish.h"
+#include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
@@ -26,6 +27,7 @@ struct will_stream {
     uint16_t            stripe;
     uint8_t             state;
     bool                trimming;
+    int                 complained; /* the status of the last complaint */
 };
 
 struct wills {
@@ -87,12 +89,20 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     }
 }
 
+/* It cannot be followed now: tried again in a while, said once. */
+static void rest(struct will_stream *stream, int status)
+{
+    if (stream->complained != status) {
+        log_warn("wills of stripe %u cannot be followed: %s; trying again", stream->stripe, err_sentence(status));
+    }
+    stream->complained = status;
+    stream->state      = WILL_IDLE;
+    stream->retry_ns   = stream->kernel->now_ns + RETRY_NS;
+}
+
 static void ended(struct store_follow *follow, int status)
 {
-    struct will_stream *stream = follow->ctx;
-    log_warn("wills of stripe %u cannot be followed: %s", stream->stripe, err_sentence(status));
-    stream->state    = WILL_IDLE;
-    stream->retry_ns = stream->kernel->now_ns + RETRY_NS;
+    rest(follow->ctx, status);
 }
 
 static void created(struct store_call *call, int status, struct bytes results)
@@ -103,12 +113,10 @@ static void created(struct store_call *call, int status, struct bytes results)
     wire_get_u8(&r);
     uint64_t start = wire_get_u64(&r);
     if (status != 0 || r.bad) {
-        log_warn("wills of stripe %u cannot be followed: %s", stream->stripe,
-                 err_sentence(status != 0 ? status : ERR_MALFORMED));
-        stream->state    = WILL_IDLE;
-        stream->retry_ns = stream->kernel->now_ns + RETRY_NS;
+        rest(stream, status != 0 ? status : ERR_MALFORMED);
         return;
     }
+    stream->complained      = 0;
     stream->state           = WILL_FOLLOWING;
     stream->publisher.count = stream_id;
     stream->follow          = (struct store_follow){.record = followed, .ended = ended, .ctx = stream};

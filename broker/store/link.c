@@ -48,10 +48,14 @@ static void complain(struct link *link, const char *what)
     }
 }
 
-/* The connection is gone or of no use: waits a random part of the back-off, then connects again. */
+/* The connection is gone or of no use: waits a random part of the back-off, then connects again. One that did not last
+ * counts as a failed attempt, so that two sides that do not understand each other do not keep themselves busy. */
 static void go_down(struct link *link)
 {
-    bool was_up                 = link->state == LINK_UP;
+    bool was_up = link->state == LINK_UP;
+    if (was_up && io_now_ns(link->io) - link->up_ns >= backoff_last_ns) {
+        link->backoff_ns = backoff_first_ns;
+    }
     link->state                 = LINK_DOWN;
     link->socket                = NULL;
     link->broken                = false;
@@ -121,8 +125,8 @@ static void on_welcome(struct link *link, const struct frame *frame)
         link->broken = true;
         return;
     }
-    link->state      = LINK_UP;
-    link->backoff_ns = backoff_first_ns;
+    link->state = LINK_UP;
+    link->up_ns = io_now_ns(link->io);
     link->reconnects++;
     queue_restart(&link->queue, credit);
     log_info("segment store at %s:%u, shard %u: connected", link->address, link->port, link->shard);

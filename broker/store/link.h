@@ -64,6 +64,7 @@ struct link {
     struct timer               timer; /* back-off when down, silence otherwise */
     uint64_t                   heard_ns;
     uint64_t                   backoff_ns;
+    uint64_t                   up_ns; /* when it was welcomed */
     struct log_limit           complaint;
     uint64_t                   reconnects;
     uint64_t                   corrupt_frames;

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 
 static const uint64_t STAMP_AFTER_NS = 10000000;
-enum { SECOND_WRITE_BYTES = 256 * 1024 };
 
 static struct wal_block *block_at(const struct wal *wal, uint64_t i)
 {
@@ -245,15 +244,6 @@ static bool submit(struct wal *wal)
     return true;
 }
 
-static bool worth_a_write(const struct wal *wal)
-{
-    if (wal->submit == wal->end) {
-        return false;
-    }
-    return wal->flying == 0 || block_at(wal, wal->submit)->state == WAL_CLOSED ||
-           wal->writer.used_bytes >= SECOND_WRITE_BYTES;
-}
-
 static void deliver(struct wal *wal)
 {
     while (wal->deliver < wal->submit && block_at(wal, wal->deliver)->state == WAL_DURABLE) {
@@ -287,7 +277,7 @@ void wal_turn(struct wal *wal, uint64_t now_ns)
     if (stamp_is_due(wal) && now_ns >= wal->rest_ns + STAMP_AFTER_NS) {
         (void)open_block(wal, BLOCK_PAGE_BYTES);
     }
-    while (wal->flying < wal->depth && worth_a_write(wal)) {
+    while (wal->flying < wal->depth && wal->submit < wal->end) {
         if (block_at(wal, wal->submit)->state == WAL_OPEN) {
             close_open(wal);
         }

@@ -4,8 +4,9 @@
  *   entry -> OPEN ----------------> FLYING ----------> DURABLE ----------> APPLIED -> (memory is used again)
  *              \-> CLOSED (a group is full) -/
  *
- * A write begins when none is under way, or when 256 KiB wait and the queue depth allows a second one. There is no timer: the
- * time that one write takes is the time that gathers the next group. After 10 ms of rest a block without entries is written, whose
+ * A write begins when fewer are under way than the depth allows. There is no timer: the time that writes take is the time that
+ * gathers the next group. With a depth of 2 one block is written while the block before it is flushed: a device with a volatile
+ * cache needs both, one after the other, for every durable write. After 10 ms of rest a block without entries is written, whose
  * stable_seq says that the last one was durable (recover.h).
  *
  *   ring:  | APPLIED .. APPLIED | FLYING | CLOSED | OPEN .....  room for a group .. |       one piece of memory, tail_bytes

@@ -50,7 +50,7 @@ static inline struct segstore_config segstore_config_default(void)
         .tail_bytes         = 16ull << 20,
         .cold_chunks        = 64,
         .cold_depth         = 4,
-        .wal_depth          = 1,
+        .wal_depth          = 2,
         .segments_ready     = 2,
         .disk_reserve_bytes = 256ull << 20,
         .disk_sector_bytes  = 4096,

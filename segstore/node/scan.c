@@ -62,11 +62,9 @@ int scan(struct session *s, uint64_t id, struct wire_reader *r)
         session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
         return 0;
     }
-    for (uint32_t i = 0; i < node->stripe_count; i++) {
-        if (node->stripes[i].stopped && (stripe == RPC_STRIPE_ALL || stripe == node->stripes[i].id)) {
-            session_error(s, id, ERR_UNAVAILABLE, "a stripe is stopped by damage");
-            return 0;
-        }
+    if (stripe != RPC_STRIPE_ALL && stripe_slot(node, stripe)->stopped) {
+        session_error(s, id, ERR_UNAVAILABLE, "the stripe is stopped by damage");
+        return 0;
     }
     size_t frame = session_begin(s, RPC_SCAN_DONE, id);
     size_t head  = s->out.size;
@@ -78,7 +76,7 @@ int scan(struct session *s, uint64_t id, struct wire_reader *r)
                                 .limit_bytes = bounded(limit_bytes, SCAN_BYTES_MAX)};
     for (uint32_t i = 0; i < node->stripe_count && !scanning.full; i++) {
         const struct node_stripe *st = &node->stripes[i];
-        if (stripe != RPC_STRIPE_ALL ? st->id != stripe : st->id < after_stripe) {
+        if (stripe != RPC_STRIPE_ALL ? st->id != stripe : st->id < after_stripe || st->stopped) {
             continue;
         }
         bool begun_here = stripe != RPC_STRIPE_ALL || st->id == after_stripe;

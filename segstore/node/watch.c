@@ -1,5 +1,7 @@
 /* watch.c - pushes of a table's changes: first what is there, stripe after stripe in key order, then every change.
  *
+ * A stripe that is stopped by damage shows what was known when it stopped: a broker then refuses what would have to be stored
+ * there, instead of not knowing that it should have been.
  * While the walk goes on, a change behind it is queued and one before it is not: the walk will meet it. Items wait in
  * `changes` for credit; a watcher that lets too many wait is ended with ERR_UNAVAILABLE and may watch anew. */
 #include "segstore/node/state.h"
@@ -169,13 +171,6 @@ void watch_begin(struct session *s, uint64_t id, struct wire_reader *r)
     if (r->bad || subscription_find(s->node, s, id) != NULL) {
         session_error(s, id, ERR_MALFORMED, "WATCH is cut short, or its id is in use");
         return;
-    }
-    for (uint32_t i = 0; i < s->node->stripe_count; i++) {
-        const struct node_stripe *st = &s->node->stripes[i];
-        if (st->stopped && (stripe == RPC_STRIPE_ALL || stripe == st->id)) {
-            session_error(s, id, ERR_UNAVAILABLE, "a stripe of this shard is stopped by damage");
-            return;
-        }
     }
     if (stripe != RPC_STRIPE_ALL && stripe_slot(s->node, stripe) == NULL) {
         session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");

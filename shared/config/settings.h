@@ -58,8 +58,8 @@
       "Stripes of a new data directory; an existing one keeps the number it was made with.")                                     \
     X(wal_file_bytes,         "segstore.wal_file",      NULL,       NUMBER,  "64MiB",          1048576, 1073741824, "bytes",       \
       "Size of one file of the log; a new one is filled with zeroes ahead of use.")                                              \
-    X(wal_depth,              "segstore.wal_depth",     NULL,       NUMBER,  "1",              1, 2, "writes",                    \
-      "Durable writes of the log under way at once; 2 helps on devices that flush fast.")                                        \
+    X(wal_depth,              "segstore.wal_depth",     NULL,       NUMBER,  "2",              1, 2, "writes",                    \
+      "Durable writes of the log under way at once; 1 costs less processor where the disk is not what is waited for.")           \
     X(disk_sector_bytes,      "segstore.sector",        NULL,       NUMBER,  "4096",           512, 4096, "bytes",               \
       "What the device writes at once, whole or not at all: 4096, or 512 where it does not promise more.")                       \
     X(checkpoint_bytes,       "segstore.checkpoint",    NULL,       NUMBER,  "256MiB",         1048576, 1099511627776, "bytes",    \

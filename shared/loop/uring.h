@@ -93,6 +93,7 @@ struct io_socket {
     bool              recv_cancelling  : 1; /* and its cancel is under way */
     bool              send_pending     : 1;
     bool              connect_pending  : 1;
+    bool              shutdown_wanted  : 1; /* in io->draining: if the peer does not end the connection in the next turn */
     bool              shutdown_pending : 1;
 };
 _Static_assert(sizeof(struct io_socket) <= 192, "an idle connection is small");
@@ -138,6 +139,7 @@ struct io {
     uint32_t     sockets_max;
     uint32_t     sockets_open;
     struct list  draining; /* by deadline */
+    uint32_t     shutdowns_wanted;
     struct list  plain;
     struct list  deferred; /* sockets that have something to tell in the next turn */
     struct list  listeners;

@@ -180,9 +180,18 @@ static void recv_cancel(struct io_socket *socket)
     }
 }
 
+static void shutdown_settle(struct io_socket *socket)
+{
+    if (socket->shutdown_wanted) {
+        socket->shutdown_wanted = false;
+        socket->io->shutdowns_wanted--;
+    }
+}
+
 static void socket_end(struct io_socket *socket)
 {
     socket->handler = NULL;
+    shutdown_settle(socket);
     list_remove(&socket->link);
     step(socket, SOCKET_ENDING);
     recv_cancel(socket);
@@ -586,14 +595,21 @@ void io_socket_close(struct io_socket *socket)
     }
     step(socket, SOCKET_DRAINING);
     list_remove(&socket->link);
-    struct io_uring_sqe *sqe = uring_sqe(io);
-    io_uring_prep_shutdown(sqe, socket->fd, SHUT_WR);
-    on_socket(socket, sqe, URING_TEARDOWN);
-    socket->shutdown_pending  = true;
     socket->receiving         = true;
+    socket->shutdown_wanted   = true;
     socket->drain_deadline_ns = io->now_ns + drain_max_ns;
     list_push_back(&io->draining, &socket->link);
+    io->shutdowns_wanted++;
     recv_arm(socket);
+}
+
+static void shutdown_submit(struct io_socket *socket)
+{
+    struct io_uring_sqe *sqe = uring_sqe(socket->io);
+    io_uring_prep_shutdown(sqe, socket->fd, SHUT_WR);
+    on_socket(socket, sqe, URING_TEARDOWN);
+    socket->shutdown_pending = true;
+    shutdown_settle(socket);
 }
 
 void io_socket_move(struct io_socket *socket, void (*moved)(void *ctx, int64_t handle), void *ctx)
@@ -658,6 +674,14 @@ void sockets_after_turn(struct io *io)
             break;
         }
         socket_end(socket);
+    }
+    /* A shutdown is carried out by a worker thread of the ring, which costs more than a whole short connection. Most clients close
+     * right behind their last packet: those have been heard in this turn, and no longer need one. The newest are at the end. */
+    for (struct list *link = io->draining.prev; io->shutdowns_wanted > 0; link = link->prev) {
+        struct io_socket *socket = CONTAINER_OF(link, struct io_socket, link);
+        if (socket->shutdown_wanted) {
+            shutdown_submit(socket);
+        }
     }
     /* Only those that are here now: what they cause is for the next turn. */
     struct list now;

@@ -45,12 +45,13 @@ enum rpc_kind {
     /* store -> broker. status i32 (0, or the error of the op that ended it), results (none when status is not 0). */
     RPC_TXN_DONE = 11,
     /* broker -> store. stripe u16 (0xffff: all of this shard), kind u8 (0 key, 1 prefix, 2 topic filter), zero u8, table u32, limit_items u32, limit_bytes u32,
-     * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start). Not logged; sees all that is applied. */
+     * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start). Not logged; sees all that is applied.
+     * Over all of a shard, stripes that are stopped by damage are passed over; one that is named and stopped is ERR_UNAVAILABLE. */
     RPC_SCAN = 12,
     /* store -> broker. more u8 (continue with the last stripe and key), count u32, count x { stripe u16, version u64, expires_wall_ns u64, key blob, value blob }. */
     RPC_SCAN_DONE = 13,
     /* broker -> store. stripe u16 (0xffff: all of this shard), zero u16, table u32, credit u32. First what is there, then every change, in order per stripe, until UNWATCH
-     * or the connection ends. */
+     * or the connection ends. A stripe that is stopped by damage shows what was known when it stopped. */
     RPC_WATCH = 14,
     /* store -> broker, push. synced u8 (1 once: all that was there at WATCH has been sent), count u32, count x { stripe u16, deleted u8, version u64, expires_wall_ns u64, key blob, value blob }. */
     RPC_CHANGES = 15,

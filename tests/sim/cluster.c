@@ -140,6 +140,7 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.stripes            = (uint32_t)world_between(world, SALT_SCENARIO, 2, 5);
     c->store_config.segment_bytes      = 4u << 20;
     c->store_config.checkpoint_bytes   = 1u << 20;
+    c->store_config.wal_depth          = (uint32_t)world_between(world, SALT_SCENARIO, 1, 2);
     c->store_config.checkpoint_ns      = 2 * SIM_S;
     c->store_config.disk_reserve_bytes = 0;
     c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
