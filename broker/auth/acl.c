@@ -86,8 +86,7 @@ static bool same(struct bytes pattern, struct bytes text, const struct acl_who *
             continue;
         }
         struct bytes name = client ? who->client : who->user;
-        if ((strict && !name_plain(name)) ||
-            !bytes_starts_with(bytes_of(text.data + at, text.size - at), name)) {
+        if ((strict && !name_plain(name)) || !bytes_starts_with(bytes_of(text.data + at, text.size - at), name)) {
             return false;
         }
         at += name.size;
@@ -160,7 +159,8 @@ enum acl_verdict acl_rule_says(const struct acl_rule *rule, const struct acl_who
     if ((rule->actions & wish->action) == 0 || (rule->qos >> wish->qos & 1) == 0) {
         return ACL_SILENT;
     }
-    if (rule->retain != ACL_RETAIN_ANY && (wish->action != ACL_PUBLISH || wish->retain != (rule->retain == ACL_RETAIN_YES))) {
+    if (rule->retain != ACL_RETAIN_ANY &&
+        (wish->action != ACL_PUBLISH || wish->retain != (rule->retain == ACL_RETAIN_YES))) {
         return ACL_SILENT;
     }
     struct bytes subject = acl_subject((enum acl_action)wish->action, wish->topic);

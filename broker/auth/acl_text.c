@@ -30,7 +30,10 @@ static bool parse_ipv4(const char *text, uint8_t out[4])
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static bool parse_ipv6(const char *text, uint8_t out[ACL_ADDRESS_BYTES])
@@ -106,9 +109,9 @@ static bool parse_cidr(struct bytes word, struct acl_rule *rule)
     unsigned max    = six ? IPV6_BITS : IPV4_BITS;
     unsigned bits   = max;
     if (slash != NULL) {
-        *slash     = '\0';
-        char *end  = NULL;
-        bits       = (unsigned)strtoul(slash + 1, &end, 10);
+        *slash    = '\0';
+        char *end = NULL;
+        bits      = (unsigned)strtoul(slash + 1, &end, 10);
         if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || bits > max) {
             return false;
         }
@@ -190,7 +193,8 @@ struct parse {
 
 static bool fail(struct parse *p, const char *what, struct bytes word)
 {
-    snprintf(p->why, p->why_size, "%s \"%.*s\"", what, (int)(word.size < 100 ? word.size : 100), (const char *)word.data);
+    snprintf(p->why, p->why_size, "%s \"%.*s\"", what, (int)(word.size < 100 ? word.size : 100),
+             (const char *)word.data);
     return false;
 }
 
@@ -235,14 +239,16 @@ static bool clause(struct parse *p, struct bytes word, bool quoted)
     }
     if (is(word, "address")) {
         p->who_set = true;
-        return value(p, word, &text) && (parse_cidr(text, rule) || fail(p, "a rule has an address that is neither IPv4 nor IPv6:", text));
+        return value(p, word, &text) &&
+               (parse_cidr(text, rule) || fail(p, "a rule has an address that is neither IPv4 nor IPv6:", text));
     }
     if (is(word, "all") && rule->actions == 0) {
         p->who_set = true;
         return true;
     }
     if (is(word, "qos")) {
-        return value(p, word, &text) && (parse_qos(text, &rule->qos) || fail(p, "a rule has a qos that is not of 0, 1 and 2:", text));
+        return value(p, word, &text) &&
+               (parse_qos(text, &rule->qos) || fail(p, "a rule has a qos that is not of 0, 1 and 2:", text));
     }
     if (is(word, "retain")) {
         if (!value(p, word, &text)) {
@@ -253,7 +259,9 @@ static bool clause(struct parse *p, struct bytes word, bool quoted)
                fail(p, "a rule's retain is neither yes nor no:", text);
     }
     if ((is(word, "publish") || is(word, "subscribe") || is(word, "both")) && rule->actions == 0) {
-        rule->actions = is(word, "publish") ? ACL_PUBLISH : is(word, "subscribe") ? ACL_SUBSCRIBE : ACL_PUBLISH | ACL_SUBSCRIBE;
+        rule->actions = is(word, "publish")     ? ACL_PUBLISH
+                        : is(word, "subscribe") ? ACL_SUBSCRIBE
+                                                : ACL_PUBLISH | ACL_SUBSCRIBE;
         return true;
     }
     if (is(word, "eq")) {
@@ -299,7 +307,8 @@ static bool read_rule(struct parse *p)
     if (p->rule->topic_count == 0) {
         return fail(p, "a rule lacks a topic filter:", p->rule->text);
     }
-    return p->who_set || fail(p, "a rule does not say whom it means (user, client, group, address, or all):", p->rule->text);
+    return p->who_set ||
+           fail(p, "a rule does not say whom it means (user, client, group, address, or all):", p->rule->text);
 }
 
 struct acl_rule *acl_rule_read(struct bytes text, char *why, size_t why_size)

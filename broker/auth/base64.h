@@ -6,7 +6,6 @@
 #include "shared/base/assert.h"
 #include "shared/base/bytes.h"
 
-
 enum base64_kind { BASE64_PADDED, BASE64_PLAIN, BASE64_URL /* without padding */ };
 
 #define BASE64_ROOM(size) (((size) + 2) / 3 * 4 + 1)

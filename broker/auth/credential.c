@@ -53,9 +53,8 @@ int credential_make(struct bytes password, const struct password_cost *cost,
             return ERR_FULL;
         }
     }
-    int result =
-        argon2id_hash_encoded(cost->passes, cost->memory_kib, cost->lanes, password.data, password.size, salts,
-                              CREDENTIAL_SALT_BYTES, HASH_BYTES, hash, sizeof hash);
+    int result = argon2id_hash_encoded(cost->passes, cost->memory_kib, cost->lanes, password.data, password.size, salts,
+                                       CREDENTIAL_SALT_BYTES, HASH_BYTES, hash, sizeof hash);
     if (result != ARGON2_OK) {
         return ERR_FULL;
     }
@@ -172,7 +171,9 @@ static const char *read_hash(struct bytes text, struct credential *out)
     out->hash[text.size] = '\0';
     bool known           = strncmp(out->hash, "$7$", 3) == 0 || strncmp(out->hash, "$6$", 3) == 0 ||
                  (strncmp(out->hash, "$argon2id$", 10) == 0 && cost_sane(out->hash));
-    return known ? NULL : "a password hash that is neither argon2id nor one of mosquitto_passwd ($6$, $7$); set it with `keel ctl passwd`";
+    return known ? NULL
+                 : "a password hash that is neither argon2id nor one of mosquitto_passwd ($6$, $7$); set it with `keel "
+                   "ctl passwd`";
 }
 
 static const char *read_scram(struct bytes text, struct scram_keys *out)

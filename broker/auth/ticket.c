@@ -54,13 +54,13 @@ struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec
             return NULL;
         }
     }
-    char *at            = ticket->text;
-    ticket->office      = office;
-    ticket->in_table    = spec->in_table;
-    ticket->own_only    = spec->rules_only;
-    ticket->who.user    = keep(&at, spec->user);
-    ticket->who.client  = keep(&at, spec->client_id);
-    ticket->who.groups  = at;
+    char *at           = ticket->text;
+    ticket->office     = office;
+    ticket->in_table   = spec->in_table;
+    ticket->own_only   = spec->rules_only;
+    ticket->who.user   = keep(&at, spec->user);
+    ticket->who.client = keep(&at, spec->client_id);
+    ticket->who.groups = at;
     (void)keep(&at, groups);
     ticket->who.has_address = spec->address != NULL && acl_address(spec->address, ticket->who.address);
     list_init(&ticket->questions);

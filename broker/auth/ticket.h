@@ -28,11 +28,11 @@ struct ticket_owner {
 
 /* What all tickets of a shard share. Owned by the room that hands tickets out. */
 struct ticket_office {
-    struct acl         *acl;            /* now in force; never NULL */
-    bool                default_allow;  /* what nobody speaks of */
+    struct acl         *acl;           /* now in force; never NULL */
+    bool                default_allow; /* what nobody speaks of */
     struct timer_wheel *timers;
-    struct list         tickets;        /* struct ticket.link */
-    uint64_t            denied;         /* counts what was refused */
+    struct list         tickets; /* struct ticket.link */
+    uint64_t            denied;  /* counts what was refused */
     /* Asks the hook; NULL: there is none. ACCESS_WAIT: question stays with it until ticket_answer or forget. */
     enum access (*ask)(struct ticket_office *office, struct ticket *ticket, const struct acl_wish *wish,
                        struct auth_question **out);
@@ -62,18 +62,18 @@ struct ticket {
     struct ticket_office      *office;
     const struct ticket_owner *owner; /* NULL until ticket_own */
     void                      *ctx;
-    struct acl                *acl;     /* the one that `rules` was picked from; NULL: not yet */
-    uint32_t                  *rules;   /* indexes into it; NULL with rule_count > 0: all of them */
+    struct acl                *acl;   /* the one that `rules` was picked from; NULL: not yet */
+    uint32_t                  *rules; /* indexes into it; NULL with rule_count > 0: all of them */
     uint32_t                   rule_count;
-    bool                       open;    /* nothing forbids anything */
+    bool                       open; /* nothing forbids anything */
     bool                       in_table;
     bool                       own_only;
     uint8_t                    last_wish; /* action, qos, retain of the last check */
     uint8_t                    last_size; /* 0: none */
     bool                       last_allow;
     uint8_t                    last_topic[TICKET_TOPIC_BYTES];
-    struct acl                *own; /* or NULL */
-    struct acl_who             who; /* views into text */
+    struct acl                *own;       /* or NULL */
+    struct acl_who             who;       /* views into text */
     struct list                questions; /* struct auth_question */
     struct timer               expiry;
     uint64_t                   expires_ns;
@@ -87,7 +87,7 @@ void ticket_free(struct ticket *ticket);
 /* From now on somebody is told. */
 void ticket_own(struct ticket *ticket, const struct ticket_owner *owner, void *ctx);
 /* A later time to expire at (re-authentication); 0: never. */
-void ticket_extend(struct ticket *ticket, uint64_t expires_wall_ns, uint64_t wall_ns, uint64_t now_ns);
+void         ticket_extend(struct ticket *ticket, uint64_t expires_wall_ns, uint64_t wall_ns, uint64_t now_ns);
 struct bytes ticket_user(const struct ticket *ticket);
 
 enum access ticket_check_slow(struct ticket *ticket, const struct acl_wish *wish);
@@ -100,7 +100,7 @@ static inline enum access ticket_check(struct ticket *ticket, const struct acl_w
     return ticket_check_slow(ticket, wish);
 }
 /* What was asked for is done with: answers of the hook that were kept for it are forgotten. */
-void ticket_settled_slow(struct ticket *ticket);
+void               ticket_settled_slow(struct ticket *ticket);
 static inline void ticket_settled(struct ticket *ticket)
 {
     if (UNLIKELY(ticket != NULL && !list_empty(&ticket->questions))) {

@@ -15,9 +15,9 @@
 struct workers;
 
 struct work_item {
-    struct desk_item back; /* private */
-    struct desk     *desk; /* private: whose work it is */
-    struct work_item *next; /* private */
+    struct desk_item  back;               /* private */
+    struct desk      *desk;               /* private: whose work it is */
+    struct work_item *next;               /* private */
     void (*run)(struct work_item *work);  /* on a worker: touches nothing but the work */
     void (*done)(struct work_item *work); /* on the shard again */
 };
