@@ -1,6 +1,7 @@
 /* gate.c - made, turned, freed. */
 #include "broker/gate/gate.h"
 
+#include "broker/gate/hook.h"
 #include "broker/gate/state.h"
 #include "shared/loop/io.h"
 
@@ -41,6 +42,13 @@ struct gate *gate_new(const struct gate_spec *spec)
         free(gate);
         return NULL;
     }
+    if (spec->web != NULL) {
+        gate->hook = hook_new(gate, spec->web);
+        if (gate->hook == NULL) {
+            gate_free(gate);
+            return NULL;
+        }
+    }
     gate_files(gate, config->password_text, config->acl_text);
     return gate;
 }
@@ -51,6 +59,7 @@ void gate_free(struct gate *gate)
         return;
     }
     ASSERT(list_empty(&gate->office.tickets) && list_empty(&gate->attempts));
+    hook_free(gate->hook);
     watch_fini(gate);
     acl_unref(gate->office.acl);
     free(gate);

@@ -139,9 +139,8 @@ static void broker_destroy(void *ctx)
 
 void cluster_start(struct cluster *c, struct world *world)
 {
-    struct settings settings;
-    config_defaults(&settings_table, &settings);
     *c                                 = (struct cluster){.world = world};
+    config_defaults(&settings_table, &c->settings);
     c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->store_config                    = segstore_config_default();
@@ -156,7 +155,7 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.checkpoint_ns      = 2 * SIM_S;
     c->store_config.disk_reserve_bytes = 0;
     c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
-    broker_config_init(&c->broker_config, &settings, c->broker_shards);
+    broker_config_init(&c->broker_config, &c->settings, c->broker_shards);
     snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
     c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;

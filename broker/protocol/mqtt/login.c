@@ -160,8 +160,9 @@ static void on_again(void *ctx)
         let_in_later(conn);
         return;
     }
-    client->waiting = false;
-    client->recheck = client->recheck || conn->state == CONN_OPEN;
+    client->waiting       = false;
+    client->recheck       = client->recheck || client->recheck_waits;
+    client->recheck_waits = false;
     mqtt_client_soon(client);
 }
 
@@ -220,7 +221,8 @@ void mqtt_login_recheck(struct mqtt_conn *conn)
         return;
     }
     env->kernel_api->subscriptions(env->kernel, &client->kernel, recheck_one, &revoked);
-    if (!revoked.waits && !client->waiting) {
+    client->recheck_waits = revoked.waits;
+    if (!revoked.waits && mqtt_input_empty(&conn->input)) { /* else the packet at the front may need what was answered */
         ticket_settled(client->ticket);
     }
     if (revoked.count > 0) {
