@@ -31,10 +31,11 @@ static bool time_of(const json_t *json, uint64_t *out_ns)
     return true;
 }
 
-static const char *check_time(const json_t *claims, const struct jwt_wants *wants, uint64_t wall_ns, uint64_t *out_expires_ns)
+static const char *check_time(const json_t *claims, const struct jwt_wants *wants, uint64_t wall_ns,
+                              uint64_t *out_expires_ns)
 {
     const json_t *exp = json_object_get(claims, "exp"), *nbf = json_object_get(claims, "nbf");
-    uint64_t      at_ns, leeway_ns = wants->leeway_s * second_ns;
+    uint64_t      at_ns, leeway_ns                           = wants->leeway_s * second_ns;
     *out_expires_ns = 0;
     if (exp != NULL) {
         if (!time_of(exp, &at_ns)) {

@@ -92,7 +92,7 @@ static const char *read_pem(struct jwt_keys *keys, struct bytes text)
     const char *why  = bio == NULL ? "no memory for a key" : NULL;
     while (why == NULL && PEM_read_bio(bio, &name, &header, &data, &size) == 1) {
         EVP_PKEY *pkey = pkey_of(name, data, size);
-        why            = pkey == NULL ? "a block that is neither a PUBLIC KEY nor a CERTIFICATE" : add_pkey(keys, NULL, pkey);
+        why = pkey == NULL ? "a block that is neither a PUBLIC KEY nor a CERTIFICATE" : add_pkey(keys, NULL, pkey);
         OPENSSL_free(name);
         OPENSSL_free(header);
         OPENSSL_free(data);
@@ -126,8 +126,8 @@ static EVP_PKEY *make(const char *type, OSSL_PARAM_BLD *build)
 
 static EVP_PKEY *make_rsa(const json_t *json)
 {
-    uint8_t         n_bytes[NUMBER_MAX_BYTES], e_bytes[16];
-    int64_t         n_size = member(json, "n", n_bytes, sizeof n_bytes), e_size = member(json, "e", e_bytes, sizeof e_bytes);
+    uint8_t n_bytes[NUMBER_MAX_BYTES], e_bytes[16];
+    int64_t n_size = member(json, "n", n_bytes, sizeof n_bytes), e_size = member(json, "e", e_bytes, sizeof e_bytes);
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
     BIGNUM         *n     = n_size > 0 ? BN_bin2bn(n_bytes, (int)n_size, NULL) : NULL;
     BIGNUM         *e     = e_size > 0 ? BN_bin2bn(e_bytes, (int)e_size, NULL) : NULL;
@@ -147,11 +147,11 @@ static EVP_PKEY *make_ec(const json_t *json)
     static const struct {
         const char *curve, *group;
         int64_t     size;
-    } curves[]              = {{"P-256", "prime256v1", 32}, {"P-384", "secp384r1", 48}, {"P-521", "secp521r1", 66}};
-    const char     *curve   = json_string_value(json_object_get(json, "crv"));
+    } curves[]            = {{"P-256", "prime256v1", 32}, {"P-384", "secp384r1", 48}, {"P-521", "secp521r1", 66}};
+    const char     *curve = json_string_value(json_object_get(json, "crv"));
     uint8_t         point[1 + 2 * 66] = {4}; /* uncompressed */
-    EVP_PKEY       *pkey    = NULL;
-    OSSL_PARAM_BLD *build   = OSSL_PARAM_BLD_new();
+    EVP_PKEY       *pkey              = NULL;
+    OSSL_PARAM_BLD *build             = OSSL_PARAM_BLD_new();
     for (size_t i = 0; build != NULL && curve != NULL && i < sizeof curves / sizeof *curves; i++) {
         int64_t size = curves[i].size;
         if (strcmp(curve, curves[i].curve) == 0 && member(json, "x", point + 1, (size_t)size) == size &&

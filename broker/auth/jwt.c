@@ -20,8 +20,9 @@ bool jwt_is_token(struct bytes text)
 {
     unsigned dots = 0;
     for (size_t i = 0; i < text.size; i++) {
-        uint8_t c      = text.data[i];
-        bool    letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+        uint8_t c = text.data[i];
+        bool    letter =
+            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
         dots += c == '.';
         if (!letter && c != '.') {
             return false;
@@ -33,8 +34,8 @@ bool jwt_is_token(struct bytes text)
 static bool read_header(struct bytes token, struct header *out)
 {
     uint8_t        text[4096];
-    const uint8_t *dot  = memchr(token.data, '.', token.size);
-    int64_t        size = base64_decode(BASE64_URL, bytes_of(token.data, (size_t)(dot - token.data)), text, sizeof text);
+    const uint8_t *dot = memchr(token.data, '.', token.size);
+    int64_t size       = base64_decode(BASE64_URL, bytes_of(token.data, (size_t)(dot - token.data)), text, sizeof text);
     if (size < 0) {
         return false;
     }
@@ -82,7 +83,8 @@ static char *verify(const struct jwt_keys *keys, const struct header *header, co
     for (uint32_t i = 0; i < keys->count; i++) {
         const struct jwk *key = &keys->keys[i];
         jwt_t            *jwt = NULL;
-        if (key->kind != kind_of(header->alg) || (header->kid[0] != '\0' && key->kid[0] != '\0' && strcmp(header->kid, key->kid) != 0)) {
+        if (key->kind != kind_of(header->alg) ||
+            (header->kid[0] != '\0' && key->kid[0] != '\0' && strcmp(header->kid, key->kid) != 0)) {
             continue;
         }
         if (jwt_decode(&jwt, token, key->data, (int)key->size) == 0) {

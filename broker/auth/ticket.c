@@ -40,7 +40,7 @@ static struct bytes keep(char **at, struct bytes text)
 
 struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec *spec)
 {
-    struct bytes   groups = bytes_str(spec->groups != NULL ? spec->groups : "");
+    struct bytes   groups  = bytes_str(spec->groups != NULL ? spec->groups : "");
     struct bytes   address = bytes_str(spec->address != NULL ? spec->address : "");
     struct ticket *ticket =
         calloc(1, sizeof *ticket + spec->user.size + spec->client_id.size + groups.size + address.size + 4);
@@ -64,7 +64,7 @@ struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec
     ticket->who.client = keep(&at, spec->client_id);
     ticket->who.groups = at;
     (void)keep(&at, groups);
-    ticket->address = address.size > 0 ? (const char *)keep(&at, address).data : NULL;
+    ticket->address         = address.size > 0 ? (const char *)keep(&at, address).data : NULL;
     ticket->who.has_address = spec->address != NULL && acl_address(spec->address, ticket->who.address);
     list_init(&ticket->questions);
     list_push_back(&office->tickets, &ticket->link);

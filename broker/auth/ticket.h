@@ -73,8 +73,8 @@ struct ticket {
     bool                       last_allow;
     uint8_t                    last_topic[TICKET_TOPIC_BYTES];
     struct acl                *own;       /* or NULL */
-    struct acl_who             who; /* views into text */
-    const char                *address; /* of the peer, NULL: none; into text */
+    struct acl_who             who;       /* views into text */
+    const char                *address;   /* of the peer, NULL: none; into text */
     struct list                questions; /* struct auth_question */
     struct timer               expiry;
     uint64_t                   expires_ns;

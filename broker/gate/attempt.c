@@ -16,10 +16,10 @@ struct attempt {
     struct gate         *gate;
     struct auth_attempt *client; /* NULL: gone */
     struct work_item     work;
-    struct scram        *scram; /* an exchange, or NULL */
-    struct hook_login   *login; /* asked of the hook, or NULL */
-    struct jwt_claims   *claims; /* of a token or the hook, or NULL */
-    const char          *why;   /* a token does not count */
+    struct scram        *scram;   /* an exchange, or NULL */
+    struct hook_login   *login;   /* asked of the hook, or NULL */
+    struct jwt_claims   *claims;  /* of a token or the hook, or NULL */
+    const char          *why;     /* a token does not count */
     unsigned             step;    /* of the chain */
     bool                 working; /* a worker has it */
     bool                 has_user, has_password, loopback, again;
@@ -72,28 +72,28 @@ static struct attempt *attempt_new(struct gate *gate, struct auth_attempt *clien
 {
     struct bytes address     = bytes_str(request->address != NULL ? request->address : "");
     struct bytes certificate = bytes_str(request->certificate_user != NULL ? request->certificate_user : "");
-    struct bytes    listener    = bytes_str(request->listener != NULL ? request->listener : "");
+    struct bytes listener    = bytes_str(request->listener != NULL ? request->listener : "");
     size_t       size = request->client_id.size + request->user_name.size + request->password.size + address.size +
                   certificate.size + request->only_user.size + listener.size + 7;
     struct attempt *a = calloc(1, sizeof *a + size);
     if (a == NULL) {
         return NULL;
     }
-    char *at        = a->text;
-    a->gate         = gate;
-    a->client       = client;
-    a->has_user     = request->has_user_name;
-    a->has_password = request->has_password;
-    a->loopback     = request->loopback;
-    a->again        = request->again;
-    a->client_id    = keep(&at, request->client_id);
-    a->user         = keep(&at, request->user_name);
-    a->password     = keep(&at, request->password);
-    a->address      = keep(&at, address);
-    a->certificate  = keep(&at, certificate);
-    a->only_user    = keep(&at, request->only_user);
-    a->listener     = keep(&at, listener);
-    a->port         = request->port;
+    char *at            = a->text;
+    a->gate             = gate;
+    a->client           = client;
+    a->has_user         = request->has_user_name;
+    a->has_password     = request->has_password;
+    a->loopback         = request->loopback;
+    a->again            = request->again;
+    a->client_id        = keep(&at, request->client_id);
+    a->user             = keep(&at, request->user_name);
+    a->password         = keep(&at, request->password);
+    a->address          = keep(&at, address);
+    a->certificate      = keep(&at, certificate);
+    a->only_user        = keep(&at, request->only_user);
+    a->listener         = keep(&at, listener);
+    a->port             = request->port;
     a->protocol_version = request->protocol_version;
     a->wall_ns          = gate->wall_ns;
     list_push_back(&gate->attempts, &a->link);
@@ -142,10 +142,10 @@ static void allow(struct attempt *a, struct bytes data)
         .now_ns    = gate->now_ns,
     };
     if (a->claims != NULL) {
-        spec.rules           = a->claims->rules;
-        spec.rule_count      = a->claims->rule_count;
-        spec.rules_only      = a->claims->rules_only;
-        spec.expires_wall_ns = gate->config->jwt_disconnects ? a->claims->expires_wall_ns : 0;
+        spec.rules            = a->claims->rules;
+        spec.rule_count       = a->claims->rule_count;
+        spec.rules_only       = a->claims->rules_only;
+        spec.expires_wall_ns  = gate->config->jwt_disconnects ? a->claims->expires_wall_ns : 0;
         a->claims->rule_count = 0; /* they are the ticket's now; the array is still ours */
     }
     answer.ticket = ticket_new(&gate->office, &spec);
@@ -257,7 +257,8 @@ static void token_checked(struct work_item *work)
     if (a->why == NULL && a->has_user && a->user.size > 0 && !bytes_equal(a->user, bytes_str(a->claims->user))) {
         a->why = "a token of another user";
     }
-    if (a->why == NULL && a->claims->client_id[0] != '\0' && !bytes_equal(a->client_id, bytes_str(a->claims->client_id))) {
+    if (a->why == NULL && a->claims->client_id[0] != '\0' &&
+        !bytes_equal(a->client_id, bytes_str(a->claims->client_id))) {
         a->why = "a token of another client";
     }
     if (a->why != NULL) {

@@ -3,7 +3,6 @@
 
 #include "broker/gate/hook.h"
 #include "broker/gate/state.h"
-#include "shared/loop/io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,10 +30,6 @@ struct gate *gate_new(const struct gate_spec *spec)
     gate->port =
         (struct auth_port){.ctx = gate, .begin = attempt_begin, .respond = attempt_respond, .cancel = attempt_cancel};
     list_init(&gate->attempts);
-    for (size_t i = 0; i < sizeof gate->secret; i += 8) {
-        uint64_t random = io_random(gate->io);
-        memcpy(gate->secret + i, &random, 8);
-    }
     snprintf(gate->nobody, sizeof gate->nobody,
              "$argon2id$v=19$m=%u,t=%u,p=1$bm9ib2R5IGtub3dzIGl0$ei2Fqt3cM0JXBSN5M3ZsbAbYbmhSK7kSr4HbVXxtmLM",
              config->argon2_memory_kib, config->argon2_passes);
@@ -72,7 +67,7 @@ const struct auth_port *gate_port(struct gate *gate)
 
 bool gate_ready(const struct gate *gate)
 {
-    return gate->users_synced && gate->rules_synced;
+    return gate->users_synced && gate->rules_synced && gate->secret_known;
 }
 
 void gate_turn(struct gate *gate, uint64_t now_ns, uint64_t wall_ns)

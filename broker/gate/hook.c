@@ -64,7 +64,7 @@ static void login_done(struct web_request *request)
     free(login);
 }
 
-struct hook_login *hook_login(struct hook *hook, const struct auth_request *request,
+struct hook_login *hook_login(struct hook *hook, const struct auth_request                                  *request,
                               void (*done)(void *ctx, enum hook_says says, struct jwt_claims *claims), void *ctx,
                               enum hook_says *out_says)
 {

@@ -20,7 +20,7 @@ void hook_free(struct hook *hook);
 /* A login under way. Zeroed, embedded in who asks. */
 struct hook_login;
 /* done comes later, with what the hook says; the claims are the asker's then. NULL: it cannot be asked; *out_says is what that means. */
-struct hook_login *hook_login(struct hook *hook, const struct auth_request *request,
+struct hook_login *hook_login(struct hook *hook, const struct auth_request                                  *request,
                               void (*done)(void *ctx, enum hook_says says, struct jwt_claims *claims), void *ctx,
                               enum hook_says *out_says);
 /* No done comes any more. */

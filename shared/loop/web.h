@@ -29,8 +29,8 @@ struct web_request {
     uint32_t            timeout_ms;
     void (*done)(struct web_request *request); /* on the shard */
     /* what came of it */
-    int    status;      /* of HTTP; or an error, err.h */
-    char  *answer;      /* malloc'ed, the asker's; NULL: none */
+    int    status; /* of HTTP; or an error, err.h */
+    char  *answer; /* malloc'ed, the asker's; NULL: none */
     size_t answer_size;
 };
 

@@ -139,7 +139,7 @@ static void broker_destroy(void *ctx)
 
 void cluster_start(struct cluster *c, struct world *world)
 {
-    *c                                 = (struct cluster){.world = world};
+    *c = (struct cluster){.world = world};
     config_defaults(&settings_table, &c->settings);
     c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);

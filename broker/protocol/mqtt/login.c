@@ -222,7 +222,8 @@ void mqtt_login_recheck(struct mqtt_conn *conn)
     }
     env->kernel_api->subscriptions(env->kernel, &client->kernel, recheck_one, &revoked);
     client->recheck_waits = revoked.waits;
-    if (!revoked.waits && mqtt_input_empty(&conn->input)) { /* else the packet at the front may need what was answered */
+    if (!revoked.waits &&
+        mqtt_input_empty(&conn->input)) { /* else the packet at the front may need what was answered */
         ticket_settled(client->ticket);
     }
     if (revoked.count > 0) {

@@ -119,7 +119,7 @@ def test_times_issuer_and_audience():
         Client(server, "jwt", password=token({**good, "aud": "keel"})).close()
         for wrong in ({"exp": now(-1)}, {"exp": "soon"}, {"nbf": now(60)}, {"iss": "away"}, {"aud": "other"}, {"aud": ["other"]}, {"sub": 7}, {"sub": ""}):
             assert refused(server, password=token({**good, **wrong})) == 0x86, wrong
-        assert "another issuer" in server.log() and "expired" in server.log()
+        assert "expired" in server.log(), "why is told once per client and second"
 
 
 def test_names_are_bound():
