@@ -6,10 +6,11 @@ void kernel_subscriptions(struct kernel *k, const struct client                 
                           void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx)
 {
     LIST_EACH (&client->session->who.subs, at) {
-        const struct sub *sub    = CONTAINER_OF(at, struct sub, of_owner);
-        struct bytes      filter = {0};
-        if (sub->group != NULL) {
-            filter = bytes_of(sub->group->filter, sub->group->by_filter.extra);
+        const struct sub   *sub    = CONTAINER_OF(at, struct sub, of_owner);
+        struct bytes        filter = {0};
+        const struct group *group  = sub_group(sub);
+        if (group != NULL) {
+            filter = bytes_of(group->filter, group->by_filter.extra);
         } else {
             size_t size = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
             ASSERT(size <= sizeof k->key);
