@@ -115,6 +115,14 @@ struct bytes ticket_user(const struct ticket *ticket)
     return ticket->who.user;
 }
 
+size_t ticket_memory_bytes(const struct ticket *ticket)
+{
+    return ticket == NULL ? 0
+                          : sizeof *ticket + ticket->who.user.size + ticket->who.client.size +
+                                strlen(ticket->who.groups) + (ticket->address == NULL ? 0 : strlen(ticket->address)) +
+                                4 + (ticket->rules == NULL ? 0 : ticket->rule_count * sizeof *ticket->rules);
+}
+
 /* ---- the rules that concern it ------------------------------------------------------------------------------------------------- */
 
 static void pick(struct ticket *ticket)

@@ -103,6 +103,13 @@ struct bytes mqtt_login_data(const struct mqtt_client *client)
     return login == NULL ? (struct bytes){0} : bytes_of(login->data, login->data_size);
 }
 
+size_t mqtt_login_memory_bytes(const struct mqtt_client *client)
+{
+    const struct mqtt_login *login = client->login;
+    return (login == NULL ? 0 : sizeof *login + login->body_size + login->data_size) +
+           ticket_memory_bytes(client->ticket);
+}
+
 /* ---- let in ------------------------------------------------------------------------------------------------------------------------ */
 
 /* The wish that a will is. */
