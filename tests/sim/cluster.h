@@ -14,6 +14,7 @@
 #include "tests/sim/process.h"
 
 enum { CLUSTER_SHARDS_MAX = 2, CLUSTER_MQTT_PORT = 1883, CLUSTER_RPC_PORT = 7400 };
+#define CLUSTER_PASSWORD "sim" /* of every client, where names are wanted */
 
 struct node;
 
@@ -28,6 +29,7 @@ struct cluster {
     struct segstore_config store_config;
     struct settings        settings; /* texts of the configuration lie there */
     struct broker_config   broker_config;
+    char                   passwords[512];
     struct broker          broker_state; /* what main.c holds */
     struct shard          *shards[CLUSTER_SHARDS_MAX];
     struct node           *nodes[CLUSTER_SHARDS_MAX];
