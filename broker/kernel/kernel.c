@@ -2,6 +2,7 @@
 #include "broker/kernel/kernel.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
@@ -10,7 +11,9 @@
 #include "broker/kernel/publisher.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
+#include "broker/kernel/standing.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/will.h"
 #include "shared/base/log.h"
 
@@ -48,6 +51,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->batches);
     list_init(&k->orphans);
     list_init(&k->overruns);
+    list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
     }
@@ -105,18 +109,15 @@ void kernel_free(struct kernel *k)
         free(CONTAINER_OF(n, struct interest, by_node));
     }
     while ((n = hashmap_any(&k->groups)) != NULL) {
-        struct group *g = CONTAINER_OF(n, struct group, by_filter);
-        struct list  *link;
-        while ((link = list_pop_front(&g->members)) != NULL) {
-            free(CONTAINER_OF(link, struct member, link));
-        }
-        hashmap_remove(&k->groups, n);
-        free(g);
+        group_free(k, CONTAINER_OF(n, struct group, by_filter));
     }
+    exclusive_fini(k);
+    sys_fini(k);
     mail_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->interests);
     hashmap_fini(&k->groups);
+    hashmap_fini(&k->standings);
     hashmap_fini(&k->stored);
     hashmap_fini(&k->sessions);
     hashmap_fini(&k->claims);
@@ -144,8 +145,6 @@ static void start(struct kernel *k)
     k->stripes_hit      = malloc(stripes * sizeof *k->stripes_hit);
     k->stripe_sequences = calloc(stripes, sizeof *k->stripe_sequences);
     ASSERT(k->stripe_heads != NULL && k->stripes_hit != NULL && k->stripe_sequences != NULL);
-    bool began = will_start(k);
-    ASSERT(began);
     for (uint32_t i = 0; i < stripes; i++) {
         k->stripe_heads[i] = TARGET_NONE;
     }
@@ -166,8 +165,13 @@ uint64_t kernel_end(struct kernel *k)
     }
     session_evict_all(k);
     ack_flush(k);
+    if (k->ready && k->wills == NULL) { /* not before: a will would find nobody who is owed it */
+        bool began = will_start(k);
+        ASSERT(began);
+    }
     uint64_t wish_ns = will_flush(k);
     publish_resume(k);
+    standing_flush(k);
     bool posted = mail_flush(k);
     return posted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
 }
@@ -192,6 +196,17 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_MEMBER:
         group_receive(k, from, mail);
         mail_announced(k, from);
+        break;
+    case MAIL_EXCLUSIVE_ASK:
+    case MAIL_EXCLUSIVE_ANSWER:
+    case MAIL_EXCLUSIVE_RELEASE:
+        exclusive_receive(k, from, mail);
+        break;
+    case MAIL_SYS:
+        sys_receive(k, mail);
+        break;
+    case MAIL_STANDING:
+        standing_receive(k, from, mail);
         break;
     case MAIL_PUBLISH:
     case MAIL_PUBLISH_MEMBER:

@@ -111,6 +111,7 @@ struct delivery_state *session_delivery(struct session *s)
         if (s->delivery != NULL) {
             s->delivery->session = s;
             list_init(&s->delivery->queue);
+            list_init(&s->delivery->held);
         }
     }
     return s->delivery;
@@ -159,8 +160,8 @@ void session_evict(struct session *s, enum evict_reason why)
 /* One that is marked, or NULL. */
 static struct session *find_marked(const struct kernel *k)
 {
-    for (uint32_t bucket = 0; bucket < k->sessions.bucket_count; bucket++) {
-        for (struct hashmap_node *n = k->sessions.buckets[bucket]; n != NULL; n = n->next) {
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->sessions); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->sessions, chain); n != NULL; n = n->next) {
             struct session *s = CONTAINER_OF(n, struct session, by_serial);
             if (s->evict_why != 0 && s->client != NULL) {
                 return s;
@@ -193,6 +194,7 @@ void session_evict_now(struct session *s, enum evict_reason why)
         return;
     }
     s->kernel->counters.evictions++;
+    s->evict_why    = (uint8_t)(1 + why);
     s->client       = NULL;
     client->session = NULL;
     if (s->state == SESSION_OPEN) {

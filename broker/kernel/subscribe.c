@@ -1,11 +1,14 @@
 /* subscribe - subscriptions come and go: recorded first if the session is stored, then entered here, then known to every shard, then answered.
  * Retained messages come after the answer: what is published in between finds the subscription already. */
+#include "broker/kernel/events.h"
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
@@ -18,6 +21,7 @@ struct wanted {
     int          result;
     uint8_t      flags;
     bool         replay;
+    bool         exclusive; /* granted by its home, and not entered yet */
 };
 
 struct request {
@@ -28,6 +32,8 @@ struct request {
     uint16_t            id;
     bool                subscribe;
     bool                called; /* the store will answer */
+    uint32_t            ticket;
+    uint32_t            asked; /* exclusive ones whose home has not answered; 1 more while the request is made */
     int                 count;
     struct wanted       wanted[];
 };
@@ -51,9 +57,17 @@ static uint8_t *request_text(struct request *r)
     return (uint8_t *)&r->wanted[r->count];
 }
 
+static void tell(const struct session *s, const struct request *r, const struct wanted *want)
+{
+    if (r->subscribe) {
+        events_subscribed(s, want->filter, want->result);
+    } else {
+        events_unsubscribed(s, want->filter);
+    }
+}
+
 static void answer(struct kernel *k, struct announcement *a)
 {
-    (void)k;
     struct request *r      = CONTAINER_OF(a, struct request, announcement);
     struct session *s      = r->session;
     struct client  *client = s->client;
@@ -67,11 +81,28 @@ static void answer(struct kernel *k, struct announcement *a)
     (r->subscribe ? client->ops->subscribed : client->ops->unsubscribed)(client, r->id, results, r->count);
     for (int i = 0; i < r->count && client->session == s && s->state == SESSION_OPEN; i++) {
         const struct wanted *want = &r->wanted[i];
+        if (want->result >= 0) {
+            tell(s, r, want);
+        }
         if (want->replay && want->result >= 0) {
-            retain_replay(s, want->filter, want->flags & SUB_QOS, want->id);
+            struct bytes filter = want->filter;
+            (void)topic_exclusive_split(want->filter, &filter);
+            sys_replay(s, filter, want->id);
+            if (k->limits.retain_available) {
+                retain_replay(s, filter, want->flags & SUB_QOS, want->id);
+            }
         }
     }
     free(r);
+}
+
+/* Gives back what was granted and is not entered. */
+static void give_back(struct session *s, struct wanted *want)
+{
+    if (want->exclusive) {
+        want->exclusive = false;
+        exclusive_release(s->kernel, s->serial, want->filter);
+    }
 }
 
 /* Enters or removes what the request wants, in the trees. versions: of the rows, when stored. */
@@ -82,6 +113,7 @@ static void carry_out(struct request *r, const uint64_t *versions)
     for (int i = 0; i < r->count; i++) {
         struct wanted *want = &r->wanted[i];
         if (want->result < 0) {
+            give_back(s, want);
             continue;
         }
         if (!r->subscribe) {
@@ -91,7 +123,9 @@ static void carry_out(struct request *r, const uint64_t *versions)
             }
         } else if (sub_put(k, &s->who, LINK_LIVE, want->filter, want->flags, want->id) == NULL) {
             want->result = ERR_QUOTA;
+            give_back(s, want);
         }
+        want->exclusive = false; /* from now on with the subscription */
         if (session_stored(s)) {
             struct sub_row row = {.flags = want->flags, .id = want->id, .stream_id = s->who.stream_id};
             route_changed(k, session_id(s), want->filter, &row, versions[i], !r->subscribe);
@@ -165,6 +199,55 @@ static void record(struct request *r)
     store_txn_end(k->store, &r->call);
 }
 
+static void proceed(struct request *r)
+{
+    if (--r->asked != 0) {
+        return;
+    }
+    if (session_stored(r->session)) {
+        record(r);
+    } else {
+        carry_out(r, NULL);
+    }
+}
+
+void subscribe_exclusive_answer(struct kernel *k, uint64_t serial, uint32_t ticket, uint32_t index, int status,
+                                struct bytes filter)
+{
+    struct session *s = session_find(k, serial);
+    if (s != NULL && s->asking != NULL && s->state == SESSION_OPEN) {
+        LIST_EACH (&s->asking->requests, link) {
+            struct request *r = CONTAINER_OF(link, struct request, link);
+            if (r->ticket == ticket) {
+                r->wanted[index].exclusive = status == 0;
+                r->wanted[index].result    = status == 0 ? r->wanted[index].result : status;
+                proceed(r);
+                return;
+            }
+        }
+    }
+    if (status == 0) {
+        exclusive_release(k, serial, filter); /* the session has gone meanwhile */
+    }
+}
+
+/* Exclusive subscriptions that it does not have yet are asked for; the answers go on with the request. */
+static void ask(struct request *r)
+{
+    struct session *s = r->session;
+    struct bytes    rest;
+    r->asked  = 1;
+    r->ticket = ++s->kernel->ticket;
+    for (int i = 0; i < r->count; i++) {
+        if (r->wanted[i].result >= 0 && topic_exclusive_split(r->wanted[i].filter, &rest) &&
+            sub_find(s->kernel, &s->who, r->wanted[i].filter) == NULL) {
+            r->asked++;
+            exclusive_ask(s, r->ticket, (uint32_t)i, r->wanted[i].filter);
+        }
+    }
+    proceed(r);
+}
+
 static struct bytes keep_text(uint8_t **at, struct bytes text)
 {
     struct bytes kept = bytes_of(*at, text.size);
@@ -203,18 +286,13 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         want->result = sub->qos;
         want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
                                 (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
-        want->replay = k->limits.retain_available &&
-                       (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
+        want->replay = (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
         if (!exists && s->who.sub_count + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;
         }
     }
-    if (session_stored(s)) {
-        record(r);
-    } else {
-        carry_out(r, NULL);
-    }
+    ask(r);
 }
 
 void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, const struct bytes *filters, int count)
@@ -247,6 +325,9 @@ void subscribe_cancel_all(struct session *s)
     while (s->asking != NULL && !list_empty(&s->asking->requests)) {
         struct request *r = CONTAINER_OF(list_pop_front(&s->asking->requests), struct request, link);
         mail_forget(&r->announcement);
+        for (int i = 0; i < r->count; i++) {
+            give_back(s, &r->wanted[i]);
+        }
         if (r->called) {
             list_push_back(&s->kernel->orphans, &r->link);
         } else {

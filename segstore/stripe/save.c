@@ -1,7 +1,7 @@
 /* save.c - the whole state as bytes, in an order that does not depend on how it came to be; and back.
  *
  *   magic u32 | version u16 | stripe u16 | applied u64 | time_ns u64 | next_local u64 | table version u64 | actions_failed u64
- *   streams:  count u64, by id:    id u64, flags u8, start u64, next u64, epoch u64, name blob, (next - start) x position u64,
+ *   streams:  count u64, by id:    id u64, flags u8, start u64, next u64, epoch u64, owner u64, name blob, (next - start) x position u64,
  *                                  cursor count u32, by id: id u32, position u64, sent u64, range count u32, ranges (op.h)
  *   writers:  count u32, the one unused for longest first: id u64, epoch u64, sequence u64, offset u64
  *   tables:   count u64 of items, by table and key: table u32, key blob, value blob, version u64, expires_wall_ns u64
@@ -14,7 +14,7 @@
 
 #include <stdlib.h>
 
-enum { IMAGE_MAGIC = 0x5254534b, IMAGE_VERSION = 1, CHECKSUM_BYTES = 8 };
+enum { IMAGE_MAGIC = 0x5254534b, IMAGE_VERSION = 2, CHECKSUM_BYTES = 8 };
 
 static int by_id(const void *a, const void *b)
 {
@@ -64,6 +64,7 @@ static void save_stream(const struct stream *stream, bool place, struct wire_wri
     wire_put_u64(w, stream->start);
     wire_put_u64(w, stream->next);
     wire_put_u64(w, stream->epoch);
+    wire_put_u64(w, stream->owner);
     wire_put_blob(w, bytes_of(stream->name, stream->name_size));
     for (uint64_t offset = stream->start; offset < stream->next; offset++) {
         uint64_t position = *offsets_slot(&stream->offsets, offset);
@@ -216,6 +217,7 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, struct wire_reader 
     uint64_t     start = wire_get_u64(r);
     uint64_t     next  = wire_get_u64(r);
     uint64_t     epoch = wire_get_u64(r);
+    uint64_t     owner = wire_get_u64(r);
     struct bytes name  = wire_get_blob(r);
     uint64_t     local = id & 0xffffffffffffu;
     bool         is    = !r->bad && id > *last_id && stream_id_stripe(id) == s->id && local != 0 &&
@@ -231,6 +233,7 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, struct wire_reader 
     stream->held          = start;
     stream->next          = start;
     stream->epoch         = epoch;
+    stream->owner         = owner;
     stream_insert(s, stream);
     for (; stream->next < next; stream->next++) {
         if (!offsets_fits(&stream->offsets, start, stream->next)) {
