@@ -3,7 +3,7 @@
  *   stripe.c    a list of ops, one by one            stream.c   streams by id and by name, their records
  *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
  *   deadline.c  timers and their owners              writer.c   who has appended what already
- *   save.c      image, hash                          journal.c  undo and commit
+ *   save.c load.c  image, hash                          journal.c  undo and commit
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
