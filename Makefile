@@ -25,16 +25,17 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -lpthread -lm $(MALLOC_$(MODE))
+LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -largon2 -ljwt -lpthread -lm $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
+        libargon2-dev libjwt-dev python3-cryptography \
         mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
-CORE     := $(filter-out $(MAINS) shared/loop/uring%.c shared/loop/thread.c,$(SOURCES))
-EDGE     := $(wildcard shared/loop/uring*.c shared/loop/thread.c)
+EDGE     := $(wildcard shared/loop/uring*.c shared/loop/thread.c shared/loop/workers.c shared/loop/web.c)
+CORE     := $(filter-out $(MAINS) $(EDGE),$(SOURCES))
 # The store client's tests have a program of their own: the kernel's put another store in its place, and these put another world below it.
 UNIT     := $(shell find tests/unit -name '*.c' -not -path 'tests/unit/broker/store/*' 2>/dev/null | sort)
 UNIT_STORE := $(shell find tests/unit/broker/store -name '*.c' 2>/dev/null | sort)
@@ -100,9 +101,9 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
-             $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/%,$(SOURCES))) broker/kernel/topic.c \
-             broker/transport/ws.c broker/transport/upgrade.c
-FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser
+             $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
+             broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c
+FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
 # What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
 build/fuzz/fuzz_reply: $(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c
 build/fuzz/fuzz_request: $(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c \

@@ -4,9 +4,11 @@
  *   shard 0..n    for (;;) { shard_turn; io_turn }                              (shard/shard.h)
  *   admin         /health /ready /metrics                                       (admin/admin.h)
  *
+ * SIGHUP: the files of users and access rules are read again.
  * SIGTERM and SIGINT: clients are told (0x8B), what is owed to the store is sent, exit status 0. */
 #include "broker/admin/admin.h"
 #include "broker/admin/metrics.h"
+#include "broker/guard.h"
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
 #include "broker/transport/tls.h"
@@ -17,6 +19,7 @@
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
 #include "shared/loop/thread.h"
+#include "shared/loop/web.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -202,7 +205,7 @@ int main(int argc, char **argv)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGUSR1); /* a shard became ready */
-    sigaddset(&signals, SIGHUP);  /* certificates were renewed */
+    sigaddset(&signals, SIGHUP);  /* certificates, users or rules in files were renewed */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 
@@ -214,10 +217,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "keel-broker: %s\n", error);
         return EXIT_USAGE;
     }
+    if (!guard_read(&settings, &config, error, sizeof error)) {
+        fprintf(stderr, "keel-broker: %s\n", error);
+        return EXIT_USAGE;
+    }
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
     make_mailboxes(&broker);
+    guard_open(&broker, &settings);
     broker.tls_next = calloc(count, sizeof *broker.tls_next);
     ASSERT(broker.tls_next != NULL); /* out of memory */
     char why[512] = "";
@@ -232,6 +240,8 @@ int main(int argc, char **argv)
                                      .port    = settings.admin_listen.port,
                                      .metrics = metrics,
                                      .ready   = is_ready,
+                                     .token   = settings.admin_token,
+                                     .control = guard_control,
                                      .ctx     = &broker};
     if (admin_start(&spec, &admin, why, sizeof why) < 0) {
         fatal(1, "%s", why);
@@ -254,6 +264,7 @@ int main(int argc, char **argv)
     bool announced     = false; /* the last two shards may be ready before the first of their signals is heard */
     while (sigwait(&signals, &signal_number) == 0 && (signal_number == SIGUSR1 || signal_number == SIGHUP)) {
         if (signal_number == SIGHUP) {
+            guard_reload(&broker, &settings);
             if (load_tls(&settings, &broker, why, sizeof why) < 0) {
                 log_error("%s; new connections go on with the certificates read before", why);
             } else {
@@ -266,6 +277,7 @@ int main(int argc, char **argv)
     }
     log_info("stopping: telling clients");
     atomic_store_explicit(&broker.stopping, true, memory_order_release);
+    web_stop(broker.web);
     for (unsigned i = 0; i < count; i++) {
         struct io *io = atomic_load_explicit(&threads[i].io, memory_order_acquire);
         if (io != NULL) {
@@ -276,6 +288,7 @@ int main(int argc, char **argv)
         thread_join(threads[i].thread);
     }
     admin_stop(admin);
+    guard_close(&broker, &config);
     metrics_free(metrics);
     for (unsigned i = 0; i < count * count; i++) {
         struct mail mail;

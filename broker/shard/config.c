@@ -4,6 +4,7 @@
 #include "shared/config/settings.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* What all clients of a process may have queued for sending: far above what sockets take, far below what hurts. */
 static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
@@ -28,12 +29,37 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
     for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
         snprintf(config->listen[kind].address, sizeof config->listen[kind].address, "%s", listen[kind]->host);
         config->listen[kind].port = listen[kind]->port;
+        config->loopback[kind] = strncmp(listen[kind]->host, "127.", 4) == 0 || strcmp(listen[kind]->host, "::1") == 0;
     }
     snprintf(config->ws_path, sizeof config->ws_path, "%s", settings->ws_path);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
 
+    config->auth = (struct auth_config){
+        .links              = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},
+        .link_count         = AUTH_LINKS,
+        .anonymous          = (uint8_t)settings->auth_anonymous,
+        .default_allow      = settings->acl_default == 0,
+        .argon2_memory_kib  = (uint32_t)settings->argon2_memory_kib,
+        .argon2_passes      = (uint32_t)settings->argon2_passes,
+        .scram_iterations   = (uint32_t)settings->scram_iterations,
+        .login_url          = settings->auth_http_url,
+        .access_url         = settings->acl_http_url,
+        .hook_token         = settings->hook_token,
+        .hook_down          = (uint8_t)settings->hook_down,
+        .hook_timeout_ms    = (uint32_t)settings->hook_timeout_ms,
+        .hook_cache_entries = (uint32_t)settings->hook_cache_entries,
+        .hook_cache_ms      = (uint32_t)settings->hook_cache_ms,
+        .jwt_issuer         = settings->jwt_issuer,
+        .jwt_audience       = settings->jwt_audience,
+        .jwt_user_claim     = settings->jwt_user_claim,
+        .jwt_leeway_s       = (uint32_t)settings->jwt_leeway_s,
+        .jwt_disconnects    = settings->jwt_disconnect,
+        .password_name      = settings->auth_password_file,
+        .acl_name           = settings->acl_file,
+    };
     config->sys_interval_ns           = settings->sys_interval_s * 1000000000u;
     config->mqtt                      = mqtt_limits_default;
+    config->mqtt.denied_ends_v3       = settings->acl_denied_v3 == 1;
     config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
     config->mqtt.receive_max          = (uint16_t)settings->receive_max;
     config->mqtt.topic_alias_in_max   = (uint16_t)settings->topic_alias_max;

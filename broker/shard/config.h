@@ -3,6 +3,7 @@
 #ifndef KEEL_BROKER_SHARD_CONFIG_H
 #define KEEL_BROKER_SHARD_CONFIG_H
 
+#include "broker/auth/config.h"
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/rules.h"
@@ -22,15 +23,17 @@ struct broker_config {
     uint32_t             handshakes_max; /* TLS, per shard */
     char                 segstore_address[64];
     uint16_t             segstore_port;
-    uint32_t             connections_max;   /* per shard */
-    uint64_t             output_pool_bytes; /* per shard: what all connections together may have queued */
-    uint64_t             sys_interval_ns;   /* 0: nothing under $SYS */
+    uint32_t             connections_max;           /* per shard */
+    uint64_t             output_pool_bytes;         /* per shard: what all connections together may have queued */
+    bool                 loopback[TRANSPORT_KINDS]; /* that address is reached from this machine only */
+    struct auth_config   auth;
+    uint64_t             sys_interval_ns; /* 0: nothing under $SYS */
     struct mqtt_limits   mqtt;
     struct kernel_limits kernel;
     struct rules         rules;
 };
 
-/* The settings outlive the config. 0, or ERR_MALFORMED with a sentence about what cannot be understood. */
+/* The settings outlive the config. The texts of files and keys are filled in by main.c (config->auth). 0, or ERR_MALFORMED with a sentence about what cannot be understood. */
 MUST_CHECK int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count,
                                   char *why, size_t why_size);
 

@@ -9,6 +9,7 @@
 #ifndef KEEL_BROKER_SHARD_PEER_H
 #define KEEL_BROKER_SHARD_PEER_H
 
+#include "broker/protocol/mqtt/identity.h"
 #include "shared/base/list.h"
 #include "broker/transport/transport.h"
 #include "shared/base/timer.h"
@@ -19,22 +20,23 @@ struct mqtt_conn;
 struct shard;
 
 struct peer {
-    struct shard     *shard;
-    struct io_socket *socket;
-    struct mqtt_conn *conn;      /* NULL once the protocol is done with it */
-    struct transport *transport; /* between socket and protocol; NULL: none, TCP */
-    struct outq       out;
-    struct list       link;         /* in shard->peers */
-    struct list       closing_link; /* in shard->closing, until the end of this turn */
-    struct timer      linger;       /* while closing: when to stop waiting for the client to read */
-    uint32_t          sending_bytes;
-    uint32_t          postponed_bytes;
-    uint8_t          *postponed; /* came while the shard had done enough handshakes for one turn */
-    struct list       postponed_link;
-    bool              closing;
-    bool              shaking;  /* counted in shard->handshakes */
-    bool              mute;     /* the transport is over: what the protocol wants to say cannot be said */
-    char              name[56]; /* "address:port" of the client */
+    struct shard        *shard;
+    struct io_socket    *socket;
+    struct mqtt_conn    *conn;      /* NULL once the protocol is done with it */
+    struct transport    *transport; /* between socket and protocol; NULL: none, TCP */
+    struct outq          out;
+    struct list          link;         /* in shard->peers */
+    struct list          closing_link; /* in shard->closing, until the end of this turn */
+    struct timer         linger;       /* while closing: when to stop waiting for the client to read */
+    uint32_t             sending_bytes;
+    uint32_t             postponed_bytes;
+    uint8_t             *postponed; /* came while the shard had done enough handshakes for one turn */
+    struct list          postponed_link;
+    bool                 closing;
+    bool                 shaking;  /* counted in shard->handshakes */
+    bool                 mute;     /* the transport is over: what the protocol wants to say cannot be said */
+    char                 name[56]; /* "address:port" of the client */
+    struct peer_identity identity;
 };
 
 /* A freshly accepted socket: makes its protocol, or closes it when memory is out or the shard stops. */

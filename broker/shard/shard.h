@@ -17,6 +17,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+struct desk;
+struct gate;
 struct io;
 struct io_listener;
 struct kernel;
@@ -26,13 +28,19 @@ struct metrics_shard;
 struct outq_pool;
 struct store;
 struct timer_wheel;
+struct web;
+struct workers;
 
 /* What all shards of one process share; made by main.c, outlives them. */
 struct broker {
     const struct broker_config *config;
     uint64_t                    instance; /* random: this process, to the segment store */
     unsigned                    shard_count;
-    struct mailbox            **mailboxes;              /* [from * shard_count + to], NULL where from == to */
+    struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
+    struct desk               **desks;     /* [shard] */
+    struct gate               **gates;     /* [shard]; set while the shard sits at its desk */
+    struct workers             *workers;
+    struct web                 *web;                    /* NULL: no hook is configured */
     _Atomic uint32_t            ports[TRANSPORT_KINDS]; /* chosen by the first shard that listens, then used by all */
     _Atomic(struct tls_context *)
                     *tls_next; /* per shard: what its new connections use from the next turn on, or NULL */
@@ -62,6 +70,7 @@ struct shard {
     struct outq_pool     *chunks;
     struct store         *store;
     struct kernel        *kernel;
+    struct gate          *gate;
     struct mqtt_env       mqtt;
     struct mqtt_topics   *topics; /* NULL: no rules */
     struct door           doors[TRANSPORT_KINDS];

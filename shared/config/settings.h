@@ -76,6 +76,60 @@
       "QoS 1 and 2 messages waiting in memory for one client without a stored session; beyond it publishers are paused.")        \
     X(overrun_after_ms,       "mqtt.overrun_after",     NULL,       NUMBER,  "10000",          1, 3600000, "ms",                   \
       "How long such a client may pause publishers before it is disconnected.")                                                  \
+    X(auth_chain,             "auth.chain",             NULL,       TEXT,    "cert, password, jwt, http", 0, 255, "LINKS",               \
+      "Who is asked about a client, in this order, until one knows it: cert, password, jwt, http.")                              \
+    X(auth_anonymous,         "auth.anonymous",         NULL,       CHOICE,  "loopback",       0, 0, "loopback|true|false",         \
+      "Whether clients without a name are let in: on listeners of 127.0.0.1 and ::1 only, everywhere, or nowhere.")              \
+    X(auth_password_file,     "auth.password_file",     NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
+      "Users besides those of `keel ctl passwd`, a line each (`keel ctl passwd --to FILE`, mosquitto_passwd); SIGHUP reads it again.") \
+    X(argon2_memory_kib,      "auth.argon2_memory",     NULL,       NUMBER,  "19456",          8, 4194304, "KiB",                   \
+      "Memory that `keel ctl passwd` makes a password cost to try.")                                                             \
+    X(argon2_passes,          "auth.argon2_passes",     NULL,       NUMBER,  "2",              1, 1000, "passes",                   \
+      "Passes over that memory.")                                                                                                \
+    X(scram_iterations,       "auth.scram_iterations",  NULL,       NUMBER,  "10000",          4096, 10000000, "iterations",        \
+      "Iterations of the keys that `keel ctl passwd` makes for SCRAM-SHA-256.")                                                  \
+    X(auth_threads,           "auth.threads",           NULL,       NUMBER,  "2",              1, 64, "threads",                    \
+      "Threads that check passwords and tokens, beside the shards.")                                                             \
+    X(auth_queue_max,         "auth.queue_max",         NULL,       NUMBER,  "1024",           1, 1000000, "clients",               \
+      "Clients that may wait for them; further ones are answered 0x89 (Server busy).")                                           \
+    X(jwt_secret,             "auth.jwt_secret",        NULL,       TEXT,    NULL,             0, 255, "SECRET",                    \
+      "The secret that tokens are signed with (HS256, HS384, HS512).")                                                           \
+    X(jwt_key_file,           "auth.jwt_key_file",      NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
+      "Public keys or certificates (PEM), or a JWKS, that tokens are checked with (RS and ES as well).")                         \
+    X(jwt_issuer,             "auth.jwt_issuer",        NULL,       TEXT,    NULL,             0, 255, "TEXT",                      \
+      "Whose tokens are taken (iss); empty: anybody's with a good signature.")                                                   \
+    X(jwt_audience,           "auth.jwt_audience",      NULL,       TEXT,    NULL,             0, 255, "TEXT",                      \
+      "What they must be meant for (aud); empty: anything.")                                                                     \
+    X(jwt_user_claim,         "auth.jwt_user_claim",    NULL,       TEXT,    "sub",            1, 255, "CLAIM",                     \
+      "The claim that is the user name.")                                                                                        \
+    X(jwt_leeway_s,           "auth.jwt_leeway",        NULL,       NUMBER,  "0",              0, 3600, "s",                        \
+      "How wrong clocks may be, for exp and nbf.")                                                                               \
+    X(jwt_disconnect,         "auth.jwt_disconnect",    NULL,       BOOL,    "true",           0, 0, NULL,                          \
+      "Whether a client is disconnected (0x87) when its token expires.")                                                         \
+    X(auth_http_url,          "auth.http_url",          NULL,       TEXT,    NULL,             0, 255, "URL",                       \
+      "The hook that is asked who is let in (POST of JSON, see docs/access.md).")                                                        \
+    X(acl_http_url,           "acl.http_url",           NULL,       TEXT,    NULL,             0, 255, "URL",                       \
+      "The hook that is asked where no access rule speaks.")                                                                     \
+    X(hook_token,             "hook.token",             NULL,       TEXT,    NULL,             0, 255, "TOKEN",                     \
+      "What hooks are shown: Authorization: Bearer TOKEN.")                                                                      \
+    X(hook_timeout_ms,        "hook.timeout",           NULL,       NUMBER,  "3000",           1, 60000, "ms",                      \
+      "How long a hook may take.")                                                                                               \
+    X(hook_down,              "hook.down",              NULL,       CHOICE,  "deny",           0, 0, "deny|ignore",                 \
+      "What it means when a hook does not answer: denied, or as if it were not configured.")                                     \
+    X(hook_waiting_max,       "hook.waiting_max",       NULL,       NUMBER,  "1024",           1, 1000000, "requests",              \
+      "Requests to hooks under way; beyond it a hook counts as down.")                                                           \
+    X(hook_cache_entries,     "hook.cache_max",         NULL,       NUMBER,  "100000",         0, 10000000, "answers",              \
+      "Answers about access that each shard remembers; 0: none.")                                                                \
+    X(hook_cache_ms,          "hook.cache_ttl",         NULL,       NUMBER,  "60000",          0, 86400000, "ms",                   \
+      "How long.")                                                                                                               \
+    X(acl_file,               "acl.file",               NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
+      "Access rules besides those of `keel ctl acl`, which come first (YAML, see docs/access.md); SIGHUP reads it again.")               \
+    X(acl_default,            "acl.default",            NULL,       CHOICE,  "allow",          0, 0, "allow|deny",                  \
+      "What is meant where no rule speaks.")                                                                                     \
+    X(acl_denied_v3,          "acl.denied_v3",          NULL,       CHOICE,  "drop",           0, 0, "drop|disconnect",             \
+      "What happens to a denied publish before MQTT 5, which has no word for it: acknowledged and dropped, or the end of the connection.") \
+    X(admin_token,            "admin.token",            NULL,       TEXT,    NULL,             0, 255, "TOKEN",                     \
+      "What changes of users and rules over the admin HTTP must carry; without one they are taken from this machine only.")      \
     X(delayed_max_s,          "mqtt.delayed_max",       NULL,       NUMBER,  "4294967",        0, 4294967295, "s",                  \
       "The longest delay of $delayed/<seconds>/<topic>; longer ones are refused with 0x97; 0: no such topics.")                  \
     X(rewrites,               "mqtt.rewrite",           NULL,       LIST,    NULL,             0, 0,                               \

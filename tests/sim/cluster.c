@@ -4,7 +4,9 @@
 #include "segstore/node/node.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
+#include "shared/loop/desk.h"
 #include "shared/loop/mailbox.h"
+#include "shared/loop/workers.h"
 #include "tests/sim/disk.h"
 
 #include <stdio.h>
@@ -114,9 +116,15 @@ static int broker_start(struct process *process, void *ctx)
                                             .instance    = rand_u64(world_rand(c->world, SALT_SCENARIO)) | 1,
                                             .shard_count = count,
                                             .mailboxes   = c->broker_boxes,
+                                            .desks       = c->desks,
+                                            .gates       = c->gates,
+                                            .workers     = workers_new(1, 1),
                                             .refused     = broker_refused};
     for (uint32_t i = 0; i < count * count; i++) {
         c->broker_boxes[i] = i / count != i % count ? mailbox_new(BOX_SLOTS) : NULL;
+    }
+    for (uint32_t shard = 0; shard < count; shard++) {
+        c->desks[shard] = desk_new();
     }
     for (uint32_t shard = 0; shard < count; shard++) {
         static const struct io_config config = {
@@ -142,20 +150,37 @@ static void broker_destroy(void *ctx)
             shard_free(c->shards[shard]);
             c->shards[shard] = NULL;
         }
+        desk_free(c->desks[shard]);
+        c->desks[shard] = NULL;
     }
+    workers_free(c->broker_state.workers);
+    c->broker_state.workers = NULL;
     for (uint32_t i = 0; i < c->broker_shards * c->broker_shards; i++) {
         mailbox_free(c->broker_boxes[i]);
         c->broker_boxes[i] = NULL;
     }
 }
 
+/* Clients need a password, which a worker checks, and rules stand against them. */
+static void want_names(struct cluster *c)
+{
+    static const char hash[] =
+        "$argon2id$v=19$m=8,t=1,p=1$Om8FK8dJYSJNrnnd5EAThg$3RbcFof1XdAFHyjipZJiWkEJfuR9XIIwT/gCJIz4aSI";
+    static const char acl[] =
+        "rules:\n  - allow user pub* publish t/+\n  - allow user sub subscribe t/+\n  - deny all both '#'\n";
+    struct auth_config *auth = &c->broker_config.auth;
+    int size            = snprintf(c->passwords, sizeof c->passwords, "sub:%s\npub0:%s\npub1:%s\n", hash, hash, hash);
+    auth->anonymous     = AUTH_ANONYMOUS_NO;
+    auth->password_text = bytes_of(c->passwords, (size_t)size);
+    auth->acl_text      = bytes_str(acl);
+}
+
 /* ---- both --------------------------------------------------------------------------------------------------------- */
 
-void cluster_start(struct cluster *c, struct world *world)
+static void start(struct cluster *c, struct world *world, bool names)
 {
-    struct settings settings;
-    config_defaults(&settings_table, &settings);
-    *c                               = (struct cluster){.world = world};
+    *c = (struct cluster){.world = world};
+    config_defaults(&settings_table, &c->settings);
     c->store_shards                  = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->broker_shards                 = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->store_config                  = segstore_config_default();
@@ -173,12 +198,15 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.disk_reserve_bytes     = 0;
     c->store_config.tail_bytes             = 256u << 10; /* so that readers fall behind it and read from the disk */
     char why[256];
-    int  read = broker_config_init(&c->broker_config, &settings, c->broker_shards, why, sizeof why);
+    int  read = broker_config_init(&c->broker_config, &c->settings, c->broker_shards, why, sizeof why);
     ASSERT(read == 0);
     struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
     snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
-    listen->port                   = CLUSTER_MQTT_PORT;
+    listen->port = CLUSTER_MQTT_PORT;
+    if (names) {
+        want_names(c);
+    }
     c->broker_config.segstore_port = CLUSTER_RPC_PORT;
 
     c->store_machine                      = machine_new(world, "store", disk_bytes);
@@ -189,6 +217,16 @@ void cluster_start(struct cluster *c, struct world *world)
     c->broker                             = process_new(c->broker_machine, &broker_spec);
     sim_check(world, process_start(c->store) == 0, "the segment store starts");
     sim_check(world, process_start(c->broker) == 0, "the broker starts");
+}
+
+void cluster_start(struct cluster *c, struct world *world)
+{
+    start(c, world, false);
+}
+
+void cluster_start_named(struct cluster *c, struct world *world)
+{
+    start(c, world, true);
 }
 
 static void rest(struct cluster *c)

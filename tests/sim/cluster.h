@@ -10,9 +10,11 @@
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
 #include "segstore/node/config.h"
+#include "shared/config/settings.h"
 #include "tests/sim/process.h"
 
 enum { CLUSTER_SHARDS_MAX = 2, CLUSTER_MQTT_PORT = 1883, CLUSTER_RPC_PORT = 7400 };
+#define CLUSTER_PASSWORD "sim" /* of every client, where names are wanted */
 
 struct node;
 
@@ -25,7 +27,9 @@ struct cluster {
     struct process        *store;
     struct process        *broker;
     struct segstore_config store_config;
+    struct settings        settings; /* texts of the configuration lie there */
     struct broker_config   broker_config;
+    char                   passwords[512];
     struct broker          broker_state; /* what main.c holds */
     struct shard          *shards[CLUSTER_SHARDS_MAX];
     struct node           *nodes[CLUSTER_SHARDS_MAX];
@@ -33,6 +37,8 @@ struct cluster {
     struct mailbox        *inboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
     struct mailbox        *outboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
     struct mailbox        *broker_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
+    struct desk           *desks[CLUSTER_SHARDS_MAX];
+    struct gate           *gates[CLUSTER_SHARDS_MAX];
     uint32_t               crashes;
     uint64_t               crashed_ns; /* the last one */
     uint32_t               broker_crashes;
@@ -44,6 +50,8 @@ struct cluster {
 
 /* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */
 void cluster_start(struct cluster *cluster, struct world *world);
+/* The same, where clients are "sub", "pub0" and "pub1", need the password CLUSTER_PASSWORD and may only do what the scenario mqtt does. */
+void cluster_start_named(struct cluster *cluster, struct world *world);
 /* kill -9, and started again after a random moment. */
 void cluster_crash_broker(struct cluster *cluster);
 void cluster_crash_store(struct cluster *cluster);

@@ -44,6 +44,7 @@ bool mqtt_topics_user(struct mqtt_client *client, struct bytes user)
     if (client->env->topics == NULL || !client->env->topics->user || user.size == 0) {
         return true;
     }
+    free(client->user);
     client->user = malloc(user.size);
     if (client->user == NULL) {
         return false;
@@ -76,4 +77,19 @@ void mqtt_topics_subscribe(struct mqtt_client *client)
             env->kernel_api->subscribe(env->kernel, &client->kernel, 0, &subscription, 1);
         }
     }
+}
+
+bool mqtt_topics_automatic(const struct mqtt_client *client, struct bytes filter)
+{
+    const struct mqtt_topics    *topics = client->env->topics;
+    const struct template_values values = {.client_id = bytes_of(client->id, client->id_size),
+                                           .user      = bytes_of(client->user, client->user_size)};
+    size_t                       size;
+    for (unsigned i = 0; topics != NULL && i < topics->automatic->count; i++) {
+        if (template_fill(topics->automatic->items[i].filter, &values, client->env->topics->result, &size) &&
+            bytes_equal(filter, bytes_of(topics->result, size))) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -32,6 +32,8 @@ MUST_CHECK bool mqtt_topics_filters(struct mqtt_client *client, struct bytes fil
 
 /* Keeps the user name of CONNECT if some rule asks for it. False: no memory. */
 MUST_CHECK bool mqtt_topics_user(struct mqtt_client *client, struct bytes user);
+/* Is it one of those that it has without asking? They are the operator's, so rights of its own do not end them. */
+bool mqtt_topics_automatic(const struct mqtt_client *client, struct bytes filter);
 /* Its automatic subscriptions. Their answer has packet identifier 0, which nobody else's has. */
 void mqtt_topics_subscribe(struct mqtt_client *client);
 
