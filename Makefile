@@ -102,7 +102,7 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
              $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/%,$(SOURCES))) broker/kernel/topic.c \
              broker/transport/ws.c broker/transport/upgrade.c
-FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser
+FUZZ_LIBS := -lyaml -ljansson -lcrypto -lwslay -lhttp_parser
 # What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
 build/fuzz/fuzz_reply: $(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c
 build/fuzz/fuzz_request: $(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c \
