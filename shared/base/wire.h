@@ -16,7 +16,7 @@ struct wire_reader {
 
 static inline struct wire_reader wire_reader_of(struct bytes bytes)
 {
-    return (struct wire_reader){.at = bytes.data, .end = bytes.data + bytes.size, .bad = false};
+    return (struct wire_reader){.at = bytes.data, .end = bytes.size != 0 ? bytes.data + bytes.size : bytes.data};
 }
 
 static inline size_t wire_left(const struct wire_reader *r)

@@ -512,7 +512,7 @@ void store_tester_check_tables(struct store_tester *c)
         c->scan_number++;
         memset(c->scanned, 0, sizeof c->scanned);
         send_scan(c, 0, (struct bytes){0});
-        if (world_run_until(c->world, scan_done, c, SIM_S)) {
+        if (world_run_until(c->world, scan_done, c, 10 * SIM_S)) {
             break;
         }
     }
