@@ -1,12 +1,15 @@
 /* save.c - the whole state as bytes, in an order that does not depend on how it came to be; and back.
  *
  *   magic u32 | version u16 | stripe u16 | applied u64 | time_ns u64 | next_local u64 | table version u64 | actions_failed u64
- *   streams:  count u64, by id:    id u64, flags u8, start u64, next u64, epoch u64, name blob, (next - start) x position u64,
+ *   streams:  count u64, by id:    id u64, flags u8, start u64, next u64, epoch u64, name blob, (next - start) x position u64
+ *                                  (but with STREAM_LATEST: count u64, by offset: offset u64, position u64, time_ns u64, record bytes u32, topic blob),
+ *                                  kept u8, when 1: max_age_ns u64, max_bytes u64, max_count u64, bytes u64, mark count u32, marks (keep.h) x 4 u64,
  *                                  cursor count u32, by id: id u32, position u64, sent u64, range count u32, ranges (op.h)
  *   writers:  count u32, the one unused for longest first: id u64, epoch u64, sequence u64, offset u64
  *   tables:   count u64 of items, by table and key: table u32, key blob, value blob, version u64, expires_wall_ns u64
  *   timers:   count u64, in the order they were set: order u64, key blob, owner u64, delay_ns u64, due_ns u64, action blob, position u64
- *   XXH3-64 of all before it */
+ *   XXH3-64 of all before it
+ * Version 1 had no `kept` and no STREAM_LATEST; it is still read. */
 #include "segstore/stripe/state.h"
 
 #include "shared/base/err.h"
@@ -14,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { IMAGE_MAGIC = 0x5254534b, IMAGE_VERSION = 1, CHECKSUM_BYTES = 8 };
+enum { IMAGE_MAGIC = 0x5254534b, IMAGE_VERSION = 2, CHECKSUM_BYTES = 8 };
 
 static int by_id(const void *a, const void *b)
 {
@@ -56,6 +59,37 @@ static void save_cursor(const struct cursor *cursor, struct wire_writer *w)
     }
 }
 
+static void save_latest(const struct latest *latest, bool place, struct wire_writer *w)
+{
+    wire_put_u64(w, latest->topics.count);
+    for (const struct slot *slot = latest_from(latest, 0); slot != NULL; slot = latest_after(latest, slot)) {
+        wire_put_u64(w, slot->offset);
+        wire_put_u64(w, place ? slot->position : 0);
+        wire_put_u64(w, slot->topic->time_ns);
+        wire_put_u32(w, slot->topic->record_bytes);
+        wire_put_blob(w, bytes_of(slot->topic->name, slot->topic->name_size));
+    }
+}
+
+static void save_keeping(const struct keeping *keeping, struct wire_writer *w)
+{
+    wire_put_u8(w, keeping != NULL);
+    if (keeping == NULL) {
+        return;
+    }
+    wire_put_u64(w, keeping->limits.max_age_ns);
+    wire_put_u64(w, keeping->limits.max_bytes);
+    wire_put_u64(w, keeping->limits.max_count);
+    wire_put_u64(w, keeping->bytes);
+    wire_put_u32(w, keeping->mark_count - keeping->mark_first);
+    for (uint32_t i = keeping->mark_first; i < keeping->mark_count; i++) {
+        wire_put_u64(w, keeping->marks[i].offset);
+        wire_put_u64(w, keeping->marks[i].first_ns);
+        wire_put_u64(w, keeping->marks[i].last_ns);
+        wire_put_u64(w, keeping->marks[i].bytes);
+    }
+}
+
 /* place: positions as they are; else only whether they are needed still, which is the same on every replica. */
 static void save_stream(const struct stream *stream, bool place, struct wire_writer *w)
 {
@@ -65,10 +99,15 @@ static void save_stream(const struct stream *stream, bool place, struct wire_wri
     wire_put_u64(w, stream->next);
     wire_put_u64(w, stream->epoch);
     wire_put_blob(w, bytes_of(stream->name, stream->name_size));
-    for (uint64_t offset = stream->start; offset < stream->next; offset++) {
-        uint64_t position = *offsets_slot(&stream->offsets, offset);
-        wire_put_u64(w, place || position == UINT64_MAX ? position : 0);
+    if ((stream->flags & STREAM_LATEST) != 0) {
+        save_latest(stream->keeping->latest, place, w);
+    } else {
+        for (uint64_t offset = stream->start; offset < stream->next; offset++) {
+            uint64_t position = *offsets_slot(&stream->offsets, offset);
+            wire_put_u64(w, place || position == UINT64_MAX ? position : 0);
+        }
     }
+    save_keeping(stream->keeping, w);
     uint32_t cursors = 0;
     for (const struct cursor *c = stream->cursors; c != NULL; c = c->next) {
         cursors++;
@@ -209,7 +248,80 @@ static bool load_cursor(struct stream *stream, uint32_t *last_id, bool first, st
     return true;
 }
 
-static bool load_stream(struct stripe *s, uint64_t *last_id, struct wire_reader *r)
+static bool load_latest(struct stream *stream, struct wire_reader *r)
+{
+    uint64_t from = stream->start;
+    for (uint64_t count = wire_get_u64(r); count != 0 && !r->bad; count--) {
+        uint64_t     offset   = wire_get_u64(r);
+        uint64_t     position = wire_get_u64(r);
+        uint64_t     time_ns  = wire_get_u64(r);
+        uint32_t     bytes    = wire_get_u32(r);
+        struct bytes topic    = wire_get_blob(r);
+        if (r->bad || offset < from || offset >= stream->next || position == UINT64_MAX ||
+            !latest_load(stream->keeping->latest, topic, offset, position, time_ns, bytes)) {
+            return false;
+        }
+        from = offset + 1;
+    }
+    return !r->bad;
+}
+
+static bool load_positions(struct stream *stream, struct wire_reader *r)
+{
+    uint64_t next = stream->next;
+    if (next - stream->start > wire_left(r) / 8) {
+        return false;
+    }
+    for (stream->next = stream->start; stream->next < next; stream->next++) {
+        if (!offsets_fits(&stream->offsets, stream->start, stream->next)) {
+            offsets_grow(&stream->offsets, stream->start, stream->next);
+        }
+        *offsets_slot(&stream->offsets, stream->next) = wire_get_u64(r);
+    }
+    return true;
+}
+
+static bool load_keeping(struct stripe *s, struct stream *stream, struct wire_reader *r)
+{
+    uint8_t kept = wire_get_u8(r);
+    if (r->bad || kept > 1 || (kept == 1 && (stream->flags & STREAM_QUEUE) != 0) ||
+        (kept == 0 && (stream->flags & STREAM_LATEST) != 0)) {
+        return false;
+    }
+    if (kept == 0) {
+        return true;
+    }
+    if (stream->keeping == NULL) {
+        stream->keeping = keeping_new(stream, false);
+    }
+    struct keeping *k    = stream->keeping;
+    k->limits.max_age_ns = wire_get_u64(r);
+    k->limits.max_bytes  = wire_get_u64(r);
+    k->limits.max_count  = wire_get_u64(r);
+    k->bytes             = wire_get_u64(r);
+    uint32_t    marks    = wire_get_u32(r);
+    struct mark last     = {0};
+    for (uint32_t i = 0; i < marks && !r->bad; i++) {
+        struct mark mark = {.offset = wire_get_u64(r)};
+        mark.first_ns    = wire_get_u64(r);
+        mark.last_ns     = wire_get_u64(r);
+        mark.bytes       = wire_get_u64(r);
+        bool in_order    = i == 0 ? mark.offset <= stream->start : mark.offset > last.offset;
+        if (!in_order || mark.offset >= stream->next || mark.first_ns < last.last_ns || mark.last_ns < mark.first_ns ||
+            mark.bytes < last.bytes || mark.bytes > k->bytes || k->latest != NULL) {
+            return false;
+        }
+        keep_load_mark(k, mark);
+        last = mark;
+    }
+    if (r->bad || (k->latest == NULL && (marks == 0) != (stream->start == stream->next))) {
+        return false;
+    }
+    keep_schedule(s, stream);
+    return true;
+}
+
+static bool load_stream(struct stripe *s, uint64_t *last_id, uint16_t version, struct wire_reader *r)
 {
     uint64_t     id    = wire_get_u64(r);
     uint8_t      flags = wire_get_u8(r);
@@ -219,8 +331,8 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, struct wire_reader 
     struct bytes name  = wire_get_blob(r);
     uint64_t     local = id & 0xffffffffffffu;
     bool         is    = !r->bad && id > *last_id && stream_id_stripe(id) == s->id && local != 0 &&
-              local < s->counters.next_local && (flags & ~STREAM_QUEUE) == 0 && start <= next && next != UINT64_MAX &&
-              next - start <= wire_left(r) / 8 && name.size <= STRIPE_NAME_MAX_BYTES &&
+              local < s->counters.next_local && flags <= (version == 1 ? STREAM_QUEUE : STREAM_LATEST) &&
+              start <= next && next != UINT64_MAX && name.size <= STRIPE_NAME_MAX_BYTES &&
               stream_find_name(s, name) == NULL;
     if (!is) {
         return false;
@@ -229,14 +341,12 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, struct wire_reader 
     struct stream *stream = stream_make(id, flags, name);
     stream->start         = start;
     stream->held          = start;
-    stream->next          = start;
+    stream->next          = next;
     stream->epoch         = epoch;
     stream_insert(s, stream);
-    for (; stream->next < next; stream->next++) {
-        if (!offsets_fits(&stream->offsets, start, stream->next)) {
-            offsets_grow(&stream->offsets, start, stream->next);
-        }
-        *offsets_slot(&stream->offsets, stream->next) = wire_get_u64(r);
+    is = (flags & STREAM_LATEST) != 0 ? load_latest(stream, r) : load_positions(stream, r);
+    if (!is || (version > 1 && !load_keeping(s, stream, r))) {
+        return false;
     }
     uint32_t cursors = wire_get_u32(r);
     uint32_t last    = 0;
@@ -248,11 +358,11 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, struct wire_reader 
     return !r->bad;
 }
 
-static bool load_streams(struct stripe *s, struct wire_reader *r)
+static bool load_streams(struct stripe *s, uint16_t version, struct wire_reader *r)
 {
     uint64_t last = 0;
     for (uint64_t count = wire_get_u64(r); count != 0; count--) {
-        if (!load_stream(s, &last, r)) {
+        if (!load_stream(s, &last, version, r)) {
             return false;
         }
     }
@@ -355,6 +465,13 @@ static void tell_retained(struct stripe *s)
     }
     MAP_EACH(&s->streams_by_id, struct stream, stream)
     {
+        if ((stream->flags & STREAM_LATEST) != 0) {
+            const struct latest *latest = stream->keeping->latest;
+            for (const struct slot *slot = latest_from(latest, 0); slot != NULL; slot = latest_after(latest, slot)) {
+                s->observer.retained(s->observer.ctx, slot->position);
+            }
+            continue;
+        }
         for (uint64_t offset = stream->start; offset < stream->next; offset++) {
             uint64_t position = *offsets_slot(&stream->offsets, offset);
             if (position != UINT64_MAX) {
@@ -377,10 +494,10 @@ int stripe_load(struct stripe *s, struct bytes image)
     uint64_t checksum = 0;
     memcpy(&checksum, image.data + image.size - CHECKSUM_BYTES, sizeof checksum);
     image.size -= CHECKSUM_BYTES;
-    struct wire_reader r = wire_reader_of(image);
-    bool is = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC && wire_get_u16(&r) == IMAGE_VERSION &&
-              wire_get_u16(&r) == s->id;
-    if (!is) {
+    struct wire_reader r       = wire_reader_of(image);
+    bool               is      = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC;
+    uint16_t           version = wire_get_u16(&r);
+    if (!is || version == 0 || version > IMAGE_VERSION || wire_get_u16(&r) != s->id) {
         return ERR_MALFORMED;
     }
     s->applied                 = wire_get_u64(&r);
@@ -388,7 +505,7 @@ int stripe_load(struct stripe *s, struct bytes image)
     s->counters.next_local     = wire_get_u64(&r);
     s->counters.version        = wire_get_u64(&r);
     s->counters.actions_failed = wire_get_u64(&r);
-    is = s->counters.next_local != 0 && load_streams(s, &r) && load_writers(s, &r) && load_tables(s, &r) &&
+    is = s->counters.next_local != 0 && load_streams(s, version, &r) && load_writers(s, &r) && load_tables(s, &r) &&
          load_deadlines(s, &r) && wire_left(&r) == 0;
     if (!is) {
         return ERR_MALFORMED;
