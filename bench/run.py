@@ -72,7 +72,7 @@ SCENARIOS = {  # name: arguments of mqttload
     "stored rate 2k q1": flow("--stored", "--qos", "1", "--rate", "2000"),
     "backlog 100 sessions": ["--mode", "backlog", "--qos", "1", "--subs", "100", "--count", "2000", "--window", "100", "--size", "256"],
     "idle 19000": ["--mode", "idle", "--subs", "19000"],
-    "churn": ["--mode", "churn", "--subs", "20"],
+    "churn": ["--mode", "churn", "--subs", "100"],
 }
 
 

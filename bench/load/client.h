@@ -103,13 +103,22 @@ static inline void put_publish(struct client *c, const char *topic, unsigned qos
     put(c, payload, size);
 }
 
-/* Connects, blocking; small buffers for idle ones. False with errno set. */
-static inline bool client_open(struct client *c, const struct sockaddr_in *server, int epoll, size_t in_room)
+/* Connects, blocking; small buffers for idle ones. source: which of 127.0.1.x to come from, so that ports do not run out; 0: any.
+ * False with errno set. */
+static inline bool client_open(struct client *c, const struct sockaddr_in *server, int epoll, size_t in_room,
+                               uint8_t source)
 {
-    int on    = 1;
-    c->fd     = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int                on   = 1;
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000100u + source)};
+    c->fd                   = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     c->out_at = c->out_used = c->in_used = 0;
     c->connected = c->subscribed = c->blocked = false;
+    if (c->fd >= 0 && source != 0) {
+        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+        if (bind(c->fd, (const void *)&from, sizeof from) != 0) {
+            return false;
+        }
+    }
     if (c->fd < 0 || connect(c->fd, (const void *)server, sizeof *server) != 0) {
         return false;
     }

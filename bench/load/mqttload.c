@@ -342,13 +342,13 @@ static void print_usage(const struct usage *before, const struct usage *after, d
 
 /* ---- modes ---- */
 
-static bool open_one(unsigned index, bool publisher, size_t in_room)
+static bool open_one_from(unsigned index, bool publisher, size_t in_room, uint8_t source)
 {
     struct client *c = &run.clients[index];
     char           id[64];
     c->index     = index;
     c->publisher = publisher;
-    if (!client_open(c, &opt.server, run.epoll, in_room)) {
+    if (!client_open(c, &opt.server, run.epoll, in_room, source)) {
         broke(c, "connect");
         return false;
     }
@@ -356,6 +356,11 @@ static bool open_one(unsigned index, bool publisher, size_t in_room)
     put_connect(c, id, publisher || !opt.stored);
     mark_dirty(c);
     return true;
+}
+
+static bool open_one(unsigned index, bool publisher, size_t in_room)
+{
+    return open_one_from(index, publisher, in_room, 0);
 }
 
 static bool open_subscribers(bool subscribe)
@@ -524,7 +529,8 @@ static int churn(void)
     uint64_t     start = now_ns(), end = start + (uint64_t)(opt.seconds * 1e9), done = 0;
     while (now_ns() < end && !run.broken) {
         unsigned connected = run.connected;
-        for (unsigned i = 0; i < opt.subs && open_one(i, false, IDLE_IN_ROOM); i++) {
+        for (unsigned i = 0;
+             i < opt.subs && open_one_from(i, false, IDLE_IN_ROOM, (uint8_t)(1 + done / opt.subs % 100)); i++) {
         }
         flush();
         if (!turn_until(&run.connected, connected + opt.subs, 10)) {
@@ -533,9 +539,6 @@ static int churn(void)
         for (unsigned i = 0; i < opt.subs; i++) {
             put(&run.clients[i], "\xe0\0", 2);
             client_flush(&run.clients[i], run.epoll);
-            char byte; /* the broker closes first, so that TIME_WAIT is on its side and our ports do not run out */
-            while (recv(run.clients[i].fd, &byte, 1, 0) > 0) {
-            }
             close(run.clients[i].fd);
         }
         done += opt.subs;

@@ -7,6 +7,7 @@
  *     then the claim is given back: whoever waits for it finds all that was acknowledged. */
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/life.h"
+#include "broker/kernel/once.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
@@ -61,7 +62,7 @@ static void end_stored(struct wire_writer *w, struct session *s, const struct cl
         life_expiry_start(w, s);
     }
     life_row(w, s, false, expiry_s);
-    publish_close_rows(s, w);
+    once_close_rows(s, w);
 }
 
 static bool under_way(const struct session *s)

@@ -8,7 +8,7 @@
 #ifndef KEEL_BROKER_KERNEL_DELIVERY_H
 #define KEEL_BROKER_KERNEL_DELIVERY_H
 
-#include "broker/kernel/publish.h"
+#include "broker/kernel/fanout.h"
 #include "broker/kernel/session.h"
 
 /* Gives a message to a client that is open here: QoS 0, or any to a live session. */

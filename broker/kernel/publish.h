@@ -5,47 +5,19 @@
  *
  * Per publisher the handing out and the answers keep the order of the calls. A retained message is put into its table before it is matched: a
  * subscriber that is entered in between finds it there.
+ *
+ * gather.c finds who is owed, fanout.c hands out, publisher.c keeps the order, once.c the packet ids of QoS 2, pause.c holds back.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_PUBLISH_H
 #define KEEL_BROKER_KERNEL_PUBLISH_H
 
 #include "broker/kernel/session.h"
 
-/* One message on its way to many. */
-struct fanout {
-    struct message          *message;
-    struct buf              *shared;    /* a copy, once somebody had to keep it */
-    const struct client_ops *ops;       /* of somebody it was given to */
-    struct publisher        *publisher; /* here, or NULL */
-    unsigned                 from_shard;
-    uint64_t                 from_serial; /* on another shard, 0: none */
-};
-void fanout_end(struct fanout *fanout);
-
-/* A transaction for one publish or one packet id. From kernel.works. */
-struct work {
-    struct store_call call;
-    struct publisher *publisher;
-    struct pending   *pending;
-    struct session   *session; /* of a retained message for one stored session */
-    uint16_t          id;
-};
-
-void publisher_init(struct publisher *publisher, struct kernel *kernel, struct session *session,
-                    void (*answered)(struct publisher *, struct pending *));
-/* Nothing of it may be under way. */
-void publisher_fini(struct publisher *publisher);
 /* Takes a message in that is not from a client (a will). copy's ownership moves. False: no memory. */
 bool publish_kept(struct publisher *publisher, struct buf *copy, uint64_t writer_epoch, uint64_t sequence);
 void publish_answer_client(struct publisher *publisher, struct pending *pending);
 /* From another shard. */
 void publish_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
-/* Stops a client from sending if there is a reason. */
-void publish_pause(struct publisher *publisher);
-/* At the end of the turn: lets publishers read again. */
-void publish_resume(struct kernel *kernel);
-/* Writes the rows of ids that are published and not released as done: a later connection must not publish them again. */
-void publish_close_rows(struct session *session, struct wire_writer *w);
 
 /* The sequence numbers of a session's QoS 2 publishes grow with its epoch: 24 bits of it, 32 of a count, 8 for parts of one publish. */
 static inline uint64_t publish_epoch(uint64_t epoch)

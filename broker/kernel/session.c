@@ -3,6 +3,7 @@
 
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/publish.h"
+#include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/sm.h"

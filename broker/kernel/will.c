@@ -3,6 +3,7 @@
 
 #include "broker/kernel/message.h"
 #include "broker/kernel/publish.h"
+#include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"

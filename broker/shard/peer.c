@@ -133,6 +133,7 @@ void peer_reap(struct shard *shard)
             peer_end(peer);
             continue;
         }
+        io_socket_receiving(peer->socket, false);
         timer_arm(shard->timers, &peer->linger, shard->mqtt.now_ns + linger_ns, on_linger);
     }
 }
@@ -163,8 +164,7 @@ void peer_close(void *ctx)
     if (peer->closing) {
         return;
     }
-    peer->closing = true;
-    io_socket_receiving(peer->socket, false);
+    peer->closing = true; /* what it still sends is thrown away */
     list_push_back(&peer->shard->closing, &peer->closing_link);
 }
 

@@ -54,7 +54,7 @@ struct storage_hooks {
     void (*failed)(void *ctx, const char *what, int error);
 };
 
-struct opening; /* open.c */
+struct opening; /* opening.h */
 
 struct storage {
     struct io            *io;

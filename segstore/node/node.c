@@ -1,140 +1,16 @@
-/* node.c - the tick of one shard; entries from proposal to reply. */
+/* node.c - the tick of one shard, from its start to its end. */
 #include "segstore/node/state.h"
 
 #include "shared/base/err.h"
 #include "shared/loop/mailbox.h"
-#include "shared/rpc/op.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 static const uint64_t STOP_PATIENCE_NS = 2000000000;
-enum { EXIT_IO = 74, TASKS_PER_TURN = 512, TERM = 1 };
+enum { EXIT_IO = 74, TASKS_PER_TURN = 512 };
 
-/* ---- stripes ---- */
-
-struct node_stripe *stripe_slot(struct node *node, uint16_t stripe)
-{
-    uint32_t slot = stripe / node->config->shards;
-    return stripe % node->config->shards == node->shard && slot < node->stripe_count ? &node->stripes[slot] : NULL;
-}
-
-static void on_retained(void *ctx, uint64_t position)
-{
-    struct node_stripe *st = ctx;
-    segments_retain(&st->node->storage->segments, position);
-}
-
-static void on_released(void *ctx, uint64_t position)
-{
-    struct node_stripe *st = ctx;
-    segments_release(&st->node->storage->segments, position);
-}
-
-static void on_appended(void *ctx, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record)
-{
-    struct node_stripe *st = ctx;
-    follow_appended(st->node, stream_id, offset, tag, record);
-}
-
-static void on_ended(void *ctx, uint64_t stream_id, uint64_t below_epoch, int status)
-{
-    struct node_stripe *st = ctx;
-    follow_ended(st->node, stream_id, below_epoch, status);
-}
-
-static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
-                       uint64_t expires_wall_ns, bool deleted)
-{
-    struct node_stripe *st = ctx;
-    watch_changed(st->node, st->id, table, key, value, version, expires_wall_ns, deleted);
-}
-
-static void stripes_make(struct node *node)
-{
-    const struct segstore_config *c      = node->config;
-    const struct stripe_limits    limits = {.table_bytes_max    = c->table_bytes_max,
-                                            .streams_max        = c->streams_max,
-                                            .stream_records_max = c->stream_records_max,
-                                            .writers_max        = c->writers_max};
-    node->stripe_count                   = (c->stripes - node->shard + c->shards - 1) / c->shards;
-    node->stripes                        = calloc(node->stripe_count, sizeof *node->stripes);
-    ASSERT(node->stripes != NULL); /* out of memory */
-    for (uint32_t i = 0; i < node->stripe_count; i++) {
-        struct node_stripe    *st       = &node->stripes[i];
-        struct stripe_observer observer = {.ctx      = st,
-                                           .retained = on_retained,
-                                           .released = on_released,
-                                           .appended = on_appended,
-                                           .ended    = on_ended,
-                                           .changed  = on_changed};
-        st->node                        = node;
-        st->id                          = (uint16_t)(i * c->shards + node->shard);
-        st->next_due_ns                 = UINT64_MAX;
-        st->stripe                      = stripe_new(st->id, &limits, &observer);
-        ASSERT(st->stripe != NULL); /* out of memory */
-    }
-}
-
-struct stripe *node_stripe(struct node *node, uint16_t stripe)
-{
-    struct node_stripe *st = stripe_slot(node, stripe);
-    return st == NULL ? NULL : st->stripe;
-}
-
-/* ---- recovery ---- */
-
-static int on_load(void *ctx, const struct checkpoint_section *section)
-{
-    struct node        *node = ctx;
-    struct node_stripe *st   = stripe_slot(node, section->stripe);
-    if (st == NULL) {
-        return ERR_MALFORMED;
-    }
-    int result = stripe_load(st->stripe, section->image);
-    return result < 0 ? result : stripe_applied(st->stripe) == section->index ? 0 : ERR_MALFORMED;
-}
-
-static void stripe_stop(struct node_stripe *st)
-{
-    if (!st->stopped) {
-        st->stopped = true;
-        log_error("stripe %u is stopped after entry %llu: entries may be missing from the damaged log", st->id,
-                  (unsigned long long)stripe_applied(st->stripe));
-    }
-}
-
-static void on_replay(void *ctx, const struct log_entry *entry)
-{
-    struct node        *node   = ctx;
-    struct node_stripe *st     = stripe_slot(node, entry->stripe);
-    bool                accept = node->config->accept_damage;
-    if (st == NULL || st->stopped || entry->index <= stripe_applied(st->stripe)) {
-        return;
-    }
-    struct stripe_entry e = {
-        .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
-    if (entry->index != stripe_applied(st->stripe) + 1) {
-        if (!accept) {
-            stripe_stop(st);
-            return;
-        }
-        e.index = stripe_applied(st->stripe) + 1; /* a checkpoint is made before anything else is logged */
-    }
-    node->results.size = 0;
-    (void)stripe_apply(st->stripe, &e, false,
-                       &node->results); /* an entry that failed once fails again, in the same way */
-}
-
-static void on_damaged(void *ctx, uint64_t stripes)
-{
-    struct node *node = ctx;
-    for (uint32_t i = 0; i < node->stripe_count && !node->config->accept_damage; i++) {
-        if ((stripes & BLOCK_STRIPE_BIT(node->stripes[i].id)) != 0) {
-            stripe_stop(&node->stripes[i]);
-        }
-    }
-}
+/* ---- storage ---- */
 
 static void shard_is_ready(struct node *node)
 {
@@ -168,165 +44,6 @@ static void on_opened(void *ctx, int result, const char *why)
         node->serving = true;
         shard_is_ready(node);
     }
-}
-
-/* ---- entries ---- */
-
-/* Larger than what keeps a session: a will, a retained message. */
-enum { SMALL_ENTRY_BYTES = 4096 };
-
-static enum storage_need need_of(struct bytes ops)
-{
-    struct wire_reader r    = wire_reader_of(ops);
-    enum storage_need  need = ops.size > SMALL_ENTRY_BYTES ? STORAGE_DATA : STORAGE_ROOM;
-    struct op          op;
-    while (op_next(&r, &op) > 0) {
-        switch (op.kind) {
-        case OP_APPEND:
-            return STORAGE_DATA;
-        case OP_TABLE_PUT:
-        case OP_STREAM_CREATE:
-        case OP_TIMER_SET:
-            need = need == STORAGE_ROOM ? STORAGE_SMALL : need;
-            break;
-        default:
-            break;
-        }
-    }
-    return need;
-}
-
-static void proposals_grow(struct node *node)
-{
-    uint64_t         capacity = node->proposal_capacity == 0 ? 1024 : node->proposal_capacity * 2;
-    struct proposal *ring     = malloc(capacity * sizeof *ring);
-    ASSERT(ring != NULL); /* out of memory */
-    for (uint64_t i = node->proposal_first; i < node->proposal_end; i++) {
-        ring[i & (capacity - 1)] = node->proposals[i & (node->proposal_capacity - 1)];
-    }
-    free(node->proposals);
-    node->proposals         = ring;
-    node->proposal_capacity = capacity;
-}
-
-int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, const struct proposal *origin)
-{
-    if (stripe->stopped) {
-        return ERR_UNAVAILABLE;
-    }
-    if (node->storage->prepare.full && !storage_admits(node->storage, need_of(ops))) {
-        return ERR_DISK_FULL;
-    }
-    if (node->proposal_end - node->proposal_first == node->proposal_capacity) {
-        proposals_grow(node);
-    }
-    struct log_entry entry  = {.stripe  = stripe->id,
-                               .index   = stripe->proposed_index + 1,
-                               .term    = TERM,
-                               .wall_ns = io_wall_ns(node->io),
-                               .ops     = ops};
-    int              result = storage_append(node->storage, &entry);
-    if (result < 0) {
-        return result;
-    }
-    stripe->proposed_index++;
-    node->proposals[node->proposal_end++ & (node->proposal_capacity - 1)] = *origin;
-    return 0;
-}
-
-static void answer(struct node *node, const struct proposal *origin, int status)
-{
-    if (origin->session_serial == 0) {
-        return;
-    }
-    struct session *s = node->slots[origin->session_slot];
-    if (s == NULL || s->serial != origin->session_serial) {
-        return; /* it went away; what it asked for has happened */
-    }
-    size_t begun = session_begin(s, RPC_TXN_DONE, origin->request_id);
-    wire_put_u32(&s->out, (uint32_t)status);
-    if (status == 0) {
-        wire_put_bytes(&s->out, wire_written(&node->results));
-    }
-    session_end(s, begun);
-    session_answered(s, origin->request_bytes);
-}
-
-static void on_committed(void *ctx, const struct log_entry *entry)
-{
-    struct node        *node = ctx;
-    struct node_stripe *st   = stripe_slot(node, entry->stripe);
-    ASSERT(st != NULL && entry->index == stripe_applied(st->stripe) + 1);
-    ASSERT(node->proposal_first < node->proposal_end);
-    struct proposal     origin = node->proposals[node->proposal_first++ & (node->proposal_capacity - 1)];
-    struct stripe_entry e      = {
-             .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
-    node->results.size = 0;
-    node->results.bad  = false;
-    int status         = stripe_apply(st->stripe, &e, true, &node->results);
-    ASSERT(status <= 0);
-    if (status == 0 && node->results.bad) { /* it took effect, but what it says does not fit a frame */
-        status = ERR_TOO_BIG;
-    }
-    if (origin.due) {
-        st->due_proposed = false;
-    }
-    st->next_due_ns = stripe_next_due_ns(st->stripe);
-    node->due_dirty = true;
-    node->counts.transactions++;
-    answer(node, &origin, status);
-}
-
-/* ---- what is due ---- */
-
-static void due_turn(struct node *node)
-{
-    uint64_t wall_ns = io_wall_ns(node->io);
-    if (!node->due_dirty && wall_ns < node->next_due_ns) {
-        return;
-    }
-    node->due_dirty   = false;
-    node->next_due_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < node->stripe_count; i++) {
-        struct node_stripe *st = &node->stripes[i];
-        if (st->stopped || st->due_proposed) {
-            continue;
-        }
-        node->scratch.size = 0;
-        if (st->next_due_ns <= wall_ns && stripe_due(st->stripe, wall_ns, &node->scratch)) {
-            struct proposal origin = {.due = true};
-            if (propose(node, st, wire_written(&node->scratch), &origin) == 0) {
-                st->due_proposed = true;
-                continue;
-            }
-            node->next_due_ns = wall_ns + 10000000; /* the log is full now */
-        } else {
-            node->next_due_ns = st->next_due_ns < node->next_due_ns ? st->next_due_ns : node->next_due_ns;
-        }
-    }
-}
-
-static uint64_t due_next_ns(const struct node *node)
-{
-    if (node->due_dirty) {
-        return 0;
-    }
-    if (node->next_due_ns == UINT64_MAX) {
-        return UINT64_MAX;
-    }
-    uint64_t wall_ns = io_wall_ns(node->io);
-    return io_now_ns(node->io) + (node->next_due_ns > wall_ns ? node->next_due_ns - wall_ns : 0);
-}
-
-/* ---- storage ---- */
-
-static void on_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
-{
-    struct node              *node = ctx;
-    const struct node_stripe *st   = &node->stripes[nth];
-    *out_stripe                    = st->id;
-    *out_index                     = stripe_applied(st->stripe);
-    stripe_save(st->stripe, w);
 }
 
 static void on_saved(void *ctx)
@@ -410,12 +127,12 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     };
     const struct storage_hooks storage_hooks = {
         .ctx       = node,
-        .load      = on_load,
-        .replay    = on_replay,
-        .damaged   = on_damaged,
+        .load      = stripes_load,
+        .replay    = stripes_replay,
+        .damaged   = stripes_damaged,
         .opened    = on_opened,
-        .committed = on_committed,
-        .image     = on_image,
+        .committed = entry_committed,
+        .image     = stripes_image,
         .saved     = on_saved,
         .loaded    = on_loaded,
         .failed    = on_failed,

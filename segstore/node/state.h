@@ -1,6 +1,6 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder.
  *
- *   node ── stripes            node.c     propose, apply
+ *   node ── stripes            stripes.c  entry.c: propose, apply; due.c
  *        ── sessions           session.c  one connection: frames in, frames out
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
@@ -194,10 +194,25 @@ struct node {
 };
 
 /* node.c */
+void task_ready(struct node *node, struct task *task);
+
+/* stripes.c: what storage_hooks asks of them, beside. */
+void                stripes_make(struct node *node);
 struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
+int                 stripes_load(void *ctx, const struct checkpoint_section *section);
+void                stripes_replay(void *ctx, const struct log_entry *entry);
+void                stripes_damaged(void *ctx, uint64_t stripes);
+void stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+
+/* entry.c */
 /* Gives an entry to the log. The one place behind which a consensus would stand. ERR_FULL, ERR_TOO_BIG, ERR_DISK_FULL, ERR_UNAVAILABLE. */
 MUST_CHECK int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, const struct proposal *origin);
-void           task_ready(struct node *node, struct task *task);
+/* It is durable: applies it and answers. */
+void entry_committed(void *ctx, const struct log_entry *entry);
+
+/* due.c */
+void     due_turn(struct node *node);
+uint64_t due_next_ns(const struct node *node);
 
 /* session.c */
 void session_accept(struct node *node, struct io_socket *socket);

@@ -1,7 +1,9 @@
 /* uring - what the files of the io_uring fulfilment of io.h share; nobody else includes this.
  *
  *   uring.c         the ring: set-up, the turn, wake, the clock
- *   uring_socket.c  sockets: connect, receive, send, the long goodbye, the move to another shard
+ *   uring_socket.c  sockets: the states of a life, the long goodbye, the move to another shard
+ *   uring_place.c   sockets: memory, descriptor, peer
+ *   uring_connect.c uring_receive.c uring_send.c    sockets: the operations
  *   uring_listen.c  listeners
  *   uring_name.c    host names, looked up on a thread of their own
  *   uring_file.c    files and directories
@@ -93,6 +95,7 @@ struct io_socket {
     bool              recv_cancelling  : 1; /* and its cancel is under way */
     bool              send_pending     : 1;
     bool              connect_pending  : 1;
+    bool              shutdown_wanted  : 1; /* in io->draining: if the peer does not end the connection in the next turn */
     bool              shutdown_pending : 1;
 };
 _Static_assert(sizeof(struct io_socket) <= 192, "an idle connection is small");
@@ -138,6 +141,7 @@ struct io {
     uint32_t     sockets_max;
     uint32_t     sockets_open;
     struct list  draining; /* by deadline */
+    uint32_t     shutdowns_wanted;
     struct list  plain;
     struct list  deferred; /* sockets that have something to tell in the next turn */
     struct list  listeners;
@@ -169,19 +173,55 @@ void uring_cancel(struct io *io, void *pointer, enum uring_kind kind);
 
 /* ---- uring_socket.c ---- */
 
-void socket_on_recv(struct io_socket *socket, int result, uint32_t flags);
-void socket_on_send(struct io_socket *socket, int result);
-void socket_on_connect(struct io_socket *socket, int result);
+/* Into the next state; the table of what may follow what is there. */
+void socket_step(struct io_socket *socket, enum socket_state next);
+/* The submission entry is one on this socket. */
+void socket_name_op(struct io_socket *socket, struct io_uring_sqe *sqe, enum uring_kind kind);
+/* No more callbacks, and nothing more is wanted: it ends what is under way. */
+void socket_end(struct io_socket *socket);
+/* The connection is over by the peer's doing. */
+void socket_break(struct io_socket *socket, int reason);
+/* Closes the descriptor once no operation is under way. */
+void socket_ending(struct io_socket *socket);
+/* Gives it away once no operation is under way. */
+void socket_moving(struct io_socket *socket);
 void socket_on_teardown(struct io_socket *socket, int result);
-/* A socket for a connected descriptor, which it owns from here; NULL when there is no place (the descriptor is closed then). */
-struct io_socket *socket_new(struct io *io, int fd, bool movable);
-/* A name was looked up: connect, or tell that there is none (error). */
-void socket_resolved(struct io_socket *socket, const struct sockaddr_storage *address, int error);
 /* After the completions of a turn: starved receivers, goodbyes that took too long, what waits to be told. */
 void sockets_after_turn(struct io *io);
 /* When sockets_after_turn wants to be called again; UINT64_MAX: no need. */
 uint64_t sockets_deadline_ns(const struct io *io);
-void     sockets_free(struct io *io);
+
+/* ---- uring_place.c ---- */
+
+struct io_socket *socket_alloc(struct io *io, enum socket_state state);
+/* Puts the descriptor into the registered table, where the kernel finds it without locks; a movable one stays a descriptor,
+ * for only that can be given to another ring. Takes the descriptor in any case. */
+MUST_CHECK int socket_place(struct io_socket *socket, int fd, bool movable);
+/* None of its operations is under way. */
+void socket_free(struct io_socket *socket);
+void socket_peer_set(struct uring_peer *peer, const struct sockaddr_storage *address);
+/* A socket for a connected descriptor, which it owns from here; NULL when there is no place (the descriptor is closed then). */
+struct io_socket *socket_new(struct io *io, int fd, bool movable);
+void              sockets_free(struct io *io);
+
+/* ---- uring_receive.c ---- */
+
+/* Unless it is armed, or waits for buffers. */
+void socket_recv_arm(struct io_socket *socket);
+void socket_recv_cancel(struct io_socket *socket);
+void socket_on_recv(struct io_socket *socket, int result, uint32_t flags);
+
+/* ---- uring_send.c ---- */
+
+/* After this the kernel no longer looks at the bytes of a send that is under way. */
+void socket_send_settle(struct io_socket *socket);
+void socket_on_send(struct io_socket *socket, int result);
+
+/* ---- uring_connect.c ---- */
+
+void socket_on_connect(struct io_socket *socket, int result);
+/* A name was looked up: connect, or tell that there is none (error). */
+void socket_resolved(struct io_socket *socket, const struct sockaddr_storage *address, int error);
 
 /* ---- uring_listen.c ---- */
 

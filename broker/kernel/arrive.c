@@ -1,0 +1,90 @@
+/* arrive.c - what other shards mail about publishes. */
+#include "broker/kernel/publish.h"
+
+#include "broker/kernel/delivery.h"
+#include "broker/kernel/fanout.h"
+#include "broker/kernel/gather.h"
+#include "broker/kernel/group.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/message.h"
+#include "broker/kernel/pause.h"
+
+static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
+{
+    struct wire_reader r       = mail_read(mail);
+    uint8_t            flags   = wire_get_u8(&r);
+    uint32_t           sub_id  = wire_get_u32(&r);
+    struct bytes       filter  = wire_get_blob(&r);
+    struct message     message = message_read(&r);
+    ASSERT(!r.bad);
+    struct session *s = session_find(k, mail->value);
+    struct fanout   f = {.message = &message, .from_shard = from};
+    if (s != NULL && s->client != NULL) {
+        struct delivery_tag tag = {.qos    = qos_lower(message.qos, flags & SUB_QOS),
+                                   .retain = message.retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0};
+        if (sub_id != 0) {
+            tag.ids[tag.count++] = sub_id;
+        }
+        deliver(s, &f, &tag);
+        fanout_end(&f);
+        return;
+    }
+    /* It left while the message was on its way: another member of the group, as this shard knows it. */
+    struct group *g = group_find(k, filter);
+    if (g == NULL) {
+        k->counters.dropped++;
+        return;
+    }
+    k->target_count = 0;
+    gather_group(k, g, &message);
+    if (k->target_count != 0 && k->targets[0].stream_id != 0) {
+        struct publisher *relay   = k->relay;
+        struct pending   *pending = pool_take(k->pendings);
+        if (pending == NULL) {
+            k->counters.dropped++;
+            return;
+        }
+        pending->publisher  = relay;
+        pending->handed_out = true;
+        list_push_back(&relay->pendings, &pending->link);
+        relay->pending_count++;
+        fanout_append(k, pending, &message);
+        return;
+    }
+    fanout_deliver(k, &f);
+    fanout_end(&f);
+}
+
+void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
+{
+    switch ((enum mail_kind)mail->kind) {
+    case MAIL_PUBLISH: {
+        struct wire_reader r       = mail_read(mail);
+        struct message     message = message_read(&r);
+        struct fanout      f       = {.message = &message, .from_shard = from, .from_serial = mail->value};
+        ASSERT(!r.bad);
+        gather(k, &message, NULL, true);
+        fanout_deliver(k, &f);
+        fanout_end(&f);
+        return;
+    }
+    case MAIL_PUBLISH_MEMBER:
+        receive_member(k, from, mail);
+        return;
+    case MAIL_SLOW: {
+        struct session *s = session_find(k, mail->value);
+        if (s != NULL && s->client != NULL && session_publisher(s) != NULL) {
+            s->publisher->slow |= 1ull << from;
+            publish_pause(s->publisher);
+        }
+        return;
+    }
+    case MAIL_RELIEF:
+        LIST_EACH (&k->paused, link) {
+            CONTAINER_OF(link, struct publisher, paused_link)->slow &= ~(1ull << from);
+        }
+        return;
+    default:
+        ASSERT(false);
+    }
+}

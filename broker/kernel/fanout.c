@@ -1,0 +1,128 @@
+/* fanout - see fanout.h. */
+#include "broker/kernel/fanout.h"
+
+#include "broker/kernel/delivery.h"
+#include "broker/kernel/gather.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/message.h"
+#include "broker/kernel/publisher.h"
+#include "shared/base/err.h"
+#include "shared/rpc/op.h"
+
+void fanout_end(struct fanout *f)
+{
+    buf_unref(f->shared);
+    f->shared = NULL;
+    if (f->message->cache != NULL) {
+        f->ops->uncache(f->message->cache);
+        f->message->cache = NULL;
+    }
+}
+
+static void append_done(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct work      *work = CONTAINER_OF(call, struct work, call);
+    struct publisher *p    = work->publisher;
+    work->pending->after--;
+    if (status != 0 && work->pending->status == 0) {
+        work->pending->status = status;
+    }
+    pool_give(p->kernel->works, work);
+    publisher_flush(p);
+}
+
+/* One transaction per stripe (more if it has very many targets): the body once, the streams beside it. */
+static void append_stripe(struct kernel *k, struct pending *pending, uint16_t stripe, const struct message *message)
+{
+    struct record record = message_record(message);
+    uint64_t      part   = 0;
+    for (uint32_t at = k->stripe_heads[stripe]; at != TARGET_NONE;) {
+        struct work *work = publisher_work(pending->publisher, pending, 0, append_done);
+        if (work == NULL) {
+            pending->status = ERR_QUOTA;
+            return;
+        }
+        bool     own          = pending->writer_epoch != 0;
+        uint64_t writer       = own ? pending->publisher->session != NULL ? pending->publisher->session->who.stream_id
+                                                                          : pending->publisher->count
+                                    : store_owner(k->store);
+        uint64_t epoch        = own ? pending->writer_epoch : 1;
+        uint64_t sequence     = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
+        struct wire_writer *w = store_txn_begin(k->store, stripe);
+        size_t              begun = op_append_begin(w, writer, epoch, sequence);
+        uint32_t            count = 0;
+        for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
+            uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
+            struct delivery_tag tag = gather_tag(k, &k->targets[at], message);
+            op_append_target(w, k->targets[at].stream_id, delivery_tag_write(bytes, &tag));
+            count++;
+        }
+        op_append_end(w, begun, count, &record);
+        store_txn_end(k->store, &work->call);
+        pending->after++;
+        k->counters.stored_appends++;
+    }
+}
+
+void fanout_append(struct kernel *k, struct pending *pending, const struct message *message)
+{
+    k->stripes_hit_count = 0;
+    for (uint32_t i = 0; i < k->target_count; i++) {
+        struct target *t = &k->targets[i];
+        if (t->stream_id == 0 || t->chained || gather_tag(k, t, message).qos == 0) {
+            continue;
+        }
+        uint16_t stripe = stream_id_stripe(t->stream_id);
+        if (k->stripe_heads[stripe] == TARGET_NONE) {
+            k->stripes_hit[k->stripes_hit_count++] = stripe;
+        }
+        t->in_stripe            = k->stripe_heads[stripe];
+        k->stripe_heads[stripe] = i;
+    }
+    for (uint32_t i = 0; i < k->stripes_hit_count; i++) {
+        append_stripe(k, pending, k->stripes_hit[i], message);
+        k->stripe_heads[k->stripes_hit[i]] = TARGET_NONE;
+    }
+}
+
+void fanout_deliver(struct kernel *k, struct fanout *f)
+{
+    for (uint32_t i = 0; i < k->target_count; i++) {
+        const struct target *t = &k->targets[i];
+        if (t->session == NULL || t->chained) {
+            continue;
+        }
+        struct delivery_tag tag = gather_tag(k, t, f->message);
+        if (tag.qos == 0 || !session_stored(t->session)) {
+            deliver(t->session, f, &tag);
+        }
+    }
+}
+
+static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *f)
+{
+    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+        if ((shards >> shard & 1) == 0 || shard == k->shard) {
+            continue;
+        }
+        struct wire_writer w = mail_begin();
+        message_write(&w, f->message);
+        mail_post(k, shard, MAIL_PUBLISH,
+                  f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w);
+    }
+}
+
+bool fanout_publish(struct kernel *k, struct publisher *p, const struct session *from, struct message *message,
+                    struct pending *pending)
+{
+    struct found  found = gather(k, message, from, false);
+    struct fanout f     = {.message = message, .publisher = p};
+    if (pending != NULL && message->qos != 0) {
+        fanout_append(k, pending, message);
+    }
+    fanout_deliver(k, &f);
+    mail_others(k, found.shards, &f);
+    fanout_end(&f);
+    return found.any;
+}

@@ -1,0 +1,164 @@
+/* gather - see gather.h. */
+#include "broker/kernel/gather.h"
+
+#include "broker/kernel/group.h"
+#include "broker/kernel/mail.h"
+#include "broker/kernel/sub.h"
+#include "shared/base/log.h"
+
+#include <stdlib.h>
+
+static struct target *target_add(struct kernel *k)
+{
+    if (k->target_count == k->target_capacity) {
+        uint32_t       capacity = k->target_capacity == 0 ? 64 : k->target_capacity * 2;
+        struct target *targets  = realloc(k->targets, capacity * sizeof *targets);
+        if (targets == NULL) {
+            log_error("no memory for the targets of a publish");
+            k->counters.dropped++;
+            return NULL;
+        }
+        k->targets         = targets;
+        k->target_capacity = capacity;
+    }
+    struct target *t = &k->targets[k->target_count++];
+    *t               = (struct target){.more = TARGET_NONE, .in_stripe = TARGET_NONE};
+    return t;
+}
+
+/* Subscriptions of one subscriber hang together: it gets one copy [MQTT-3.3.4-2]. */
+static void gather_sub(struct kernel *k, struct sub *sub)
+{
+    struct target *t = target_add(k);
+    if (t == NULL) {
+        return;
+    }
+    uint32_t at = (uint32_t)(t - k->targets);
+    t->sub      = sub;
+    if (sub->owner->mark == k->mark) {
+        struct target *head = &k->targets[sub->owner->slot];
+        t->chained          = true;
+        t->more             = head->more;
+        head->more          = at;
+        return;
+    }
+    sub->owner->mark = k->mark;
+    sub->owner->slot = at;
+    if (sub->link.kind == LINK_LIVE) {
+        t->session = session_of(sub->owner);
+    } else {
+        t->stream_id = sub->owner->stream_id;
+    }
+}
+
+static void mail_member(struct kernel *k, const struct group *g, const struct member *m, const struct message *message)
+{
+    struct wire_writer w = mail_begin();
+    wire_put_u8(&w, m->flags);
+    wire_put_u32(&w, m->sub_id);
+    wire_put_blob(&w, bytes_of(g->filter, g->by_filter.extra));
+    message_write(&w, message);
+    mail_post(k, m->shard, MAIL_PUBLISH_MEMBER, m->serial, &w);
+}
+
+void gather_group(struct kernel *k, struct group *g, const struct message *message)
+{
+    struct group_choice  choice = group_choose(g);
+    const struct member *m      = choice.member;
+    uint8_t              flags  = m != NULL ? m->flags : choice.stored->link.flags;
+    uint64_t             id     = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
+    uint8_t              qos    = qos_lower(message->qos, flags & SUB_QOS);
+    if (qos != 0 && id != 0) {
+        struct target *t = target_add(k);
+        if (t != NULL) {
+            t->stream_id = id;
+            t->flags     = flags;
+            t->sub_id    = m != NULL ? m->sub_id : choice.stored->by_key.extra;
+        }
+        return;
+    }
+    if (m == NULL) {
+        k->counters.dropped++; /* QoS 0, and nobody of the group is connected */
+        return;
+    }
+    if (m->shard != k->shard) {
+        mail_member(k, g, m, message);
+        return;
+    }
+    struct target *t = target_add(k);
+    if (t != NULL) {
+        t->session = session_find(k, m->serial);
+        t->flags   = flags;
+        t->sub_id  = m->sub_id;
+    }
+}
+
+struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only)
+{
+    struct found             found = {0};
+    const uint32_t          *nodes;
+    uint32_t                 count       = match_find(k->tree, message->topic, &nodes);
+    const struct subscriber *self        = from != NULL ? &from->who : NULL;
+    uint64_t                 from_stream = from != NULL ? from->who.stream_id : 0;
+    k->target_count                      = 0;
+    k->mark++;
+    for (uint32_t i = 0; i < count; i++) {
+        for (struct match_link *link = match_first(k->tree, nodes[i]); link != NULL; link = link->next) {
+            struct sub      *sub      = CONTAINER_OF(link, struct sub, link);
+            struct interest *interest = CONTAINER_OF(link, struct interest, link);
+            switch ((enum link_kind)link->kind) {
+            case LINK_LIVE:
+                if ((link->flags & SUB_NO_LOCAL) == 0 || sub->owner != self) {
+                    found.any = true;
+                    gather_sub(k, sub);
+                }
+                break;
+            case LINK_STORED:
+                if ((link->flags & SUB_NO_LOCAL) == 0 || from_stream == 0 || sub->owner->stream_id != from_stream) {
+                    found.any = true;
+                    if (!here_only && message->qos != 0) {
+                        gather_sub(k, sub);
+                    }
+                }
+                break;
+            case LINK_INTEREST:
+                found.shards |= message->qos == 0 ? interest->any : interest->quality;
+                break;
+            case LINK_GROUP:
+                if (!here_only) {
+                    found.any = true;
+                    gather_group(k, CONTAINER_OF(link, struct group, link), message);
+                }
+                break;
+            }
+        }
+    }
+    found.any = found.any || found.shards != 0;
+    return found;
+}
+
+struct delivery_tag gather_tag(const struct kernel *k, const struct target *t, const struct message *message)
+{
+    struct delivery_tag tag   = {0};
+    uint8_t             flags = t->flags;
+    if (t->sub == NULL) {
+        if (t->sub_id != 0) {
+            tag.ids[tag.count++] = t->sub_id;
+        }
+    } else {
+        for (const struct target *each = t;; each = &k->targets[each->more]) {
+            uint8_t these = each->sub->link.flags;
+            uint8_t qos   = (uint8_t)((these & SUB_QOS) > (flags & SUB_QOS) ? these & SUB_QOS : flags & SUB_QOS);
+            flags         = (uint8_t)(((these | flags) & ~SUB_QOS) | qos);
+            if (each->sub->by_key.extra != 0 && tag.count < SUBSCRIPTION_IDS_MAX) {
+                tag.ids[tag.count++] = each->sub->by_key.extra;
+            }
+            if (each->more == TARGET_NONE) {
+                break;
+            }
+        }
+    }
+    tag.qos    = qos_lower(message->qos, flags & SUB_QOS);
+    tag.retain = message->retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0;
+    return tag;
+}

@@ -1,0 +1,31 @@
+/* gather - who is owed a message: the subscriptions that match, one target per subscriber, left in kernel.targets until the next publish.
+ * Threads: the shard. */
+#ifndef KEEL_BROKER_KERNEL_GATHER_H
+#define KEEL_BROKER_KERNEL_GATHER_H
+
+#include "broker/kernel/message.h"
+#include "broker/kernel/session.h"
+
+/* Where else a publish goes, found on the way. */
+struct found {
+    uint64_t shards; /* with live subscribers */
+    bool     any;
+};
+
+struct group;
+
+/* Matches message and fills kernel.targets. from: who sent it, NULL: nobody who is here.
+ * here_only: the message came from another shard, which saw to streams and groups. */
+struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only);
+/* Adds the member of a group whose turn it is; one that is on another shard is mailed to. */
+void gather_group(struct kernel *k, struct group *g, const struct message *message);
+/* What one target gets: the highest QoS of its subscriptions, and all their ids. */
+struct delivery_tag gather_tag(const struct kernel *k, const struct target *t, const struct message *message);
+
+/* What is delivered: no higher than it was published, no higher than it was asked for. */
+static inline uint8_t qos_lower(uint8_t a, uint8_t b)
+{
+    return a < b ? a : b;
+}
+
+#endif

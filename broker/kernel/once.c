@@ -1,0 +1,163 @@
+/* once - see once.h. */
+#include "broker/kernel/once.h"
+
+#include "broker/kernel/publish.h"
+#include "broker/kernel/publisher.h"
+#include "shared/base/err.h"
+#include "shared/base/log.h"
+#include "shared/rpc/op.h"
+
+static void put_inbound(struct session *s, uint16_t id, const struct inbound_row *row, struct wire_writer *w)
+{
+    uint8_t   value[INBOUND_ROW_BYTES];
+    struct op op = {
+        .kind  = OP_TABLE_PUT,
+        .table = TABLE_INBOUND,
+        .name  = tables_inbound_key(s->kernel->key, session_id(s), id),
+        .value = inbound_row_write(value, row),
+    };
+    op_encode(w, &op);
+}
+
+static void once_record(struct publisher *p, struct pending *pending)
+{
+    struct session *s    = p->session;
+    struct work    *work = publisher_work(p, pending, pending->id, publisher_before_done);
+    if (work == NULL) {
+        pending->status = ERR_QUOTA;
+        return;
+    }
+    struct inbound_row  row = {.writer_epoch = pending->writer_epoch, .sequence = pending->sequence};
+    struct wire_writer *w   = store_txn_begin(p->kernel->store, session_stripe(s));
+    put_inbound(s, pending->id, &row, w);
+    store_txn_end(p->kernel->store, &work->call);
+    pending->before++;
+}
+
+bool once_enter(struct session *s, struct publisher *p, struct pending *pending)
+{
+    struct inbound_id *id = inbound_find(&p->inbound, pending->id);
+    if (id != NULL && id->state != INBOUND_UNSURE) {
+        s->kernel->counters.duplicates++;
+        pending->duplicate = true;
+        pending->matched   = true;
+        return false;
+    }
+    if (id != NULL) {
+        /* Recorded by a broker that died: what it appended, the stripes will not append again. */
+        id->state             = INBOUND_PENDING;
+        pending->writer_epoch = id->writer_epoch;
+        pending->sequence     = id->sequence;
+        pending->recorded     = true;
+        return true;
+    }
+    id = inbound_add(&p->inbound, pending->id);
+    if (id == NULL) {
+        pending->duplicate = true;
+        pending->status    = ERR_QUOTA;
+        return false;
+    }
+    id->state = INBOUND_PENDING;
+    if (session_stored(s)) {
+        id->writer_epoch = pending->writer_epoch = publish_epoch(s->keep->epoch);
+        id->sequence = pending->sequence = publish_sequence(s->keep->epoch, ++p->count);
+        if (p->count == UINT32_MAX) {
+            session_evict(s, EVICT_UNAVAILABLE); /* the next connection counts anew, in a higher epoch */
+        }
+        once_record(p, pending);
+    }
+    return true;
+}
+
+static void once_forget(struct session *s, struct work *work)
+{
+    struct kernel      *k  = s->kernel;
+    struct wire_writer *w  = store_txn_begin(k->store, session_stripe(s));
+    struct op           op = {
+                  .kind = OP_TABLE_DELETE, .table = TABLE_INBOUND, .name = tables_inbound_key(k->key, session_id(s), work->id)};
+    op_encode(w, &op);
+    s->busy++;
+    store_txn_end(k->store, &work->call);
+}
+
+/* The row of an id that is refused after it was recorded. Nobody waits for the answer but the end of the session. */
+static void refused_done(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct work    *work = CONTAINER_OF(call, struct work, call);
+    struct session *s    = work->publisher->session;
+    if (status != 0) {
+        log_warn("a packet id could not be forgotten: %s", err_sentence(status));
+    }
+    pool_give(s->kernel->works, work);
+    s->busy--;
+    close_continue(s);
+}
+
+void once_answer(struct publisher *p, struct pending *pending)
+{
+    struct session    *s  = p->session;
+    struct inbound_id *id = inbound_find(&p->inbound, pending->id);
+    if (id != NULL && pending->status == 0) {
+        id->state = INBOUND_DONE;
+    } else if (id != NULL) {
+        /* The refusal ends this use of the id [MQTT-4.3.3-9]. */
+        inbound_remove(&p->inbound, pending->id);
+        struct work *work = pending->recorded ? publisher_work(p, NULL, pending->id, refused_done) : NULL;
+        if (work != NULL) {
+            once_forget(s, work);
+        }
+    }
+}
+
+void once_close_rows(struct session *s, struct wire_writer *w)
+{
+    const struct inbound *in = s->publisher == NULL ? NULL : &s->publisher->inbound;
+    for (uint32_t i = 0; in != NULL && i < in->capacity; i++) {
+        const struct inbound_id *slot = &in->slots[i];
+        if (slot->id != 0 && slot->state == INBOUND_DONE) {
+            put_inbound(
+                s, slot->id,
+                &(struct inbound_row){.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence}, w);
+        }
+    }
+}
+
+static void released(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct work    *work = CONTAINER_OF(call, struct work, call);
+    struct session *s    = work->publisher->session;
+    uint16_t        id   = work->id;
+    pool_give(s->kernel->works, work);
+    if (status == 0) {
+        inbound_remove(&s->publisher->inbound, id);
+    }
+    if (s->client != NULL) {
+        s->client->ops->publish_released(s->client, id, status);
+    }
+    s->busy--;
+    close_continue(s);
+}
+
+void kernel_publish_release(struct kernel *k, struct client *client, uint16_t id)
+{
+    (void)k;
+    struct session    *s     = client->session;
+    struct inbound_id *entry = s->publisher == NULL ? NULL : inbound_find(&s->publisher->inbound, id);
+    if (entry == NULL || entry->state == INBOUND_PENDING) {
+        client->ops->publish_released(client, id, ERR_NOT_FOUND);
+        return;
+    }
+    if (!session_stored(s)) {
+        inbound_remove(&s->publisher->inbound, id);
+        client->ops->publish_released(client, id, 0);
+        return;
+    }
+    struct work *work = publisher_work(s->publisher, NULL, id, released);
+    if (work == NULL) {
+        session_evict(s, EVICT_UNAVAILABLE);
+        return;
+    }
+    once_forget(s, work);
+}

@@ -1,0 +1,16 @@
+/* once - a QoS 2 message counts once: its packet id is entered when it comes, recorded in the store for a stored session, and forgotten when the
+ * client releases it or the publish is refused.
+ * Threads: the shard. */
+#ifndef KEEL_BROKER_KERNEL_ONCE_H
+#define KEEL_BROKER_KERNEL_ONCE_H
+
+#include "broker/kernel/session.h"
+
+/* Of a QoS 2 message: is it new? Enters its id, or finds what is known of it. False: an answer is all it needs. */
+bool once_enter(struct session *s, struct publisher *p, struct pending *pending);
+/* It is about to be answered: its id is done, or forgotten when it was refused. */
+void once_answer(struct publisher *p, struct pending *pending);
+/* Writes the rows of ids that are published and not released as done: a later connection must not publish them again. */
+void once_close_rows(struct session *session, struct wire_writer *w);
+
+#endif

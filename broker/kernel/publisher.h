@@ -1,0 +1,33 @@
+/* publisher - the messages of one client, or of the wills of one stripe, in the order they came: each waits for the store before it is handed
+ * out (pending.before) and after it (pending.after), and is answered in its turn.
+ * Threads: the shard. */
+#ifndef KEEL_BROKER_KERNEL_PUBLISHER_H
+#define KEEL_BROKER_KERNEL_PUBLISHER_H
+
+#include "broker/kernel/session.h"
+
+/* A transaction for one publish or one packet id. From kernel.works. */
+struct work {
+    struct store_call call;
+    struct publisher *publisher;
+    struct pending   *pending;
+    struct session   *session; /* of a retained message for one stored session */
+    uint16_t          id;
+};
+
+void publisher_init(struct publisher *publisher, struct kernel *kernel, struct session *session,
+                    void (*answered)(struct publisher *, struct pending *));
+/* Nothing of it may be under way. */
+void publisher_fini(struct publisher *publisher);
+
+/* A message at the end of the line. NULL: no memory. */
+struct pending *publisher_pending(struct publisher *p, uint16_t id, uint8_t qos);
+/* For a transaction of it. NULL: no memory. done gives it back to kernel.works. */
+struct work *publisher_work(struct publisher *p, struct pending *pending, uint16_t id,
+                            void (*done)(struct store_call *, int, struct bytes));
+/* The done of what must be stored before pending is handed out. */
+void publisher_before_done(struct store_call *call, int status, struct bytes results);
+/* Hands out and answers what is ready. May free the publisher when its session is closing. */
+void publisher_flush(struct publisher *p);
+
+#endif

@@ -1,0 +1,208 @@
+/* tree - see tree.h. */
+#include "broker/kernel/tree.h"
+
+#include "shared/base/hash.h"
+
+#include <stdlib.h>
+
+enum { BUCKETS_MIN = 256 };
+
+struct bytes tree_text(const struct tree_node *n)
+{
+    if (n->size <= TREE_TEXT_INLINE_BYTES) {
+        return bytes_of(n->text, n->size);
+    }
+    const uint8_t *text;
+    memcpy(&text, n->text + TREE_TEXT_INLINE_BYTES - sizeof text, sizeof text);
+    return bytes_of(text, n->size);
+}
+
+static uint32_t edge_hash(uint32_t parent, uint64_t level_hash)
+{
+    return (uint32_t)hash_u64(level_hash + parent * 0x9e3779b97f4a7c15u);
+}
+
+uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
+{
+    uint32_t hash = edge_hash(parent, level_hash);
+    for (uint32_t at = m->buckets[hash & (m->bucket_count - 1)]; at != MATCH_NONE;) {
+        const struct tree_node *n = tree_at(m, at);
+        if (n->hash == hash && n->parent == parent && bytes_equal(tree_text(n), level)) {
+            return at;
+        }
+        at = n->chain;
+    }
+    return MATCH_NONE;
+}
+
+static bool buckets_grow(struct tree *m, uint32_t count)
+{
+    uint32_t *buckets = calloc(count, sizeof *buckets);
+    if (buckets == NULL) {
+        return false;
+    }
+    for (uint32_t b = 0; b < m->bucket_count; b++) {
+        for (uint32_t at = m->buckets[b]; at != MATCH_NONE;) {
+            struct tree_node *n            = tree_at(m, at);
+            uint32_t          chain        = n->chain;
+            n->chain                       = buckets[n->hash & (count - 1)];
+            buckets[n->hash & (count - 1)] = at;
+            at                             = chain;
+        }
+    }
+    free(m->buckets);
+    m->buckets      = buckets;
+    m->bucket_count = count;
+    return true;
+}
+
+/* A zeroed node, or MATCH_NONE when memory is out. */
+static uint32_t tree_take(struct tree *m)
+{
+    if (m->free_node == MATCH_NONE) {
+        if (m->chunk_count >= UINT32_MAX / TREE_CHUNK_NODES) {
+            return MATCH_NONE;
+        }
+        if ((m->chunk_count & (m->chunk_count - 1)) == 0) {
+            size_t             room   = m->chunk_count == 0 ? 1 : 2 * (size_t)m->chunk_count;
+            struct tree_node **chunks = realloc(m->chunks, room * sizeof *chunks);
+            if (chunks == NULL) {
+                return MATCH_NONE;
+            }
+            m->chunks = chunks;
+        }
+        struct tree_node *chunk = malloc(TREE_CHUNK_NODES * sizeof *chunk);
+        if (chunk == NULL) {
+            return MATCH_NONE;
+        }
+        uint32_t first              = m->chunk_count * TREE_CHUNK_NODES;
+        m->chunks[m->chunk_count++] = chunk;
+        for (uint32_t i = TREE_CHUNK_NODES; i-- > 0;) {
+            if (first + i != MATCH_NONE) {
+                chunk[i].chain = m->free_node;
+                m->free_node   = first + i;
+            }
+        }
+    }
+    uint32_t          at = m->free_node;
+    struct tree_node *n  = tree_at(m, at);
+    m->free_node         = n->chain;
+    memset(n, 0, sizeof *n);
+    m->node_count++;
+    return at;
+}
+
+static void tree_give(struct tree *m, uint32_t at)
+{
+    struct tree_node *n = tree_at(m, at);
+    if (n->size > TREE_TEXT_INLINE_BYTES) {
+        m->text_bytes -= n->size;
+        free((void *)(uintptr_t)tree_text(n).data);
+    }
+    n->chain     = m->free_node;
+    m->free_node = at;
+    m->node_count--;
+}
+
+uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
+{
+    if (m->node_count >= m->bucket_count && !buckets_grow(m, m->bucket_count * 2)) {
+        return MATCH_NONE;
+    }
+    uint8_t *text = NULL;
+    if (level.size > TREE_TEXT_INLINE_BYTES) {
+        text = malloc(level.size);
+        if (text == NULL) {
+            return MATCH_NONE;
+        }
+        memcpy(text, level.data, level.size);
+    }
+    uint32_t at = tree_take(m);
+    if (at == MATCH_NONE) {
+        free(text);
+        return MATCH_NONE;
+    }
+    struct tree_node *n = tree_at(m, at);
+    n->size             = (uint16_t)level.size;
+    if (text != NULL) {
+        memcpy(n->text + TREE_TEXT_INLINE_BYTES - sizeof text, &text, sizeof text);
+        m->text_bytes += level.size;
+    } else if (level.size != 0) {
+        memcpy(n->text, level.data, level.size);
+    }
+    n->parent                                   = parent;
+    n->hash                                     = edge_hash(parent, level_hash);
+    n->chain                                    = m->buckets[n->hash & (m->bucket_count - 1)];
+    m->buckets[n->hash & (m->bucket_count - 1)] = at;
+    struct tree_node *p                         = tree_at(m, parent);
+    p->child_count++;
+    if (level.size == 1 && level.data[0] == '+') {
+        p->plus = at;
+    } else if (level.size == 1 && level.data[0] == '#') {
+        p->rest = at;
+    }
+    return at;
+}
+
+void tree_prune(struct tree *m, uint32_t at)
+{
+    while (at != TREE_ROOT) {
+        struct tree_node *n = tree_at(m, at);
+        if (n->first != NULL || n->child_count != 0) {
+            return;
+        }
+        uint32_t *place = &m->buckets[n->hash & (m->bucket_count - 1)];
+        while (*place != at) {
+            place = &tree_at(m, *place)->chain;
+        }
+        *place                   = n->chain;
+        uint32_t          parent = n->parent;
+        struct tree_node *p      = tree_at(m, parent);
+        p->child_count--;
+        if (p->plus == at) {
+            p->plus = MATCH_NONE;
+        } else if (p->rest == at) {
+            p->rest = MATCH_NONE;
+        }
+        tree_give(m, at);
+        at = parent;
+    }
+}
+
+struct bytes tree_level(struct bytes topic, size_t *at)
+{
+    const uint8_t *begin = topic.data + *at;
+    size_t         left  = topic.size - *at;
+    const uint8_t *slash = left == 0 ? NULL : memchr(begin, '/', left);
+    size_t         size  = slash == NULL ? left : (size_t)(slash - begin);
+    *at += size + 1;
+    return bytes_of(begin, size);
+}
+
+bool tree_init(struct tree *m)
+{
+    *m = (struct tree){0};
+    return buckets_grow(m, BUCKETS_MIN) && tree_take(m) == TREE_ROOT;
+}
+
+void tree_fini(struct tree *m)
+{
+    for (uint32_t b = 0; b < m->bucket_count && m->text_bytes != 0; b++) {
+        for (uint32_t at = m->buckets[b]; at != MATCH_NONE; at = tree_at(m, at)->chain) {
+            if (tree_at(m, at)->size > TREE_TEXT_INLINE_BYTES) {
+                free((void *)(uintptr_t)tree_text(tree_at(m, at)).data);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < m->chunk_count; i++) {
+        free(m->chunks[i]);
+    }
+    free(m->chunks);
+    free(m->buckets);
+}
+
+uint64_t tree_bytes(const struct tree *m)
+{
+    return (uint64_t)m->chunk_count * (TREE_CHUNK_NODES * sizeof(struct tree_node) + sizeof(void *)) +
+           (uint64_t)m->bucket_count * sizeof *m->buckets + m->text_bytes;
+}

@@ -1,0 +1,114 @@
+/* entry.c - one entry from its proposal to the answer. */
+#include "segstore/node/state.h"
+
+#include "shared/base/err.h"
+#include "shared/rpc/op.h"
+
+#include <stdlib.h>
+
+enum { TERM = 1 };
+
+/* Larger than what keeps a session: a will, a retained message. */
+enum { SMALL_ENTRY_BYTES = 4096 };
+
+static enum storage_need need_of(struct bytes ops)
+{
+    struct wire_reader r    = wire_reader_of(ops);
+    enum storage_need  need = ops.size > SMALL_ENTRY_BYTES ? STORAGE_DATA : STORAGE_ROOM;
+    struct op          op;
+    while (op_next(&r, &op) > 0) {
+        switch (op.kind) {
+        case OP_APPEND:
+            return STORAGE_DATA;
+        case OP_TABLE_PUT:
+        case OP_STREAM_CREATE:
+        case OP_TIMER_SET:
+            need = need == STORAGE_ROOM ? STORAGE_SMALL : need;
+            break;
+        default:
+            break;
+        }
+    }
+    return need;
+}
+
+static void proposals_grow(struct node *node)
+{
+    uint64_t         capacity = node->proposal_capacity == 0 ? 1024 : node->proposal_capacity * 2;
+    struct proposal *ring     = malloc(capacity * sizeof *ring);
+    ASSERT(ring != NULL); /* out of memory */
+    for (uint64_t i = node->proposal_first; i < node->proposal_end; i++) {
+        ring[i & (capacity - 1)] = node->proposals[i & (node->proposal_capacity - 1)];
+    }
+    free(node->proposals);
+    node->proposals         = ring;
+    node->proposal_capacity = capacity;
+}
+
+int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, const struct proposal *origin)
+{
+    if (stripe->stopped) {
+        return ERR_UNAVAILABLE;
+    }
+    if (node->storage->prepare.full && !storage_admits(node->storage, need_of(ops))) {
+        return ERR_DISK_FULL;
+    }
+    if (node->proposal_end - node->proposal_first == node->proposal_capacity) {
+        proposals_grow(node);
+    }
+    struct log_entry entry  = {.stripe  = stripe->id,
+                               .index   = stripe->proposed_index + 1,
+                               .term    = TERM,
+                               .wall_ns = io_wall_ns(node->io),
+                               .ops     = ops};
+    int              result = storage_append(node->storage, &entry);
+    if (result < 0) {
+        return result;
+    }
+    stripe->proposed_index++;
+    node->proposals[node->proposal_end++ & (node->proposal_capacity - 1)] = *origin;
+    return 0;
+}
+
+static void answer(struct node *node, const struct proposal *origin, int status)
+{
+    if (origin->session_serial == 0) {
+        return;
+    }
+    struct session *s = node->slots[origin->session_slot];
+    if (s == NULL || s->serial != origin->session_serial) {
+        return; /* it went away; what it asked for has happened */
+    }
+    size_t begun = session_begin(s, RPC_TXN_DONE, origin->request_id);
+    wire_put_u32(&s->out, (uint32_t)status);
+    if (status == 0) {
+        wire_put_bytes(&s->out, wire_written(&node->results));
+    }
+    session_end(s, begun);
+    session_answered(s, origin->request_bytes);
+}
+
+void entry_committed(void *ctx, const struct log_entry *entry)
+{
+    struct node        *node = ctx;
+    struct node_stripe *st   = stripe_slot(node, entry->stripe);
+    ASSERT(st != NULL && entry->index == stripe_applied(st->stripe) + 1);
+    ASSERT(node->proposal_first < node->proposal_end);
+    struct proposal     origin = node->proposals[node->proposal_first++ & (node->proposal_capacity - 1)];
+    struct stripe_entry e      = {
+             .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
+    node->results.size = 0;
+    node->results.bad  = false;
+    int status         = stripe_apply(st->stripe, &e, true, &node->results);
+    ASSERT(status <= 0);
+    if (status == 0 && node->results.bad) { /* it took effect, but what it says does not fit a frame */
+        status = ERR_TOO_BIG;
+    }
+    if (origin.due) {
+        st->due_proposed = false;
+    }
+    st->next_due_ns = stripe_next_due_ns(st->stripe);
+    node->due_dirty = true;
+    node->counts.transactions++;
+    answer(node, &origin, status);
+}
