@@ -7,6 +7,7 @@
  *     then the claim is given back: whoever waits for it finds all that was acknowledged. */
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/life.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/once.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/session.h"
@@ -61,6 +62,7 @@ static void end_stored(struct wire_writer *w, struct session *s, const struct cl
     if (expiry_s != EXPIRY_NEVER) {
         life_expiry_start(w, s);
     }
+    readers_close_rows(s, w);
     life_row(w, s, false, expiry_s);
     once_close_rows(s, w);
 }
@@ -112,6 +114,7 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
     subscribe_cancel_all(s);
     retain_cancel_all(s);
     delivery_unfollow(s);
+    readers_stop(s);
     sub_remove_all(s->kernel, &s->who);
     if (s->delivery != NULL) {
         delivery_free(s->delivery);

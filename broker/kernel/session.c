@@ -2,6 +2,7 @@
 #include "broker/kernel/session.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
@@ -76,6 +77,7 @@ void session_free(struct session *s)
         free(s->keep->moves.items);
         free(s->keep);
     }
+    readers_free(s);
     hashmap_remove(&s->kernel->sessions, &s->by_serial);
     free(s->asking);
     free(s->opening); /* or closing */

@@ -122,6 +122,7 @@ struct session {
     struct delivery_state *delivery;  /* so is this */
     struct asking         *asking;    /* and this */
     struct keep           *keep;      /* stored sessions */
+    struct readers        *readers;   /* subscriptions to captured streams */
     union {
         struct opening *opening; /* CLAIMING, LOADING */
         struct closing *closing; /* CLOSING, ENDING */

@@ -2,6 +2,7 @@
  * Retained messages come after the answer: what is published in between finds the subscription already. */
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
 #include "broker/kernel/session.h"
@@ -12,12 +13,18 @@
 
 #include <stdlib.h>
 
+struct request;
+
 struct wanted {
-    struct bytes filter; /* into the request's text */
-    uint32_t     id;
-    int          result;
-    uint8_t      flags;
-    bool         replay;
+    struct request     *request;
+    struct reader_asker asker;
+    struct bytes        filter; /* into the request's text */
+    uint32_t            id;
+    int                 result;
+    uint8_t             flags;
+    bool                replay;
+    bool                stream; /* "$stream/..": reader.h */
+    bool                rowed;  /* its cursor row was written, and has a result */
 };
 
 struct request {
@@ -27,7 +34,8 @@ struct request {
     struct announcement announcement;
     uint16_t            id;
     bool                subscribe;
-    bool                called; /* the store will answer */
+    bool                called;  /* the store will answer */
+    int                 looking; /* readers that look where to begin */
     int                 count;
     struct wanted       wanted[];
 };
@@ -67,6 +75,9 @@ static void answer(struct kernel *k, struct announcement *a)
     (r->subscribe ? client->ops->subscribed : client->ops->unsubscribed)(client, r->id, results, r->count);
     for (int i = 0; i < r->count && client->session == s && s->state == SESSION_OPEN; i++) {
         const struct wanted *want = &r->wanted[i];
+        if (want->stream && want->result >= 0) {
+            reader_begin(s, want->filter);
+        }
         if (want->replay && want->result >= 0) {
             retain_replay(s, want->filter, want->flags & SUB_QOS, want->id);
         }
@@ -82,6 +93,13 @@ static void carry_out(struct request *r, const uint64_t *versions)
     for (int i = 0; i < r->count; i++) {
         struct wanted *want = &r->wanted[i];
         if (want->result < 0) {
+            continue;
+        }
+        if (want->stream) {
+            struct reader *reader = r->subscribe ? NULL : reader_find(s, want->filter);
+            if (reader != NULL) {
+                reader_remove(reader);
+            }
             continue;
         }
         if (!r->subscribe) {
@@ -118,12 +136,18 @@ static void recorded(struct store_call *call, int status, struct bytes results)
         if (r->wanted[i].result < 0) {
             continue;
         }
+        bool stream = r->wanted[i].stream;
         if (status != 0) {
             r->wanted[i].result = status;
+            if (stream && r->subscribe) {
+                reader_forget(s, r->wanted[i].filter);
+            }
         } else if (r->subscribe) {
             versions[i] = wire_get_u64(&in);
+            (void)(r->wanted[i].rowed ? wire_get_u64(&in) : 0);
         } else {
             wire_get_u8(&in);
+            (void)(stream ? wire_get_u8(&in) : 0);
         }
     }
     carry_out(r, versions);
@@ -145,7 +169,7 @@ static void record(struct request *r)
     struct wire_writer *w = store_txn_begin(k->store, stripe);
     /* Fenced: a former owner must not change its heir's subscriptions. */
     for (int i = 0; i < r->count; i++) {
-        const struct wanted *want = &r->wanted[i];
+        struct wanted *want = &r->wanted[i];
         if (want->result < 0) {
             continue;
         }
@@ -158,11 +182,53 @@ static void record(struct request *r)
                   .value = r->subscribe ? sub_row_write(value, &row) : (struct bytes){0},
         };
         op_encode(w, &op);
+        if (want->stream && r->subscribe) {
+            want->rowed = reader_put_row(w, s, want->filter);
+        } else if (want->stream) {
+            reader_delete_row(w, s, want->filter);
+        }
     }
     s->busy++;
     r->called    = true;
     r->call.done = recorded;
     store_txn_end(k->store, &r->call);
+}
+
+static void proceed(struct request *r)
+{
+    if (session_stored(r->session)) {
+        record(r);
+    } else {
+        carry_out(r, NULL);
+    }
+}
+
+static void reader_found(struct reader_asker *asker, int status)
+{
+    struct wanted  *want = CONTAINER_OF(asker, struct wanted, asker);
+    struct request *r    = want->request;
+    if (status != 0) {
+        want->result = status;
+        reader_forget(r->session, want->filter);
+    }
+    if (--r->looking == 0) {
+        proceed(r);
+    }
+}
+
+static void ask_readers(struct request *r, const struct subscription *subscriptions)
+{
+    for (int i = 0; i < r->count; i++) {
+        struct wanted *want = &r->wanted[i];
+        if (!want->stream || want->result < 0) {
+            continue;
+        }
+        want->request     = r;
+        want->asker.found = reader_found;
+        int asked         = reader_ask(r->session, &subscriptions[i], &want->asker);
+        r->looking += asked == 0;
+        want->result = asked < 0 ? asked : want->result > 1 ? 1 : want->result;
+    }
 }
 
 static struct bytes keep_text(uint8_t **at, struct bytes text)
@@ -197,23 +263,23 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         struct bytes               group;
         struct bytes               rest;
         ASSERT(topic_filter_valid(sub->filter) && sub->qos <= 2);
-        bool exists  = sub_find(k, &s->who, sub->filter) != NULL;
+        want->stream = reader_filter(sub->filter);
+        bool exists  = want->stream ? reader_find(s, sub->filter) != NULL : sub_find(k, &s->who, sub->filter) != NULL;
         want->filter = keep_text(&at, sub->filter);
         want->id     = sub->id;
         want->result = sub->qos;
         want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
                                 (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
-        want->replay = k->limits.retain_available &&
+        want->replay = k->limits.retain_available && !want->stream &&
                        (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
-        if (!exists && s->who.sub_count + added++ >= k->limits.subscriptions_max) {
+        if (!exists && s->who.sub_count + reader_count(s) + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;
         }
     }
-    if (session_stored(s)) {
-        record(r);
-    } else {
-        carry_out(r, NULL);
+    ask_readers(r, subscriptions);
+    if (r->looking == 0) {
+        proceed(r);
     }
 }
 
@@ -233,7 +299,10 @@ void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, co
     uint8_t *at = request_text(r);
     for (int i = 0; i < count; i++) {
         r->wanted[i].filter = keep_text(&at, filters[i]);
-        r->wanted[i].result = sub_find(k, &s->who, filters[i]) != NULL ? 0 : ERR_NOT_FOUND;
+        r->wanted[i].stream = reader_filter(filters[i]);
+        bool exists =
+            r->wanted[i].stream ? reader_find(s, filters[i]) != NULL : sub_find(k, &s->who, filters[i]) != NULL;
+        r->wanted[i].result = exists ? 0 : ERR_NOT_FOUND;
     }
     if (session_stored(s)) {
         record(r);
@@ -247,6 +316,11 @@ void subscribe_cancel_all(struct session *s)
     while (s->asking != NULL && !list_empty(&s->asking->requests)) {
         struct request *r = CONTAINER_OF(list_pop_front(&s->asking->requests), struct request, link);
         mail_forget(&r->announcement);
+        for (int i = 0; i < r->count && r->subscribe; i++) {
+            if (r->wanted[i].stream) {
+                reader_forget(s, r->wanted[i].filter);
+            }
+        }
         if (r->called) {
             list_push_back(&s->kernel->orphans, &r->link);
         } else {

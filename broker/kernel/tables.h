@@ -24,6 +24,7 @@
 #include "shared/base/wire.h"
 
 enum { TABLE_SESSIONS = 1, TABLE_SUBSCRIPTIONS = 2, TABLE_RETAINED = 3, TABLE_INBOUND = 4 };
+enum { TABLE_CAPTURES = 20, TABLE_CURSORS = 21 }; /* capture.h, reader.h */
 
 enum sub_flags { SUB_QOS = 3, SUB_NO_LOCAL = 4, SUB_RETAIN_AS_PUBLISHED = 8 };
 
