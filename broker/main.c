@@ -126,6 +126,9 @@ static void announce(const struct settings *settings, const struct broker *broke
     }
 }
 
+/* For jemalloc: a thread of its own gives memory back that a burst left, though the shards sleep. */
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0";
+
 int main(int argc, char **argv)
 {
     static struct settings settings;

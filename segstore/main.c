@@ -126,6 +126,9 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->disk_reserve_bytes = settings->disk_reserve_bytes;
 }
 
+/* For jemalloc: a thread of its own gives memory back that a burst left, though the shards sleep. */
+const char *malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0";
+
 int main(int argc, char **argv)
 {
     static struct settings settings;

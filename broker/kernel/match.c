@@ -1,7 +1,9 @@
-/* match - a topic is matched level by level with the set of nodes that its first levels lead to: no recursion, whatever the depth. */
+/* match - a filter without wildcards is found by one look-up of the whole topic; those with wildcards level by level, with the set
+ * of nodes that the topic's first levels lead to: no recursion, whatever the depth. */
 #include "broker/kernel/match.h"
 
 #include "broker/kernel/recall.h"
+#include "broker/kernel/topic.h"
 #include "broker/kernel/tree.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
@@ -9,14 +11,19 @@
 #include <stdlib.h>
 
 struct match {
-    struct tree   tree;
-    struct recall recall;
-    uint64_t      misses;
-    uint32_t     *found; /* scratch of match_find: result, and the node sets of two levels */
-    uint32_t      found_capacity;
-    uint32_t     *sets[2];
-    uint32_t      set_capacity;
+    struct tree        tree;
+    struct recall      recall;
+    uint64_t           misses;
+    uint32_t          *found; /* scratch of match_find: the result */
+    uint32_t           found_capacity;
+    uint32_t          *set; /* nodes that the levels so far lead to */
+    uint32_t           set_capacity;
+    struct tree_probe *probes; /* of one level: three for each of them, and one */
+    uint64_t           plus_hash;
+    uint64_t           rest_hash;
 };
+
+enum probe_kind { PROBE_LEVEL, PROBE_PLUS, PROBE_REST, PROBE_EXACT };
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
@@ -26,8 +33,10 @@ struct match *match_new(uint32_t cache_slots)
     if (m == NULL) {
         return NULL;
     }
-    bool recall = recall_init(&m->recall, cache_slots);
-    bool tree   = tree_init(&m->tree);
+    m->plus_hash = hash_bytes(bytes_str("+"));
+    m->rest_hash = hash_bytes(bytes_str("#"));
+    bool recall  = recall_init(&m->recall, cache_slots);
+    bool tree    = tree_init(&m->tree);
     if (!recall || !tree) {
         match_free(m);
         return NULL;
@@ -43,12 +52,27 @@ void match_free(struct match *m)
     tree_fini(&m->tree);
     recall_fini(&m->recall);
     free(m->found);
-    free(m->sets[0]);
-    free(m->sets[1]);
+    free(m->set);
+    free(m->probes);
     free(m);
 }
 
 /* ---- filters come and go ------------------------------------------------------------------------------------------ */
+
+static uint32_t root_of(struct bytes filter)
+{
+    return topic_filter_wild(filter) ? TREE_ROOT : TREE_EXACT;
+}
+
+/* The text of the next edge from this node; moves *at behind it. */
+static struct bytes edge_of(uint32_t node, struct bytes filter, size_t *at)
+{
+    if (node == TREE_EXACT) {
+        *at = filter.size + 1;
+        return filter;
+    }
+    return tree_level(filter, at);
+}
 
 static void link_in(struct tree_node *n, uint32_t at, struct match_link *link)
 {
@@ -64,9 +88,9 @@ static void link_in(struct tree_node *n, uint32_t at, struct match_link *link)
 int match_add(struct match *m, struct bytes filter, struct match_link *link)
 {
     ASSERT(link->node == MATCH_NONE);
-    uint32_t at = TREE_ROOT;
+    uint32_t at = root_of(filter);
     for (size_t pos = 0; pos <= filter.size;) {
-        struct bytes level = tree_level(filter, &pos);
+        struct bytes level = edge_of(at, filter, &pos);
         uint64_t     hash  = hash_bytes(level);
         uint32_t     child = tree_child(&m->tree, at, level, hash);
         if (child == MATCH_NONE) {
@@ -120,9 +144,9 @@ void match_remove(struct match *m, struct match_link *link)
 
 uint32_t match_node(const struct match *m, struct bytes filter)
 {
-    uint32_t at = TREE_ROOT;
+    uint32_t at = root_of(filter);
     for (size_t pos = 0; pos <= filter.size && at != MATCH_NONE;) {
-        struct bytes level = tree_level(filter, &pos);
+        struct bytes level = edge_of(at, filter, &pos);
         at                 = tree_child(&m->tree, at, level, hash_bytes(level));
     }
     return at != MATCH_NONE && tree_at(&m->tree, at)->first != NULL ? at : MATCH_NONE;
@@ -136,14 +160,14 @@ struct match_link *match_first(const struct match *m, uint32_t node)
 size_t match_filter(const struct match *m, uint32_t node, uint8_t *out, size_t room)
 {
     size_t size = 0;
-    for (uint32_t at = node; at != TREE_ROOT; at = tree_at(&m->tree, at)->parent) {
+    for (uint32_t at = node; at > TREE_EXACT; at = tree_at(&m->tree, at)->parent) {
         size += tree_at(&m->tree, at)->size + (size_t)(at != node);
     }
     if (size > room) {
         return size;
     }
     size_t end = size;
-    for (uint32_t at = node; at != TREE_ROOT; at = tree_at(&m->tree, at)->parent) {
+    for (uint32_t at = node; at > TREE_EXACT; at = tree_at(&m->tree, at)->parent) {
         struct bytes text = tree_text(tree_at(&m->tree, at));
         end -= text.size;
         if (text.size != 0) {
@@ -176,71 +200,99 @@ static void found_add(struct match *m, uint32_t node, uint32_t *count)
     m->found[(*count)++] = node;
 }
 
-static bool sets_grow(struct match *m, uint32_t room)
+static bool set_grow(struct match *m, uint32_t room)
 {
-    for (int i = 0; i < 2; i++) {
-        uint32_t *set = realloc(m->sets[i], room * sizeof *set);
-        if (set == NULL) {
-            m->misses++;
-            return false;
-        }
-        m->sets[i] = set;
+    uint32_t *set             = realloc(m->set, room * sizeof *set);
+    m->set                    = set != NULL ? set : m->set;
+    struct tree_probe *probes = set == NULL ? NULL : realloc(m->probes, (3 * (size_t)room + 1) * sizeof *probes);
+    if (probes == NULL) {
+        m->misses++;
+        return false;
     }
+    m->probes       = probes;
     m->set_capacity = room;
     return true;
 }
 
-static uint32_t find_in_tree(struct match *m, struct bytes topic)
+static void probe(struct match *m, uint32_t *count, enum probe_kind kind, uint32_t parent, uint64_t level_hash)
+{
+    struct tree_probe *p = &m->probes[(*count)++];
+    p->kind              = kind;
+    tree_probe_begin(&m->tree, p, parent, level_hash);
+}
+
+/* Carries out the probes; what they find is a result, or belongs to the next set, whose size is returned. */
+static uint32_t probes_end(struct match *m, uint32_t count, struct bytes level, struct bytes topic, uint32_t *found)
+{
+    uint32_t width = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        tree_probe_fetch(&m->tree, &m->probes[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tree_probe *p      = &m->probes[i];
+        struct bytes             text[] = {
+                        [PROBE_LEVEL] = level, [PROBE_PLUS] = bytes_str("+"), [PROBE_REST] = bytes_str("#"), [PROBE_EXACT] = topic};
+        uint32_t node = tree_probe_end(&m->tree, p, text[p->kind]);
+        if (node == MATCH_NONE) {
+            continue;
+        }
+        if (p->kind == PROBE_REST || p->kind == PROBE_EXACT) {
+            found_add(m, node, found);
+        } else {
+            m->set[width++] = node;
+        }
+    }
+    return width;
+}
+
+static uint32_t find_in_tree(struct match *m, struct bytes topic, uint64_t topic_hash)
 {
     uint32_t found = 0;
     uint32_t width = 1;
-    int      now   = 0;
+    uint32_t count = 0;
     bool     plain = topic.size != 0 && topic.data[0] == '$'; /* [MQTT-4.7.2-1] */
-    if (m->set_capacity == 0 && !sets_grow(m, 64)) {
+    if (m->set_capacity == 0 && !set_grow(m, 64)) {
         return 0;
     }
-    m->sets[0][0] = TREE_ROOT;
+    probe(m, &count, PROBE_EXACT, TREE_EXACT, topic_hash);
+    m->set[0]          = TREE_ROOT;
+    struct bytes level = {0};
     for (size_t pos = 0; pos <= topic.size && width != 0; plain = false) {
-        struct bytes level = tree_level(topic, &pos);
-        uint64_t     hash  = hash_bytes(level);
-        uint32_t     next  = 0;
-        if (width * 2 > m->set_capacity && !sets_grow(m, width * 4)) {
+        level         = tree_level(topic, &pos);
+        uint64_t hash = hash_bytes(level);
+        if (2 * width > m->set_capacity && !set_grow(m, width * 4)) {
             return found;
         }
         for (uint32_t i = 0; i < width; i++) {
-            uint32_t                at = m->sets[now][i];
+            uint32_t                at = m->set[i];
             const struct tree_node *n  = tree_at(&m->tree, at);
-            if (n->rest != MATCH_NONE && !plain) {
-                found_add(m, n->rest, &found);
+            if (n->has_rest && !plain) {
+                probe(m, &count, PROBE_REST, at, m->rest_hash);
             }
-            if (n->plus != MATCH_NONE && !plain) {
-                m->sets[1 - now][next++] = n->plus;
+            if (n->has_plus && !plain) {
+                probe(m, &count, PROBE_PLUS, at, m->plus_hash);
             }
-            if (n->child_count > (uint32_t)(n->plus != MATCH_NONE) + (n->rest != MATCH_NONE)) {
-                uint32_t child = tree_child(&m->tree, at, level, hash);
-                if (child != MATCH_NONE) {
-                    m->sets[1 - now][next++] = child;
-                }
+            if (n->child_count > (uint32_t)n->has_plus + n->has_rest) {
+                probe(m, &count, PROBE_LEVEL, at, hash);
             }
         }
-        now   = 1 - now;
-        width = next;
+        width = probes_end(m, count, level, topic, &found);
+        count = 0;
     }
     for (uint32_t i = 0; i < width; i++) {
-        uint32_t at = m->sets[now][i];
-        found_add(m, at, &found);
-        if (tree_at(&m->tree, at)->rest != MATCH_NONE) {
-            found_add(m, tree_at(&m->tree, at)->rest, &found);
+        found_add(m, m->set[i], &found);
+        if (tree_at(&m->tree, m->set[i])->has_rest) {
+            probe(m, &count, PROBE_REST, m->set[i], m->rest_hash);
         }
     }
+    (void)probes_end(m, count, level, topic, &found);
     return found;
 }
 
 uint32_t match_find(struct match *m, struct bytes topic, const uint32_t **out_nodes)
 {
-    uint64_t hash = 0;
+    uint64_t hash = hash_bytes(topic);
     if (m->recall.slot_count != 0) {
-        hash                           = hash_bytes(topic);
         const struct recall_slot *slot = recall_find(&m->recall, topic, hash);
         if (slot != NULL) {
             *out_nodes = slot->nodes;
@@ -248,7 +300,7 @@ uint32_t match_find(struct match *m, struct bytes topic, const uint32_t **out_no
         }
     }
     uint64_t misses = m->misses;
-    uint32_t count  = find_in_tree(m, topic);
+    uint32_t count  = find_in_tree(m, topic, hash);
     if (m->recall.slot_count != 0 && m->misses == misses) {
         recall_store(&m->recall, topic, hash, m->found, count);
     }
@@ -265,7 +317,7 @@ uint64_t match_bytes(const struct match *m)
 {
     return sizeof *m + tree_bytes(&m->tree) + (uint64_t)m->recall.slot_count * sizeof *m->recall.slots +
            m->recall.memory_bytes + (uint64_t)m->found_capacity * sizeof *m->found +
-           2u * (uint64_t)m->set_capacity * sizeof **m->sets;
+           (uint64_t)m->set_capacity * (sizeof *m->set + 3 * sizeof *m->probes);
 }
 
 uint64_t match_misses(const struct match *m)

@@ -2,8 +2,9 @@
  *
  *     root ─ "home" ─ "+" ─ "light" ● ●        ● a link: somebody who wants what this filter matches
  *                   └ "#" ●
- *     one node per level, 48 bytes, named by a 32-bit number; children are found through one hash table of all
+ *     one node per level, 40 bytes, named by a 32-bit number; children are found through one hash table of all
  *     edges (parent, level) -> child, so a node without children pays nothing for having none
+ *     exact ─ "home/hall/light" ●    a filter without wildcards is one node, found by the hash of the whole topic
  *
  * '#' matches its parent level too; neither wildcard matches a first level that begins with '$'.
  *
@@ -53,7 +54,7 @@ size_t match_filter(const struct match *match, uint32_t node, uint8_t *out, size
  * call that takes a match that is not const. When memory is out the result may be short: counted in match_misses. */
 uint32_t match_find(struct match *match, struct bytes topic, const uint32_t **out_nodes);
 
-uint64_t match_nodes(const struct match *match);  /* that exist, root included */
+uint64_t match_nodes(const struct match *match);  /* that exist, both roots included */
 uint64_t match_bytes(const struct match *match);  /* of memory, cache included */
 uint64_t match_misses(const struct match *match); /* results cut short for want of memory */
 

@@ -64,7 +64,7 @@ static void enter(struct kernel *k, struct bytes client_id, struct bytes filter,
     }
     uint16_t    generation = k->route_generations[stream_id_stripe(row->stream_id) % k->route_shards];
     struct sub *sub        = sub_find(k, &stored->who, filter);
-    if (sub == NULL || sub->version <= version) {
+    if (sub == NULL || sub_wide(sub)->version <= version) {
         stored->who.stream_id = row->stream_id;
         sub                   = sub_put(k, &stored->who, LINK_STORED, filter, row->flags, row->id);
         if (sub == NULL) {
@@ -72,7 +72,7 @@ static void enter(struct kernel *k, struct bytes client_id, struct bytes filter,
             stored_settle(k, stored);
             return;
         }
-        sub->version = version;
+        sub_wide(sub)->version = version;
     }
     sub->link.spare = generation;
 }
@@ -81,7 +81,7 @@ static void leave(struct kernel *k, struct bytes client_id, struct bytes filter,
 {
     struct stored *stored = stored_find(k, client_id);
     struct sub    *sub    = stored == NULL ? NULL : sub_find(k, &stored->who, filter);
-    if (sub != NULL && sub->version <= version) {
+    if (sub != NULL && sub_wide(sub)->version <= version) {
         remove_sub(k, sub);
     }
 }

@@ -33,17 +33,33 @@ struct subscriber {
     uint32_t    sub_count;
 };
 
-/* One subscription of one subscriber. 80 bytes. */
+/* One subscription of one subscriber. A live one that is not shared is this and no more; others are struct sub_wide. */
 struct sub {
     struct match_link
         link; /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared */
     struct list         of_owner; /* in subscriber.subs */
     struct hashmap_node by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
     struct subscriber  *owner;
-    struct group       *group;   /* shared: not NULL, and link.node is MATCH_NONE */
-    uint64_t            version; /* LINK_STORED: of its row */
 };
-_Static_assert(sizeof(struct sub) == 88 || sizeof(struct sub) == 80, "a subscription");
+_Static_assert(sizeof(struct sub) == 64, "a million of them are counted");
+
+/* A stored subscription, or a shared one. */
+struct sub_wide {
+    struct sub    sub;
+    struct group *group;   /* shared: not NULL, and sub.link.node is MATCH_NONE */
+    uint64_t      version; /* LINK_STORED: of its row */
+};
+
+static inline struct sub_wide *sub_wide(struct sub *sub)
+{
+    return CONTAINER_OF(sub, struct sub_wide, sub);
+}
+
+/* NULL: it is not shared. sub is in the tree or in its group. */
+static inline struct group *sub_group(const struct sub *sub)
+{
+    return sub->link.node != MATCH_NONE ? NULL : CONTAINER_OF(sub, const struct sub_wide, sub)->group;
+}
 
 /* A stored session as every shard knows it. */
 struct stored {

@@ -21,7 +21,7 @@ static struct sub *find_at(struct kernel *k, const struct subscriber *owner, uin
     for (struct hashmap_node *n = hashmap_first(&k->subs, key_hash(owner, node, group)); n != NULL;
          n                      = hashmap_next(n)) {
         struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
-        if (sub->owner == owner && sub->link.node == node && sub->group == group) {
+        if (sub->owner == owner && sub->link.node == node && sub_group(sub) == group) {
             return sub;
         }
     }
@@ -139,12 +139,13 @@ static bool announced(const struct kernel *k, const struct sub *sub)
 /* Enters a live subscription, whose options are set, into what the group or the other shards know. False: no memory. */
 static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
 {
-    const struct session *s = session_of(sub->owner);
-    if (sub->group != NULL) {
-        if (group_join(k, sub->group, k->shard, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra) != 0) {
+    const struct session *s     = session_of(sub->owner);
+    struct group         *group = sub_group(sub);
+    if (group != NULL) {
+        if (group_join(k, group, k->shard, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra) != 0) {
             return false;
         }
-        group_announce(k, sub->group, true, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        group_announce(k, group, true, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
         return true;
     }
     if (announced(k, sub)) {
@@ -159,9 +160,10 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
 
 static void live_out(struct kernel *k, struct sub *sub)
 {
-    const struct session *s = session_of(sub->owner);
-    if (sub->group != NULL) {
-        group_announce(k, sub->group, false, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+    const struct session *s     = session_of(sub->owner);
+    struct group         *group = sub_group(sub);
+    if (group != NULL) {
+        group_announce(k, group, false, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {
@@ -173,31 +175,33 @@ static void live_out(struct kernel *k, struct sub *sub)
 
 static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter)
 {
-    struct sub *sub = calloc(1, sizeof *sub);
+    bool          shared = is_shared(filter);
+    struct group *group  = NULL;
+    struct sub   *sub    = calloc(1, shared || kind == LINK_STORED ? sizeof(struct sub_wide) : sizeof *sub);
     if (sub == NULL) {
         return NULL;
     }
     sub->link.kind = (uint8_t)kind;
     sub->owner     = owner;
-    if (is_shared(filter)) {
-        sub->group = group_make(k, filter);
-        if (sub->group == NULL) {
+    if (shared) {
+        group = sub_wide(sub)->group = group_make(k, filter);
+        if (group == NULL) {
             free(sub);
             return NULL;
         }
         if (kind == LINK_STORED) {
-            group_stored_add(sub->group, sub);
+            group_stored_add(group, sub);
         }
     } else if (match_add(k->tree, filter, &sub->link) != 0) {
         free(sub);
         return NULL;
     }
-    if (hashmap_insert(&k->subs, &sub->by_key, key_hash(owner, sub->link.node, sub->group)) != 0) {
-        if (sub->group != NULL && kind == LINK_STORED) {
-            group_stored_remove(sub->group, sub);
+    if (hashmap_insert(&k->subs, &sub->by_key, key_hash(owner, sub->link.node, group)) != 0) {
+        if (group != NULL && kind == LINK_STORED) {
+            group_stored_remove(group, sub);
         }
-        if (sub->group != NULL) {
-            group_settle(k, sub->group);
+        if (group != NULL) {
+            group_settle(k, group);
         }
         match_remove(k->tree, &sub->link);
         free(sub);
@@ -211,16 +215,17 @@ static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link
 /* Takes a subscription out whose announcements are undone already. */
 static void sub_drop(struct kernel *k, struct sub *sub)
 {
+    struct group *group = sub_group(sub);
     list_remove(&sub->of_owner);
     sub->owner->sub_count--;
     hashmap_remove(&k->subs, &sub->by_key);
     match_remove(k->tree, &sub->link);
-    if (sub->group != NULL) {
+    if (group != NULL) {
         if (sub->link.kind == LINK_STORED) {
-            group_stored_remove(sub->group, sub);
-            group_settle(k, sub->group);
+            group_stored_remove(group, sub);
+            group_settle(k, group);
         } else {
-            group_leave(k, sub->group, k->shard, session_of(sub->owner)->serial);
+            group_leave(k, group, k->shard, session_of(sub->owner)->serial);
         }
     }
     free(sub);
@@ -236,7 +241,7 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
         if (sub == NULL) {
             return NULL;
         }
-    } else if (kind == LINK_LIVE && sub->group == NULL && announced(k, sub)) {
+    } else if (kind == LINK_LIVE && sub_group(sub) == NULL && announced(k, sub)) {
         /* The new options may matter to the other shards: enter first, so that they never see it gone. */
         struct sub       changed = *sub;
         struct interest *i       = interest_find(k, sub->link.node);

@@ -5,8 +5,6 @@
 
 #include <stdlib.h>
 
-enum { BUCKETS_MIN = 256 };
-
 struct bytes tree_text(const struct tree_node *n)
 {
     if (n->size <= TREE_TEXT_INLINE_BYTES) {
@@ -22,10 +20,69 @@ static uint32_t edge_hash(uint32_t parent, uint64_t level_hash)
     return (uint32_t)hash_u64(level_hash + parent * 0x9e3779b97f4a7c15u);
 }
 
-uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
+static bool is_text(struct bytes level, char text)
 {
-    uint32_t hash = edge_hash(parent, level_hash);
-    for (uint32_t at = m->buckets[hash & (m->bucket_count - 1)]; at != MATCH_NONE;) {
+    return level.size == 1 && level.data[0] == text;
+}
+
+/* ---- buckets: linear hashing. One more bucket for every node, split off the bucket whose turn it is: no insert moves more than
+ * one chain, whatever the size of the tree. ---- */
+
+static uint32_t *bucket_at(const struct tree *m, uint32_t bucket)
+{
+    return &m->buckets[bucket / TREE_CHUNK_BUCKETS][bucket % TREE_CHUNK_BUCKETS];
+}
+
+static uint32_t *bucket_of(const struct tree *m, uint32_t hash)
+{
+    uint32_t bucket = hash & (2 * m->bucket_base - 1);
+    return bucket_at(m, bucket < m->bucket_count ? bucket : hash & (m->bucket_base - 1));
+}
+
+static bool bucket_room(struct tree *m)
+{
+    if (m->bucket_count % TREE_CHUNK_BUCKETS != 0) {
+        return true;
+    }
+    uint32_t   at = m->bucket_count / TREE_CHUNK_BUCKETS;
+    uint32_t **buckets =
+        (at & (at - 1)) != 0 ? m->buckets : realloc(m->buckets, (at == 0 ? 1 : 2 * at) * sizeof *buckets);
+    if (buckets == NULL) {
+        return false;
+    }
+    m->buckets  = buckets;
+    buckets[at] = calloc(TREE_CHUNK_BUCKETS, sizeof **buckets);
+    return buckets[at] != NULL;
+}
+
+static bool bucket_add(struct tree *m)
+{
+    if (!bucket_room(m)) {
+        return false;
+    }
+    uint32_t *old = bucket_at(m, m->bucket_count - m->bucket_base);
+    uint32_t *new = bucket_at(m, m->bucket_count);
+    m->bucket_count++;
+    for (uint32_t at = *old, next; at != MATCH_NONE; at = next) {
+        struct tree_node *n = tree_at(m, at);
+        next                = n->chain;
+        if (bucket_of(m, n->hash) == new) {
+            *old     = next;
+            n->chain = *new;
+            *new     = at;
+        } else {
+            old = &n->chain;
+        }
+    }
+    if (m->bucket_count == 2 * m->bucket_base) {
+        m->bucket_base = m->bucket_count;
+    }
+    return true;
+}
+
+static uint32_t chain_find(const struct tree *m, uint32_t at, uint32_t hash, uint32_t parent, struct bytes level)
+{
+    while (at != MATCH_NONE) {
         const struct tree_node *n = tree_at(m, at);
         if (n->hash == hash && n->parent == parent && bytes_equal(tree_text(n), level)) {
             return at;
@@ -35,26 +92,33 @@ uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, u
     return MATCH_NONE;
 }
 
-static bool buckets_grow(struct tree *m, uint32_t count)
+uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
 {
-    uint32_t *buckets = calloc(count, sizeof *buckets);
-    if (buckets == NULL) {
-        return false;
-    }
-    for (uint32_t b = 0; b < m->bucket_count; b++) {
-        for (uint32_t at = m->buckets[b]; at != MATCH_NONE;) {
-            struct tree_node *n            = tree_at(m, at);
-            uint32_t          chain        = n->chain;
-            n->chain                       = buckets[n->hash & (count - 1)];
-            buckets[n->hash & (count - 1)] = at;
-            at                             = chain;
-        }
-    }
-    free(m->buckets);
-    m->buckets      = buckets;
-    m->bucket_count = count;
-    return true;
+    uint32_t hash = edge_hash(parent, level_hash);
+    return chain_find(m, *bucket_of(m, hash), hash, parent, level);
 }
+
+void tree_probe_begin(const struct tree *m, struct tree_probe *probe, uint32_t parent, uint64_t level_hash)
+{
+    probe->parent = parent;
+    probe->hash   = edge_hash(parent, level_hash);
+    __builtin_prefetch(bucket_of(m, probe->hash));
+}
+
+void tree_probe_fetch(const struct tree *m, struct tree_probe *probe)
+{
+    probe->at = *bucket_of(m, probe->hash);
+    if (probe->at != MATCH_NONE) {
+        __builtin_prefetch(tree_at(m, probe->at));
+    }
+}
+
+uint32_t tree_probe_end(const struct tree *m, const struct tree_probe *probe, struct bytes level)
+{
+    return chain_find(m, probe->at, probe->hash, probe->parent, level);
+}
+
+/* ---- nodes ---- */
 
 /* A zeroed node, or MATCH_NONE when memory is out. */
 static uint32_t tree_take(struct tree *m)
@@ -106,7 +170,7 @@ static void tree_give(struct tree *m, uint32_t at)
 
 uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
 {
-    if (m->node_count >= m->bucket_count && !buckets_grow(m, m->bucket_count * 2)) {
+    if (m->node_count >= m->bucket_count && !bucket_add(m)) {
         return MATCH_NONE;
     }
     uint8_t *text = NULL;
@@ -130,28 +194,26 @@ uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, ui
     } else if (level.size != 0) {
         memcpy(n->text, level.data, level.size);
     }
-    n->parent                                   = parent;
-    n->hash                                     = edge_hash(parent, level_hash);
-    n->chain                                    = m->buckets[n->hash & (m->bucket_count - 1)];
-    m->buckets[n->hash & (m->bucket_count - 1)] = at;
-    struct tree_node *p                         = tree_at(m, parent);
+    n->parent           = parent;
+    n->hash             = edge_hash(parent, level_hash);
+    uint32_t *bucket    = bucket_of(m, n->hash);
+    n->chain            = *bucket;
+    *bucket             = at;
+    struct tree_node *p = tree_at(m, parent);
     p->child_count++;
-    if (level.size == 1 && level.data[0] == '+') {
-        p->plus = at;
-    } else if (level.size == 1 && level.data[0] == '#') {
-        p->rest = at;
-    }
+    p->has_plus |= is_text(level, '+');
+    p->has_rest |= is_text(level, '#');
     return at;
 }
 
 void tree_prune(struct tree *m, uint32_t at)
 {
-    while (at != TREE_ROOT) {
+    while (at > TREE_EXACT) {
         struct tree_node *n = tree_at(m, at);
         if (n->first != NULL || n->child_count != 0) {
             return;
         }
-        uint32_t *place = &m->buckets[n->hash & (m->bucket_count - 1)];
+        uint32_t *place = bucket_of(m, n->hash);
         while (*place != at) {
             place = &tree_at(m, *place)->chain;
         }
@@ -159,10 +221,10 @@ void tree_prune(struct tree *m, uint32_t at)
         uint32_t          parent = n->parent;
         struct tree_node *p      = tree_at(m, parent);
         p->child_count--;
-        if (p->plus == at) {
-            p->plus = MATCH_NONE;
-        } else if (p->rest == at) {
-            p->rest = MATCH_NONE;
+        if (is_text(tree_text(n), '+')) {
+            p->has_plus = false;
+        } else if (is_text(tree_text(n), '#')) {
+            p->has_rest = false;
         }
         tree_give(m, at);
         at = parent;
@@ -182,17 +244,25 @@ struct bytes tree_level(struct bytes topic, size_t *at)
 bool tree_init(struct tree *m)
 {
     *m = (struct tree){0};
-    return buckets_grow(m, BUCKETS_MIN) && tree_take(m) == TREE_ROOT;
+    if (!bucket_room(m)) {
+        return false;
+    }
+    m->bucket_count = TREE_CHUNK_BUCKETS;
+    m->bucket_base  = TREE_CHUNK_BUCKETS;
+    return tree_take(m) == TREE_ROOT && tree_take(m) == TREE_EXACT;
 }
 
 void tree_fini(struct tree *m)
 {
     for (uint32_t b = 0; b < m->bucket_count && m->text_bytes != 0; b++) {
-        for (uint32_t at = m->buckets[b]; at != MATCH_NONE; at = tree_at(m, at)->chain) {
+        for (uint32_t at = *bucket_at(m, b); at != MATCH_NONE; at = tree_at(m, at)->chain) {
             if (tree_at(m, at)->size > TREE_TEXT_INLINE_BYTES) {
                 free((void *)(uintptr_t)tree_text(tree_at(m, at)).data);
             }
         }
+    }
+    for (uint32_t i = 0; i < m->bucket_count; i += TREE_CHUNK_BUCKETS) {
+        free(m->buckets[i / TREE_CHUNK_BUCKETS]);
     }
     for (uint32_t i = 0; i < m->chunk_count; i++) {
         free(m->chunks[i]);
@@ -204,5 +274,5 @@ void tree_fini(struct tree *m)
 uint64_t tree_bytes(const struct tree *m)
 {
     return (uint64_t)m->chunk_count * (TREE_CHUNK_NODES * sizeof(struct tree_node) + sizeof(void *)) +
-           (uint64_t)m->bucket_count * sizeof *m->buckets + m->text_bytes;
+           (uint64_t)m->bucket_count * sizeof **m->buckets + m->text_bytes;
 }

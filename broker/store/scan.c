@@ -127,14 +127,17 @@ static void finish(struct walk *walk, int status)
     scan->done(scan, status);
 }
 
-static void remember(struct walk *walk, const struct store_item *item)
+/* The next page begins behind this key. */
+static void remember(struct walk *walk, uint16_t stripe, struct bytes after)
 {
-    uint8_t *key = realloc(walk->after, item->key.size + 1);
+    uint8_t *key = realloc(walk->after, after.size + 1);
     ASSERT(key != NULL);
-    memcpy(key, item->key.data, item->key.size);
+    if (after.size != 0) {
+        memcpy(key, after.data, after.size);
+    }
     walk->after        = key;
-    walk->after_size   = item->key.size;
-    walk->after_stripe = item->stripe;
+    walk->after_size   = after.size;
+    walk->after_stripe = stripe;
 }
 
 /* Shows the items of a page. 1: the page is through, 0: paused, cancelled or finished, or an error. */
@@ -149,7 +152,7 @@ static int show(struct walk *walk, struct wire_reader *r, uint32_t count)
         if (r->bad) {
             return ERR_MALFORMED;
         }
-        remember(walk, &item);
+        remember(walk, item.stripe, item.key);
         walk->asked = true; /* a cancel from the callback leaves the walk to us */
         bool on     = walk->scan->item(walk->scan, &item);
         walk->asked = false;
@@ -185,6 +188,12 @@ void scan_answered(struct store *store, struct link *link, void *owner, const st
     int      shown = r.bad ? ERR_MALFORMED : show(walk, &r, count);
     if (shown == 0) {
         return;
+    }
+    if (shown > 0 && more != 0) {
+        uint16_t     stripe = wire_get_u16(&r);
+        struct bytes after  = wire_get_blob(&r);
+        remember(walk, stripe, after);
+        shown = r.bad ? ERR_MALFORMED : shown;
     }
     if (shown < 0) {
         finish(walk, shown);

@@ -3,7 +3,13 @@
 
 #include "shared/base/err.h"
 
-enum { SCAN_ITEMS_MAX = 65536, SCAN_BYTES_MAX = 1024 * 1024, UNSENT_MAX_BYTES = 8 * 1024 * 1024 };
+/* A page looks at so many items of its table at most: a millisecond or two. */
+enum {
+    SCAN_STEPS_MAX   = 4096,
+    SCAN_ITEMS_MAX   = 65536,
+    SCAN_BYTES_MAX   = 1024 * 1024,
+    UNSENT_MAX_BYTES = 8 * 1024 * 1024
+};
 
 struct scanning {
     struct session *session;
@@ -13,6 +19,7 @@ struct scanning {
     uint32_t        limit_bytes;
     uint16_t        stripe;
     bool            full;
+    struct bytes    last; /* key that was shown last */
 };
 
 static bool each(void *ctx, const struct stripe_item *item)
@@ -31,6 +38,7 @@ static bool each(void *ctx, const struct stripe_item *item)
     wire_put_blob(&s->out, item->key);
     wire_put_blob(&s->out, item->value);
     scanning->count++;
+    scanning->last = item->key;
     return true;
 }
 
@@ -70,10 +78,12 @@ int scan(struct session *s, uint64_t id, struct wire_reader *r)
     size_t head  = s->out.size;
     wire_put_u8(&s->out, 0);
     wire_put_u32(&s->out, 0);
-    struct scanning scanning = {.session     = s,
-                                .begun       = s->out.size,
-                                .limit_items = bounded(limit_items, SCAN_ITEMS_MAX),
-                                .limit_bytes = bounded(limit_bytes, SCAN_BYTES_MAX)};
+    struct scanning    scanning = {.session     = s,
+                                   .begun       = s->out.size,
+                                   .limit_items = bounded(limit_items, SCAN_ITEMS_MAX),
+                                   .limit_bytes = bounded(limit_bytes, SCAN_BYTES_MAX)};
+    struct stripe_pace pace     = {.steps_left = SCAN_STEPS_MAX};
+    struct bytes       from     = after; /* where the next page goes on */
     for (uint32_t i = 0; i < node->stripe_count && !scanning.full; i++) {
         const struct node_stripe *st = &node->stripes[i];
         if (stripe != RPC_STRIPE_ALL ? st->id != stripe : st->id < after_stripe || st->stopped) {
@@ -81,8 +91,16 @@ int scan(struct session *s, uint64_t id, struct wire_reader *r)
         }
         bool begun_here = stripe != RPC_STRIPE_ALL || st->id == after_stripe;
         scanning.stripe = st->id;
-        (void)stripe_scan(st->stripe, table, kind, pattern, begun_here ? after : (struct bytes){0},
-                          io_wall_ns(node->io), each, &scanning);
+        scanning.last   = begun_here ? after : (struct bytes){0};
+        if (!stripe_scan(st->stripe, table, kind, pattern, scanning.last, io_wall_ns(node->io), &pace, each,
+                         &scanning)) {
+            scanning.full = true;
+            from          = pace.steps_left == 0 ? pace.at : scanning.last;
+        }
+    }
+    if (scanning.full) {
+        wire_put_u16(&s->out, scanning.stripe);
+        wire_put_blob(&s->out, from);
     }
     if (!s->out.bad) {
         s->out.data[head] = scanning.full;

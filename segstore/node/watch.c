@@ -93,7 +93,7 @@ static void walk(struct watcher *w)
     }
     struct walk walking = {.watcher = w, .begun = frame_begin(w, false), .stripe = st->id};
     bool        ended   = stripe_scan(st->stripe, w->table, RPC_SCAN_PREFIX, (struct bytes){0}, wire_written(&w->after),
-                                      io_wall_ns(node->io), walk_each, &walking);
+                                      io_wall_ns(node->io), NULL, walk_each, &walking);
     if (ended) {
         w->slot++;
         w->after.size = 0;

@@ -98,11 +98,20 @@ struct stripe_item {
     uint64_t     expires_wall_ns;
 };
 
+/* A filter like +/+/x may find little among a million keys: how far a scan goes before it gives way to others. */
+struct stripe_pace {
+    uint32_t steps_left;
+    struct bytes
+        at; /* steps_left 0: the last key looked at, to go on behind; borrowed until the next change of the table */
+};
+
 /* Walks a table in key order, behind `after` (empty: from the start), items that match; each returns false to stop. kind: enum rpc_scan_kind. A topic filter
  * follows MQTT 4.7 ('+', '#', and neither matches a first level that begins with '$'); subtrees that cannot match are skipped, not visited.
- * Expired items are not shown. Returns true when the end was reached. */
+ * Expired items are not shown. pace bounds how many items are looked at, shown or not (NULL: as many as there are).
+ * Returns true when the end was reached, false when each() or the pace ended it. */
 bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, struct bytes pattern, struct bytes after,
-                 uint64_t now_wall_ns, bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
+                 uint64_t now_wall_ns, struct stripe_pace                      *pace,
+                 bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
 
 /* A checkpoint of this stripe: everything but leases, as of stripe_applied. load: into a new stripe; ERR_MALFORMED. */
 void           stripe_save(const struct stripe *stripe, struct wire_writer *w);

@@ -352,10 +352,21 @@ static bool show(const struct item *item, uint64_t now_wall_ns, bool (*each)(voi
     return !is_live(item, now_wall_ns) || each(ctx, &shown);
 }
 
+/* False: the pace is used up with this item. */
+static bool step(struct stripe_pace *pace, const struct item *item)
+{
+    if (pace == NULL) {
+        return true;
+    }
+    pace->at = item_key(item);
+    return --pace->steps_left != 0;
+}
+
 static bool scan_filter(const struct table *table, const struct item *item, struct bytes filter, uint64_t now_wall_ns,
-                        bool (*each)(void *ctx, const struct stripe_item *item), void *ctx)
+                        struct stripe_pace *pace, bool (*each)(void *ctx, const struct stripe_item *item), void *ctx)
 {
     while (item != NULL) {
+        const struct item *here = item;
         struct filter_seek to;
         switch (filter_step(filter, item_key(item), &to)) {
         case FILTER_MATCH:
@@ -374,12 +385,16 @@ static bool scan_filter(const struct table *table, const struct item *item, stru
         case FILTER_END:
             return true;
         }
+        if (!step(pace, here)) {
+            return false;
+        }
     }
     return true;
 }
 
 bool stripe_scan(const struct stripe *s, uint32_t table_id, uint8_t kind, struct bytes pattern, struct bytes after,
-                 uint64_t now_wall_ns, bool (*each)(void *ctx, const struct stripe_item *item), void *ctx)
+                 uint64_t now_wall_ns, struct stripe_pace                      *pace,
+                 bool (*each)(void *ctx, const struct stripe_item *item), void *ctx)
 {
     const struct table *table = table_of(s, table_id);
     if (table == NULL) {
@@ -388,7 +403,7 @@ bool stripe_scan(const struct stripe *s, uint32_t table_id, uint8_t kind, struct
     struct bytes       zero = bytes_of("", 1);
     const struct item *item = after.size != 0 ? seek(table, after, zero, NULL) : table->first[0];
     if (kind == RPC_SCAN_FILTER) {
-        return scan_filter(table, item, pattern, now_wall_ns, each, ctx);
+        return scan_filter(table, item, pattern, now_wall_ns, pace, each, ctx);
     }
     if (after.size == 0 || bytes_compare(after, pattern) < 0) {
         item = first_from(table, pattern);
@@ -398,7 +413,7 @@ bool stripe_scan(const struct stripe *s, uint32_t table_id, uint8_t kind, struct
         if (kind == RPC_SCAN_KEY ? !bytes_equal(key, pattern) : !bytes_starts_with(key, pattern)) {
             break;
         }
-        if (!show(item, now_wall_ns, each, ctx)) {
+        if (!show(item, now_wall_ns, each, ctx) || !step(pace, item)) {
             return false;
         }
     }

@@ -374,7 +374,8 @@ static void turn_with_sleep(struct io *io, uint64_t deadline_ns)
 
 void io_turn(struct io *io, uint64_t deadline_ns)
 {
-    bool told = io->shutdowns_wanted > 0 || !list_empty(&io->deferred) || !list_empty(&io->ops_failed) || io_uring_cq_ready(&io->ring) > 0;
+    bool told = io->shutdowns_wanted > 0 || !list_empty(&io->deferred) || !list_empty(&io->ops_failed) ||
+                io_uring_cq_ready(&io->ring) > 0;
     if (told || deadline_ns == 0) {
         turn_without_sleep(io);
     } else {

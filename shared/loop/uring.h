@@ -88,15 +88,15 @@ struct io_socket {
     int32_t           result; /* of a connect that failed before it began */
     struct uring_peer peer;
     uint8_t           state; /* enum socket_state */
-    bool              fixed            : 1;
-    bool              send_many        : 1;
-    bool              receiving        : 1; /* wanted by the owner */
-    bool              recv_pending     : 1; /* a multishot receive is armed */
-    bool              recv_cancelling  : 1; /* and its cancel is under way */
-    bool              send_pending     : 1;
-    bool              connect_pending  : 1;
-    bool              shutdown_wanted  : 1; /* in io->draining: if the peer does not end the connection in the next turn */
-    bool              shutdown_pending : 1;
+    bool              fixed           : 1;
+    bool              send_many       : 1;
+    bool              receiving       : 1; /* wanted by the owner */
+    bool              recv_pending    : 1; /* a multishot receive is armed */
+    bool              recv_cancelling : 1; /* and its cancel is under way */
+    bool              send_pending    : 1;
+    bool              connect_pending : 1;
+    bool shutdown_wanted  : 1; /* in io->draining: if the peer does not end the connection in the next turn */
+    bool shutdown_pending : 1;
 };
 _Static_assert(sizeof(struct io_socket) <= 192, "an idle connection is small");
 

@@ -48,7 +48,8 @@ enum rpc_kind {
      * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start). Not logged; sees all that is applied.
      * Over all of a shard, stripes that are stopped by damage are passed over; one that is named and stopped is ERR_UNAVAILABLE. */
     RPC_SCAN = 12,
-    /* store -> broker. more u8 (continue with the last stripe and key), count u32, count x { stripe u16, version u64, expires_wall_ns u64, key blob, value blob }. */
+    /* store -> broker. more u8, count u32, count x { stripe u16, version u64, expires_wall_ns u64, key blob, value blob }; when there is more, what to ask
+     * for next: after_stripe u16, after blob. A page ends early, even empty, when many keys were looked at. */
     RPC_SCAN_DONE = 13,
     /* broker -> store. stripe u16 (0xffff: all of this shard), zero u16, table u32, credit u32. First what is there, then every change, in order per stripe, until UNWATCH
      * or the connection ends. A stripe that is stopped by damage shows what was known when it stopped. */

@@ -281,8 +281,8 @@ uint64_t fake_world_rows(const struct fake_world *w, uint32_t table)
 {
     uint64_t count = 0;
     for (uint16_t i = 0; i < w->stripe_count; i++) {
-        stripe_scan(w->stripes[i], table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0}, w->wall_ns, count_item,
-                    &count);
+        stripe_scan(w->stripes[i], table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0}, w->wall_ns, NULL,
+                    count_item, &count);
     }
     return count;
 }
@@ -437,7 +437,7 @@ static bool push_scan(struct store *s, struct store_scan *scan)
             if (only == i || only == STORE_STRIPE_ALL) {
                 state->stripe = i;
                 stripe_scan(s->world->stripes[i], state->table, state->kind,
-                            bytes_of(state->pattern, state->pattern_size), (struct bytes){0}, s->world->wall_ns,
+                            bytes_of(state->pattern, state->pattern_size), (struct bytes){0}, s->world->wall_ns, NULL,
                             copy_item, state);
             }
         }
@@ -683,7 +683,7 @@ static void show_all(struct store *s, const struct watched *watched, uint32_t sh
         struct shown shown = {.store = s, .watch = watched->watch, .stripe = i};
         if (i % FAKE_SHARDS == shard) {
             stripe_scan(s->world->stripes[i], watched->table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0},
-                        s->world->wall_ns, show_item, &shown);
+                        s->world->wall_ns, NULL, show_item, &shown);
         }
     }
     event_new(s, watched->watch, 2, shard, bytes_str(""), (struct bytes){0});

@@ -572,7 +572,7 @@ Test(stripe, scans_go_on_behind_a_key_and_hide_what_has_expired)
         struct wire_writer keys = wire_writer_growing(1000);
         wire_put_u8(&keys, 0);
         keys.size = 0;
-        cr_assert(stripe_scan(b.s, 4, cases[i].kind, S(cases[i].pattern), S(cases[i].after), 10, on_key, &keys));
+        cr_assert(stripe_scan(b.s, 4, cases[i].kind, S(cases[i].pattern), S(cases[i].after), 10, NULL, on_key, &keys));
         cr_assert(bytes_equal(wire_written(&keys), S(cases[i].keys)), "%s after %s: %.*s", cases[i].pattern,
                   cases[i].after, (int)keys.size, (char *)keys.data);
         wire_writer_fini(&keys);
@@ -681,5 +681,38 @@ Test(stripe, the_latest_of_each_topic_stays_and_others_are_released)
     cr_assert(st.count == 2 && st.start == 1);
     cr_assert_eq(one(&b, (struct op){.kind = OP_STREAM_DELETE, .name = S("s")}), 0);
     cr_assert_eq(b.told.retained, b.told.released);
+    teardown(&b);
+}
+
+Test(stripe, a_scan_that_gives_way_shows_the_same_as_one_that_does_not)
+{
+    static const char *const patterns[] = {"#", "+/x", "a/+/c", "+/+/+", "nothing/#"};
+    struct bench             b;
+    char                     name[32];
+    setup(&b);
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, i % 3 == 0 ? "%c/x" : i % 3 == 1 ? "%c/%d/c" : "%c", 'a' + i / 3, i);
+        cr_assert_eq(one(&b, (struct op){.kind = OP_TABLE_PUT, .table = 4, .name = S(name)}), 0);
+    }
+    for (size_t i = 0; i < sizeof patterns / sizeof patterns[0]; i++) {
+        struct wire_writer whole  = wire_writer_growing(1000);
+        struct wire_writer pieces = wire_writer_growing(1000);
+        wire_put_u8(&whole, ' ');
+        wire_put_u8(&pieces, ' ');
+        cr_assert(stripe_scan(b.s, 4, RPC_SCAN_FILTER, S(patterns[i]), S(""), 10, NULL, on_key, &whole));
+        struct stripe_pace pace  = {.steps_left = 3};
+        struct bytes       after = {0};
+        int                turns = 1;
+        while (!stripe_scan(b.s, 4, RPC_SCAN_FILTER, S(patterns[i]), after, 10, &pace, on_key, &pieces)) {
+            cr_assert_eq(pace.steps_left, 0);
+            after = pace.at;
+            pace  = (struct stripe_pace){.steps_left = 3};
+            turns++;
+        }
+        cr_assert(bytes_equal(wire_written(&whole), wire_written(&pieces)), "%s", patterns[i]);
+        cr_assert(turns > 1 || i == 4, "%s looked at all in one go", patterns[i]);
+        wire_writer_fini(&whole);
+        wire_writer_fini(&pieces);
+    }
     teardown(&b);
 }

@@ -907,7 +907,8 @@ static void compare(const struct stripe *s, const struct model *m, const struct 
     for (uint32_t table = 0; table < 2; table++) {
         struct seen seen  = {.model = m, .table = table};
         uint64_t    count = 0;
-        cr_assert(stripe_scan(s, table, RPC_SCAN_PREFIX, bytes_of(NULL, 0), bytes_of(NULL, 0), 0, on_item, &seen));
+        cr_assert(
+            stripe_scan(s, table, RPC_SCAN_PREFIX, bytes_of(NULL, 0), bytes_of(NULL, 0), 0, NULL, on_item, &seen));
         for (int i = 0; i < ITEMS; i++) {
             count += m->items[i].there && m->items[i].table == table;
         }
