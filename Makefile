@@ -25,16 +25,17 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -lpthread $(MALLOC_$(MODE))
+LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -largon2 -ljwt -lcrypto -lpthread $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
+        libssl-dev libargon2-dev libjwt-dev python3-cryptography \
         mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
-CORE     := $(filter-out $(MAINS) shared/loop/uring%.c shared/loop/thread.c,$(SOURCES))
-EDGE     := $(wildcard shared/loop/uring*.c shared/loop/thread.c)
+EDGE     := $(wildcard shared/loop/uring*.c shared/loop/thread.c shared/loop/workers.c shared/loop/web.c)
+CORE     := $(filter-out $(MAINS) $(EDGE),$(SOURCES))
 UNIT     := $(shell find tests/unit -name '*.c' 2>/dev/null | sort)
 SIM      := $(shell find tests/sim -name '*.c' 2>/dev/null | sort)
 FUZZ     := $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
@@ -89,10 +90,10 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
-             $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c
+             $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c broker/kernel/hashmap.c $(filter broker/auth/%,$(SOURCES))
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)
-	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ -lyaml
+	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ -lyaml -largon2 -ljwt -ljansson -lcrypto
 e2e: all clients
 	tests/e2e/run.py
 chaos: all

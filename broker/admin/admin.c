@@ -1,4 +1,4 @@
-/* admin.c - three paths over libmicrohttpd. */
+/* admin.c - a few paths over libmicrohttpd. */
 #include "broker/admin/admin.h"
 
 #include "broker/admin/metrics.h"
@@ -6,13 +6,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CONNECTIONS_MAX = 64, IDLE_TIMEOUT_S = 10, WHY_MAX = 256, BACKLOG = 64 };
+enum { CONNECTIONS_MAX = 64, IDLE_TIMEOUT_S = 10, WHY_MAX = 256, BACKLOG = 64, BODY_MAX = 16 * 1024 };
 
 struct admin {
     struct admin_spec  spec;
@@ -62,13 +63,122 @@ static enum MHD_Result metrics(const struct admin *admin, struct MHD_Connection 
                   MHD_RESPMEM_MUST_FREE);
 }
 
+/* ---- users and rules --------------------------------------------------------------------------------------------------------- */
+
+/* A request whose body comes in parts. */
+struct incoming {
+    size_t size;
+    bool   too_big;
+    char   body[BODY_MAX];
+};
+
+static bool from_here(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (info == NULL) {
+        return false;
+    }
+    const struct sockaddr_in  *four = (const void *)info->client_addr;
+    const struct sockaddr_in6 *six  = (const void *)info->client_addr;
+    if (info->client_addr->sa_family == AF_INET) {
+        return ntohl(four->sin_addr.s_addr) >> 24 == 127;
+    }
+    return IN6_IS_ADDR_LOOPBACK(&six->sin6_addr) ||
+           (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr) && six->sin6_addr.s6_addr[12] == 127);
+}
+
+/* As long as the token, whatever was given. */
+static bool token_given(const struct admin *admin, struct MHD_Connection *connection)
+{
+    const char   *given = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_AUTHORIZATION);
+    const char   *token = admin->spec.token;
+    size_t        size  = strlen(token);
+    unsigned char wrong = 0;
+    if (given == NULL || strncmp(given, "Bearer ", 7) != 0 || strlen(given + 7) != size) {
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
+        wrong = (unsigned char)(wrong | (token[i] ^ given[7 + i]));
+    }
+    return wrong == 0;
+}
+
+/* 0, or the status that refuses it, with a sentence in *why. */
+static unsigned refused(const struct admin *admin, struct MHD_Connection *connection, const char **why)
+{
+    if (admin->spec.control == NULL) {
+        *why = "users and rules are not served here\n";
+        return MHD_HTTP_NOT_FOUND;
+    }
+    if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Keel") == NULL ||
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Origin") != NULL) {
+        *why = "the header X-Keel is missing, or a web page sends this\n";
+        return MHD_HTTP_FORBIDDEN;
+    }
+    if (admin->spec.token[0] != '\0' && !token_given(admin, connection)) {
+        *why = "the token is missing or not the one of admin.token\n";
+        return MHD_HTTP_UNAUTHORIZED;
+    }
+    if (admin->spec.token[0] == '\0' && !from_here(connection)) {
+        *why = "users and rules are changed from the broker's own machine only, unless admin.token is set\n";
+        return MHD_HTTP_FORBIDDEN;
+    }
+    return 0;
+}
+
+static enum MHD_Result control(const struct admin *admin, struct MHD_Connection *connection, const char *path,
+                               const char *method, const char *body, size_t *body_size, void **state)
+{
+    struct incoming *in = *state;
+    if (in == NULL) {
+        *state = calloc(1, sizeof *in);
+        return *state != NULL ? MHD_YES : MHD_NO;
+    }
+    if (*body_size > 0) {
+        in->too_big = in->too_big || *body_size > sizeof in->body - in->size;
+        if (!in->too_big) {
+            memcpy(in->body + in->size, body, *body_size);
+            in->size += *body_size;
+        }
+        *body_size = 0;
+        return MHD_YES;
+    }
+    const char *why    = NULL;
+    unsigned    status = refused(admin, connection, &why);
+    if (status == 0 && in->too_big) {
+        status = MHD_HTTP_CONTENT_TOO_LARGE;
+        why    = "the body is larger than anything that is taken here\n";
+    }
+    if (status != 0) {
+        return say(connection, status, why);
+    }
+    char *text = NULL;
+    int   code = admin->spec.control(admin->spec.ctx, method, path, in->body, in->size, &text);
+    if (text == NULL) {
+        return say(connection, (unsigned)code, "");
+    }
+    return answer(connection, (unsigned)code, "text/plain; charset=utf-8", text, strlen(text), MHD_RESPMEM_MUST_FREE);
+}
+
+static void completed(void *ctx, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode how)
+{
+    (void)ctx;
+    (void)connection;
+    (void)how;
+    free(*state);
+    *state = NULL;
+}
+
+/* ---- paths ------------------------------------------------------------------------------------------------------------------- */
+
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, const char *path, const char *method,
                               const char *version, const char *body, size_t *body_size, void **state)
 {
     const struct admin *admin = ctx;
     (void)version;
-    (void)body;
-    (void)state;
+    if (strncmp(path, "/auth/", 6) == 0) {
+        return control(admin, connection, path, method, body, body_size, state);
+    }
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
         *body_size = 0;
         return say(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET is answered here\n");
@@ -82,7 +192,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
     if (strcmp(path, "/metrics") == 0) {
         return metrics(admin, connection);
     }
-    return say(connection, MHD_HTTP_NOT_FOUND, "paths: /health /ready /metrics\n");
+    return say(connection, MHD_HTTP_NOT_FOUND, "paths: /health /ready /metrics, and below /auth users and rules\n");
 }
 
 /* A listening socket on address:port, or -errno. */
@@ -131,7 +241,8 @@ int admin_start(const struct admin_spec *spec, struct admin **out, char *why, si
         admin->spec = *spec;
         admin->port = port;
         admin->daemon =
-            MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, handle, admin,
+            MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL,
+                             NULL, handle, admin, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
                              MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
                              MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_TIMEOUT_S, MHD_OPTION_END);
     }

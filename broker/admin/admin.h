@@ -3,8 +3,10 @@
  *   GET /health   200 "healthy": the process runs
  *   GET /ready    200 "ready", or 503 and the reason: clients are let in, or why not
  *   GET /metrics  200, Prometheus' text format
+ *   /auth/..      users and access rules (broker/gate/control.h): with `Authorization: Bearer TOKEN` when a token is configured, else from this
+ *                 machine only; always with the header X-Keel and without Origin, so that no web page can send it
  *
- * Reads only what shards publish (metrics.h) and asks ready() for a verdict; nothing here waits for a shard.
+ * Reads only what shards publish (metrics.h) and asks ready() for a verdict; what is changed waits for the store, each request on a thread of its own.
  * Lifetime: started after the shards, stopped before them.   Threads: start and stop from main; ready() is called on the HTTP thread. */
 #ifndef KEEL_BROKER_ADMIN_ADMIN_H
 #define KEEL_BROKER_ADMIN_ADMIN_H
@@ -24,6 +26,9 @@ struct admin_spec {
     const struct metrics *metrics; /* outlives the admin */
     /* True when clients can be served; else a sentence in why. */
     bool (*ready)(void *ctx, char *why, size_t why_size);
+    const char *token; /* empty: from this machine only */
+    /* Carries out a request below /auth: its HTTP status, and in *out_text a malloc'ed answer or NULL. NULL: there is none. */
+    int (*control)(void *ctx, const char *method, const char *path, const void *body, size_t size, char **out_text);
     void *ctx;
 };
 

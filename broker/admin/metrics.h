@@ -31,6 +31,9 @@
     X(WILLS,                  "keel_wills_total",                   counter, "Wills published.")                                   \
     X(EXPIRED,                "keel_expired_total",                 counter, "Messages that expired before delivery.")             \
     X(DENIED,                 "keel_denied_total",                  counter, "Requests refused by a limit or a rule.")             \
+    X(AUTHENTICATED,          "keel_authenticated_total",           counter, "Clients let in after they were asked who they are.")  \
+    X(UNAUTHENTICATED,        "keel_unauthenticated_total",         counter, "Clients refused because of who they are.")            \
+    X(AUTH_BUSY,              "keel_auth_busy_total",               counter, "Clients refused because too many waited to be checked.") \
     X(PROTOCOL_ERRORS,        "keel_protocol_errors_total",         counter, "Connections ended for what they sent.")              \
     X(STORE_REQUESTS_OPEN,    "keel_store_requests_open",           gauge,   "Requests to the segment store without an answer.")   \
     X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \

@@ -50,12 +50,28 @@ bool publish_kept(struct publisher *p, struct buf *copy, uint64_t writer_epoch, 
     return true;
 }
 
+/* Answered in its turn, handed to nobody. A QoS 2 id that is known already belongs to a message that was taken. */
+static bool refuse(struct session *s, struct publisher *p, struct pending *pending, const struct message *message)
+{
+    if (LIKELY(message->refused == 0) || (message->qos == 2 && inbound_find(&p->inbound, pending->id) != NULL)) {
+        return false;
+    }
+    s->kernel->counters.denied++;
+    pending->status    = message->refused;
+    pending->duplicate = true; /* its id was not entered */
+    return true;
+}
+
 void kernel_publish(struct kernel *k, struct client *client, struct message *message, uint16_t id)
 {
     struct session   *s = client->session;
     struct publisher *p = s->publisher;
     ASSERT(s->state == SESSION_OPEN && message->qos <= 2 && IMPLIES(message->qos != 0, id != 0));
     k->counters.publishes++;
+    if (UNLIKELY(message->refused != 0 && message->qos == 0)) {
+        k->counters.denied++;
+        return;
+    }
     bool retained = message->retain && k->limits.retain_available;
     bool behind =
         p != NULL && !list_empty(&p->pendings) && !CONTAINER_OF(p->pendings.prev, struct pending, link)->handed_out;
@@ -79,7 +95,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         }
         return;
     }
-    if (message->qos == 2 && !once_enter(s, p, pending)) {
+    if (refuse(s, p, pending, message) || (message->qos == 2 && !once_enter(s, p, pending))) {
         pending->handed_out = !behind; /* in its turn: those not handed out are the last ones */
     } else {
         if (retained) {

@@ -4,6 +4,7 @@
 #include "shared/config/settings.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* What all clients of a process may have queued for sending: far above what sockets take, far below what hurts. */
 static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
@@ -21,7 +22,23 @@ void broker_config_init(struct broker_config *config, const struct settings *set
     snprintf(config->mqtt_address, sizeof config->mqtt_address, "%s", settings->mqtt_listen.host);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
 
+    config->mqtt_loopback = strncmp(config->mqtt_address, "127.", 4) == 0 || strcmp(config->mqtt_address, "::1") == 0;
+    config->auth          = (struct auth_config){
+                 .links             = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},
+                 .link_count        = AUTH_LINKS,
+                 .anonymous         = (uint8_t)settings->auth_anonymous,
+                 .default_allow     = settings->acl_default == 0,
+                 .argon2_memory_kib = (uint32_t)settings->argon2_memory_kib,
+                 .argon2_passes     = (uint32_t)settings->argon2_passes,
+                 .scram_iterations  = (uint32_t)settings->scram_iterations,
+                 .login_url         = "",
+                 .access_url        = "",
+                 .password_name     = settings->auth_password_file,
+                 .acl_name          = settings->acl_file,
+    };
+
     config->mqtt                      = mqtt_limits_default;
+    config->mqtt.denied_ends_v3       = settings->acl_denied_v3 == 1;
     config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
     config->mqtt.receive_max          = (uint16_t)settings->receive_max;
     config->mqtt.topic_alias_in_max   = (uint16_t)settings->topic_alias_max;

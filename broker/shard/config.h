@@ -3,6 +3,7 @@
 #ifndef KEEL_BROKER_SHARD_CONFIG_H
 #define KEEL_BROKER_SHARD_CONFIG_H
 
+#include "broker/auth/config.h"
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
 
@@ -17,10 +18,13 @@ struct broker_config {
     uint16_t             segstore_port;
     uint32_t             connections_max;   /* per shard */
     uint64_t             output_pool_bytes; /* per shard: what all connections together may have queued */
+    bool                 mqtt_loopback;     /* that address is reached from this machine only */
+    struct auth_config   auth;
     struct mqtt_limits   mqtt;
     struct kernel_limits kernel;
 };
 
+/* The texts of files and the chain are filled in by main.c (config->auth). */
 void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count);
 
 #endif

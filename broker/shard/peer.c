@@ -77,6 +77,20 @@ static void on_closed(void *ctx, int reason)
 
 static const struct io_handler peer_handler = {.received = on_received, .sent = on_sent, .closed = on_closed};
 
+/* "192.0.2.1:1234" or "[2001:db8::1]:1234", as io names a peer. */
+static void identify(struct peer *peer)
+{
+    struct peer_identity *identity = &peer->identity;
+    const char           *colon    = strrchr(peer->name, ':');
+    bool                  six      = peer->name[0] == '[';
+    size_t                size     = colon == NULL ? 0 : (size_t)(colon - peer->name) - (six ? 2 : 0);
+    if (size > 0 && size < sizeof identity->address) {
+        memcpy(identity->address, peer->name + (six ? 1 : 0), size);
+        identity->port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    }
+    identity->loopback = peer->shard->broker->config->mqtt_loopback;
+}
+
 void peer_accept(struct shard *shard, struct io_socket *socket)
 {
     struct peer *peer = shard->stopping ? NULL : calloc(1, sizeof *peer);
@@ -96,6 +110,8 @@ void peer_accept(struct shard *shard, struct io_socket *socket)
         peer_end(peer);
         return;
     }
+    identify(peer);
+    mqtt_conn_identify(peer->conn, &peer->identity);
     io_socket_adopt(socket, &peer_handler, peer);
 }
 

@@ -9,6 +9,7 @@
 #ifndef KEEL_BROKER_SHARD_PEER_H
 #define KEEL_BROKER_SHARD_PEER_H
 
+#include "broker/protocol/mqtt/identity.h"
 #include "shared/base/list.h"
 #include "shared/base/timer.h"
 #include "shared/mem/outq.h"
@@ -18,16 +19,17 @@ struct mqtt_conn;
 struct shard;
 
 struct peer {
-    struct shard     *shard;
-    struct io_socket *socket;
-    struct mqtt_conn *conn; /* NULL once the protocol is done with it */
-    struct outq       out;
-    struct list       link;         /* in shard->peers */
-    struct list       closing_link; /* in shard->closing, until the end of this turn */
-    struct timer      linger;       /* while closing: when to stop waiting for the client to read */
-    uint32_t          sending_bytes;
-    bool              closing;
-    char              name[56]; /* "address:port" of the client */
+    struct shard        *shard;
+    struct io_socket    *socket;
+    struct mqtt_conn    *conn; /* NULL once the protocol is done with it */
+    struct outq          out;
+    struct list          link;         /* in shard->peers */
+    struct list          closing_link; /* in shard->closing, until the end of this turn */
+    struct timer         linger;       /* while closing: when to stop waiting for the client to read */
+    uint32_t             sending_bytes;
+    bool                 closing;
+    char                 name[56]; /* "address:port" of the client */
+    struct peer_identity identity;
 };
 
 /* A freshly accepted socket: makes its protocol, or closes it when memory is out or the shard stops. */

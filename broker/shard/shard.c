@@ -2,11 +2,14 @@
 #include "broker/shard/shard.h"
 
 #include "broker/admin/metrics.h"
+#include "broker/gate/gate.h"
 #include "broker/kernel/kernel.h"
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
 #include "shared/base/err.h"
+#include "shared/base/log.h"
 #include "shared/base/timer.h"
+#include "shared/loop/desk.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
 
@@ -45,6 +48,7 @@ static void on_begin(void *ctx)
         shard->metrics_at_ns = shard->mqtt.now_ns + metrics_every_ns;
     }
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
+    gate_turn(shard->gate, shard->mqtt.now_ns, shard->mqtt.wall_ns);
 }
 
 struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
@@ -77,7 +81,21 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
           .timers = shard->timers,
           .limits = &config->mqtt,
           .port   = {.ctx = shard, .close = peer_close, .receiving = peer_receiving, .random = port_random}};
-    shard->mqtt.kernel_api = &mqtt_kernel_api_default;
+    shard->mqtt.kernel_api      = &mqtt_kernel_api_default;
+    const struct gate_spec gate = {.config  = &config->auth,
+                                   .io      = io,
+                                   .store   = shard->store,
+                                   .timers  = shard->timers,
+                                   .desk    = broker->desks[index],
+                                   .workers = broker->workers,
+                                   .web     = broker->web};
+    shard->gate                 = gate_new(&gate);
+    if (shard->gate == NULL) {
+        return NULL;
+    }
+    shard->mqtt.auth     = gate_port(shard->gate);
+    broker->gates[index] = shard->gate;
+    desk_attach(broker->desks[index], io);
     mqtt_env_init(&shard->mqtt);
     for (unsigned from = 0; from < broker->shard_count; from++) {
         if (from != index) {
@@ -92,6 +110,9 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
 void shard_free(struct shard *shard)
 {
     peer_free_all(shard);
+    desk_detach(shard->broker->desks[shard->index]);
+    shard->broker->gates[shard->index] = NULL;
+    gate_free(shard->gate);
     kernel_free(shard->kernel);
     store_client_free(shard->store);
     mqtt_env_fini(&shard->mqtt);
@@ -115,7 +136,7 @@ static void listen_when_ready(struct shard *shard)
     struct broker *broker = shard->broker;
     uint32_t       port   = atomic_load_explicit(&broker->mqtt_port, memory_order_acquire);
     if (shard->listener != NULL || shard->refused || shard->stopping || !kernel_ready(shard->kernel) ||
-        (shard->index != 0 && port == 0)) {
+        !gate_ready(shard->gate) || (shard->index != 0 && port == 0)) {
         return;
     }
     const struct io_listen_spec spec = {
@@ -201,7 +222,9 @@ static void publish_metrics(struct shard *shard)
     }
     const struct kernel_counters *kernel = kernel_counters(shard->kernel);
     struct store_client_counters  store;
+    struct gate_counters          gate;
     store_client_counters(shard->store, &store);
+    gate_counters(shard->gate, &gate);
     const uint64_t values[METRIC_COUNT] = {
         [METRIC_CONNECTIONS_OPEN]    = shard->peer_count,
         [METRIC_CONNECTIONS_TOTAL]   = shard->counters.accepted,
@@ -218,7 +241,10 @@ static void publish_metrics(struct shard *shard)
         [METRIC_RETAINED_PUTS]       = kernel->retained_puts,
         [METRIC_WILLS]               = kernel->wills,
         [METRIC_EXPIRED]             = kernel->expired,
-        [METRIC_DENIED]              = kernel->denied,
+        [METRIC_DENIED]              = kernel->denied + shard->mqtt.counters.subscriptions_denied,
+        [METRIC_AUTHENTICATED]       = shard->mqtt.counters.authenticated,
+        [METRIC_UNAUTHENTICATED]     = shard->mqtt.counters.unauthenticated,
+        [METRIC_AUTH_BUSY]           = gate.busy,
         [METRIC_PROTOCOL_ERRORS]     = shard->mqtt.counters.faults,
         [METRIC_STORE_REQUESTS_OPEN] = store.requests_open,
         [METRIC_STORE_CONNECTED]     = store.links_up,
@@ -239,6 +265,8 @@ uint64_t shard_turn(struct shard *shard)
         begin_stop(shard);
     }
     receive_mail(shard);
+    desk_turn(shard->broker->desks[shard->index]);
+    gate_turn(shard->gate, shard->mqtt.now_ns, shard->mqtt.wall_ns);
     timer_expire(shard->timers, shard->mqtt.now_ns);
     listen_when_ready(shard);
     mqtt_conn_turn(&shard->mqtt);

@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+struct desk;
+struct gate;
 struct io;
 struct io_listener;
 struct kernel;
@@ -22,6 +24,8 @@ struct metrics_shard;
 struct outq_pool;
 struct store;
 struct timer_wheel;
+struct web;
+struct workers;
 
 /* What all shards of one process share; made by main.c, outlives them. */
 struct broker {
@@ -29,6 +33,10 @@ struct broker {
     uint64_t                    instance; /* random: this process, to the segment store */
     unsigned                    shard_count;
     struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
+    struct desk               **desks;     /* [shard] */
+    struct workers             *workers;
+    struct web                 *web;       /* NULL: no hook is configured */
+    struct gate               **gates;     /* [shard]; set while the shard sits at its desk */
     _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
     _Atomic uint32_t            ready_count;
     _Atomic bool                stopping;
@@ -49,6 +57,7 @@ struct shard {
     struct outq_pool     *chunks;
     struct store         *store;
     struct kernel        *kernel;
+    struct gate          *gate;
     struct mqtt_env       mqtt;
     struct io_listener   *listener;
     struct list           peers;

@@ -48,6 +48,30 @@
       "QoS 1 and 2 messages waiting in memory for one client without a stored session; beyond it publishers are paused.")        \
     X(overrun_after_ms,       "mqtt.overrun_after",     NULL,       NUMBER,  "10000",          1, 3600000, "ms",                   \
       "How long such a client may pause publishers before it is disconnected.")                                                  \
+    X(auth_chain,             "auth.chain",             NULL,       TEXT,    "cert, password, jwt, http", 0, 255, "LINKS",               \
+      "Who is asked about a client, in this order, until one knows it: cert, password, jwt, http.")                              \
+    X(auth_anonymous,         "auth.anonymous",         NULL,       CHOICE,  "loopback",       0, 0, "loopback|true|false",         \
+      "Whether clients without a name are let in: on listeners of 127.0.0.1 and ::1 only, everywhere, or nowhere.")              \
+    X(auth_password_file,     "auth.password_file",     NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
+      "Users besides those of `keel ctl passwd`, a line each (`keel ctl passwd --to FILE`, mosquitto_passwd); SIGHUP reads it again.") \
+    X(argon2_memory_kib,      "auth.argon2_memory",     NULL,       NUMBER,  "19456",          8, 4194304, "KiB",                   \
+      "Memory that `keel ctl passwd` makes a password cost to try.")                                                             \
+    X(argon2_passes,          "auth.argon2_passes",     NULL,       NUMBER,  "2",              1, 1000, "passes",                   \
+      "Passes over that memory.")                                                                                                \
+    X(scram_iterations,       "auth.scram_iterations",  NULL,       NUMBER,  "10000",          4096, 10000000, "iterations",        \
+      "Iterations of the keys that `keel ctl passwd` makes for SCRAM-SHA-256.")                                                  \
+    X(auth_threads,           "auth.threads",           NULL,       NUMBER,  "2",              1, 64, "threads",                    \
+      "Threads that check passwords and tokens, beside the shards.")                                                             \
+    X(auth_queue_max,         "auth.queue_max",         NULL,       NUMBER,  "1024",           1, 1000000, "clients",               \
+      "Clients that may wait for them; further ones are answered 0x89 (Server busy).")                                           \
+    X(acl_file,               "acl.file",               NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
+      "Access rules besides those of `keel ctl acl`, which come first (YAML, see README); SIGHUP reads it again.")               \
+    X(acl_default,            "acl.default",            NULL,       CHOICE,  "allow",          0, 0, "allow|deny",                  \
+      "What is meant where no rule speaks.")                                                                                     \
+    X(acl_denied_v3,          "acl.denied_v3",          NULL,       CHOICE,  "drop",           0, 0, "drop|disconnect",             \
+      "What happens to a denied publish before MQTT 5, which has no word for it: acknowledged and dropped, or the end of the connection.") \
+    X(admin_token,            "admin.token",            NULL,       TEXT,    NULL,             0, 255, "TOKEN",                     \
+      "What changes of users and rules over the admin HTTP must carry; without one they are taken from this machine only.")      \
     X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \

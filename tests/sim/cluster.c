@@ -4,7 +4,9 @@
 #include "segstore/node/node.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
+#include "shared/loop/desk.h"
 #include "shared/loop/mailbox.h"
+#include "shared/loop/workers.h"
 #include "tests/sim/disk.h"
 
 #include <stdio.h>
@@ -88,9 +90,15 @@ static int broker_start(struct process *process, void *ctx)
                                             .instance    = rand_u64(world_rand(c->world, SALT_SCENARIO)) | 1,
                                             .shard_count = count,
                                             .mailboxes   = c->broker_boxes,
+                                            .desks       = c->desks,
+                                            .gates       = c->gates,
+                                            .workers     = workers_new(1, 1),
                                             .refused     = broker_refused};
     for (uint32_t i = 0; i < count * count; i++) {
         c->broker_boxes[i] = i / count != i % count ? mailbox_new(BOX_SLOTS) : NULL;
+    }
+    for (uint32_t shard = 0; shard < count; shard++) {
+        c->desks[shard] = desk_new();
     }
     for (uint32_t shard = 0; shard < count; shard++) {
         static const struct io_config config = {
@@ -116,7 +124,11 @@ static void broker_destroy(void *ctx)
             shard_free(c->shards[shard]);
             c->shards[shard] = NULL;
         }
+        desk_free(c->desks[shard]);
+        c->desks[shard] = NULL;
     }
+    workers_free(c->broker_state.workers);
+    c->broker_state.workers = NULL;
     for (uint32_t i = 0; i < c->broker_shards * c->broker_shards; i++) {
         mailbox_free(c->broker_boxes[i]);
         c->broker_boxes[i] = NULL;

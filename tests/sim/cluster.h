@@ -33,6 +33,8 @@ struct cluster {
     struct mailbox        *inboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
     struct mailbox        *outboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
     struct mailbox        *broker_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
+    struct desk           *desks[CLUSTER_SHARDS_MAX];
+    struct gate           *gates[CLUSTER_SHARDS_MAX];
     uint32_t               crashes;
 };
 

@@ -3,7 +3,10 @@
 
 #include "broker/protocol/mqtt/alias.h"
 #include "broker/protocol/mqtt/encode.h"
+#include "broker/protocol/mqtt/login.h"
 #include "broker/protocol/mqtt/subscribe.h"
+#include "shared/base/hash.h"
+#include "shared/base/log.h"
 
 #include <stdlib.h>
 
@@ -20,6 +23,7 @@ void mqtt_client_init(struct mqtt_client *client, struct mqtt_env *env, struct o
 
 void mqtt_client_fini(struct mqtt_client *client)
 {
+    mqtt_login_fini(client);
     timer_cancel(client->env->timers, &client->timer);
     list_remove(&client->soon);
     mqtt_aliases_free(client->aliases_in);
@@ -92,4 +96,16 @@ void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint1
     }
     size_t size = mqtt_encode_ack((enum mqtt_version)client->version, type, packet_id, reason_code, room);
     outq_commit(client->out, size <= client->packet_max_bytes ? size : 0);
+}
+
+void mqtt_client_log_denied(struct mqtt_client *client, const char *what, struct bytes topic)
+{
+    struct mqtt_env *env = client->env;
+    struct bytes     id  = bytes_of(client->id, client->id_size);
+    uint64_t         left_out;
+    if (log_allowed(&env->logs[hash_bytes(id) % MQTT_LOG_SLOTS], env->now_ns, 1000ull * 1000 * 1000, &left_out)) {
+        log_warn("mqtt: client \"%.64s\" may not %s \"%.*s\"%s", client->id, what,
+                 (int)(topic.size < 128 ? topic.size : 128), (const char *)topic.data,
+                 left_out > 0 ? "; more like it were not logged" : "");
+    }
 }

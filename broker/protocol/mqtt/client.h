@@ -15,37 +15,45 @@
 #include "shared/mem/outq.h"
 
 struct mqtt_aliases;
+struct mqtt_login; /* login.c */
 struct mqtt_reply; /* subscribe.c */
+struct peer_identity;
+struct ticket;
 
 enum {
     MQTT_REPLIES_MAX = 32
 }; /* SUBSCRIBE and UNSUBSCRIBE that wait for the kernel; beyond it the client is not read */
 
 struct mqtt_client {
-    struct client        kernel; /* the kernel's; first */
-    struct mqtt_env     *env;
-    struct outq         *out;
-    struct timer         timer; /* conn.c: connect time-out, keep alive */
-    struct list          soon;  /* in env->soon */
-    char                *id;    /* ends with a zero; NULL before CONNECT */
-    struct mqtt_aliases *aliases_in;
-    struct mqtt_aliases *aliases_out;
-    struct mqtt_reply   *replies;
-    struct mqtt_ids      qos2_in; /* MQTT 5: not completed */
-    struct mqtt_fault    doom;    /* why it will be closed soon; why is NULL when it will not */
-    uint32_t             id_size;
-    uint32_t             qos1_in_count;    /* not answered */
-    uint32_t             packet_max_bytes; /* the client's Maximum Packet Size */
-    uint32_t             session_expiry_s;
-    uint16_t             receive_max; /* the client's Receive Maximum */
-    uint16_t             alias_out_max;
-    uint16_t             keep_alive_s; /* in force; 0: none */
-    uint16_t             reply_count;
-    uint8_t              version; /* enum mqtt_version; 0 before CONNECT */
-    bool                 bridge;
-    bool                 assigned_id;
-    bool                 problem_information;
-    bool                 wants_writable; /* a delivery was answered DELIVER_FULL */
+    struct client               kernel; /* the kernel's; first */
+    struct mqtt_env            *env;
+    struct outq                *out;
+    struct timer                timer; /* conn.c: connect time-out, keep alive */
+    struct list                 soon;  /* in env->soon */
+    char                       *id;    /* ends with a zero; NULL before CONNECT */
+    struct mqtt_aliases        *aliases_in;
+    struct mqtt_aliases        *aliases_out;
+    struct mqtt_reply          *replies;
+    const struct peer_identity *identity; /* NULL: nothing is known of the peer */
+    struct ticket              *ticket;   /* what it may do; NULL: everything */
+    struct mqtt_login          *login;    /* while it is asked who it is, and for those who may be asked again */
+    struct mqtt_ids             qos2_in;  /* MQTT 5: not completed */
+    struct mqtt_fault           doom;     /* why it will be closed soon; why is NULL when it will not */
+    uint32_t                    id_size;
+    uint32_t                    qos1_in_count;    /* not answered */
+    uint32_t                    packet_max_bytes; /* the client's Maximum Packet Size */
+    uint32_t                    session_expiry_s;
+    uint16_t                    receive_max; /* the client's Receive Maximum */
+    uint16_t                    alias_out_max;
+    uint16_t                    keep_alive_s; /* in force; 0: none */
+    uint16_t                    reply_count;
+    uint8_t                     version; /* enum mqtt_version; 0 before CONNECT */
+    bool                        bridge;
+    bool                        assigned_id;
+    bool                        problem_information;
+    bool                        wants_writable; /* a delivery was answered DELIVER_FULL */
+    bool                        waiting;        /* the packet at the front waits to be allowed */
+    bool                        recheck;        /* rules have changed: are its subscriptions still allowed? */
 };
 
 static inline struct mqtt_client *mqtt_client_of(struct client *client)
@@ -63,13 +71,15 @@ void mqtt_client_doom(struct mqtt_client *client, enum mqtt_reason reason_code, 
 
 /* Queues a packet; one that is over the client's Maximum Packet Size is left out [MQTT-3.1.2-24]. No room for it dooms the client. */
 void mqtt_client_send(struct mqtt_client *client, const struct mqtt_packet *packet);
+/* It was refused something; a line per client and second. */
+void mqtt_client_log_denied(struct mqtt_client *client, const char *what, struct bytes topic);
 /* PUBACK and its like, without properties. */
 void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code);
 
 /* May more be read from it, as far as its own state goes? */
 static inline bool mqtt_client_takes_input(const struct mqtt_client *client)
 {
-    return client->doom.why == NULL && client->reply_count < MQTT_REPLIES_MAX &&
+    return client->doom.why == NULL && !client->waiting && client->reply_count < MQTT_REPLIES_MAX &&
            client->out->size_bytes < 2 * client->env->limits->output_max_bytes;
 }
 

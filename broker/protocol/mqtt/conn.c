@@ -5,6 +5,7 @@
 #include "broker/protocol/mqtt/connect.h"
 #include "broker/protocol/mqtt/deliver.h"
 #include "broker/protocol/mqtt/life.h"
+#include "broker/protocol/mqtt/login.h"
 #include "broker/protocol/mqtt/publish.h"
 #include "broker/protocol/mqtt/receive.h"
 #include "broker/protocol/mqtt/subscribe.h"
@@ -24,7 +25,7 @@ static void conn_tick(struct timer *timer, uint64_t now_ns);
 static void conn_arm(struct mqtt_conn *conn)
 {
     struct mqtt_client *client = &conn->client;
-    if (conn->state == CONN_WAIT_CONNECT) {
+    if (conn->state == CONN_WAIT_CONNECT || conn->state == CONN_AUTHENTICATING) {
         timer_arm(client->env->timers, &client->timer, conn->connect_deadline_ns, conn_tick);
     } else if (conn->state == CONN_OPEN && client->keep_alive_s != 0) {
         timer_arm(client->env->timers, &client->timer, conn->last_packet_ns + keep_alive_ns(conn), conn_tick);
@@ -54,6 +55,15 @@ static void conn_tick(struct timer *timer, uint64_t now_ns)
         mqtt_conn_fault(conn, 0, mqtt_fault(MQTT_UNSPECIFIED_ERROR, "no CONNECT within the time allowed"));
         return;
     }
+    if (conn->state == CONN_AUTHENTICATING && now_ns >= conn->connect_deadline_ns) {
+        conn->client.env->counters.timeouts++;
+        mqtt_conn_fault(
+            conn, conn->client.version,
+            mqtt_login_listens(&conn->client)
+                ? mqtt_fault(MQTT_NOT_AUTHORIZED, "it did not say who it is within the time allowed")
+                : mqtt_fault(MQTT_SERVER_UNAVAILABLE, "who it is was not found out within the time allowed"));
+        return;
+    }
     if (keep_alive_passed(conn, now_ns)) {
         conn->client.env->counters.timeouts++;
         mqtt_conn_fault(conn, 0,
@@ -80,7 +90,12 @@ static void on_opened(struct client *kernel_client, int status, bool session_pre
     sm_step(mqtt_conn_states, &conn->state, CONN_OPEN);
     conn->last_packet_ns = conn->client.env->now_ns;
     mqtt_connack_accept(&conn->client, session_present);
+    mqtt_login_done(&conn->client);
     conn_arm(conn);
+    if (session_present && conn->client.ticket != NULL) { /* rules may have changed while it was away */
+        conn->client.recheck = true;
+        mqtt_client_soon(&conn->client);
+    }
     if (!conn->busy && !mqtt_input_empty(&conn->input)) {
         mqtt_client_soon(&conn->client);
     }
@@ -156,12 +171,20 @@ struct mqtt_conn *mqtt_conn_new(struct mqtt_env *env, struct outq *out, void *pe
     return conn;
 }
 
+void mqtt_conn_identify(struct mqtt_conn *conn, const struct peer_identity *identity)
+{
+    conn->client.identity = identity;
+}
+
 static void conn_look_after(struct mqtt_conn *conn)
 {
     mqtt_conn_check(conn);
     if (conn->client.doom.why != NULL) {
         mqtt_conn_fault(conn, conn->client.version, conn->client.doom);
         return;
+    }
+    if (UNLIKELY(conn->client.recheck)) {
+        mqtt_login_recheck(conn);
     }
     mqtt_conn_take_waiting(conn);
     mqtt_conn_flow(conn);

@@ -1,10 +1,10 @@
 /* conn - the life of one MQTT client over bytes: no socket, no clock, no thread of its own.
  *
- *                 CONNECT                 opened(0)
- *   WAIT_CONNECT ---------->  OPENING  --------------->  OPEN
- *        |                       |                         |    DISCONNECT, a fault, keep alive, evicted
- *        | fault, time-out       | refused, evicted        |
- *        '-----------------------'-----------> CLOSING <---'    what is queued is sent, then the shard closes
+ *                 CONNECT                  let in             opened(0)
+ *   WAIT_CONNECT ---------->  AUTHENTICATING ------->  OPENING ---------->  OPEN
+ *        |                       |                         |                  |    DISCONNECT, a fault, keep alive, evicted
+ *        | fault, time-out       | refused, time-out       | refused, evicted |
+ *        '-----------------------'-------------------------'--> CLOSING <-----'    what is queued is sent, then the shard closes
  *                                                 |
  *                                            mqtt_conn_closed: freed, from any state
  *
@@ -23,11 +23,14 @@
 #include "shared/mem/outq.h"
 
 struct mqtt_conn;
+struct peer_identity;
 
 /* A client that connected just now. out: where to write to it; peer: handed to the port; peer_name: for the log. All outlive the connection.
  * NULL: out of memory. */
 struct mqtt_conn *mqtt_conn_new(struct mqtt_env *env, struct outq *out, void *peer, const char *peer_name);
 
+/* Before its first byte: what is known of the peer. Outlives the connection. */
+void mqtt_conn_identify(struct mqtt_conn *conn, const struct peer_identity *identity);
 /* Bytes from the client, split anywhere. Borrowed. */
 void mqtt_conn_receive(struct mqtt_conn *conn, struct bytes in);
 /* Once per turn, before kernel_end: takes up what callbacks of the kernel left to be done. */

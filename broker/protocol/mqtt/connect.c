@@ -2,6 +2,7 @@
 #include "broker/protocol/mqtt/connect.h"
 
 #include "broker/protocol/mqtt/encode.h"
+#include "broker/protocol/mqtt/login.h"
 #include "broker/protocol/mqtt/property.h"
 #include "shared/base/err.h"
 
@@ -51,10 +52,6 @@ static struct mqtt_fault take_id(struct mqtt_client *client, const struct mqtt_c
 
 static struct mqtt_fault check_limits(const struct mqtt_limits *limits, const struct mqtt_connect *connect)
 {
-    if (mqtt_has(&connect->properties, MQTT_AUTHENTICATION_METHOD)) {
-        return mqtt_fault(MQTT_BAD_AUTHENTICATION_METHOD,
-                          "an authentication method that is not known here"); /* [MQTT-4.12.0-1] */
-    }
     if (connect->has_will && connect->will_qos > limits->qos_max) {
         return mqtt_fault(MQTT_QOS_NOT_SUPPORTED, "a will with a QoS over the maximum"); /* [MQTT-3.2.2-12] */
     }
@@ -131,16 +128,20 @@ static struct mqtt_fault take_will(struct mqtt_env *env, const struct mqtt_conne
 
 struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqtt_connect *connect)
 {
-    struct mqtt_env  *env   = client->env;
-    struct mqtt_fault fault = check_limits(env->limits, connect);
+    struct mqtt_fault fault = check_limits(client->env->limits, connect);
     if (fault.why != NULL) {
         return fault;
     }
     fault = take_id(client, connect);
-    if (fault.why != NULL) {
-        return fault;
+    if (fault.why == NULL) {
+        take_properties(client, connect);
     }
-    take_properties(client, connect);
+    return fault;
+}
+
+struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqtt_connect *connect)
+{
+    struct mqtt_env    *env     = client->env;
     struct open_request request = {
         .client_id   = bytes_of(client->id, client->id_size),
         .clean_start = connect->clean_start,
@@ -148,7 +149,7 @@ struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqt
         .receive_max = client->receive_max,
     };
     if (connect->has_will) {
-        fault = take_will(env, connect, &request.will);
+        struct mqtt_fault fault = take_will(env, connect, &request.will);
         if (fault.why != NULL) {
             return fault;
         }
@@ -159,17 +160,24 @@ struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqt
 
 /* ---- CONNACK ------------------------------------------------------------------------------------------------------------ */
 
-enum { CONNACK_PROPERTIES_MAX_BYTES = 128 }; /* all that is written below: under 70 */
+enum {
+    CONNACK_PROPERTIES_MAX_BYTES = 128,
+    CONNACK_AUTH_MAX_BYTES       = 384
+}; /* all that is written below: under 70; of an exchange: under 350 */
 
 void mqtt_connack_accept(struct mqtt_client *client, bool session_present)
 {
     const struct mqtt_limits *limits = client->env->limits;
     struct mqtt_packet        packet = {.type = MQTT_CONNACK, .connack = {.session_present = session_present}};
-    uint8_t                   room[CONNACK_PROPERTIES_MAX_BYTES];
+    uint8_t                   room[CONNACK_PROPERTIES_MAX_BYTES + CONNACK_AUTH_MAX_BYTES];
     struct wire_writer        w = wire_writer_fixed(room, sizeof room);
     if (client->version != MQTT_V5) {
         mqtt_client_send(client, &packet);
         return;
+    }
+    if (mqtt_login_method(client).size > 0) { /* [MQTT-4.12.0-5] */
+        mqtt_property_put_bytes(&w, MQTT_AUTHENTICATION_METHOD, mqtt_login_method(client));
+        mqtt_property_put_bytes(&w, MQTT_AUTHENTICATION_DATA, mqtt_login_data(client));
     }
     if (limits->session_expiry_max_s != EXPIRY_NEVER && client->session_expiry_s == limits->session_expiry_max_s) {
         mqtt_property_put_u32(&w, MQTT_SESSION_EXPIRY_INTERVAL, client->session_expiry_s);

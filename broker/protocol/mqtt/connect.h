@@ -5,8 +5,10 @@
 
 #include "broker/protocol/mqtt/client.h"
 
-/* A decoded CONNECT: takes over all it says and asks the kernel to open the session; the answer is client_ops.opened. A fault refuses it. */
+/* A decoded CONNECT: takes over all it says but the will. A fault refuses it. */
 MUST_CHECK struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqtt_connect *connect);
+/* The same CONNECT, from a client that is let in: asks the kernel to open the session; the answer is client_ops.opened. A fault: it was not asked. */
+MUST_CHECK struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqtt_connect *connect);
 
 /* The CONNACK that lets the client in. */
 void mqtt_connack_accept(struct mqtt_client *client, bool session_present);

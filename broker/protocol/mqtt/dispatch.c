@@ -4,6 +4,7 @@
 #include "broker/protocol/mqtt/connect.h"
 #include "broker/protocol/mqtt/deliver.h"
 #include "broker/protocol/mqtt/life.h"
+#include "broker/protocol/mqtt/login.h"
 #include "broker/protocol/mqtt/publish.h"
 #include "broker/protocol/mqtt/subscribe.h"
 
@@ -32,14 +33,6 @@ static void take_pingreq(struct mqtt_conn *conn)
     mqtt_client_send(&conn->client, &pingresp);
 }
 
-/* No method was agreed on in CONNECT, so there is nothing to go on with [MQTT-4.12.0-6]. */
-static struct mqtt_fault take_auth(const struct mqtt_disconnect *auth)
-{
-    return mqtt_has(&auth->properties, MQTT_AUTHENTICATION_METHOD)
-               ? mqtt_fault(MQTT_BAD_AUTHENTICATION_METHOD, "AUTH with a method that CONNECT did not name")
-               : mqtt_fault(MQTT_PROTOCOL_ERROR, "AUTH without an authentication under way");
-}
-
 static void take_connect(struct mqtt_conn *conn, struct mqtt_frame frame, struct bytes body)
 {
     struct mqtt_client *client = &conn->client;
@@ -49,15 +42,14 @@ static void take_connect(struct mqtt_conn *conn, struct mqtt_frame frame, struct
         mqtt_conn_fault(conn, packet.connect.version, fault);
         return;
     }
-    sm_step(mqtt_conn_states, &conn->state, CONN_OPENING);
-    timer_cancel(client->env->timers, &client->timer);
+    sm_step(mqtt_conn_states, &conn->state, CONN_AUTHENTICATING);
     client->env->counters.connects++;
-    conn->session = true;
-    fault         = mqtt_connect_take(client, &packet.connect);
+    fault = mqtt_connect_take(client, &packet.connect);
     if (fault.why != NULL) {
-        conn->session = false; /* the kernel was not asked */
         mqtt_conn_fault(conn, packet.connect.version, fault);
+        return;
     }
+    mqtt_login_begin(conn, frame, body, &packet.connect);
 }
 
 static struct mqtt_fault take_packet(struct mqtt_conn *conn, struct mqtt_frame frame, struct bytes body)
@@ -92,7 +84,7 @@ static struct mqtt_fault take_packet(struct mqtt_conn *conn, struct mqtt_frame f
     case MQTT_DISCONNECT:
         return take_disconnect(conn, &packet.disconnect);
     case MQTT_AUTH:
-        return take_auth(&packet.disconnect);
+        return mqtt_login_auth(conn, &packet.disconnect);
     default:
         ASSERT(!"conn_admit lets no other type through");
         return MQTT_FINE;

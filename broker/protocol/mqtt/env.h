@@ -9,6 +9,7 @@
 #ifndef KEEL_BROKER_PROTOCOL_MQTT_ENV_H
 #define KEEL_BROKER_PROTOCOL_MQTT_ENV_H
 
+#include "broker/auth/port.h"
 #include "broker/kernel/kernel.h"
 #include "shared/base/list.h"
 #include "shared/base/log.h"
@@ -29,7 +30,8 @@ struct mqtt_limits {
     bool reason_strings; /* say why in words too, in DISCONNECT and CONNACK that refuse, unless the client wants none */
     uint16_t keep_alive_max_s;     /* a longer one, or none, is replaced (MQTT 5); 0: any */
     uint32_t session_expiry_max_s; /* as in kernel_limits; EXPIRY_NEVER: any */
-    uint64_t connect_timeout_ns;   /* from the connection to the end of CONNECT */
+    uint64_t connect_timeout_ns; /* from the connection to the end of CONNECT and of what it takes to know the client */
+    bool denied_ends_v3; /* before MQTT 5: a denied publish ends the connection; else it is acknowledged and dropped */
     size_t
         output_max_bytes; /* queued for one client: nothing is delivered beyond it, nothing read beyond twice as much */
 };
@@ -43,6 +45,8 @@ struct mqtt_kernel_api {
     void (*publish_release)(struct kernel *, struct client *, uint16_t id);
     void (*subscribe)(struct kernel *, struct client *, uint16_t id, const struct subscription *, int count);
     void (*unsubscribe)(struct kernel *, struct client *, uint16_t id, const struct bytes *, int count);
+    void (*subscriptions)(struct kernel *, const struct client *, void (*each)(void *, struct bytes, uint8_t),
+                          void *ctx);
     int (*received)(struct kernel *, struct client *, uint16_t id);
     int (*done)(struct kernel *, struct client *, uint16_t id);
     void (*writable)(struct kernel *, struct client *);
@@ -63,7 +67,7 @@ struct mqtt_port {
 
 struct mqtt_counters { /* grow only; read by metrics */
     uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, publishes_out, too_big_out,
-        full_out;
+        full_out, authenticated, unauthenticated, subscriptions_denied;
 };
 
 struct mqtt_cache;
@@ -74,6 +78,7 @@ struct mqtt_env {
     const struct mqtt_kernel_api *kernel_api;
     struct timer_wheel           *timers;
     const struct mqtt_limits     *limits;
+    const struct auth_port       *auth; /* NULL: everybody is let in and may do everything */
     struct mqtt_port              port;
     uint64_t                      now_ns;
     uint64_t                      wall_ns;

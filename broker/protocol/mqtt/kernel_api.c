@@ -7,6 +7,7 @@ const struct mqtt_kernel_api mqtt_kernel_api_default = {
     .publish_release = kernel_publish_release,
     .subscribe       = kernel_subscribe,
     .unsubscribe     = kernel_unsubscribe,
+    .subscriptions   = kernel_subscriptions,
     .received        = kernel_received,
     .done            = kernel_done,
     .writable        = kernel_writable,

@@ -11,11 +11,12 @@
 #include <assert.h>
 
 const struct sm_state mqtt_conn_states[] = {
-    /*                      name            may be followed by */
-    [CONN_WAIT_CONNECT] = {"wait_connect", SM(CONN_OPENING) | SM(CONN_CLOSING)},
-    [CONN_OPENING]      = {"opening", SM(CONN_OPEN) | SM(CONN_CLOSING)},
-    [CONN_OPEN]         = {"open", SM(CONN_CLOSING)},
-    [CONN_CLOSING]      = {"closing", 0},
+    /*                        name            may be followed by */
+    [CONN_WAIT_CONNECT]   = {"wait_connect", SM(CONN_AUTHENTICATING) | SM(CONN_CLOSING)},
+    [CONN_AUTHENTICATING] = {"authenticating", SM(CONN_OPENING) | SM(CONN_CLOSING)},
+    [CONN_OPENING]        = {"opening", SM(CONN_OPEN) | SM(CONN_CLOSING)},
+    [CONN_OPEN]           = {"open", SM(CONN_CLOSING)},
+    [CONN_CLOSING]        = {"closing", 0},
 };
 
 static_assert(sizeof(struct mqtt_conn) <= 384,
@@ -74,7 +75,7 @@ void mqtt_conn_dismiss(struct mqtt_conn *conn, uint8_t version, struct mqtt_faul
         send_disconnect(conn, fault);
     } else { /* [MQTT-3.14.0-1]: no DISCONNECT before CONNACK */
         conn->client.env->counters.refused++;
-        mqtt_connack_refuse(&conn->client, version, fault);
+        mqtt_connack_refuse(&conn->client, version != 0 ? version : conn->client.version, fault);
     }
     mqtt_conn_end(conn, &keep_will);
 }

@@ -11,7 +11,7 @@
 #include "shared/base/assert.h"
 #include "shared/base/sm.h"
 
-enum conn_state { CONN_WAIT_CONNECT, CONN_OPENING, CONN_OPEN, CONN_CLOSING };
+enum conn_state { CONN_WAIT_CONNECT, CONN_AUTHENTICATING, CONN_OPENING, CONN_OPEN, CONN_CLOSING };
 
 extern const struct sm_state mqtt_conn_states[];
 
@@ -37,7 +37,7 @@ static inline struct mqtt_conn *mqtt_conn_of(struct mqtt_client *client)
 /* Its invariant. */
 static inline void mqtt_conn_check(const struct mqtt_conn *conn)
 {
-    ASSERT_SLOW(IMPLIES(conn->state == CONN_WAIT_CONNECT || conn->state == CONN_CLOSING, !conn->session));
+    ASSERT_SLOW(IMPLIES(conn->state < CONN_OPENING || conn->state == CONN_CLOSING, !conn->session));
     ASSERT_SLOW(IMPLIES(conn->state == CONN_OPEN, conn->session && conn->client.version != 0));
     ASSERT_SLOW(IMPLIES(conn->state == CONN_CLOSING, conn->input.data == NULL));
 }

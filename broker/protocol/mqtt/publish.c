@@ -1,6 +1,7 @@
 /* publish.c - topic alias, limits and expiry of what comes in; reason codes of what is answered. */
 #include "broker/protocol/mqtt/publish.h"
 
+#include "broker/auth/ticket.h"
 #include "broker/protocol/mqtt/alias.h"
 #include "broker/protocol/mqtt/property.h"
 #include "shared/base/err.h"
@@ -78,6 +79,20 @@ static struct mqtt_fault take_properties(struct mqtt_env *env, const struct mqtt
     return MQTT_FINE;
 }
 
+static enum access allowed(struct mqtt_client *client, const struct message *message)
+{
+    const struct acl_wish wish = {
+        .action = ACL_PUBLISH, .qos = message->qos, .retain = message->retain, .topic = message->topic};
+    enum access access = ticket_check(client->ticket, &wish);
+    if (UNLIKELY(access == ACCESS_DENY)) {
+        mqtt_client_log_denied(client, "publish to", message->topic);
+    }
+    if (access != ACCESS_WAIT) {
+        ticket_settled(client->ticket);
+    }
+    return access;
+}
+
 struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqtt_publish *publish)
 {
     struct mqtt_env  *env   = client->env;
@@ -100,6 +115,19 @@ struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqt
         if (fault.why != NULL) {
             return fault;
         }
+    }
+    switch (allowed(client, &message)) {
+    case ACCESS_ALLOW:
+        break;
+    case ACCESS_WAIT:
+        client->waiting = true;
+        return MQTT_FINE;
+    case ACCESS_DENY:
+        message.refused = ERR_DENIED;
+        if (client->version != MQTT_V5 && env->limits->denied_ends_v3) {
+            return mqtt_fault(MQTT_NOT_AUTHORIZED, "it may not publish to this topic");
+        }
+        break;
     }
     if (publish->qos > 0) {
         fault = charge(client, publish->qos, publish->packet_id);

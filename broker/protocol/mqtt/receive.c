@@ -5,13 +5,15 @@
 #include "broker/protocol/mqtt/decode.h"
 #include "broker/protocol/mqtt/dispatch.h"
 #include "broker/protocol/mqtt/life.h"
+#include "broker/protocol/mqtt/login.h"
 
 enum { INPUT_HELD_MAX_BYTES = 16 * 1024 }; /* that may wait before receiving is stopped: one receive buffer */
 
 bool mqtt_conn_reads(const struct mqtt_conn *conn)
 {
-    return (conn->state == CONN_OPEN || conn->state == CONN_WAIT_CONNECT) && !conn->paused &&
-           mqtt_client_takes_input(&conn->client);
+    return (conn->state == CONN_OPEN || conn->state == CONN_WAIT_CONNECT ||
+            (conn->state == CONN_AUTHENTICATING && mqtt_login_listens(&conn->client))) &&
+           !conn->paused && mqtt_client_takes_input(&conn->client);
 }
 
 /* May this packet come now? Asked as soon as its header is there, so that nothing is kept for one that may not. */
@@ -27,6 +29,9 @@ static struct mqtt_fault conn_admit(const struct mqtt_conn *conn, struct mqtt_fr
     if (!mqtt_type_from_client(type)) {
         return type == MQTT_RESERVED ? mqtt_fault(MQTT_MALFORMED_PACKET, "packet type 0")
                                      : mqtt_fault(MQTT_PROTOCOL_ERROR, "a packet that only a server sends");
+    }
+    if (conn->state == CONN_AUTHENTICATING && type != MQTT_AUTH && type != MQTT_DISCONNECT) { /* [MQTT-3.1.2-30] */
+        return mqtt_fault(MQTT_PROTOCOL_ERROR, "something else than AUTH before it is let in");
     }
     if (mqtt_frame_bytes(frame) > conn->client.env->limits->packet_max_bytes) {
         return mqtt_fault(MQTT_PACKET_TOO_LARGE, "a packet that is larger than allowed");
@@ -75,6 +80,9 @@ static size_t conn_consume(struct mqtt_conn *conn, struct bytes in)
             break;
         }
         mqtt_conn_dispatch(conn, frame, bytes_of(left.data + frame.header_bytes, frame.body_bytes));
+        if (UNLIKELY(conn->client.waiting && conn->state == CONN_OPEN)) {
+            break; /* it comes again when it is known whether it may */
+        }
         taken += mqtt_frame_bytes(frame);
     }
     conn->busy = false;

@@ -1,6 +1,7 @@
 /* subscribe.c - filters to the kernel in groups, its results back into one reply. */
 #include "broker/protocol/mqtt/subscribe.h"
 
+#include "broker/auth/ticket.h"
 #include "broker/protocol/mqtt/decode.h"
 #include "broker/protocol/mqtt/utf8.h"
 #include "shared/base/err.h"
@@ -118,9 +119,34 @@ static bool id_in_use(struct mqtt_client *client, enum mqtt_type type, const str
 
 /* ---- SUBSCRIBE ---------------------------------------------------------------------------------------------------------- */
 
-/* The reason code that our limits have for a filter, or PENDING. */
-static uint8_t limit_code(const struct mqtt_limits *limits, struct bytes filter)
+static enum access allowed(struct mqtt_client *client, const struct mqtt_filter *filter)
 {
+    const struct acl_wish wish = {.action = ACL_SUBSCRIBE, .qos = filter->qos, .topic = filter->filter};
+    return ticket_check(client->ticket, &wish);
+}
+
+/* Is it known of every filter whether it may be subscribed to? All that is not is asked for at once. */
+static bool rights_known(struct mqtt_client *client, const struct mqtt_subscribe *subscribe)
+{
+    struct bytes       left  = subscribe->filters;
+    bool               known = true;
+    struct mqtt_filter filter;
+    while (client->ticket != NULL && mqtt_filter_next(&left, true, &filter)) {
+        known = allowed(client, &filter) != ACCESS_WAIT && known;
+    }
+    return known;
+}
+
+/* The reason code that our limits and its rights have for a filter, or PENDING. */
+static uint8_t limit_code(struct mqtt_client *client, const struct mqtt_filter *wanted)
+{
+    const struct mqtt_limits *limits = client->env->limits;
+    struct bytes              filter = wanted->filter;
+    if (allowed(client, wanted) == ACCESS_DENY) {
+        client->env->counters.subscriptions_denied++;
+        mqtt_client_log_denied(client, "subscribe to", filter);
+        return MQTT_NOT_AUTHORIZED;
+    }
     if (!limits->shared_available && mqtt_topic_filter_shared(filter)) {
         return MQTT_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     }
@@ -164,23 +190,27 @@ static void reply_prepare(struct mqtt_client *client, const struct mqtt_subscrib
     struct bytes       left = subscribe->filters;
     struct mqtt_filter filter;
     for (uint32_t i = 0; mqtt_filter_next(&left, reply->type == MQTT_SUBACK, &filter); i++) {
-        uint8_t code    = reply->type == MQTT_SUBACK ? limit_code(client->env->limits, filter.filter) : PENDING;
+        uint8_t code    = reply->type == MQTT_SUBACK ? limit_code(client, &filter) : PENDING;
         reply->codes[i] = code == PENDING || client->version == MQTT_V5 ? code : MQTT_V3_SUBSCRIBE_FAILURE;
         reply->pending += code == PENDING;
     }
 }
 
-static void ask_subscribe(struct mqtt_client *client, const struct mqtt_subscribe *subscribe, uint32_t id)
+/* Those that the reply waits for. With the last of them the reply may go, so nothing is looked at behind it. */
+static void ask_subscribe(struct mqtt_client *client, const struct mqtt_subscribe *subscribe, uint32_t id,
+                          const struct mqtt_reply *reply)
 {
     struct mqtt_env    *env = client->env;
     struct subscription group[GROUP_MAX];
-    int                 count = 0;
-    struct bytes        left  = subscribe->filters;
+    int                 count   = 0;
+    uint32_t            pending = reply->pending;
+    struct bytes        left    = subscribe->filters;
     struct mqtt_filter  filter;
-    while (mqtt_filter_next(&left, true, &filter)) {
-        if (limit_code(env->limits, filter.filter) != PENDING) {
+    for (uint32_t i = 0; pending > 0 && mqtt_filter_next(&left, true, &filter); i++) {
+        if (reply->codes[i] != PENDING) {
             continue;
         }
+        pending--;
         group[count++] = subscription_of(client, &filter, id);
         if (count == GROUP_MAX) {
             env->kernel_api->subscribe(env->kernel, &client->kernel, subscribe->packet_id, group, count);
@@ -206,16 +236,21 @@ struct mqtt_fault mqtt_subscribe_take(struct mqtt_client *client, const struct m
     if (id_in_use(client, MQTT_SUBACK, subscribe, &fault)) {
         return fault;
     }
+    if (!rights_known(client, subscribe)) {
+        client->waiting = true;
+        return MQTT_FINE;
+    }
     struct mqtt_reply *reply = reply_new(client, MQTT_SUBACK, subscribe->packet_id, subscribe->count);
     if (reply == NULL) {
         return mqtt_fault(MQTT_QUOTA_EXCEEDED, "no memory for a reply");
     }
     reply_prepare(client, subscribe, reply);
+    ticket_settled(client->ticket);
     if (reply->pending == 0) {
         reply_settle(client, reply_find(client, MQTT_SUBACK, subscribe->packet_id));
         return MQTT_FINE;
     }
-    ask_subscribe(client, subscribe, id); /* reply may be gone now */
+    ask_subscribe(client, subscribe, id, reply); /* reply may be gone now */
     return MQTT_FINE;
 }
 
@@ -274,5 +309,8 @@ void mqtt_subscribed(struct client *kernel_client, uint16_t id, const int *resul
 
 void mqtt_unsubscribed(struct client *kernel_client, uint16_t id, const int *results, int count)
 {
+    if (id == 0) { /* taken from it, it did not ask (login.c) */
+        return;
+    }
     settle(kernel_client, MQTT_UNSUBACK, id, results, count);
 }

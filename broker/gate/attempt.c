@@ -1,0 +1,399 @@
+/* attempt.c - one client that is asked who it is: link after link of the chain, until one knows. */
+#include "broker/auth/scram.h"
+#include "broker/gate/state.h"
+#include "shared/loop/io.h"
+#include "shared/loop/workers.h"
+
+#include <openssl/crypto.h>
+#include <stdlib.h>
+
+enum verdict { VERDICT_IGNORE, VERDICT_ALLOW, VERDICT_DENY, VERDICT_LATER, VERDICT_BUSY };
+
+struct attempt {
+    struct list          link; /* in gate->attempts */
+    struct gate         *gate;
+    struct auth_attempt *client; /* NULL: gone */
+    struct work_item     work;
+    struct scram        *scram;   /* an exchange, or NULL */
+    unsigned             step;    /* of the chain */
+    bool                 working; /* a worker has it */
+    bool                 has_user, has_password, loopback, again;
+    /* what was found out */
+    bool         in_table;
+    bool         verified;
+    bool         known;
+    char         hash[CREDENTIAL_HASH_MAX_BYTES];
+    char         groups[CREDENTIAL_GROUPS_MAX_BYTES];
+    struct bytes name; /* who it is; size 0: anonymous */
+    /* what was said: copies, in text */
+    struct bytes client_id, user, password, address, certificate, only_user;
+    char         text[];
+};
+
+/* ---- life ------------------------------------------------------------------------------------------------------------------------- */
+
+static void attempt_free(struct attempt *a)
+{
+    list_remove(&a->link);
+    if (a->scram != NULL) {
+        OPENSSL_cleanse(a->scram, sizeof *a->scram);
+        free(a->scram);
+    }
+    if (a->password.size > 0) {
+        OPENSSL_cleanse((uint8_t *)(uintptr_t)a->password.data, a->password.size);
+    }
+    free(a);
+}
+
+static struct bytes keep(char **at, struct bytes text)
+{
+    struct bytes kept = bytes_of(*at, text.size);
+    if (text.size > 0) {
+        memcpy(*at, text.data, text.size);
+    }
+    (*at)[text.size] = '\0';
+    *at += text.size + 1;
+    return kept;
+}
+
+static struct attempt *attempt_new(struct gate *gate, struct auth_attempt *client, const struct auth_request *request)
+{
+    struct bytes address     = bytes_str(request->address != NULL ? request->address : "");
+    struct bytes certificate = bytes_str(request->certificate_user != NULL ? request->certificate_user : "");
+    size_t       size = request->client_id.size + request->user_name.size + request->password.size + address.size +
+                  certificate.size + request->only_user.size + 6;
+    struct attempt *a = calloc(1, sizeof *a + size);
+    if (a == NULL) {
+        return NULL;
+    }
+    char *at        = a->text;
+    a->gate         = gate;
+    a->client       = client;
+    a->has_user     = request->has_user_name;
+    a->has_password = request->has_password;
+    a->loopback     = request->loopback;
+    a->again        = request->again;
+    a->client_id    = keep(&at, request->client_id);
+    a->user         = keep(&at, request->user_name);
+    a->password     = keep(&at, request->password);
+    a->address      = keep(&at, address);
+    a->certificate  = keep(&at, certificate);
+    a->only_user    = keep(&at, request->only_user);
+    list_push_back(&gate->attempts, &a->link);
+    client->job = a;
+    return a;
+}
+
+/* The last word of an attempt; it is gone afterwards. */
+static void settle(struct attempt *a, const struct auth_answer *answer)
+{
+    struct auth_attempt *client = a->client;
+    a->client                   = NULL;
+    if (client != NULL) {
+        client->job = NULL;
+        client->answered(client, answer);
+    }
+    attempt_free(a);
+}
+
+static void refuse(struct attempt *a, enum auth_refusal refusal, const char *why)
+{
+    const struct auth_answer answer = {.outcome = AUTH_REFUSED, .refusal = refusal, .why = why};
+    a->gate->busy += refusal == AUTH_BUSY;
+    settle(a, &answer);
+}
+
+static void allow(struct attempt *a, struct bytes data)
+{
+    struct gate       *gate   = a->gate;
+    struct auth_answer answer = {.outcome = AUTH_ALLOWED, .data = data, .has_data = data.size > 0};
+    if (a->again) {
+        if (!bytes_equal(a->name, a->only_user)) {
+            refuse(a, AUTH_NOT_AUTHORIZED, "it came back as somebody else");
+            return;
+        }
+        settle(a, &answer);
+        return;
+    }
+    const struct ticket_spec spec = {
+        .user      = a->name,
+        .client_id = a->client_id,
+        .groups    = a->groups,
+        .address   = (const char *)a->address.data,
+        .in_table  = a->in_table,
+        .wall_ns   = gate->wall_ns,
+        .now_ns    = gate->now_ns,
+    };
+    answer.ticket = ticket_new(&gate->office, &spec);
+    if (answer.ticket == NULL) {
+        refuse(a, AUTH_BUSY, "no memory to let it in");
+        return;
+    }
+    settle(a, &answer);
+}
+
+static void take_user(struct attempt *a, const struct user *user, bool in_table)
+{
+    a->in_table = in_table;
+    memcpy(a->groups, user->credential.groups, sizeof a->groups);
+}
+
+/* ---- the links -------------------------------------------------------------------------------------------------------------------- */
+
+/* The transport has checked the certificate: whom it names, it is. A user name in CONNECT does not change that. */
+static enum verdict by_certificate(struct attempt *a)
+{
+    bool in_table = false;
+    if (a->certificate.size == 0) {
+        return VERDICT_IGNORE;
+    }
+    a->name                 = a->certificate;
+    const struct user *user = gate_user(a->gate, a->name, &in_table);
+    if (user != NULL) { /* for its groups */
+        take_user(a, user, in_table);
+    }
+    return VERDICT_ALLOW;
+}
+
+static void chain_go(struct attempt *a);
+
+static void check_password(struct work_item *work)
+{
+    struct attempt *a = CONTAINER_OF(work, struct attempt, work);
+    a->verified       = credential_verify(a->hash, a->password);
+}
+
+static void attempt_verdict(struct attempt *a, enum verdict verdict);
+
+static void password_checked(struct work_item *work)
+{
+    struct attempt *a = CONTAINER_OF(work, struct attempt, work);
+    a->working        = false;
+    if (a->client == NULL) {
+        attempt_free(a);
+        return;
+    }
+    if (!a->known) {
+        attempt_verdict(a, VERDICT_IGNORE);
+        return;
+    }
+    bool               in_table = false;
+    const struct user *user     = gate_user(a->gate, a->user, &in_table);
+    if (!a->verified || user == NULL ||
+        strcmp(user->credential.hash, a->hash) != 0) { /* it may have changed meanwhile */
+        attempt_verdict(a, VERDICT_DENY);
+        return;
+    }
+    a->name = a->user;
+    take_user(a, user, in_table);
+    attempt_verdict(a, VERDICT_ALLOW);
+}
+
+/* A name that nobody has takes as long as one that somebody has, so that time does not tell them apart. */
+static enum verdict by_password(struct attempt *a)
+{
+    struct gate *gate     = a->gate;
+    bool         in_table = false;
+    if (!a->has_user || !a->has_password || gate->users.map.count + gate->file_users.map.count == 0) {
+        return VERDICT_IGNORE;
+    }
+    const struct user *user = gate_user(gate, a->user, &in_table);
+    a->known                = user != NULL;
+    memcpy(a->hash, user != NULL ? user->credential.hash : gate->nobody, sizeof a->hash);
+    a->work.run  = check_password;
+    a->work.done = password_checked;
+    if (!workers_submit(gate->workers, gate->desk, &a->work)) {
+        return VERDICT_BUSY;
+    }
+    a->working = true;
+    return VERDICT_LATER;
+}
+
+/* ---- the chain -------------------------------------------------------------------------------------------------------------------- */
+
+/* Nobody has spoken. A name that could not be judged because there is nobody to judge it is not a name: its client is anonymous. */
+static void chain_end(struct attempt *a)
+{
+    const struct gate *gate      = a->gate;
+    bool               nameless  = !a->has_user && !a->has_password;
+    bool               anonymous = gate->config->anonymous == AUTH_ANONYMOUS_YES ||
+                     (gate->config->anonymous == AUTH_ANONYMOUS_LOOPBACK && a->loopback);
+    if (anonymous && (nameless || !gate_judges(gate))) {
+        a->name = (struct bytes){0};
+        allow(a, (struct bytes){0});
+    } else if (nameless) {
+        refuse(a, AUTH_NOT_AUTHORIZED, "it has no name, and anonymous clients are not let in here (auth.anonymous)");
+    } else {
+        refuse(a, AUTH_BAD_CREDENTIALS, "a wrong user name or password");
+    }
+}
+
+static void attempt_verdict(struct attempt *a, enum verdict verdict)
+{
+    switch (verdict) {
+    case VERDICT_ALLOW:
+        allow(a, (struct bytes){0});
+        break;
+    case VERDICT_DENY:
+        refuse(a, AUTH_BAD_CREDENTIALS, "a wrong user name or password");
+        break;
+    case VERDICT_BUSY:
+        refuse(a, AUTH_BUSY, "too many passwords wait to be checked (auth.queue_max)");
+        break;
+    case VERDICT_IGNORE:
+        a->step++;
+        chain_go(a);
+        break;
+    case VERDICT_LATER:
+        break;
+    }
+}
+
+static void chain_go(struct attempt *a)
+{
+    const struct auth_config *config  = a->gate->config;
+    enum verdict              verdict = VERDICT_IGNORE;
+    for (; a->step < config->link_count; a->step++) {
+        switch ((enum auth_link)config->links[a->step]) {
+        case AUTH_LINK_CERT:
+            verdict = by_certificate(a);
+            break;
+        case AUTH_LINK_PASSWORD:
+            verdict = by_password(a);
+            break;
+        default:
+            verdict = VERDICT_IGNORE;
+            break;
+        }
+        if (verdict != VERDICT_IGNORE) {
+            attempt_verdict(a, verdict);
+            return;
+        }
+    }
+    chain_end(a);
+}
+
+/* ---- exchanges -------------------------------------------------------------------------------------------------------------------- */
+
+static bool in_chain(const struct gate *gate, enum auth_link link)
+{
+    bool found = false;
+    for (unsigned i = 0; i < gate->config->link_count; i++) {
+        found = found || gate->config->links[i] == link;
+    }
+    return found;
+}
+
+static void scram_says_first(struct attempt *a, struct bytes message)
+{
+    struct gate  *gate     = a->gate;
+    struct scram *scram    = a->scram;
+    bool          in_table = false;
+    uint64_t      nonce[3];
+    const char   *why = scram_first(scram, message);
+    if (why != NULL) {
+        refuse(a, AUTH_PROTOCOL, why);
+        return;
+    }
+    struct bytes name = bytes_of(scram->user, scram->user_size);
+    if (a->has_user && !bytes_equal(a->user, name)) {
+        refuse(a, AUTH_BAD_CREDENTIALS, "two user names that are not the same");
+        return;
+    }
+    for (size_t i = 0; i < sizeof nonce / sizeof *nonce; i++) {
+        nonce[i] = io_random(gate->io);
+    }
+    const struct user       *user = gate_user(gate, name, &in_table);
+    const struct auth_answer next = {
+        .outcome  = AUTH_CONTINUES,
+        .has_data = true,
+        .data     = scram_challenge(scram, user != NULL ? &user->credential.scram : NULL, gate->secret,
+                                    gate->config->scram_iterations, (const uint8_t *)nonce),
+    };
+    if (next.data.size == 0) {
+        refuse(a, AUTH_UNAVAILABLE, "a challenge could not be made");
+        return;
+    }
+    a->step = 1;
+    a->client->answered(a->client, &next);
+}
+
+static void scram_says_last(struct attempt *a, struct bytes message)
+{
+    char               said[64];
+    size_t             size     = 0;
+    bool               in_table = false;
+    struct scram      *scram    = a->scram;
+    const char        *why      = scram_final(scram, message, said, &size);
+    struct bytes       name     = bytes_of(scram->user, scram->user_size);
+    const struct user *user     = gate_user(a->gate, name, &in_table);
+    if (why == NULL &&
+        (user == NULL || memcmp(user->credential.scram.stored, scram->keys.stored, SCRAM_KEY_BYTES) != 0)) {
+        why = "a user that has changed meanwhile";
+    }
+    if (why != NULL) {
+        refuse(a, AUTH_BAD_CREDENTIALS, why);
+        return;
+    }
+    a->name = name;
+    take_user(a, user, in_table);
+    allow(a, bytes_of(said, size));
+}
+
+static void scram_begin(struct attempt *a, const struct auth_request *request)
+{
+    a->scram = calloc(1, sizeof *a->scram);
+    if (a->scram == NULL) {
+        refuse(a, AUTH_BUSY, "no memory to ask who it is");
+    } else if (request->has_data) {
+        scram_says_first(a, request->data);
+    } else { /* the client may let us begin, with nothing to say (4.12) */
+        static const struct auth_answer your_turn = {.outcome = AUTH_CONTINUES};
+        a->client->answered(a->client, &your_turn);
+    }
+}
+
+/* ---- the port --------------------------------------------------------------------------------------------------------------------- */
+
+void attempt_begin(void *ctx, struct auth_attempt *client, const struct auth_request *request)
+{
+    struct gate    *gate = ctx;
+    struct attempt *a    = attempt_new(gate, client, request);
+    if (a == NULL) {
+        static const struct auth_answer full = {
+            .outcome = AUTH_REFUSED, .refusal = AUTH_BUSY, .why = "no memory to ask who it is"};
+        client->answered(client, &full);
+    } else if (!request->has_method) {
+        chain_go(a);
+    } else if (bytes_equal(request->method, bytes_str(SCRAM_METHOD)) && in_chain(gate, AUTH_LINK_PASSWORD)) {
+        scram_begin(a, request);
+    } else {
+        refuse(a, AUTH_BAD_METHOD, "an authentication method that is not known here (SCRAM-SHA-256 is)");
+    }
+}
+
+void attempt_respond(void *ctx, struct auth_attempt *client, struct bytes data)
+{
+    (void)ctx;
+    struct attempt *a = client->job;
+    ASSERT(a != NULL && a->scram != NULL);
+    if (a->step == 0) {
+        scram_says_first(a, data);
+    } else {
+        scram_says_last(a, data);
+    }
+}
+
+void attempt_cancel(void *ctx, struct auth_attempt *client)
+{
+    (void)ctx;
+    struct attempt *a = client->job;
+    client->job       = NULL;
+    if (a == NULL) {
+        return;
+    }
+    a->client = NULL;
+    if (!a->working) {
+        attempt_free(a);
+    }
+}

@@ -1,0 +1,72 @@
+/* state - what the files of the gate share.
+ *
+ *   attempt.c   one client that is asked who it is: the chain
+ *   watch.c     users and rules as the store's tables and the files have them
+ *   control.c   operators change the tables
+ *
+ * Threads: the shard. */
+#ifndef KEEL_BROKER_GATE_STATE_H
+#define KEEL_BROKER_GATE_STATE_H
+
+#include "broker/auth/acl.h"
+#include "broker/auth/ticket.h"
+#include "broker/auth/users.h"
+#include "broker/gate/gate.h"
+#include "broker/kernel/store.h"
+
+struct hook;
+
+/* A rule of the table. */
+struct table_rule {
+    uint32_t     number;
+    uint32_t     generation;
+    struct bytes text; /* owned */
+};
+
+struct gate {
+    struct ticket_office      office;
+    struct auth_port          port;
+    const struct auth_config *config;
+    struct io                *io;
+    struct store             *store;
+    struct desk              *desk;
+    struct workers           *workers;
+    struct hook              *hook; /* hook.c; NULL: none */
+    uint64_t                  now_ns;
+    uint64_t                  wall_ns;
+    struct list               attempts; /* struct attempt.link */
+    uint64_t                  busy;
+    char                      nobody[CREDENTIAL_HASH_MAX_BYTES]; /* the hash of a password that nobody has */
+    uint8_t                   secret[32];                        /* for salts of names that nobody has */
+
+    struct users       users; /* of the table */
+    struct users       file_users;
+    struct table_rule *rules; /* of the table, by number */
+    uint32_t           rule_count;
+    uint32_t           rule_capacity;
+    struct bytes       acl_text; /* of the file, owned */
+    struct store_watch user_watch;
+    struct store_watch rule_watch;
+    uint32_t           user_generation;
+    uint32_t           rule_generation;
+    bool               watching;
+    bool               users_synced;
+    bool               rules_synced;
+    bool               rules_changed;
+};
+
+/* The table's, then the file's. */
+const struct user *gate_user(const struct gate *gate, struct bytes name, bool *out_in_table);
+
+/* watch.c */
+void watch_start(struct gate *gate);
+void watch_fini(struct gate *gate);
+/* Makes the set of rules anew and tells those who hold tickets. */
+void watch_apply(struct gate *gate);
+
+/* attempt.c */
+void attempt_begin(void *ctx, struct auth_attempt *client, const struct auth_request *request);
+void attempt_respond(void *ctx, struct auth_attempt *client, struct bytes data);
+void attempt_cancel(void *ctx, struct auth_attempt *client);
+
+#endif
