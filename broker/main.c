@@ -14,6 +14,7 @@
 #include "broker/gate/gate.h"
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
+#include "broker/shard/streams.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -232,7 +233,10 @@ static void reload_auth_files(const struct settings *settings, struct broker *br
 /* For the admin threads. */
 static int control(void *ctx, const char *method, const char *path, const void *body, size_t size, char **out_text)
 {
-    struct broker        *broker = ctx;
+    struct broker *broker = ctx;
+    if (strncmp(path, "/streams", 8) == 0) {
+        return streams_handle(broker->desks[0], &broker->kernels[0], method, path, bytes_of(body, size), out_text);
+    }
     struct control_answer answer =
         control_handle(broker->desks[0], &broker->gates[0], method, path, bytes_of(body, size));
     *out_text = answer.text;
@@ -243,6 +247,8 @@ static void make_desks(struct broker *broker, const struct settings *settings)
 {
     broker->desks   = calloc(broker->shard_count, sizeof(struct desk *));
     broker->gates   = calloc(broker->shard_count, sizeof(struct gate *));
+    broker->kernels = calloc(broker->shard_count, sizeof(struct kernel *));
+    ASSERT(broker->kernels != NULL);
     broker->workers = workers_new((unsigned)settings->auth_threads, (unsigned)settings->auth_queue_max);
     ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL);
     for (unsigned i = 0; i < broker->shard_count; i++) {
@@ -257,6 +263,7 @@ static void free_desks(struct broker *broker)
     for (unsigned i = 0; i < broker->shard_count; i++) {
         desk_free(broker->desks[i]);
     }
+    free(broker->kernels);
     free(broker->desks);
     free(broker->gates);
 }

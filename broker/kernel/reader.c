@@ -103,6 +103,19 @@ uint32_t reader_count(const struct session *s)
     return s->readers == NULL ? 0 : s->readers->count;
 }
 
+void readers_each(const struct session *s, void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx)
+{
+    if (s->readers == NULL) {
+        return;
+    }
+    LIST_EACH (&s->readers->list, link) {
+        const struct reader *r = CONTAINER_OF(link, struct reader, link);
+        if (!r->dropped) {
+            each(ctx, filter_of(r), r->flags & SUB_QOS);
+        }
+    }
+}
+
 /* ---- slots of the Receive Maximum --------------------------------------------------------------------------------------- */
 
 uint32_t readers_reserved(const struct session *s)
@@ -500,8 +513,7 @@ int reader_ask(struct session *s, const struct subscription *sub, struct reader_
     struct bytes    name;
     struct bytes    spec;
     struct position position;
-    if (!position_split(sub->filter, &name, &spec) || !capture_name_valid(name) ||
-        (spec.size != 0 && sub->from.size != 0)) {
+    if (!position_split(sub->filter, &name, &spec) || !capture_name_valid(name)) {
         return ERR_MALFORMED;
     }
     spec = spec.size != 0 ? spec : sub->from;

@@ -38,6 +38,7 @@ static inline bool reader_filter(struct bytes filter)
 /* The reader of that filter, or NULL. */
 struct reader *reader_find(const struct session *session, struct bytes filter);
 uint32_t       reader_count(const struct session *session);
+void readers_each(const struct session *session, void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx);
 
 /* Who asked for a reader: told once, when it is known where to begin; status: 0 or an error. */
 struct reader_asker {

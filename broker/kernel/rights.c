@@ -1,5 +1,6 @@
 /* rights - what a client is subscribed to, for those who check whether it still may be. */
 #include "broker/kernel/group.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/session.h"
 
 void kernel_subscriptions(struct kernel *k, const struct client                           *client,
@@ -8,8 +9,9 @@ void kernel_subscriptions(struct kernel *k, const struct client                 
     LIST_EACH (&client->session->who.subs, at) {
         const struct sub *sub    = CONTAINER_OF(at, struct sub, of_owner);
         struct bytes      filter = {0};
-        if (sub->group != NULL) {
-            filter = bytes_of(sub->group->filter, sub->group->by_filter.extra);
+        struct group     *group  = sub_group(sub);
+        if (group != NULL) {
+            filter = bytes_of(group->filter, group->by_filter.extra);
         } else {
             size_t size = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
             ASSERT(size <= sizeof k->key);
@@ -17,4 +19,5 @@ void kernel_subscriptions(struct kernel *k, const struct client                 
         }
         each(ctx, filter, sub->link.flags & SUB_QOS);
     }
+    readers_each(client->session, each, ctx);
 }

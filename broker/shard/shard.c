@@ -95,6 +95,9 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
     }
     shard->mqtt.auth     = gate_port(shard->gate);
     broker->gates[index] = shard->gate;
+    if (broker->kernels != NULL) {
+        broker->kernels[index] = shard->kernel;
+    }
     desk_attach(broker->desks[index], io);
     mqtt_env_init(&shard->mqtt);
     for (unsigned from = 0; from < broker->shard_count; from++) {
@@ -112,6 +115,9 @@ void shard_free(struct shard *shard)
     peer_free_all(shard);
     desk_detach(shard->broker->desks[shard->index]);
     shard->broker->gates[shard->index] = NULL;
+    if (shard->broker->kernels != NULL) {
+        shard->broker->kernels[shard->index] = NULL;
+    }
     gate_free(shard->gate);
     kernel_free(shard->kernel);
     store_client_free(shard->store);
@@ -234,6 +240,8 @@ static void publish_metrics(struct shard *shard)
         [METRIC_BYTES_SENT]          = shard->counters.sent_bytes,
         [METRIC_PUBLISHES]           = kernel->publishes,
         [METRIC_DELIVERIES]          = kernel->deliveries,
+        [METRIC_CAPTURED]            = kernel->captured,
+        [METRIC_REPLAYED]            = kernel->replayed,
         [METRIC_DROPPED]             = kernel->dropped,
         [METRIC_DUPLICATES]          = kernel->duplicates,
         [METRIC_STORED_APPENDS]      = kernel->stored_appends,

@@ -37,6 +37,7 @@ struct broker {
     struct workers             *workers;
     struct web                 *web;       /* NULL: no hook is configured */
     struct gate               **gates;     /* [shard]; set while the shard sits at its desk */
+    struct kernel             **kernels;   /* so are these; NULL where nobody asks for them */
     _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
     _Atomic uint32_t            ready_count;
     _Atomic bool                stopping;
