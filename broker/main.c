@@ -12,6 +12,7 @@
 #include "broker/auth/users.h"
 #include "broker/gate/control.h"
 #include "broker/gate/gate.h"
+#include "broker/shard/bridges.h"
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
 #include "broker/shard/streams.h"
@@ -237,6 +238,10 @@ static int control(void *ctx, const char *method, const char *path, const void *
     if (strncmp(path, "/streams", 8) == 0) {
         return streams_handle(broker->desks[0], &broker->kernels[0], method, path, bytes_of(body, size), out_text);
     }
+    if (strncmp(path, "/bridges", 8) == 0) {
+        return bridges_handle(broker->desks, broker->bridges, broker->shard_count, method, path, bytes_of(body, size),
+                              out_text);
+    }
     struct control_answer answer =
         control_handle(broker->desks[0], &broker->gates[0], method, path, bytes_of(body, size));
     *out_text = answer.text;
@@ -248,7 +253,8 @@ static void make_desks(struct broker *broker, const struct settings *settings)
     broker->desks   = calloc(broker->shard_count, sizeof(struct desk *));
     broker->gates   = calloc(broker->shard_count, sizeof(struct gate *));
     broker->kernels = calloc(broker->shard_count, sizeof(struct kernel *));
-    ASSERT(broker->kernels != NULL);
+    broker->bridges = calloc(broker->shard_count, sizeof(struct bridges *));
+    ASSERT(broker->kernels != NULL && broker->bridges != NULL);
     broker->workers = workers_new((unsigned)settings->auth_threads, (unsigned)settings->auth_queue_max);
     ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL);
     for (unsigned i = 0; i < broker->shard_count; i++) {
@@ -263,6 +269,7 @@ static void free_desks(struct broker *broker)
     for (unsigned i = 0; i < broker->shard_count; i++) {
         desk_free(broker->desks[i]);
     }
+    free(broker->bridges);
     free(broker->kernels);
     free(broker->desks);
     free(broker->gates);

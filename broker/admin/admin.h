@@ -3,7 +3,7 @@
  *   GET /health   200 "healthy": the process runs
  *   GET /ready    200 "ready", or 503 and the reason: clients are let in, or why not
  *   GET /metrics  200, Prometheus' text format
- *   /streams..    capture rules (broker/shard/streams.h), guarded as is
+ *   /streams..    capture rules (broker/shard/streams.h), and /bridges.. (broker/shard/bridges.h), guarded as is
  *   /auth/..      users and access rules (broker/gate/control.h): with `Authorization: Bearer TOKEN` when a token is configured, else from this
  *                 machine only; always with the header X-Keel and without Origin, so that no web page can send it
  *

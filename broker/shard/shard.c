@@ -4,6 +4,7 @@
 #include "broker/admin/metrics.h"
 #include "broker/gate/gate.h"
 #include "broker/kernel/kernel.h"
+#include "broker/shard/bridges.h"
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
 #include "shared/base/err.h"
@@ -48,6 +49,7 @@ static void on_begin(void *ctx)
         shard->metrics_at_ns = shard->mqtt.now_ns + metrics_every_ns;
     }
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
+    bridges_begin(shard->bridges);
     gate_turn(shard->gate, shard->mqtt.now_ns, shard->mqtt.wall_ns);
 }
 
@@ -90,13 +92,15 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
                                    .workers = broker->workers,
                                    .web     = broker->web};
     shard->gate                 = gate_new(&gate);
-    if (shard->gate == NULL) {
+    shard->bridges              = bridges_new(shard);
+    if (shard->gate == NULL || shard->bridges == NULL) {
         return NULL;
     }
     shard->mqtt.auth     = gate_port(shard->gate);
     broker->gates[index] = shard->gate;
     if (broker->kernels != NULL) {
         broker->kernels[index] = shard->kernel;
+        broker->bridges[index] = shard->bridges;
     }
     desk_attach(broker->desks[index], io);
     mqtt_env_init(&shard->mqtt);
@@ -117,7 +121,9 @@ void shard_free(struct shard *shard)
     shard->broker->gates[shard->index] = NULL;
     if (shard->broker->kernels != NULL) {
         shard->broker->kernels[shard->index] = NULL;
+        shard->broker->bridges[shard->index] = NULL;
     }
+    bridges_free(shard->bridges);
     gate_free(shard->gate);
     kernel_free(shard->kernel);
     store_client_free(shard->store);
@@ -208,6 +214,7 @@ static void begin_stop(struct shard *shard)
         shard->listener = NULL;
     }
     peer_stop_all(shard);
+    bridges_stop(shard->bridges);
 }
 
 static void flush_dirty(struct shard *shard)
@@ -240,6 +247,7 @@ static void publish_metrics(struct shard *shard)
         [METRIC_BYTES_SENT]          = shard->counters.sent_bytes,
         [METRIC_PUBLISHES]           = kernel->publishes,
         [METRIC_DELIVERIES]          = kernel->deliveries,
+        [METRIC_BRIDGES_UP]          = bridges_up(shard->bridges),
         [METRIC_CAPTURED]            = kernel->captured,
         [METRIC_REPLAYED]            = kernel->replayed,
         [METRIC_DROPPED]             = kernel->dropped,
@@ -279,6 +287,7 @@ uint64_t shard_turn(struct shard *shard)
     listen_when_ready(shard);
     mqtt_conn_turn(&shard->mqtt);
     uint64_t kernel_ns = kernel_end(shard->kernel);
+    bridges_turn(shard->bridges);
     peer_reap(shard);
     flush_dirty(shard);
     store_client_turn(shard->store);

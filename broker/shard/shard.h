@@ -16,6 +16,7 @@
 
 struct desk;
 struct gate;
+struct bridges;
 struct io;
 struct io_listener;
 struct kernel;
@@ -35,9 +36,10 @@ struct broker {
     struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
     struct desk               **desks;     /* [shard] */
     struct workers             *workers;
-    struct web                 *web;       /* NULL: no hook is configured */
-    struct gate               **gates;     /* [shard]; set while the shard sits at its desk */
-    struct kernel             **kernels;   /* so are these; NULL where nobody asks for them */
+    struct web                 *web;     /* NULL: no hook is configured */
+    struct gate               **gates;   /* [shard]; set while the shard sits at its desk */
+    struct kernel             **kernels; /* so are these two; NULL where nobody asks for them */
+    struct bridges            **bridges;
     _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
     _Atomic uint32_t            ready_count;
     _Atomic bool                stopping;
@@ -58,6 +60,7 @@ struct shard {
     struct outq_pool     *chunks;
     struct store         *store;
     struct kernel        *kernel;
+    struct bridges       *bridges;
     struct gate          *gate;
     struct mqtt_env       mqtt;
     struct io_listener   *listener;

@@ -2,91 +2,55 @@
 #include "broker/shard/streams.h"
 
 #include "broker/kernel/capture.h"
+#include "broker/shard/question.h"
 #include "shared/base/err.h"
 #include "shared/base/instant.h"
-#include "shared/loop/desk.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-enum { WAIT_S = 5, NAME_AT = 9 /* behind "/streams/" */ };
+enum { NAME_AT = 9 /* behind "/streams/" */ };
 
-/* Belongs to both sides; the one that lets go last frees it. */
-struct question {
-    struct desk_item       item;
+struct streams_question {
+    struct question        question; /* first */
     struct capture_request request;
     struct kernel *const  *kernel;
-    pthread_mutex_t        lock;
-    pthread_cond_t         settled;
-    bool                   done;
-    bool                   abandoned;
-    int                    status;
-    char                  *text;
     char                   method[8];
     char                   path[NAME_AT + CAPTURE_NAME_MAX + 2];
 };
 
-static void question_free(struct question *q)
-{
-    pthread_cond_destroy(&q->settled);
-    pthread_mutex_destroy(&q->lock);
-    free(q->text);
-    free(q);
-}
-
-static void settle(struct question *q, int status, char *text)
-{
-    pthread_mutex_lock(&q->lock);
-    bool abandoned = q->abandoned;
-    q->done        = true;
-    q->status      = status;
-    q->text        = text;
-    pthread_cond_signal(&q->settled);
-    pthread_mutex_unlock(&q->lock);
-    if (abandoned) {
-        question_free(q);
-    }
-}
-
-static void say(struct question *q, int status, const char *sentence)
-{
-    char *text = NULL;
-    settle(q, status, asprintf(&text, "%s\n", sentence) < 0 ? NULL : text);
-}
-
 /* ---- on the shard ------------------------------------------------------------------------------------------------------- */
 
-static void refuse(struct question *q, int error)
+static void refuse(struct streams_question *q, int error)
 {
     switch (error) {
     case ERR_NOT_FOUND:
-        say(q, 404, "there is no stream of this name; `keel ctl stream list` shows those that are");
+        question_say(&q->question, 404, "there is no stream of this name; `keel ctl stream list` shows those that are");
         break;
     case ERR_EXISTS:
-        say(q, 409,
+        question_say(
+            &q->question, 409,
             "a stream of this name is there and is of the other kind (--last-value or not); delete it first, or take "
             "another name");
         break;
     case ERR_MALFORMED:
-        say(q, 400,
+        question_say(
+            &q->question, 400,
             "a stream has a name of 1 to 64 letters, digits, '-', '_' or '.', and a valid topic filter that is not a "
             "shared one");
         break;
     default:
-        say(q, 503, err_sentence(error));
+        question_say(&q->question, 503, err_sentence(error));
     }
 }
 
 static void changed(struct capture_request *request, int status)
 {
-    struct question *q = CONTAINER_OF(request, struct question, request);
+    struct streams_question *q = CONTAINER_OF(request, struct streams_question, request);
     if (status != 0) {
         refuse(q, status);
     } else {
-        say(q, 200, "done");
+        question_say(&q->question, 200, "done");
     }
 }
 
@@ -99,10 +63,10 @@ static void print_moment(FILE *to, const char *word, uint64_t ns)
 
 static void told(struct capture_request *request, int status)
 {
-    struct question      *q    = CONTAINER_OF(request, struct question, request);
-    char                 *text = NULL;
-    size_t                size = 0;
-    const struct capture *c =
+    struct streams_question *q    = CONTAINER_OF(request, struct streams_question, request);
+    char                    *text = NULL;
+    size_t                   size = 0;
+    const struct capture    *c =
         status != 0 ? NULL : capture_find(*q->kernel, bytes_of(request->rule.name, request->rule.name_size));
     if (c == NULL) {
         refuse(q, status != 0 ? status : ERR_NOT_FOUND);
@@ -110,7 +74,7 @@ static void told(struct capture_request *request, int status)
     }
     FILE *to = open_memstream(&text, &size);
     if (to == NULL) {
-        settle(q, 500, NULL);
+        question_settle(&q->question, 500, NULL);
         return;
     }
     fprintf(to, "name: %.*s\nfilter: %.*s\nkind: %s\n", (int)c->name_size, (const char *)c->text, (int)c->filter_size,
@@ -124,17 +88,17 @@ static void told(struct capture_request *request, int status)
     print_moment(to, "last_time", request->stat.last_ns);
     print_moment(to, "changed", c->created_wall_ns);
     fclose(to);
-    settle(q, 200, text);
+    question_settle(&q->question, 200, text);
 }
 
-static void list(struct question *q)
+static void list(struct streams_question *q)
 {
     char          *text = NULL;
     size_t         size = 0;
     FILE          *to   = open_memstream(&text, &size);
     struct kernel *k    = *q->kernel;
     if (to == NULL) {
-        settle(q, 500, NULL);
+        question_settle(&q->question, 500, NULL);
         return;
     }
     LIST_EACH (&k->captures, link) {
@@ -144,16 +108,16 @@ static void list(struct question *q)
                 (unsigned long long)c->max_age_ns, (unsigned long long)c->max_bytes, (unsigned long long)c->max_count);
     }
     fclose(to);
-    settle(q, 200, text);
+    question_settle(&q->question, 200, text);
 }
 
-static void run(struct desk_item *item)
+static void run(struct question *question)
 {
-    struct question *q     = CONTAINER_OF(item, struct question, item);
-    struct kernel   *k     = *q->kernel;
-    bool             named = q->request.rule.name_size != 0;
+    struct streams_question *q     = CONTAINER_OF(question, struct streams_question, question);
+    struct kernel           *k     = *q->kernel;
+    bool                     named = q->request.rule.name_size != 0;
     if (k == NULL || !kernel_ready(k)) {
-        say(q, 503, "the broker waits for the segment store");
+        question_say(&q->question, 503, "the broker waits for the segment store");
     } else if (!named && strcmp(q->method, "GET") == 0 && strcmp(q->path, "/streams") == 0) {
         list(q);
     } else if (named && strcmp(q->method, "GET") == 0) {
@@ -166,7 +130,7 @@ static void run(struct desk_item *item)
         q->request.done = changed;
         capture_delete(k, &q->request);
     } else {
-        say(q, 404, "paths: GET /streams, and GET, PUT and DELETE /streams/NAME");
+        question_say(&q->question, 404, "paths: GET /streams, and GET, PUT and DELETE /streams/NAME");
     }
 }
 
@@ -228,24 +192,6 @@ static bool take_body(struct capture_request *r, struct bytes body)
     return true;
 }
 
-static struct question *question_new(const char *method, const char *path)
-{
-    struct question   *q = calloc(1, sizeof *q);
-    pthread_condattr_t attributes;
-    if (q == NULL) {
-        return NULL;
-    }
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&q->lock, NULL);
-    pthread_cond_init(&q->settled, &attributes);
-    pthread_condattr_destroy(&attributes);
-    snprintf(q->method, sizeof q->method, "%s", method);
-    snprintf(q->path, sizeof q->path, "%s", path);
-    q->item.run = run;
-    return q;
-}
-
 static int answer(char **out_text, int status, const char *sentence)
 {
     *out_text = strdup(sentence);
@@ -255,43 +201,23 @@ static int answer(char **out_text, int status, const char *sentence)
 int streams_handle(struct desk *desk, struct kernel *const *kernel, const char *method, const char *path,
                    struct bytes body, char **out_text)
 {
-    struct question *q = question_new(method, path);
-    *out_text          = NULL;
+    struct streams_question *q = question_new(sizeof *q, run);
+    *out_text                  = NULL;
     if (q == NULL) {
         return 500;
     }
     const char *name = strncmp(path, "/streams/", NAME_AT) == 0 ? path + NAME_AT : "";
     size_t      size = strlen(name);
     if (size > CAPTURE_NAME_MAX || !take_body(&q->request, body)) {
-        question_free(q);
+        question_free(&q->question);
         return answer(out_text, 400,
                       "a stream's name has at most 64 characters; its lines are filter=, max_age_ns=, max_bytes=, "
                       "max_count= and last_value=0|1\n");
     }
+    snprintf(q->method, sizeof q->method, "%s", method);
+    snprintf(q->path, sizeof q->path, "%s", path);
     memcpy(q->request.rule.name, name, size);
     q->request.rule.name_size = (uint32_t)size;
     q->kernel                 = kernel;
-    if (!desk_post(desk, &q->item)) {
-        question_free(q);
-        return answer(out_text, 503, "the broker starts or stops\n");
-    }
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WAIT_S;
-    pthread_mutex_lock(&q->lock);
-    int late = 0;
-    while (!q->done && late != ETIMEDOUT) {
-        late = pthread_cond_timedwait(&q->settled, &q->lock, &until);
-    }
-    if (!q->done) {
-        q->abandoned = true;
-        pthread_mutex_unlock(&q->lock);
-        return answer(out_text, 504, "no answer from the segment store within 5 s; whether it was done is not known\n");
-    }
-    int status = q->status;
-    *out_text  = q->text;
-    q->text    = NULL;
-    pthread_mutex_unlock(&q->lock);
-    question_free(q);
-    return status;
+    return question_ask(desk, &q->question, out_text);
 }
