@@ -65,7 +65,11 @@ int ctl_run(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl}, {"stream", stream_run}, {"bridge", uplink_run}};
+    } more[] = {{"passwd", people_passwd},
+                {"users", people_users},
+                {"acl", people_acl},
+                {"stream", stream_run},
+                {"bridge", uplink_run}};
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         print_help(argc < 2 ? stderr : stdout);

@@ -33,7 +33,7 @@ struct message {
     bool         retain; /* as published */
     uint64_t     publish_wall_ns;
     uint64_t     expires_wall_ns; /* 0: never */
-    int          refused;         /* 0; or an error: the client may not publish this, it is answered so in its turn and goes nowhere */
+    int refused; /* 0; or an error: the client may not publish this, it is answered so in its turn and goes nowhere */
     /* The protocol's encoded variants, kept from the first deliver() of a fan-out to its last so that a packet is encoded once and shared; NULL at
      * first. The kernel calls client_ops.uncache once at the end when it is not NULL. */
     void *cache;
@@ -149,7 +149,7 @@ void kernel_unsubscribe(struct kernel *kernel, struct client *client, uint16_t i
                         int count);
 
 /* What the client is subscribed to now: each(ctx, filter as it was sent, granted QoS). each must not call the kernel. */
-void kernel_subscriptions(struct kernel *kernel, const struct client *client,
+void kernel_subscriptions(struct kernel *kernel, const struct client                      *client,
                           void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx);
 
 /* The client acknowledged a delivery: received = PUBREC with success (deliver_release follows once recorded); done = PUBACK, PUBCOMP,
@@ -196,7 +196,7 @@ struct kernel_port {
     uint64_t (*random)(void *ctx);
 };
 
-struct kernel_counters { /* grow only; read by metrics */
+struct kernel_counters {         /* grow only; read by metrics */
     uint64_t captured, replayed, /* put into streams of capture rules; read from them */
         publishes, deliveries, dropped, duplicates, stored_appends, evictions, sessions_open, subscriptions,
         retained_puts, wills, expired, denied;

@@ -32,9 +32,9 @@ bool position_read(struct bytes text, struct position *out)
     static const char *const words[] = {[POSITION_FIRST] = "first", [POSITION_LAST] = "last", [POSITION_NEXT] = "next"};
     struct bytes             rest;
     *out = (struct position){.kind = POSITION_FIRST};
-    for (uint8_t kind = 0; kind < sizeof words / sizeof *words; kind++) {
+    for (size_t kind = 0; kind < sizeof words / sizeof *words; kind++) {
         if (bytes_equal(text, bytes_str(words[kind]))) {
-            out->kind = kind;
+            out->kind = (uint8_t)kind;
             return true;
         }
     }

@@ -171,14 +171,10 @@ Test(test_capture, where_to_begin_is_said_in_the_filter_or_beside_it)
     static const struct {
         const char *filter, *from;
         int         error;
-    } bad[] = {{"$stream/none", "", ERR_NOT_FOUND},
-               {"$stream/", "", ERR_MALFORMED},
-               {"$stream/s/x", "", ERR_MALFORMED},
-               {"$stream/+", "", ERR_MALFORMED},
-               {"$stream/s/from/", "", ERR_MALFORMED},
-               {"$stream/s/from/soon", "", ERR_MALFORMED},
-               {"$stream/s", "offset:", ERR_MALFORMED},
-               {"$stream/s", "offset:99999999999999999999", ERR_MALFORMED}};
+    } bad[] = {{"$stream/none", "", ERR_NOT_FOUND},     {"$stream/", "", ERR_MALFORMED},
+               {"$stream/s/x", "", ERR_MALFORMED},      {"$stream/+", "", ERR_MALFORMED},
+               {"$stream/s/from/", "", ERR_MALFORMED},  {"$stream/s/from/soon", "", ERR_MALFORMED},
+               {"$stream/s", "offset:", ERR_MALFORMED}, {"$stream/s", "offset:99999999999999999999", ERR_MALFORMED}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct subscription sub = {.filter = bytes_str(bad[i].filter), .from = bytes_str(bad[i].from), .qos = 1};
         cr_assert_eq(follow_with(b, 0, bob, sub), bad[i].error, "%zu", i);
