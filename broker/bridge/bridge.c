@@ -153,7 +153,10 @@ static void wait_again(struct bridge *b)
 
 static void gone(struct bridge *b, const char *why)
 {
-    if (b->state == BRIDGE_UP || b->backoff_ns >= BACKOFF_LAST_NS || b->backoff_ns == BACKOFF_FIRST_NS) {
+    if (b->stopped) {
+        log_info("bridge %.*s to %s:%u is stopped", (int)b->name_size, (const char *)b->name, b->spec.host,
+                 b->spec.port);
+    } else if (b->state == BRIDGE_UP || b->backoff_ns >= BACKOFF_LAST_NS || b->backoff_ns == BACKOFF_FIRST_NS) {
         log_warn("bridge %.*s to %s:%u: %s; trying again", (int)b->name_size, (const char *)b->name, b->spec.host,
                  b->spec.port, why);
     }
