@@ -9,6 +9,7 @@
 #include "broker/admin/admin.h"
 #include "broker/admin/metrics.h"
 #include "broker/auth/acl_file.h"
+#include "broker/auth/jwt.h"
 #include "broker/auth/users.h"
 #include "broker/gate/control.h"
 #include "broker/gate/gate.h"
@@ -24,6 +25,7 @@
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
 #include "shared/loop/thread.h"
+#include "shared/loop/web.h"
 #include "shared/loop/workers.h"
 
 #include <errno.h>
@@ -184,6 +186,28 @@ static bool read_auth_files(const struct settings *settings, struct bytes *passw
     return good;
 }
 
+/* Keys of tokens, once. False after a sentence in why. */
+static bool read_jwt_keys(const struct settings *settings, struct jwt_keys **out, char *why, size_t why_size)
+{
+    struct bytes file   = {0};
+    struct bytes secret = bytes_str(settings->jwt_secret);
+    char         wrong[200];
+    *out = NULL;
+    if (*settings->jwt_key_file == '\0' && secret.size == 0) {
+        return true;
+    }
+    if (!read_file(settings->jwt_key_file, &file, why, why_size)) {
+        return false;
+    }
+    *out = jwt_keys_new(secret, file, wrong, sizeof wrong);
+    free((uint8_t *)(uintptr_t)file.data);
+    if (*out == NULL) {
+        snprintf(why, why_size, "%s: %s; auth.jwt_key_file wants PEM with public keys or certificates, or a JWKS",
+                 settings->jwt_key_file, wrong);
+    }
+    return *out != NULL;
+}
+
 /* main -> shard: files were read again. */
 struct reload {
     struct desk_item item;
@@ -257,6 +281,10 @@ static void make_desks(struct broker *broker, const struct settings *settings)
     ASSERT(broker->kernels != NULL && broker->bridges != NULL);
     broker->workers = workers_new((unsigned)settings->auth_threads, (unsigned)settings->auth_queue_max);
     ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL);
+    if (*settings->auth_http_url != '\0' || *settings->acl_http_url != '\0') {
+        broker->web = web_new((unsigned)settings->hook_waiting_max);
+        ASSERT(broker->web != NULL);
+    }
     for (unsigned i = 0; i < broker->shard_count; i++) {
         broker->desks[i] = desk_new();
         ASSERT(broker->desks[i] != NULL);
@@ -266,6 +294,7 @@ static void make_desks(struct broker *broker, const struct settings *settings)
 static void free_desks(struct broker *broker)
 {
     workers_free(broker->workers);
+    web_free(broker->web);
     for (unsigned i = 0; i < broker->shard_count; i++) {
         desk_free(broker->desks[i]);
     }
@@ -348,12 +377,15 @@ int main(int argc, char **argv)
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
     struct broker_config config;
     broker_config_init(&config, &settings, count);
-    char why[600] = "";
+    char             why[600] = "";
+    struct jwt_keys *jwt_keys = NULL;
     if (!auth_chain_read(settings.auth_chain, &config.auth, why, sizeof why) ||
+        !read_jwt_keys(&settings, &jwt_keys, why, sizeof why) ||
         !read_auth_files(&settings, &config.auth.password_text, &config.auth.acl_text, why, sizeof why)) {
         fprintf(stderr, "keel-broker: %s\n", why);
         return EXIT_USAGE;
     }
+    config.auth.jwt_keys = jwt_keys;
     say_who_comes_in(&settings, &config);
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
@@ -398,6 +430,7 @@ int main(int argc, char **argv)
     }
     log_info("stopping: telling clients");
     atomic_store_explicit(&broker.stopping, true, memory_order_release);
+    web_stop(broker.web);
     for (unsigned i = 0; i < count; i++) {
         struct io *io = atomic_load_explicit(&threads[i].io, memory_order_acquire);
         if (io != NULL) {
@@ -409,6 +442,7 @@ int main(int argc, char **argv)
     }
     admin_stop(admin);
     free_desks(&broker);
+    jwt_keys_free(jwt_keys);
     free((uint8_t *)(uintptr_t)config.auth.password_text.data);
     free((uint8_t *)(uintptr_t)config.auth.acl_text.data);
     metrics_free(metrics);

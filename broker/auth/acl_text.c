@@ -166,7 +166,9 @@ static bool parse_qos(struct bytes word, uint8_t *out)
         if (i % 2 == 1 ? word.data[i] != ',' : word.data[i] < '0' || word.data[i] > '2') {
             return false;
         }
-        mask |= i % 2 == 1 ? 0 : (uint8_t)(1u << (word.data[i] - '0'));
+        if (i % 2 == 0) {
+            mask = (uint8_t)(mask | 1u << (word.data[i] - '0'));
+        }
     }
     *out = mask;
     return word.size % 2 == 1;

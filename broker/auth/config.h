@@ -25,9 +25,9 @@ struct auth_config {
     uint32_t               hook_timeout_ms;
     uint32_t               hook_cache_entries;
     uint32_t               hook_cache_ms;
-    uint32_t               hook_waiting_max;
     const char            *login_url; /* empty: none */
     const char            *access_url;
+    const char            *hook_token; /* what hooks are shown; empty: nothing */
     const struct jwt_keys *jwt_keys;   /* NULL: none */
     const char            *jwt_issuer; /* empty: any */
     const char            *jwt_audience;

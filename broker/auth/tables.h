@@ -4,13 +4,24 @@
  *   16 users            name                         version u8 (1) | the line of credential.h without the name
  *   17 access rules     number u32, big-endian       version u8 (1) | the line of acl.h; rules count in the order of their numbers
  *
+ * In the table of users the key ":secret" (no name has a colon) holds 32 random bytes behind the version, made once: salts of names that nobody has
+ * come from it, so they stay the same on every broker and over restarts.
+ *
  * Threads: any; pure. */
 #ifndef KEEL_BROKER_AUTH_TABLES_H
 #define KEEL_BROKER_AUTH_TABLES_H
 
 #include "shared/base/bytes.h"
 
-enum { TABLE_USERS = 16, TABLE_ACL = 17, AUTH_STRIPE = 0, AUTH_ROW_VERSION = 1, ACL_KEY_BYTES = 4 };
+enum {
+    TABLE_USERS       = 16,
+    TABLE_ACL         = 17,
+    AUTH_STRIPE       = 0,
+    AUTH_ROW_VERSION  = 1,
+    ACL_KEY_BYTES     = 4,
+    AUTH_SECRET_BYTES = 32
+};
+#define AUTH_SECRET_KEY ":secret"
 
 static inline struct bytes acl_key_write(uint8_t out[ACL_KEY_BYTES], uint32_t number)
 {

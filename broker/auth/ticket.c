@@ -40,8 +40,10 @@ static struct bytes keep(char **at, struct bytes text)
 
 struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec *spec)
 {
-    struct bytes   groups = bytes_str(spec->groups != NULL ? spec->groups : "");
-    struct ticket *ticket = calloc(1, sizeof *ticket + spec->user.size + spec->client_id.size + groups.size + 3);
+    struct bytes   groups  = bytes_str(spec->groups != NULL ? spec->groups : "");
+    struct bytes   address = bytes_str(spec->address != NULL ? spec->address : "");
+    struct ticket *ticket =
+        calloc(1, sizeof *ticket + spec->user.size + spec->client_id.size + groups.size + address.size + 4);
     if (ticket == NULL) {
         free_rules(spec->rules, spec->rule_count);
         return NULL;
@@ -62,6 +64,7 @@ struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec
     ticket->who.client = keep(&at, spec->client_id);
     ticket->who.groups = at;
     (void)keep(&at, groups);
+    ticket->address         = address.size > 0 ? (const char *)keep(&at, address).data : NULL;
     ticket->who.has_address = spec->address != NULL && acl_address(spec->address, ticket->who.address);
     list_init(&ticket->questions);
     list_push_back(&office->tickets, &ticket->link);
@@ -110,6 +113,14 @@ void ticket_extend(struct ticket *ticket, uint64_t expires_wall_ns, uint64_t wal
 struct bytes ticket_user(const struct ticket *ticket)
 {
     return ticket->who.user;
+}
+
+size_t ticket_memory_bytes(const struct ticket *ticket)
+{
+    return ticket == NULL ? 0
+                          : sizeof *ticket + ticket->who.user.size + ticket->who.client.size +
+                                strlen(ticket->who.groups) + (ticket->address == NULL ? 0 : strlen(ticket->address)) +
+                                4 + (ticket->rules == NULL ? 0 : ticket->rule_count * sizeof *ticket->rules);
 }
 
 /* ---- the rules that concern it ------------------------------------------------------------------------------------------------- */

@@ -74,6 +74,7 @@ struct ticket {
     uint8_t                    last_topic[TICKET_TOPIC_BYTES];
     struct acl                *own;       /* or NULL */
     struct acl_who             who;       /* views into text */
+    const char                *address;   /* of the peer, NULL: none; into text */
     struct list                questions; /* struct auth_question */
     struct timer               expiry;
     uint64_t                   expires_ns;
@@ -89,6 +90,8 @@ void ticket_own(struct ticket *ticket, const struct ticket_owner *owner, void *c
 /* A later time to expire at (re-authentication); 0: never. */
 void         ticket_extend(struct ticket *ticket, uint64_t expires_wall_ns, uint64_t wall_ns, uint64_t now_ns);
 struct bytes ticket_user(const struct ticket *ticket);
+/* What it holds, rules of its own apart; 0 of NULL. */
+size_t ticket_memory_bytes(const struct ticket *ticket);
 
 enum access ticket_check_slow(struct ticket *ticket, const struct acl_wish *wish);
 /* May the client do this? After ACCESS_WAIT it asks again, for the same, when again() was called. */

@@ -1,5 +1,7 @@
 /* attempt.c - one client that is asked who it is: link after link of the chain, until one knows. */
+#include "broker/auth/jwt.h"
 #include "broker/auth/scram.h"
+#include "broker/gate/hook.h"
 #include "broker/gate/state.h"
 #include "shared/loop/io.h"
 #include "shared/loop/workers.h"
@@ -7,7 +9,7 @@
 #include <openssl/crypto.h>
 #include <stdlib.h>
 
-enum verdict { VERDICT_IGNORE, VERDICT_ALLOW, VERDICT_DENY, VERDICT_LATER, VERDICT_BUSY };
+enum verdict { VERDICT_IGNORE, VERDICT_ALLOW, VERDICT_DENY, VERDICT_LATER, VERDICT_BUSY, VERDICT_DOWN };
 
 struct attempt {
     struct list          link; /* in gate->attempts */
@@ -15,6 +17,9 @@ struct attempt {
     struct auth_attempt *client; /* NULL: gone */
     struct work_item     work;
     struct scram        *scram;   /* an exchange, or NULL */
+    struct hook_login   *login;   /* asked of the hook, or NULL */
+    struct jwt_claims   *claims;  /* of a token or the hook, or NULL */
+    const char          *why;     /* a token does not count */
     unsigned             step;    /* of the chain */
     bool                 working; /* a worker has it */
     bool                 has_user, has_password, loopback, again;
@@ -26,7 +31,10 @@ struct attempt {
     char         groups[CREDENTIAL_GROUPS_MAX_BYTES];
     struct bytes name; /* who it is; size 0: anonymous */
     /* what was said: copies, in text */
-    struct bytes client_id, user, password, address, certificate, only_user;
+    struct bytes client_id, user, password, address, certificate, only_user, listener;
+    uint64_t     wall_ns;
+    uint16_t     port;
+    uint8_t      protocol_version;
     char         text[];
 };
 
@@ -41,6 +49,10 @@ static void attempt_free(struct attempt *a)
     }
     if (a->password.size > 0) {
         OPENSSL_cleanse((uint8_t *)(uintptr_t)a->password.data, a->password.size);
+    }
+    if (a->claims != NULL) {
+        jwt_claims_fini(a->claims);
+        free(a->claims);
     }
     free(a);
 }
@@ -60,25 +72,30 @@ static struct attempt *attempt_new(struct gate *gate, struct auth_attempt *clien
 {
     struct bytes address     = bytes_str(request->address != NULL ? request->address : "");
     struct bytes certificate = bytes_str(request->certificate_user != NULL ? request->certificate_user : "");
+    struct bytes listener    = bytes_str(request->listener != NULL ? request->listener : "");
     size_t       size = request->client_id.size + request->user_name.size + request->password.size + address.size +
-                  certificate.size + request->only_user.size + 6;
+                  certificate.size + request->only_user.size + listener.size + 7;
     struct attempt *a = calloc(1, sizeof *a + size);
     if (a == NULL) {
         return NULL;
     }
-    char *at        = a->text;
-    a->gate         = gate;
-    a->client       = client;
-    a->has_user     = request->has_user_name;
-    a->has_password = request->has_password;
-    a->loopback     = request->loopback;
-    a->again        = request->again;
-    a->client_id    = keep(&at, request->client_id);
-    a->user         = keep(&at, request->user_name);
-    a->password     = keep(&at, request->password);
-    a->address      = keep(&at, address);
-    a->certificate  = keep(&at, certificate);
-    a->only_user    = keep(&at, request->only_user);
+    char *at            = a->text;
+    a->gate             = gate;
+    a->client           = client;
+    a->has_user         = request->has_user_name;
+    a->has_password     = request->has_password;
+    a->loopback         = request->loopback;
+    a->again            = request->again;
+    a->client_id        = keep(&at, request->client_id);
+    a->user             = keep(&at, request->user_name);
+    a->password         = keep(&at, request->password);
+    a->address          = keep(&at, address);
+    a->certificate      = keep(&at, certificate);
+    a->only_user        = keep(&at, request->only_user);
+    a->listener         = keep(&at, listener);
+    a->port             = request->port;
+    a->protocol_version = request->protocol_version;
+    a->wall_ns          = gate->wall_ns;
     list_push_back(&gate->attempts, &a->link);
     client->job = a;
     return a;
@@ -115,15 +132,22 @@ static void allow(struct attempt *a, struct bytes data)
         settle(a, &answer);
         return;
     }
-    const struct ticket_spec spec = {
+    struct ticket_spec spec = {
         .user      = a->name,
         .client_id = a->client_id,
         .groups    = a->groups,
-        .address   = (const char *)a->address.data,
+        .address   = a->address.size > 0 ? (const char *)a->address.data : NULL,
         .in_table  = a->in_table,
         .wall_ns   = gate->wall_ns,
         .now_ns    = gate->now_ns,
     };
+    if (a->claims != NULL) {
+        spec.rules            = a->claims->rules;
+        spec.rule_count       = a->claims->rule_count;
+        spec.rules_only       = a->claims->rules_only;
+        spec.expires_wall_ns  = gate->config->jwt_disconnects ? a->claims->expires_wall_ns : 0;
+        a->claims->rule_count = 0; /* they are the ticket's now; the array is still ours */
+    }
     answer.ticket = ticket_new(&gate->office, &spec);
     if (answer.ticket == NULL) {
         refuse(a, AUTH_BUSY, "no memory to let it in");
@@ -209,6 +233,113 @@ static enum verdict by_password(struct attempt *a)
     return VERDICT_LATER;
 }
 
+/* ---- tokens ------------------------------------------------------------------------------------------------------------------------- */
+
+static void check_token(struct work_item *work)
+{
+    struct attempt           *a      = CONTAINER_OF(work, struct attempt, work);
+    const struct auth_config *config = a->gate->config;
+    const struct jwt_wants    wants  = {.issuer     = config->jwt_issuer,
+                                        .audience   = config->jwt_audience,
+                                        .user_claim = config->jwt_user_claim,
+                                        .leeway_s   = config->jwt_leeway_s};
+    a->why                           = jwt_check(config->jwt_keys, &wants, a->password, a->wall_ns, a->claims);
+}
+
+static void token_checked(struct work_item *work)
+{
+    struct attempt *a = CONTAINER_OF(work, struct attempt, work);
+    a->working        = false;
+    if (a->client == NULL) {
+        attempt_free(a);
+        return;
+    }
+    if (a->why == NULL && a->has_user && a->user.size > 0 && !bytes_equal(a->user, bytes_str(a->claims->user))) {
+        a->why = "a token of another user";
+    }
+    if (a->why == NULL && a->claims->client_id[0] != '\0' &&
+        !bytes_equal(a->client_id, bytes_str(a->claims->client_id))) {
+        a->why = "a token of another client";
+    }
+    if (a->why != NULL) {
+        refuse(a, AUTH_BAD_CREDENTIALS, a->why);
+        return;
+    }
+    a->name = bytes_str(a->claims->user);
+    memcpy(a->groups, a->claims->groups, sizeof a->groups);
+    attempt_verdict(a, VERDICT_ALLOW);
+}
+
+static enum verdict by_token(struct attempt *a)
+{
+    struct gate *gate = a->gate;
+    if (gate->config->jwt_keys == NULL || !a->has_password || !jwt_is_token(a->password)) {
+        return VERDICT_IGNORE;
+    }
+    a->claims    = calloc(1, sizeof *a->claims);
+    a->work.run  = check_token;
+    a->work.done = token_checked;
+    if (a->claims == NULL || !workers_submit(gate->workers, gate->desk, &a->work)) {
+        return VERDICT_BUSY;
+    }
+    a->working = true;
+    return VERDICT_LATER;
+}
+
+/* ---- the hook ------------------------------------------------------------------------------------------------------------------------ */
+
+static void hook_said(void *ctx, enum hook_says says, struct jwt_claims *claims)
+{
+    struct attempt *a = ctx;
+    a->login          = NULL;
+    if (says == HOOK_DOWN && a->gate->config->hook_down == AUTH_HOOK_IGNORE) {
+        says = HOOK_IGNORE;
+    }
+    if (says != HOOK_ALLOW) {
+        attempt_verdict(a, says == HOOK_DENY ? VERDICT_DENY : says == HOOK_DOWN ? VERDICT_DOWN : VERDICT_IGNORE);
+        return;
+    }
+    a->claims = malloc(sizeof *a->claims);
+    if (a->claims == NULL) {
+        jwt_claims_fini(claims);
+        attempt_verdict(a, VERDICT_BUSY);
+        return;
+    }
+    *a->claims = *claims;
+    a->name    = claims->user[0] != '\0' ? bytes_str(a->claims->user) : a->user;
+    memcpy(a->groups, claims->groups, sizeof a->groups);
+    attempt_verdict(a, VERDICT_ALLOW);
+}
+
+static enum verdict by_hook(struct attempt *a)
+{
+    struct gate              *gate    = a->gate;
+    enum hook_says            says    = HOOK_DENY;
+    const struct auth_request request = {
+        .client_id        = a->client_id,
+        .user_name        = a->user,
+        .password         = a->password,
+        .has_user_name    = a->has_user,
+        .has_password     = a->has_password,
+        .protocol_version = a->protocol_version,
+        .port             = a->port,
+        .address          = a->address.size > 0 ? (const char *)a->address.data : NULL,
+        .listener         = a->listener.size > 0 ? (const char *)a->listener.data : NULL,
+        .certificate_user = a->certificate.size > 0 ? (const char *)a->certificate.data : NULL,
+    };
+    if (gate->hook == NULL || gate->config->login_url[0] == '\0') {
+        return VERDICT_IGNORE;
+    }
+    a->login = hook_login(gate->hook, &request, hook_said, a, &says);
+    if (a->login != NULL) {
+        return VERDICT_LATER;
+    }
+    if (says == HOOK_DOWN) {
+        return gate->config->hook_down == AUTH_HOOK_DENY ? VERDICT_BUSY : VERDICT_IGNORE;
+    }
+    return VERDICT_DENY;
+}
+
 /* ---- the chain -------------------------------------------------------------------------------------------------------------------- */
 
 /* Nobody has spoken. A name that could not be judged because there is nobody to judge it is not a name: its client is anonymous. */
@@ -240,6 +371,9 @@ static void attempt_verdict(struct attempt *a, enum verdict verdict)
     case VERDICT_BUSY:
         refuse(a, AUTH_BUSY, "too many passwords wait to be checked (auth.queue_max)");
         break;
+    case VERDICT_DOWN:
+        refuse(a, AUTH_UNAVAILABLE, "the hook that knows the users gives no answer (hook.down)");
+        break;
     case VERDICT_IGNORE:
         a->step++;
         chain_go(a);
@@ -261,9 +395,14 @@ static void chain_go(struct attempt *a)
         case AUTH_LINK_PASSWORD:
             verdict = by_password(a);
             break;
-        default:
-            verdict = VERDICT_IGNORE;
+        case AUTH_LINK_JWT:
+            verdict = by_token(a);
             break;
+        case AUTH_LINK_HTTP:
+            verdict = by_hook(a);
+            break;
+        default:
+            ASSERT(!"there are no other links");
         }
         if (verdict != VERDICT_IGNORE) {
             attempt_verdict(a, verdict);
@@ -393,6 +532,9 @@ void attempt_cancel(void *ctx, struct auth_attempt *client)
         return;
     }
     a->client = NULL;
+    if (a->login != NULL) {
+        hook_login_forget(a->login);
+    }
     if (!a->working) {
         attempt_free(a);
     }

@@ -1,8 +1,8 @@
 /* gate.c - made, turned, freed. */
 #include "broker/gate/gate.h"
 
+#include "broker/gate/hook.h"
 #include "broker/gate/state.h"
-#include "shared/loop/io.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,16 +30,19 @@ struct gate *gate_new(const struct gate_spec *spec)
     gate->port =
         (struct auth_port){.ctx = gate, .begin = attempt_begin, .respond = attempt_respond, .cancel = attempt_cancel};
     list_init(&gate->attempts);
-    for (size_t i = 0; i < sizeof gate->secret; i += 8) {
-        uint64_t random = io_random(gate->io);
-        memcpy(gate->secret + i, &random, 8);
-    }
     snprintf(gate->nobody, sizeof gate->nobody,
              "$argon2id$v=19$m=%u,t=%u,p=1$bm9ib2R5IGtub3dzIGl0$ei2Fqt3cM0JXBSN5M3ZsbAbYbmhSK7kSr4HbVXxtmLM",
              config->argon2_memory_kib, config->argon2_passes);
     if (!fill_office(gate, spec)) {
         free(gate);
         return NULL;
+    }
+    if (spec->web != NULL) {
+        gate->hook = hook_new(gate, spec->web);
+        if (gate->hook == NULL) {
+            gate_free(gate);
+            return NULL;
+        }
     }
     gate_files(gate, config->password_text, config->acl_text);
     return gate;
@@ -51,6 +54,7 @@ void gate_free(struct gate *gate)
         return;
     }
     ASSERT(list_empty(&gate->office.tickets) && list_empty(&gate->attempts));
+    hook_free(gate->hook);
     watch_fini(gate);
     acl_unref(gate->office.acl);
     free(gate);
@@ -63,7 +67,7 @@ const struct auth_port *gate_port(struct gate *gate)
 
 bool gate_ready(const struct gate *gate)
 {
-    return gate->users_synced && gate->rules_synced;
+    return gate->users_synced && gate->rules_synced && gate->secret_known;
 }
 
 void gate_turn(struct gate *gate, uint64_t now_ns, uint64_t wall_ns)

@@ -9,6 +9,7 @@
 #define KEEL_BROKER_GATE_STATE_H
 
 #include "broker/auth/acl.h"
+#include "broker/auth/tables.h"
 #include "broker/auth/ticket.h"
 #include "broker/auth/users.h"
 #include "broker/gate/gate.h"
@@ -37,7 +38,9 @@ struct gate {
     struct list               attempts; /* struct attempt.link */
     uint64_t                  busy;
     char                      nobody[CREDENTIAL_HASH_MAX_BYTES]; /* the hash of a password that nobody has */
-    uint8_t                   secret[32];                        /* for salts of names that nobody has */
+    uint8_t                   secret[AUTH_SECRET_BYTES];         /* for salts of names that nobody has */
+    bool                      secret_known;
+    struct store_call         secret_call;
 
     struct users       users; /* of the table */
     struct users       file_users;

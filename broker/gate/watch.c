@@ -2,7 +2,10 @@
 #include "broker/auth/acl_file.h"
 #include "broker/auth/tables.h"
 #include "broker/gate/state.h"
+#include "shared/base/err.h"
 #include "shared/base/log.h"
+#include "shared/loop/io.h"
+#include "shared/rpc/op.h"
 
 #include <stdlib.h>
 
@@ -19,11 +22,47 @@ static void remove_user(struct gate *gate, struct user *user)
     ticket_office_revoke(&gate->office, name, user_gone);
 }
 
+/* The first shard that misses it makes it; the others find it there. */
+static void secret_made(struct store_call *call, int status, struct bytes results)
+{
+    struct gate *gate = call->ctx;
+    (void)results;
+    if (status != 0 && status != ERR_CONFLICT) {
+        log_error("the secret for names that nobody has cannot be stored: %s", err_sentence(status));
+        gate->secret_known = true; /* it is ours alone, then */
+    }                              /* else the watch shows it */
+}
+
+static void make_secret(struct gate *gate)
+{
+    uint8_t row[1 + AUTH_SECRET_BYTES] = {AUTH_ROW_VERSION};
+    for (size_t i = 0; i < AUTH_SECRET_BYTES; i += sizeof(uint64_t)) {
+        uint64_t random = io_random(gate->io);
+        memcpy(row + 1 + i, &random, sizeof random);
+    }
+    memcpy(gate->secret, row + 1, AUTH_SECRET_BYTES);
+    struct wire_writer *w     = store_txn_begin(gate->store, AUTH_STRIPE);
+    struct op           check = {.kind = OP_CHECK, .table = TABLE_USERS, .name = bytes_str(AUTH_SECRET_KEY)};
+    struct op           put   = {
+                    .kind = OP_TABLE_PUT, .table = TABLE_USERS, .name = check.name, .value = bytes_of(row, sizeof row)};
+    op_encode(w, &check);
+    op_encode(w, &put);
+    gate->secret_call = (struct store_call){.done = secret_made, .ctx = gate};
+    store_txn_end(gate->store, &gate->secret_call);
+}
+
 static void user_changed(struct store_watch *watch, const struct store_item *item)
 {
     struct gate      *gate = watch->ctx;
     struct user      *user = users_find(&gate->users, item->key);
     struct credential credential;
+    if (bytes_equal(item->key, bytes_str(AUTH_SECRET_KEY))) {
+        if (!item->deleted && item->value.size == 1 + AUTH_SECRET_BYTES) {
+            memcpy(gate->secret, item->value.data + 1, AUTH_SECRET_BYTES);
+            gate->secret_known = true;
+        }
+        return;
+    }
     if (item->deleted) {
         if (user != NULL) {
             remove_user(gate, user);
@@ -64,6 +103,9 @@ static void users_synced(struct store_watch *watch, uint32_t shard, uint32_t sha
     struct gate *gate = watch->ctx;
     if (AUTH_STRIPE % shard_count != shard) {
         return;
+    }
+    if (!gate->secret_known && !gate->users_synced) {
+        make_secret(gate);
     }
     gate->users_synced = true;
     for (uint32_t bucket = 0; bucket < gate->users.map.bucket_count; bucket++) {

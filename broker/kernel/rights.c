@@ -7,9 +7,9 @@ void kernel_subscriptions(struct kernel *k, const struct client                 
                           void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx)
 {
     LIST_EACH (&client->session->who.subs, at) {
-        const struct sub *sub    = CONTAINER_OF(at, struct sub, of_owner);
-        struct bytes      filter = {0};
-        struct group     *group  = sub_group(sub);
+        const struct sub   *sub    = CONTAINER_OF(at, struct sub, of_owner);
+        struct bytes        filter = {0};
+        const struct group *group  = sub_group(sub);
         if (group != NULL) {
             filter = bytes_of(group->filter, group->by_filter.extra);
         } else {

@@ -24,17 +24,27 @@ void broker_config_init(struct broker_config *config, const struct settings *set
 
     config->mqtt_loopback = strncmp(config->mqtt_address, "127.", 4) == 0 || strcmp(config->mqtt_address, "::1") == 0;
     config->auth          = (struct auth_config){
-                 .links             = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},
-                 .link_count        = AUTH_LINKS,
-                 .anonymous         = (uint8_t)settings->auth_anonymous,
-                 .default_allow     = settings->acl_default == 0,
-                 .argon2_memory_kib = (uint32_t)settings->argon2_memory_kib,
-                 .argon2_passes     = (uint32_t)settings->argon2_passes,
-                 .scram_iterations  = (uint32_t)settings->scram_iterations,
-                 .login_url         = "",
-                 .access_url        = "",
-                 .password_name     = settings->auth_password_file,
-                 .acl_name          = settings->acl_file,
+                 .links              = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},
+                 .link_count         = AUTH_LINKS,
+                 .anonymous          = (uint8_t)settings->auth_anonymous,
+                 .default_allow      = settings->acl_default == 0,
+                 .argon2_memory_kib  = (uint32_t)settings->argon2_memory_kib,
+                 .argon2_passes      = (uint32_t)settings->argon2_passes,
+                 .scram_iterations   = (uint32_t)settings->scram_iterations,
+                 .login_url          = settings->auth_http_url,
+                 .access_url         = settings->acl_http_url,
+                 .hook_token         = settings->hook_token,
+                 .hook_down          = (uint8_t)settings->hook_down,
+                 .hook_timeout_ms    = (uint32_t)settings->hook_timeout_ms,
+                 .hook_cache_entries = (uint32_t)settings->hook_cache_entries,
+                 .hook_cache_ms      = (uint32_t)settings->hook_cache_ms,
+                 .jwt_issuer         = settings->jwt_issuer,
+                 .jwt_audience       = settings->jwt_audience,
+                 .jwt_user_claim     = settings->jwt_user_claim,
+                 .jwt_leeway_s       = (uint32_t)settings->jwt_leeway_s,
+                 .jwt_disconnects    = settings->jwt_disconnect,
+                 .password_name      = settings->auth_password_file,
+                 .acl_name           = settings->acl_file,
     };
 
     config->mqtt                      = mqtt_limits_default;

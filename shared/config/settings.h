@@ -64,6 +64,36 @@
       "Threads that check passwords and tokens, beside the shards.")                                                             \
     X(auth_queue_max,         "auth.queue_max",         NULL,       NUMBER,  "1024",           1, 1000000, "clients",               \
       "Clients that may wait for them; further ones are answered 0x89 (Server busy).")                                           \
+    X(jwt_secret,             "auth.jwt_secret",        NULL,       TEXT,    NULL,             0, 255, "SECRET",                    \
+      "The secret that tokens are signed with (HS256, HS384, HS512).")                                                           \
+    X(jwt_key_file,           "auth.jwt_key_file",      NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
+      "Public keys or certificates (PEM), or a JWKS, that tokens are checked with (RS and ES as well).")                         \
+    X(jwt_issuer,             "auth.jwt_issuer",        NULL,       TEXT,    NULL,             0, 255, "TEXT",                      \
+      "Whose tokens are taken (iss); empty: anybody's with a good signature.")                                                   \
+    X(jwt_audience,           "auth.jwt_audience",      NULL,       TEXT,    NULL,             0, 255, "TEXT",                      \
+      "What they must be meant for (aud); empty: anything.")                                                                     \
+    X(jwt_user_claim,         "auth.jwt_user_claim",    NULL,       TEXT,    "sub",            1, 255, "CLAIM",                     \
+      "The claim that is the user name.")                                                                                        \
+    X(jwt_leeway_s,           "auth.jwt_leeway",        NULL,       NUMBER,  "0",              0, 3600, "s",                        \
+      "How wrong clocks may be, for exp and nbf.")                                                                               \
+    X(jwt_disconnect,         "auth.jwt_disconnect",    NULL,       BOOL,    "true",           0, 0, NULL,                          \
+      "Whether a client is disconnected (0x87) when its token expires.")                                                         \
+    X(auth_http_url,          "auth.http_url",          NULL,       TEXT,    NULL,             0, 255, "URL",                       \
+      "The hook that is asked who is let in (POST of JSON, see README).")                                                        \
+    X(acl_http_url,           "acl.http_url",           NULL,       TEXT,    NULL,             0, 255, "URL",                       \
+      "The hook that is asked where no access rule speaks.")                                                                     \
+    X(hook_token,             "hook.token",             NULL,       TEXT,    NULL,             0, 255, "TOKEN",                     \
+      "What hooks are shown: Authorization: Bearer TOKEN.")                                                                      \
+    X(hook_timeout_ms,        "hook.timeout",           NULL,       NUMBER,  "3000",           1, 60000, "ms",                      \
+      "How long a hook may take.")                                                                                               \
+    X(hook_down,              "hook.down",              NULL,       CHOICE,  "deny",           0, 0, "deny|ignore",                 \
+      "What it means when a hook does not answer: denied, or as if it were not configured.")                                     \
+    X(hook_waiting_max,       "hook.waiting_max",       NULL,       NUMBER,  "1024",           1, 1000000, "requests",              \
+      "Requests to hooks under way; beyond it a hook counts as down.")                                                           \
+    X(hook_cache_entries,     "hook.cache_max",         NULL,       NUMBER,  "100000",         0, 10000000, "answers",              \
+      "Answers about access that each shard remembers; 0: none.")                                                                \
+    X(hook_cache_ms,          "hook.cache_ttl",         NULL,       NUMBER,  "60000",          0, 86400000, "ms",                   \
+      "How long.")                                                                                                               \
     X(acl_file,               "acl.file",               NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
       "Access rules besides those of `keel ctl acl`, which come first (YAML, see README); SIGHUP reads it again.")               \
     X(acl_default,            "acl.default",            NULL,       CHOICE,  "allow",          0, 0, "allow|deny",                  \

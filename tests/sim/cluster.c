@@ -135,13 +135,29 @@ static void broker_destroy(void *ctx)
     }
 }
 
+/* In every other run clients need a password, which a worker checks, and rules stand against them. */
+static void want_names(struct cluster *c)
+{
+    static const char hash[] =
+        "$argon2id$v=19$m=8,t=1,p=1$Om8FK8dJYSJNrnnd5EAThg$3RbcFof1XdAFHyjipZJiWkEJfuR9XIIwT/gCJIz4aSI";
+    static const char acl[] =
+        "rules:\n  - allow user pub* publish t/+\n  - allow user sub subscribe t/+\n  - deny all both '#'\n";
+    struct auth_config *auth = &c->broker_config.auth;
+    if (world_between(c->world, SALT_SCENARIO, 0, 1) == 0) {
+        return;
+    }
+    int size            = snprintf(c->passwords, sizeof c->passwords, "sub:%s\npub0:%s\npub1:%s\n", hash, hash, hash);
+    auth->anonymous     = AUTH_ANONYMOUS_NO;
+    auth->password_text = bytes_of(c->passwords, (size_t)size);
+    auth->acl_text      = bytes_str(acl);
+}
+
 /* ---- both --------------------------------------------------------------------------------------------------------- */
 
 void cluster_start(struct cluster *c, struct world *world)
 {
-    struct settings settings;
-    config_defaults(&settings_table, &settings);
-    *c                                 = (struct cluster){.world = world};
+    *c = (struct cluster){.world = world};
+    config_defaults(&settings_table, &c->settings);
     c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->store_config                    = segstore_config_default();
@@ -156,9 +172,10 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.checkpoint_ns      = 2 * SIM_S;
     c->store_config.disk_reserve_bytes = 0;
     c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
-    broker_config_init(&c->broker_config, &settings, c->broker_shards);
+    broker_config_init(&c->broker_config, &c->settings, c->broker_shards);
     snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
+    want_names(c);
     c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;
     c->broker_config.segstore_port = CLUSTER_RPC_PORT;
 

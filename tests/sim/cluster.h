@@ -10,9 +10,11 @@
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
 #include "segstore/node/config.h"
+#include "shared/config/settings.h"
 #include "tests/sim/process.h"
 
 enum { CLUSTER_SHARDS_MAX = 2, CLUSTER_MQTT_PORT = 1883, CLUSTER_RPC_PORT = 7400 };
+#define CLUSTER_PASSWORD "sim" /* of every client, where names are wanted */
 
 struct node;
 
@@ -25,7 +27,9 @@ struct cluster {
     struct process        *store;
     struct process        *broker;
     struct segstore_config store_config;
+    struct settings        settings; /* texts of the configuration lie there */
     struct broker_config   broker_config;
+    char                   passwords[512];
     struct broker          broker_state; /* what main.c holds */
     struct shard          *shards[CLUSTER_SHARDS_MAX];
     struct node           *nodes[CLUSTER_SHARDS_MAX];

@@ -196,12 +196,14 @@ static void on_connected(void *ctx, int result)
     }
     c->up = true;
     c->connects++;
-    put_header(c, CONNECT, 0, 10 + 2 + strlen(c->id));
+    put_header(c, CONNECT, 0, 10 + 2 + strlen(c->id) + 2 + strlen(c->id) + 2 + strlen(CLUSTER_PASSWORD));
     put_text(c, "MQTT");
     put_u8(c, 4);
-    put_u8(c, 0);   /* the session is kept */
-    put_u16(c, 60); /* keep alive */
+    put_u8(c, 0xc0); /* the session is kept; user name and password */
+    put_u16(c, 60);  /* keep alive */
     put_text(c, c->id);
+    put_text(c, c->id);
+    put_text(c, CLUSTER_PASSWORD);
 }
 
 static void on_sent(void *ctx, int result)

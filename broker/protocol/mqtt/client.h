@@ -54,6 +54,7 @@ struct mqtt_client {
     bool                        wants_writable; /* a delivery was answered DELIVER_FULL */
     bool                        waiting;        /* the packet at the front waits to be allowed */
     bool                        recheck;        /* rules have changed: are its subscriptions still allowed? */
+    bool                        recheck_waits;  /* some of the answers to that are still to come */
 };
 
 static inline struct mqtt_client *mqtt_client_of(struct client *client)

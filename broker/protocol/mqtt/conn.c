@@ -260,7 +260,7 @@ uint8_t mqtt_conn_version(const struct mqtt_conn *conn)
 size_t mqtt_conn_memory_bytes(const struct mqtt_conn *conn)
 {
     const struct mqtt_client *client = &conn->client;
-    return sizeof *conn + (client->id == NULL ? 0 : client->id_size + 1) + conn->input.capacity +
-           client->qos2_in.capacity * sizeof(uint16_t) + mqtt_aliases_memory_bytes(client->aliases_in) +
-           mqtt_aliases_memory_bytes(client->aliases_out);
+    return sizeof *conn + mqtt_login_memory_bytes(client) + (client->id == NULL ? 0 : client->id_size + 1) +
+           conn->input.capacity + client->qos2_in.capacity * sizeof(uint16_t) +
+           mqtt_aliases_memory_bytes(client->aliases_in) + mqtt_aliases_memory_bytes(client->aliases_out);
 }

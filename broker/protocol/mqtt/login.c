@@ -103,6 +103,13 @@ struct bytes mqtt_login_data(const struct mqtt_client *client)
     return login == NULL ? (struct bytes){0} : bytes_of(login->data, login->data_size);
 }
 
+size_t mqtt_login_memory_bytes(const struct mqtt_client *client)
+{
+    const struct mqtt_login *login = client->login;
+    return (login == NULL ? 0 : sizeof *login + login->body_size + login->data_size) +
+           ticket_memory_bytes(client->ticket);
+}
+
 /* ---- let in ------------------------------------------------------------------------------------------------------------------------ */
 
 /* The wish that a will is. */
@@ -160,8 +167,9 @@ static void on_again(void *ctx)
         let_in_later(conn);
         return;
     }
-    client->waiting = false;
-    client->recheck = client->recheck || conn->state == CONN_OPEN;
+    client->waiting       = false;
+    client->recheck       = client->recheck || client->recheck_waits;
+    client->recheck_waits = false;
     mqtt_client_soon(client);
 }
 
@@ -220,7 +228,9 @@ void mqtt_login_recheck(struct mqtt_conn *conn)
         return;
     }
     env->kernel_api->subscriptions(env->kernel, &client->kernel, recheck_one, &revoked);
-    if (!revoked.waits && !client->waiting) {
+    client->recheck_waits = revoked.waits;
+    if (!revoked.waits &&
+        mqtt_input_empty(&conn->input)) { /* else the packet at the front may need what was answered */
         ticket_settled(client->ticket);
     }
     if (revoked.count > 0) {

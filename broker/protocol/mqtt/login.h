@@ -25,6 +25,8 @@ bool mqtt_login_listens(const struct mqtt_client *client);
 /* The method, and what is to be said in CONNACK; size 0: nothing. */
 struct bytes mqtt_login_method(const struct mqtt_client *client);
 struct bytes mqtt_login_data(const struct mqtt_client *client);
+/* What it holds for that. */
+size_t mqtt_login_memory_bytes(const struct mqtt_client *client);
 /* CONNACK was sent. */
 void mqtt_login_done(struct mqtt_client *client);
 /* Nothing is asked any more, and what the client may do is forgotten. */
