@@ -25,11 +25,11 @@ LDFLAGS += $(LDFLAGS_$(MODE))
 # jemalloc stays out of sanitizer builds: they bring their own allocator.
 MALLOC_release := -ljemalloc
 MALLOC_debug   := -ljemalloc
-LIBS := -luring -lyaml -ljansson -lmicrohttpd -lcurl -largon2 -ljwt -lcrypto -lpthread $(MALLOC_$(MODE))
+LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -largon2 -ljwt -lpthread -lm $(MALLOC_$(MODE))
 
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
-        libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
-        libssl-dev libargon2-dev libjwt-dev python3-cryptography \
+        libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
+        libargon2-dev libjwt-dev python3-cryptography \
         mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
@@ -45,8 +45,9 @@ obj       = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
             $(if $(wildcard keel/main.c),build/keel)
 
-.PHONY: all run test deps lint sim fuzz chaos bench asan tsan clean unit e2e clients format
+.PHONY: all programs run test deps lint sim fuzz chaos bench asan tsan clean unit e2e clients format $(PROGRAMS)
 all: $(PROGRAMS)
+programs: $(patsubst build/%,$(B)/bin/%,$(PROGRAMS))
 
 # The programs live in build/ whatever the mode; the last mode built is the one that runs.
 build/keel-broker:   $(B)/bin/keel-broker   ; @ln -sf $(MODE)/bin/keel-broker $@
@@ -65,6 +66,7 @@ $(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mk
 $(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
 $(B)/sim:  $(call obj,$(SIM))  $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
 $(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
+$(B)/tests/sanitizer/%: $(B)/tests/sanitizer/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
@@ -90,20 +92,32 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
-             $(filter-out %/kernel_api.c,$(filter broker/protocol/%,$(SOURCES))) broker/kernel/topic.c broker/kernel/hashmap.c $(filter broker/auth/%,$(SOURCES))
+             $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
+             broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c
+FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)
-	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ -lyaml -largon2 -ljwt -ljansson -lcrypto
+	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ $(FUZZ_LIBS)
 e2e: all clients
 	tests/e2e/run.py
 chaos: all
 	tests/e2e/chaos.py
 bench: all $(addprefix $(B)/bench/load/,$(notdir $(basename $(wildcard bench/load/*.c)))) $(addprefix $(B)/bench/micro/,$(notdir $(basename $(wildcard bench/micro/*.c))))
 	bench/run.py
-asan:
-	@$(MAKE) --no-print-directory MODE=asan all build/asan/unit build/asan/sim && build/asan/unit && build/asan/sim --runs=50
-tsan:
-	@$(MAKE) --no-print-directory MODE=tsan all build/tsan/sim && build/tsan/sim --runs=20
+# The programs of tests/sanitizer, then the tests; KEEL_BUILD tells the e2e tests which programs to start and to be patient.
+SANITIZER := $(patsubst %.c,%,$(wildcard tests/sanitizer/*.c))
+asan: clients
+	@$(MAKE) --no-print-directory MODE=asan programs build/asan/unit build/asan/sim $(addprefix build/asan/,$(SANITIZER))
+	@for each in $(addprefix build/asan/,$(SANITIZER)); do $$each || exit 1; done
+	build/asan/unit -j2
+	build/asan/sim --seed=$(SEED) --runs=50
+	KEEL_BUILD=asan tests/e2e/run.py
+# Criterion cannot run under tsan.
+tsan: clients
+	@$(MAKE) --no-print-directory MODE=tsan programs build/tsan/sim $(addprefix build/tsan/,$(SANITIZER))
+	@for each in $(addprefix build/tsan/,$(SANITIZER)); do $$each || exit 1; done
+	build/tsan/sim --seed=$(SEED) --runs=20
+	KEEL_BUILD=tsan tests/e2e/run.py
 clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
 build/clients/%: tests/e2e/clients/%.c
 	@mkdir -p $(@D)

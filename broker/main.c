@@ -8,32 +8,23 @@
  * SIGTERM and SIGINT: clients are told (0x8B), what is owed to the store is sent, exit status 0. */
 #include "broker/admin/admin.h"
 #include "broker/admin/metrics.h"
-#include "broker/auth/acl_file.h"
-#include "broker/auth/jwt.h"
-#include "broker/auth/users.h"
-#include "broker/gate/control.h"
-#include "broker/gate/gate.h"
-#include "broker/shard/bridges.h"
+#include "broker/guard.h"
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
-#include "broker/shard/streams.h"
+#include "broker/transport/tls.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/config/settings.h"
-#include "shared/loop/desk.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
 #include "shared/loop/thread.h"
 #include "shared/loop/web.h"
-#include "shared/loop/workers.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -44,7 +35,6 @@ enum {
     RECV_BUFFERS     = 64,
     RECV_BUFFER_SIZE = 16 * 1024, /* 64 of them stay within a core's L2 cache */
     SHARDS_MAX       = 256,
-    AUTH_FILE_MAX    = 16 * 1024 * 1024,
 };
 
 struct shard_thread {
@@ -74,12 +64,13 @@ static void run_shard(void *ctx)
     if (shard == NULL) {
         fatal(1, "shard %u: out of memory at start", self->index);
     }
-    shard->metrics = metrics_of(self->metrics, self->index);
+    shard->all_metrics = self->metrics;
+    shard->metrics     = metrics_of(self->metrics, self->index);
     atomic_store_explicit(&self->io, io, memory_order_release);
     while (!shard_stopped(shard)) {
         io_turn(io, shard_turn(shard));
     }
-    /* Other shards may still ring this one: its io is closed by main after all have stopped. */
+    /* Other shards may still ring this one, and only this thread could close its io: it stays open until the process ends. */
     shard_free(shard);
 }
 
@@ -123,225 +114,71 @@ static void make_mailboxes(struct broker *broker)
     }
 }
 
-/* ---- who may do what ------------------------------------------------------------------------------------------------------ */
-
-/* A file of the settings: malloc'ed, size 0 when none is configured. */
-static bool read_file(const char *path, struct bytes *out, char *why, size_t why_size)
+static size_t put_address(char *text, size_t size, const char *name, struct config_address address, uint32_t port)
 {
-    uint8_t *text = NULL;
-    *out          = (struct bytes){0};
-    if (*path == '\0') {
-        return true;
-    }
-    FILE *file = fopen(path, "re");
-    if (file == NULL || (text = malloc(AUTH_FILE_MAX)) == NULL) {
-        snprintf(why, why_size, "%s: cannot be read: %s", path, strerror(errno));
-        if (file != NULL) {
-            fclose(file);
-        }
-        return false;
-    }
-    size_t size = fread(text, 1, AUTH_FILE_MAX, file);
-    bool   good = ferror(file) == 0 && size < AUTH_FILE_MAX;
-    fclose(file);
-    if (!good) {
-        snprintf(why, why_size, "%s: cannot be read, or is larger than 16 MiB", path);
-        free(text);
-        return false;
-    }
-    *out = bytes_of(text, size);
-    return true;
+    char value[80];
+    address.port = (uint16_t)port;
+    config_address_text(&address, value, sizeof value);
+    return (size_t)snprintf(text, size, " %s=%s", name, value);
 }
-
-/* Both files, found good; or a sentence in why and nothing read. */
-static bool read_auth_files(const struct settings *settings, struct bytes *password, struct bytes *acl, char *why,
-                            size_t why_size)
-{
-    struct users      users = {0};
-    struct acl_rule **rules = NULL;
-    uint32_t          count = 0;
-    char              line[300];
-    *acl = (struct bytes){0};
-    if (!read_file(settings->auth_password_file, password, why, why_size)) {
-        return false;
-    }
-    bool good = read_file(settings->acl_file, acl, why, why_size);
-    if (good && !users_read(&users, *password, line, sizeof line)) {
-        snprintf(why, why_size, "%s:%s", settings->auth_password_file, line);
-        good = false;
-    }
-    users_fini(&users);
-    if (good && acl->size > 0) {
-        good = acl_file_read(*acl, &rules, &count, line, sizeof line);
-        if (good) {
-            acl_file_free(rules, count);
-        } else {
-            snprintf(why, why_size, "%s:%s", settings->acl_file, line);
-        }
-    }
-    if (!good) {
-        free((uint8_t *)(uintptr_t)password->data);
-        free((uint8_t *)(uintptr_t)acl->data);
-    }
-    return good;
-}
-
-/* Keys of tokens, once. False after a sentence in why. */
-static bool read_jwt_keys(const struct settings *settings, struct jwt_keys **out, char *why, size_t why_size)
-{
-    struct bytes file   = {0};
-    struct bytes secret = bytes_str(settings->jwt_secret);
-    char         wrong[200];
-    *out = NULL;
-    if (*settings->jwt_key_file == '\0' && secret.size == 0) {
-        return true;
-    }
-    if (!read_file(settings->jwt_key_file, &file, why, why_size)) {
-        return false;
-    }
-    *out = jwt_keys_new(secret, file, wrong, sizeof wrong);
-    free((uint8_t *)(uintptr_t)file.data);
-    if (*out == NULL) {
-        snprintf(why, why_size, "%s: %s; auth.jwt_key_file wants PEM with public keys or certificates, or a JWKS",
-                 settings->jwt_key_file, wrong);
-    }
-    return *out != NULL;
-}
-
-/* main -> shard: files were read again. */
-struct reload {
-    struct desk_item item;
-    struct gate    **gate;
-    size_t           password_size;
-    size_t           acl_size;
-    uint8_t          texts[];
-};
-
-static void run_reload(struct desk_item *item)
-{
-    struct reload *reload = (struct reload *)item;
-    if (*reload->gate != NULL) {
-        gate_files(*reload->gate, bytes_of(reload->texts, reload->password_size),
-                   bytes_of(reload->texts + reload->password_size, reload->acl_size));
-    }
-    free(reload);
-}
-
-static void reload_auth_files(const struct settings *settings, struct broker *broker)
-{
-    struct bytes password, acl;
-    char         why[600];
-    if (!read_auth_files(settings, &password, &acl, why, sizeof why)) {
-        log_error("%s; users and rules of files stay as they were", why);
-        return;
-    }
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        struct reload *reload = malloc(sizeof *reload + password.size + acl.size);
-        if (reload == NULL) {
-            continue;
-        }
-        reload->item.run      = run_reload;
-        reload->gate          = &broker->gates[i];
-        reload->password_size = password.size;
-        reload->acl_size      = acl.size;
-        memcpy(reload->texts, password.data != NULL ? password.data : (const uint8_t *)"", password.size);
-        memcpy(reload->texts + password.size, acl.data != NULL ? acl.data : (const uint8_t *)"", acl.size);
-        if (!desk_post(broker->desks[i], &reload->item)) {
-            free(reload);
-        }
-    }
-    free((uint8_t *)(uintptr_t)password.data);
-    free((uint8_t *)(uintptr_t)acl.data);
-    log_info("users and rules of files were read again");
-}
-
-/* For the admin threads. */
-static int control(void *ctx, const char *method, const char *path, const void *body, size_t size, char **out_text)
-{
-    struct broker *broker = ctx;
-    if (strncmp(path, "/streams", 8) == 0) {
-        return streams_handle(broker->desks[0], &broker->kernels[0], method, path, bytes_of(body, size), out_text);
-    }
-    if (strncmp(path, "/bridges", 8) == 0) {
-        return bridges_handle(broker->desks, broker->bridges, broker->shard_count, method, path, bytes_of(body, size),
-                              out_text);
-    }
-    struct control_answer answer =
-        control_handle(broker->desks[0], &broker->gates[0], method, path, bytes_of(body, size));
-    *out_text = answer.text;
-    return answer.status;
-}
-
-static void make_desks(struct broker *broker, const struct settings *settings)
-{
-    broker->desks   = calloc(broker->shard_count, sizeof(struct desk *));
-    broker->gates   = calloc(broker->shard_count, sizeof(struct gate *));
-    broker->kernels = calloc(broker->shard_count, sizeof(struct kernel *));
-    broker->bridges = calloc(broker->shard_count, sizeof(struct bridges *));
-    ASSERT(broker->kernels != NULL && broker->bridges != NULL);
-    broker->workers = workers_new((unsigned)settings->auth_threads, (unsigned)settings->auth_queue_max);
-    ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL);
-    if (*settings->auth_http_url != '\0' || *settings->acl_http_url != '\0') {
-        broker->web = web_new((unsigned)settings->hook_waiting_max);
-        ASSERT(broker->web != NULL);
-    }
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        broker->desks[i] = desk_new();
-        ASSERT(broker->desks[i] != NULL);
-    }
-}
-
-static void free_desks(struct broker *broker)
-{
-    workers_free(broker->workers);
-    web_free(broker->web);
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        desk_free(broker->desks[i]);
-    }
-    free(broker->bridges);
-    free(broker->kernels);
-    free(broker->desks);
-    free(broker->gates);
-}
-
-/* What an operator must know about who is let in. */
-static void say_who_comes_in(const struct settings *settings, const struct broker_config *config)
-{
-    char where[80];
-    config_address_text(&settings->mqtt_listen, where, sizeof where);
-    if (config->auth.anonymous == AUTH_ANONYMOUS_YES && !config->mqtt_loopback) {
-        log_warn("anyone who reaches %s is let in without a name: auth.anonymous is true", where);
-    } else if (config->auth.anonymous == AUTH_ANONYMOUS_LOOPBACK && !config->mqtt_loopback) {
-        log_info("clients on %s need a name and a password (`keel ctl passwd NAME`), a token or a certificate; "
-                 "auth.anonymous: true would let "
-                 "everybody in",
-                 where);
-    }
-    if (config->auth.anonymous == AUTH_ANONYMOUS_LOOPBACK && config->mqtt_loopback) {
-        log_info("clients without a name are let in, for %s is reached from this machine only (auth.anonymous)", where);
-    }
-    if (*settings->acl_file != '\0' && config->auth.default_allow) {
-        log_info("what no access rule speaks of is allowed (acl.default)");
-    }
-}
-
-/* -------------------------------------------------------------------------------------------------------------------------------- */
 
 static void announce(const struct settings *settings, const struct broker *broker, const struct admin *admin)
 {
-    struct config_address mqtt = settings->mqtt_listen;
-    struct config_address http = settings->admin_listen;
-    char                  a[80], b[80];
-    mqtt.port = (uint16_t)atomic_load(&broker->mqtt_port);
-    http.port = admin_port(admin);
-    config_address_text(&mqtt, a, sizeof a);
-    config_address_text(&http, b, sizeof b);
-    printf("keel-broker ready mqtt=%s admin=%s\n", a, b);
+    const struct {
+        const char                  *name;
+        const struct config_address *address;
+    } kinds[TRANSPORT_KINDS] = {[TRANSPORT_TCP] = {"mqtt", &settings->mqtt_listen},
+                                [TRANSPORT_TLS] = {"mqtts", &settings->mqtts_listen},
+                                [TRANSPORT_WS]  = {"ws", &settings->ws_listen},
+                                [TRANSPORT_WSS] = {"wss", &settings->wss_listen}};
+    char   line[600]         = "";
+    size_t used              = 0;
+    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+        if (kinds[kind].address->host[0] != '\0') {
+            used += put_address(line + used, sizeof line - used, kinds[kind].name, *kinds[kind].address,
+                                atomic_load(&broker->ports[kind]));
+        }
+    }
+    put_address(line + used, sizeof line - used, "admin", settings->admin_listen, admin_port(admin));
+    printf("keel-broker ready%s\n", line);
     fflush(stdout);
     if (settings->ready_fd != 0) {
-        dprintf((int)settings->ready_fd, "keel-broker ready mqtt=%s admin=%s\n", a, b);
+        dprintf((int)settings->ready_fd, "keel-broker ready%s\n", line);
         close((int)settings->ready_fd);
     }
+}
+
+/* Reads the files of TLS and hands them to every shard for its new connections. */
+static int load_tls(const struct settings *settings, struct broker *broker, char *why, size_t why_size)
+{
+    const struct tls_spec spec = {.certificate  = settings->tls_certificate,
+                                  .key          = settings->tls_key,
+                                  .authority    = settings->tls_authority,
+                                  .revoked      = settings->tls_revoked,
+                                  .directory    = settings->tls_directory,
+                                  .ciphers      = settings->tls_ciphers,
+                                  .tls_1_3_only = settings->tls_version == 1,
+                                  .client       = (enum tls_client)settings->tls_client,
+                                  .name         = (enum tls_name)settings->tls_name};
+    if (settings->mqtts_listen.host[0] == '\0' && settings->wss_listen.host[0] == '\0') {
+        return 0;
+    }
+    if (*spec.certificate == '\0' || *spec.key == '\0') {
+        snprintf(why, why_size,
+                 "TLS is wanted (mqtts.listen, wss.listen), but tls.cert and tls.key do not both name a file");
+        return ERR_MALFORMED;
+    }
+    struct tls_context *context = NULL;
+    int                 result  = tls_context_new(&spec, &context, why, why_size);
+    if (result < 0) {
+        return result;
+    }
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        tls_context_unref(
+            atomic_exchange_explicit(&broker->tls_next[i], tls_context_ref(context), memory_order_acq_rel));
+    }
+    tls_context_unref(context);
+    return 0;
 }
 
 /* For jemalloc: a thread of its own gives memory back that a burst left, though the shards sleep. */
@@ -367,31 +204,34 @@ int main(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);  /* read the files of users and rules again */
     sigaddset(&signals, SIGUSR1); /* a shard became ready */
+    sigaddset(&signals, SIGHUP);  /* certificates, users or rules in files were renewed */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 
     int      cpus  = thread_cpu_count();
     unsigned count = settings.shards != 0 ? (unsigned)settings.shards : (unsigned)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
-    struct broker_config config;
-    broker_config_init(&config, &settings, count);
-    char             why[600] = "";
-    struct jwt_keys *jwt_keys = NULL;
-    if (!auth_chain_read(settings.auth_chain, &config.auth, why, sizeof why) ||
-        !read_jwt_keys(&settings, &jwt_keys, why, sizeof why) ||
-        !read_auth_files(&settings, &config.auth.password_text, &config.auth.acl_text, why, sizeof why)) {
-        fprintf(stderr, "keel-broker: %s\n", why);
+    static struct broker_config config;
+    if (broker_config_init(&config, &settings, count, error, sizeof error) < 0) {
+        fprintf(stderr, "keel-broker: %s\n", error);
         return EXIT_USAGE;
     }
-    config.auth.jwt_keys = jwt_keys;
-    say_who_comes_in(&settings, &config);
+    if (!guard_read(&settings, &config, error, sizeof error)) {
+        fprintf(stderr, "keel-broker: %s\n", error);
+        return EXIT_USAGE;
+    }
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
     make_mailboxes(&broker);
-    make_desks(&broker, &settings);
+    guard_open(&broker, &settings);
+    broker.tls_next = calloc(count, sizeof *broker.tls_next);
+    ASSERT(broker.tls_next != NULL); /* out of memory */
+    char why[512] = "";
+    if (load_tls(&settings, &broker, why, sizeof why) < 0) {
+        fatal(EXIT_USAGE, "%s", why);
+    }
     struct metrics *metrics = metrics_new(count);
     ASSERT(metrics != NULL);
 
@@ -401,7 +241,7 @@ int main(int argc, char **argv)
                                      .metrics = metrics,
                                      .ready   = is_ready,
                                      .token   = settings.admin_token,
-                                     .control = control,
+                                     .control = guard_control,
                                      .ctx     = &broker};
     if (admin_start(&spec, &admin, why, sizeof why) < 0) {
         fatal(1, "%s", why);
@@ -420,11 +260,18 @@ int main(int argc, char **argv)
         }
     }
 
-    int signal_number = 0;
+    int  signal_number = 0;
+    bool announced     = false; /* the last two shards may be ready before the first of their signals is heard */
     while (sigwait(&signals, &signal_number) == 0 && (signal_number == SIGUSR1 || signal_number == SIGHUP)) {
         if (signal_number == SIGHUP) {
-            reload_auth_files(&settings, &broker);
-        } else if (atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+            guard_reload(&broker, &settings);
+            if (load_tls(&settings, &broker, why, sizeof why) < 0) {
+                log_error("%s; new connections go on with the certificates read before", why);
+            } else {
+                log_info("the files of TLS were read again; new connections use them");
+            }
+        } else if (!announced && atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
+            announced = true;
             announce(&settings, &broker, admin);
         }
     }
@@ -441,14 +288,19 @@ int main(int argc, char **argv)
         thread_join(threads[i].thread);
     }
     admin_stop(admin);
-    free_desks(&broker);
-    jwt_keys_free(jwt_keys);
-    free((uint8_t *)(uintptr_t)config.auth.password_text.data);
-    free((uint8_t *)(uintptr_t)config.auth.acl_text.data);
+    guard_close(&broker, &config);
     metrics_free(metrics);
     for (unsigned i = 0; i < count * count; i++) {
+        struct mail mail;
+        while (broker.mailboxes[i] != NULL && mailbox_pop(broker.mailboxes[i], &mail)) {
+            free(mail.body); /* for a shard that had stopped before */
+        }
         mailbox_free(broker.mailboxes[i]);
     }
     free(broker.mailboxes);
+    for (unsigned i = 0; i < count; i++) {
+        tls_context_unref(broker.tls_next[i]);
+    }
+    free(broker.tls_next);
     return 0;
 }

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STOP_WAIT_MS = 10000, STATUS_USAGE = 2, ARGUMENTS_MAX = 256, ADDRESS_TEXT_MAX = 80, READY_LINE_MAX = 512 };
+enum { STOP_WAIT_MS = 10000, STATUS_USAGE = 2, ARGUMENTS_MAX = 256, ADDRESS_TEXT_MAX = 80, READY_LINE_MAX = 1024 };
 
 struct child {
     const char *name;
@@ -185,7 +185,11 @@ static void dev_wait(struct dev *dev, int timeout_ms)
     }
     struct signalfd_siginfo info;
     while (fds[0].revents != 0 && read(dev->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo != SIGCHLD) {
+        if (info.ssi_signo == SIGHUP) { /* certificates were renewed */
+            if (dev->broker.pid != 0) {
+                kill(dev->broker.pid, SIGHUP);
+            }
+        } else if (info.ssi_signo != SIGCHLD) {
             dev->stop_urgent = dev->stop_asked;
             dev->stop_asked  = true;
         }
@@ -245,18 +249,24 @@ static int child_verdict(const struct child *child)
 
 static void print_ready(const struct dev *dev)
 {
-    char mqtt[ADDRESS_TEXT_MAX] = "?", admin[ADDRESS_TEXT_MAX] = "?", store[ADDRESS_TEXT_MAX] = "?", data[PATH_MAX];
-    ready_value(&dev->broker, "mqtt", mqtt, sizeof mqtt);
-    ready_value(&dev->broker, "admin", admin, sizeof admin);
+    static const char *const doors[]                   = {"mqtt", "mqtts", "ws", "wss", "admin"};
+    char                     address[ADDRESS_TEXT_MAX] = "?", store[ADDRESS_TEXT_MAX] = "?", data[PATH_MAX];
+    char                     line[PATH_MAX + 8 * ADDRESS_TEXT_MAX];
+    size_t                   used = (size_t)snprintf(line, sizeof line, "keel ready");
+    for (size_t i = 0; i < sizeof doors / sizeof *doors; i++) {
+        if (ready_value(&dev->broker, doors[i], address, sizeof address)) {
+            used += (size_t)snprintf(line + used, sizeof line - used, " %s=%s", doors[i], address);
+        }
+    }
     ready_value(&dev->store, "listen", store, sizeof store);
     if (realpath(dev->settings.data, data) == NULL) {
         snprintf(data, sizeof data, "%s", dev->settings.data);
     }
-    printf("keel ready mqtt=%s admin=%s segstore=%s data=%s\n", mqtt, admin, store, data);
+    snprintf(line + used, sizeof line - used, " segstore=%s data=%s", store, data);
+    printf("%s\n", line);
     fflush(stdout);
     if (dev->settings.ready_fd != 0) {
-        dprintf((int)dev->settings.ready_fd, "keel ready mqtt=%s admin=%s segstore=%s data=%s\n", mqtt, admin, store,
-                data);
+        dprintf((int)dev->settings.ready_fd, "%s\n", line);
     }
 }
 
@@ -267,6 +277,7 @@ static int start_signals(struct dev *dev)
     sigaddset(&wanted, SIGTERM);
     sigaddset(&wanted, SIGINT);
     sigaddset(&wanted, SIGCHLD);
+    sigaddset(&wanted, SIGHUP);
     sigprocmask(SIG_BLOCK, &wanted, &dev->former_mask);
     dev->signals = signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK);
     return dev->signals < 0 ? -errno : 0;

@@ -122,6 +122,7 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->owner_lease_ns     = settings->broker_lease_ms * 1000000u;
     config->table_bytes_max    = settings->table_bytes_max / settings->stripes + 1;
     config->streams_max        = settings->streams_max / settings->stripes + 1;
+    config->delays_max         = settings->delays_max / settings->stripes + 1;
     config->stream_records_max = settings->stream_records_max;
     config->disk_reserve_bytes = settings->disk_reserve_bytes;
 }
@@ -158,7 +159,14 @@ int main(int argc, char **argv)
     int      cpus  = thread_cpu_count();
     uint32_t count = settings.shards != 0 ? (uint32_t)settings.shards : (uint32_t)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;
-    config.shards  = count;
+    if (settings.shards > settings.stripes) {
+        fprintf(stderr,
+                "keel-segstore: %u shards have nothing to do with %u stripes; lower shards or raise segstore.stripes\n",
+                (unsigned)settings.shards, (unsigned)settings.stripes);
+        return EXIT_USAGE;
+    }
+    count         = count < settings.stripes ? count : (uint32_t)settings.stripes;
+    config.shards = count;
 
     /* boxes[from * count + to] */
     struct mailbox **boxes = calloc((size_t)count * count, sizeof *boxes);
@@ -201,5 +209,14 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < count; i++) {
         thread_join(threads[i].thread);
     }
+    for (uint32_t i = 0; i < count * count; i++) {
+        struct mail mail;
+        while (boxes[i] != NULL && mailbox_pop(boxes[i], &mail)) {
+            free(mail.body); /* a connection on its way to a shard that had stopped */
+        }
+        mailbox_free(boxes[i]);
+    }
+    free(boxes);
+    free(views);
     return 0;
 }

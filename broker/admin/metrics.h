@@ -18,7 +18,13 @@
     X(CONNECTIONS_OPEN,       "keel_connections_open",              gauge,   "Connections that are open now.")                     \
     X(CONNECTIONS_TOTAL,      "keel_connections_total",             counter, "Connections accepted.")                              \
     X(SESSIONS_OPEN,          "keel_sessions_open",                 gauge,   "Sessions with a connected client.")                  \
-    X(SUBSCRIPTIONS,          "keel_subscriptions",                 gauge,   "Subscriptions in the match tree.")                   \
+    X(SESSIONS_STORED,        "keel_sessions_stored",               gauge,   "Stored sessions with subscriptions, connected or not.") \
+    X(SESSIONS_STORED_OPEN,   "keel_sessions_stored_open",          gauge,   "Of these, with a connected client.")                 \
+    X(SUBSCRIPTIONS_STORED,   "keel_subscriptions_stored",          gauge,   "Subscriptions of stored sessions.")                  \
+    X(SUBSCRIPTIONS_STORED_OPEN, "keel_subscriptions_stored_open",  gauge,   "Of these, of connected clients: in keel_subscriptions as well.") \
+    X(PACKETS_RECEIVED,       "keel_packets_received_total",        counter, "Packets of any kind taken from clients.")            \
+    X(PACKETS_SENT,           "keel_packets_sent_total",            counter, "Packets of any kind sent to clients.")               \
+    X(SUBSCRIPTIONS,          "keel_subscriptions",                 gauge,   "Subscriptions of connected clients.")                   \
     X(BYTES_RECEIVED,         "keel_received_bytes_total",          counter, "Bytes received from clients.")                       \
     X(BYTES_SENT,             "keel_sent_bytes_total",              counter, "Bytes sent to clients.")                             \
     X(PUBLISHES,              "keel_publishes_total",               counter, "PUBLISH packets taken from clients.")                \
@@ -40,6 +46,9 @@
     X(PROTOCOL_ERRORS,        "keel_protocol_errors_total",         counter, "Connections ended for what they sent.")              \
     X(STORE_REQUESTS_OPEN,    "keel_store_requests_open",           gauge,   "Requests to the segment store without an answer.")   \
     X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \
+    X(HANDSHAKES,             "keel_tls_handshakes_total",          counter, "TLS and WebSocket handshakes that went through.")    \
+    X(HANDSHAKES_OPEN,        "keel_tls_handshakes_open",           gauge,   "TLS handshakes under way.")                          \
+    X(TRANSPORT_FAULTS,       "keel_transport_faults_total",        counter, "Connections ended by TLS or WebSocket.")             \
     X(TURNS,                  "keel_turns_total",                   counter, "Turns of the loop.")
 /* clang-format on */
 

@@ -455,6 +455,7 @@ static void local_open(struct bridge *b)
     (void)snprintf(id, sizeof id, BRIDGE_CLIENT_PREFIX "%.*s", (int)b->name_size, (const char *)b->name);
     size_t                    topic_size = state_topic(b, topic);
     const struct open_request request    = {
+           .own         = true,
            .client_id   = bytes_str(id),
            .clean_start = b->ending,
            .expiry_s    = b->ending ? 0 : BRIDGE_EXPIRY_S,

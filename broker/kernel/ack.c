@@ -3,7 +3,9 @@
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/reader.h"
+#include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
+#include "broker/kernel/standing.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
@@ -31,6 +33,7 @@ struct batch {
 static void flight_ended(struct session *s)
 {
     s->delivery->inflight -= s->delivery->inflight != 0; /* one sent on an earlier connection was not counted */
+    standing_note(s);
     if (session_stored(s)) {
         delivery_credit(s);
     } else {
@@ -105,6 +108,8 @@ int kernel_done(struct kernel *k, struct client *client, uint16_t id)
     ASSERT(error == 0);
     if (session_stored(s)) {
         ack_note(s, offset, CURSOR_DONE);
+    } else if (state == WINDOW_SENT_1) {
+        reshare_done(s, offset);
     }
     flight_ended(s);
     return 0;
@@ -119,6 +124,7 @@ void kernel_writable(struct kernel *k, struct client *client)
     }
     if (s->delivery != NULL && s->delivery->blocked) {
         s->delivery->blocked = false;
+        standing_note(s);
         if (session_stored(s)) {
             delivery_unfollow(s);
             delivery_follow(s);

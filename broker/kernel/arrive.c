@@ -8,6 +8,7 @@
 #include "broker/kernel/mail.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/pause.h"
+#include "broker/kernel/reshare.h"
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
 {
@@ -18,7 +19,8 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     struct message     message = message_read(&r);
     ASSERT(!r.bad);
     struct session *s = session_find(k, mail->value);
-    struct fanout   f = {.message = &message, .from_shard = from};
+    struct group   *g = group_find(k, filter);
+    struct fanout   f = {.message = &message, .group = g == NULL || g->exclusive ? NULL : g, .from_shard = from};
     if (s != NULL && s->client != NULL) {
         struct delivery_tag tag = {.qos    = qos_lower(message.qos, flags & SUB_QOS),
                                    .retain = message.retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0};
@@ -30,29 +32,11 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
         return;
     }
     /* It left while the message was on its way: another member of the group, as this shard knows it. */
-    struct group *g = group_find(k, filter);
     if (g == NULL) {
         k->counters.dropped++;
         return;
     }
-    k->target_count = 0;
-    gather_group(k, g, &message);
-    if (k->target_count != 0 && k->targets[0].stream_id != 0) {
-        struct publisher *relay   = k->relay;
-        struct pending   *pending = pool_take(k->pendings);
-        if (pending == NULL) {
-            k->counters.dropped++;
-            return;
-        }
-        pending->publisher  = relay;
-        pending->handed_out = true;
-        list_push_back(&relay->pendings, &pending->link);
-        relay->pending_count++;
-        fanout_append(k, pending, &message);
-        return;
-    }
-    fanout_deliver(k, &f);
-    fanout_end(&f);
+    reshare_give(k, g, &message, from);
 }
 
 void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)

@@ -6,9 +6,11 @@
  *       live                 the will is run, if there is one
  *     then the claim is given back: whoever waits for it finds all that was acknowledged. */
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/reader.h"
 #include "broker/kernel/once.h"
+#include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
@@ -99,8 +101,21 @@ void close_continue(struct session *s)
     store_txn_end(k->store, &c->call);
 }
 
+static const char *why_closed(const struct session *s, bool discard_will)
+{
+    static const char *const evicted[] = {
+        [EVICT_TAKEN_OVER]  = "taken_over",
+        [EVICT_OVERRUN]     = "overrun",
+        [EVICT_UNAVAILABLE] = "unavailable",
+        [EVICT_SHUTDOWN]    = "shutdown",
+    };
+    return s->evict_why != 0 ? evicted[s->evict_why - 1] : discard_will ? "normal" : "lost";
+}
+
 void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t expiry_s)
 {
+    bool was_open = s->state == SESSION_OPEN;
+    s->kernel->counters.sessions_open -= was_open;
     session_step(s, SESSION_CLOSING);
     s->closing = calloc(1, sizeof *s->closing);
     if (s->closing == NULL) {
@@ -117,7 +132,13 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
     readers_stop(s);
     sub_remove_all(s->kernel, &s->who);
     if (s->delivery != NULL) {
-        delivery_free(s->delivery);
+        reshare_all(s);
+        if (s->delivery->readers == NULL) { /* else their positions are written at the end */
+            delivery_free(s->delivery);
+        }
+    }
+    if (was_open) {
+        events_disconnected(s, why_closed(s, discard_will));
     }
     close_continue(s);
 }

@@ -6,7 +6,9 @@
 #include "broker/kernel/mail.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/reader.h"
+#include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
+#include "broker/kernel/standing.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 
@@ -36,6 +38,17 @@ static enum deliver_result give(struct session *s, struct fanout *f, const struc
     return result;
 }
 
+/* Of one that is in no list any more. */
+static void queued_free(struct session *s, struct queued *q)
+{
+    if (q->group != NULL) {
+        q->group->held--;
+        group_settle(s->kernel, q->group);
+    }
+    buf_unref(q->message);
+    free(q);
+}
+
 void delivery_free(struct delivery_state *d)
 {
     if (d == NULL) {
@@ -43,10 +56,9 @@ void delivery_free(struct delivery_state *d)
     }
     struct list *link;
     while ((link = list_pop_front(&d->queue)) != NULL) {
-        struct queued *q = CONTAINER_OF(link, struct queued, link);
-        buf_unref(q->message);
-        free(q);
+        queued_free(d->session, CONTAINER_OF(link, struct queued, link));
     }
+    reshare_forget(d->session);
     list_remove(&d->overrun_link);
     timer_cancel(d->session->kernel->timers, &d->overrun);
     window_fini(&d->window);
@@ -61,10 +73,10 @@ bool delivery_waiting(const struct session *s)
 
 /* ---- live --------------------------------------------------------------------------------------------------------- */
 
-static bool may_send(const struct session *s, const struct delivery_state *d)
+static bool may_send(const struct session *s, const struct delivery_state *d, const struct group *group)
 {
     return !d->blocked && d->inflight < s->receive_max - readers_reserved(s) && !readers_block_own(s) &&
-           window_fits(&d->window, d->window.next);
+           window_fits(&d->window, d->window.next) && (group == NULL || reshare_room(s));
 }
 
 /* False: the client's output is full, or memory is out. */
@@ -78,12 +90,17 @@ static bool send_live(struct session *s, struct fanout *f, const struct delivery
     enum deliver_result result = give(s, f, tag, window_id(offset), false);
     if (result == DELIVER_FULL) {
         d->blocked = true;
+        standing_note(s);
         return false;
     }
     if (result == DELIVER_OK) {
         int error = window_set(&d->window, offset, tag->qos == 1 ? WINDOW_SENT_1 : WINDOW_SENT_2);
         ASSERT(error == 0);
         d->inflight++;
+        standing_note(s);
+        if (f->group != NULL && tag->qos == 1) {
+            reshare_hold(s, offset, f);
+        }
     }
     return true;
 }
@@ -138,6 +155,11 @@ static void enqueue(struct session *s, struct fanout *f, const struct delivery_t
     }
     q->message = buf_ref(f->shared);
     q->tag     = *tag;
+    q->group   = f->group;
+    if (q->group != NULL) {
+        q->group->held++;
+        standing_note(s);
+    }
     list_push_back(&d->queue, &q->link);
     d->queue_bytes += f->shared->size + QUEUED_OVERHEAD_BYTES;
     if (d->queue_bytes > limit) {
@@ -161,7 +183,7 @@ void deliver(struct session *s, struct fanout *f, const struct delivery_tag *tag
         session_evict(s, EVICT_OVERRUN);
         return;
     }
-    if (!list_empty(&d->queue) || !may_send(s, d) || !send_live(s, f, tag)) {
+    if (!list_empty(&d->queue) || !may_send(s, d, f->group) || !send_live(s, f, tag)) {
         enqueue(s, f, tag);
     }
 }
@@ -172,13 +194,16 @@ void delivery_pump(struct session *s)
     if (d == NULL || s->client == NULL || s->state != SESSION_OPEN) {
         return;
     }
-    while (!list_empty(&d->queue) && may_send(s, d)) {
-        struct queued *q       = CONTAINER_OF(d->queue.next, struct queued, link);
+    while (!list_empty(&d->queue)) {
+        struct queued *q = CONTAINER_OF(d->queue.next, struct queued, link);
+        if (!may_send(s, d, q->group)) {
+            break;
+        }
         struct message message = message_of(q->message);
         if (message_expired(&message, s->kernel->wall_ns)) {
             s->kernel->counters.expired++;
         } else {
-            struct fanout f    = {.message = &message};
+            struct fanout f    = {.message = &message, .group = q->group};
             bool          sent = send_live(s, &f, &q->tag);
             fanout_end(&f);
             if (!sent) {
@@ -187,8 +212,7 @@ void delivery_pump(struct session *s)
         }
         d->queue_bytes -= q->message->size + QUEUED_OVERHEAD_BYTES;
         list_remove(&q->link);
-        buf_unref(q->message);
-        free(q);
+        queued_free(s, q);
     }
     overrun_look(s);
     retain_continue(s);
@@ -252,6 +276,7 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     if (result == DELIVER_FULL) {
         d->blocked        = true;
         keep->follow_next = offset;
+        standing_note(s);
         return;
     }
     keep->follow_next = offset + 1;
@@ -266,6 +291,7 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     int error = window_set(&d->window, offset, tag.qos == 1 ? WINDOW_SENT_1 : WINDOW_SENT_2);
     ASSERT(error == 0);
     d->inflight++;
+    standing_note(s);
     delivery_credit(s); /* what was left out of the last portion */
 }
 

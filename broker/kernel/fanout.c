@@ -67,12 +67,40 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
     }
 }
 
+/* To the member of a group that was chosen, for a publisher that counts its messages itself. When a broker died in between, the next one may choose
+ * another member, which has later messages already: by the publisher's count it would take this one for old, and nobody would get it. So
+ * it goes by the count of this shard: once while this broker lives, at least once when it dies. */
+static void append_member(struct kernel *k, struct pending *pending, const struct target *t,
+                          const struct message *message)
+{
+    struct work *work = publisher_work(pending->publisher, pending, 0, append_done);
+    if (work == NULL) {
+        pending->status = ERR_QUOTA;
+        return;
+    }
+    uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
+    struct record       record = message_record(message);
+    struct delivery_tag tag    = gather_tag(k, t, message);
+    uint16_t            stripe = stream_id_stripe(t->stream_id);
+    struct wire_writer *w      = store_txn_begin(k->store, stripe);
+    size_t              begun  = op_append_begin(w, store_owner(k->store), 1, ++k->stripe_sequences[stripe]);
+    op_append_target(w, t->stream_id, delivery_tag_write(bytes, &tag));
+    op_append_end(w, begun, 1, &record);
+    store_txn_end(k->store, &work->call);
+    pending->after++;
+    k->counters.stored_appends++;
+}
+
 void fanout_append(struct kernel *k, struct pending *pending, const struct message *message)
 {
     k->stripes_hit_count = 0;
     for (uint32_t i = 0; i < k->target_count; i++) {
         struct target *t = &k->targets[i];
         if (t->stream_id == 0 || t->chained || (!t->capture && gather_tag(k, t, message).qos == 0)) {
+            continue;
+        }
+        if (t->sub == NULL && pending->writer_epoch != 0) {
+            append_member(k, pending, t, message);
             continue;
         }
         uint16_t stripe = stream_id_stripe(t->stream_id);
@@ -97,6 +125,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
         }
         struct delivery_tag tag = gather_tag(k, t, f->message);
         if (tag.qos == 0 || !session_stored(t->session)) {
+            f->group = t->group;
             deliver(t->session, f, &tag);
         }
     }

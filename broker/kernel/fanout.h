@@ -11,6 +11,7 @@ struct fanout {
     struct buf              *shared;    /* a copy, once somebody had to keep it */
     const struct client_ops *ops;       /* of somebody it was given to */
     struct publisher        *publisher; /* here, or NULL */
+    struct group            *group;     /* the next one gets it as a member of this, or NULL */
     unsigned                 from_shard;
     uint64_t                 from_serial; /* on another shard, 0: none */
 };

@@ -5,6 +5,7 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/sub.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 
 #include <stdlib.h>
@@ -57,22 +58,43 @@ static void mail_member(struct kernel *k, const struct group *g, const struct me
     struct wire_writer w = mail_begin();
     wire_put_u8(&w, m->flags);
     wire_put_u32(&w, m->sub_id);
-    wire_put_blob(&w, bytes_of(g->filter, g->by_filter.extra));
+    wire_put_blob(&w, group_filter(g));
     message_write(&w, message);
     mail_post(k, m->shard, MAIL_PUBLISH_MEMBER, m->serial, &w);
 }
 
-void gather_group(struct kernel *k, struct group *g, const struct message *message)
+/* No Local, which an exclusive subscription may have: is it the publisher itself who has it? */
+static bool is_own(const struct group_choice *choice, const struct kernel *k, const struct session *from)
 {
-    struct group_choice  choice = group_choose(g);
-    const struct member *m      = choice.member;
-    uint8_t              flags  = m != NULL ? m->flags : choice.stored->link.flags;
-    uint64_t             id     = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
-    uint8_t              qos    = qos_lower(message->qos, flags & SUB_QOS);
+    if (from == NULL) {
+        return false;
+    }
+    if (choice->member != NULL) {
+        return (choice->member->flags & SUB_NO_LOCAL) != 0 && choice->member->shard == k->shard &&
+               choice->member->serial == from->serial;
+    }
+    return (choice->stored->link.flags & SUB_NO_LOCAL) != 0 && from->who.stream_id != 0 &&
+           choice->stored->owner->stream_id == from->who.stream_id;
+}
+
+void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from)
+{
+    bool                  by_client = g->strategy == SHARE_HASH_CLIENT && from != NULL;
+    struct group_question question  = {.topic     = message->topic,
+                                       .publisher = by_client ? hash_bytes(session_id(from)) : 0};
+    struct group_choice   choice    = group_choose(k, g, &question);
+    const struct member  *m         = choice.member;
+    if ((m == NULL && choice.stored == NULL) || (g->exclusive && is_own(&choice, k, from))) {
+        return;
+    }
+    uint8_t  flags = m != NULL ? m->flags : choice.stored->link.flags;
+    uint64_t id    = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
+    uint8_t  qos   = qos_lower(message->qos, flags & SUB_QOS);
     if (qos != 0 && id != 0) {
         struct target *t = target_add(k);
         if (t != NULL) {
             t->stream_id = id;
+            t->group     = g->exclusive ? NULL : g;
             t->flags     = flags;
             t->sub_id    = m != NULL ? m->sub_id : choice.stored->by_key.extra;
         }
@@ -89,6 +111,7 @@ void gather_group(struct kernel *k, struct group *g, const struct message *messa
     struct target *t = target_add(k);
     if (t != NULL) {
         t->session = session_find(k, m->serial);
+        t->group   = g->exclusive ? NULL : g; /* nobody else could get it */
         t->flags   = flags;
         t->sub_id  = m->sub_id;
     }
@@ -142,9 +165,9 @@ struct found gather(struct kernel *k, const struct message *message, const struc
                 }
                 break;
             case LINK_GROUP:
-                if (!here_only) {
+                if (!here_only && !group_empty(CONTAINER_OF(link, struct group, link))) {
                     found.any = true;
-                    gather_group(k, CONTAINER_OF(link, struct group, link), message);
+                    gather_group(k, CONTAINER_OF(link, struct group, link), message, from);
                 }
                 break;
             }

@@ -19,7 +19,7 @@ struct group;
  * here_only: the message came from another shard, which saw to streams and groups. */
 struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only);
 /* Adds the member of a group whose turn it is; one that is on another shard is mailed to. */
-void gather_group(struct kernel *k, struct group *g, const struct message *message);
+void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from);
 /* What one target gets: the highest QoS of its subscriptions, and all their ids. */
 struct delivery_tag gather_tag(const struct kernel *k, const struct target *t, const struct message *message);
 

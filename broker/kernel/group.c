@@ -1,23 +1,19 @@
-/* group - turns are taken by moving the chosen one to the end of its list. */
+/* group - who is in one; who gets a message is chosen in choose.c. */
 #include "broker/kernel/group.h"
 
 #include "broker/kernel/mail.h"
+#include "broker/kernel/standing.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 
 #include <stdlib.h>
 
-static struct bytes filter_of(const struct group *g)
-{
-    return bytes_of(g->filter, g->by_filter.extra);
-}
-
 struct group *group_find(struct kernel *k, struct bytes filter)
 {
     for (struct hashmap_node *n = hashmap_first(&k->groups, hash_bytes(filter)); n != NULL; n = hashmap_next(n)) {
         struct group *g = CONTAINER_OF(n, struct group, by_filter);
-        if (bytes_equal(filter_of(g), filter)) {
+        if (bytes_equal(group_filter(g), filter)) {
             return g;
         }
     }
@@ -32,14 +28,15 @@ struct group *group_make(struct kernel *k, struct bytes filter)
     }
     struct bytes name;
     struct bytes rest;
-    bool         shared = topic_share_split(filter, &name, &rest);
+    bool         shared = topic_group_split(filter, &name, &rest);
     ASSERT(shared);
     g = calloc(1, sizeof *g + filter.size);
     if (g == NULL) {
         return NULL;
     }
     memcpy(g->filter, filter.data, filter.size);
-    list_init(&g->members);
+    g->exclusive = name.size == 0;
+    g->strategy  = (uint8_t)share_strategy_of(k->limits.share, name);
     g->link.kind = LINK_GROUP;
     if (hashmap_insert(&k->groups, &g->by_filter, hash_bytes(filter)) != 0) {
         free(g);
@@ -54,44 +51,85 @@ struct group *group_make(struct kernel *k, struct bytes filter)
     return g;
 }
 
-void group_settle(struct kernel *k, struct group *g)
+void group_free(struct kernel *k, struct group *g)
 {
-    if (!list_empty(&g->members) || g->stored != NULL) {
-        return;
+    while (g->member_count != 0) {
+        standing_unref(k, g->members[--g->member_count].standing);
     }
     match_remove(k->tree, &g->link);
     hashmap_remove(&k->groups, &g->by_filter);
+    free(g->members);
     free(g);
 }
 
-static struct member *member_find(struct group *g, unsigned shard, uint64_t serial)
+void group_settle(struct kernel *k, struct group *g)
 {
-    LIST_EACH (&g->members, link) {
-        struct member *m = CONTAINER_OF(link, struct member, link);
-        if (m->serial == serial && m->shard == shard) {
-            return m;
+    if (group_empty(g) && g->held == 0) {
+        group_free(k, g);
+    }
+}
+
+static struct member *member_find(const struct group *g, unsigned shard, uint64_t serial)
+{
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        if (g->members[i].serial == serial && g->members[i].shard == shard) {
+            return &g->members[i];
         }
     }
     return NULL;
 }
 
-int group_join(struct kernel *k, struct group *g, unsigned shard, uint64_t serial, uint64_t stream_id, uint8_t flags,
-               uint32_t sub_id)
+const struct member *group_member(const struct group *g, unsigned shard, uint64_t serial)
 {
-    (void)k;
-    struct member *m = member_find(g, shard, serial);
-    if (m == NULL) {
-        m = calloc(1, sizeof *m);
-        if (m == NULL) {
-            return ERR_FULL;
-        }
-        list_push_back(&g->members, &m->link);
+    return member_find(g, shard, serial);
+}
+
+/* The same order on every shard. */
+static bool before(const struct member *a, const struct member *b)
+{
+    if (a->since_ns != b->since_ns) {
+        return a->since_ns < b->since_ns;
     }
-    m->shard     = (uint16_t)shard;
-    m->serial    = serial;
-    m->stream_id = stream_id;
-    m->flags     = flags;
-    m->sub_id    = sub_id;
+    return a->shard != b->shard ? a->shard < b->shard : a->serial < b->serial;
+}
+
+static bool member_room(struct group *g)
+{
+    if (g->member_count == g->member_capacity) {
+        uint32_t       capacity = g->member_capacity == 0 ? 4 : g->member_capacity * 2;
+        struct member *members  = realloc(g->members, capacity * sizeof *members);
+        if (members == NULL) {
+            return false;
+        }
+        g->members         = members;
+        g->member_capacity = capacity;
+    }
+    return true;
+}
+
+int group_join(struct kernel *k, struct group *g, const struct member *member)
+{
+    struct member *m = member_find(g, member->shard, member->serial);
+    if (m != NULL) {
+        m->stream_id = member->stream_id;
+        m->flags     = member->flags;
+        m->sub_id    = member->sub_id;
+        return 0;
+    }
+    struct standing *standing = member_room(g) ? standing_ref(k, member->shard, member->serial) : NULL;
+    if (standing == NULL) {
+        return ERR_FULL;
+    }
+    uint32_t at = g->member_count;
+    while (at != 0 && before(member, &g->members[at - 1])) {
+        at--;
+    }
+    memmove(&g->members[at + 1], &g->members[at], (g->member_count - at) * sizeof *m);
+    g->member_count++;
+    g->turn += at < g->turn;
+    g->members[at]          = *member;
+    g->members[at].standing = standing;
+    standing->counted       = standing->counted || g->strategy == SHARE_LEAST_INFLIGHT;
     return 0;
 }
 
@@ -99,8 +137,11 @@ void group_leave(struct kernel *k, struct group *g, unsigned shard, uint64_t ser
 {
     struct member *m = member_find(g, shard, serial);
     if (m != NULL) {
-        list_remove(&m->link);
-        free(m);
+        uint32_t at = (uint32_t)(m - g->members);
+        standing_unref(k, m->standing);
+        g->member_count--;
+        memmove(m, m + 1, (g->member_count - at) * sizeof *m);
+        g->turn -= at < g->turn;
     }
     group_settle(k, g);
 }
@@ -129,58 +170,31 @@ void group_stored_remove(struct group *g, struct sub *sub)
     g->stored_count--;
 }
 
-struct group_choice group_choose(struct group *g)
-{
-    struct group_choice choice = {0};
-    if (!list_empty(&g->members)) {
-        struct list *first = list_pop_front(&g->members);
-        list_push_back(&g->members, first);
-        choice.member = CONTAINER_OF(first, struct member, link);
-        return choice;
-    }
-    if (g->stored == NULL) {
-        return choice;
-    }
-    struct match_link *first = g->stored;
-    choice.stored            = CONTAINER_OF(first, struct sub, link);
-    if (first->next != NULL) {
-        /* The list hangs together by place pointers only: find the end once. Members of one group that are all offline are few. */
-        struct match_link *last = first;
-        while (last->next != NULL) {
-            last = last->next;
-        }
-        g->stored        = first->next;
-        g->stored->place = &g->stored;
-        last->next       = first;
-        first->place     = &last->next;
-        first->next      = NULL;
-    }
-    return choice;
-}
-
-void group_announce(struct kernel *k, const struct group *g, bool joined, uint64_t serial, uint64_t stream_id,
-                    uint8_t flags, uint32_t sub_id)
+void group_announce(struct kernel *k, const struct group *g, bool joined, const struct member *m)
 {
     if (k->shard_count == 1) {
         return;
     }
     struct wire_writer w = mail_begin();
     wire_put_u8(&w, joined);
-    wire_put_u8(&w, flags);
-    wire_put_u32(&w, sub_id);
-    wire_put_u64(&w, stream_id);
-    wire_put_bytes(&w, filter_of(g));
-    mail_announce(k, MAIL_MEMBER, serial, &w);
+    wire_put_u8(&w, m->flags);
+    wire_put_u32(&w, m->sub_id);
+    wire_put_u64(&w, m->stream_id);
+    wire_put_u64(&w, m->since_ns);
+    wire_put_bytes(&w, group_filter(g));
+    mail_announce(k, MAIL_MEMBER, m->serial, &w);
 }
 
 void group_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
 {
-    struct wire_reader r         = mail_read(mail);
-    bool               joined    = wire_get_u8(&r) != 0;
-    uint8_t            flags     = wire_get_u8(&r);
-    uint32_t           sub_id    = wire_get_u32(&r);
-    uint64_t           stream_id = wire_get_u64(&r);
-    struct bytes       filter    = wire_get(&r, wire_left(&r));
+    struct wire_reader r      = mail_read(mail);
+    bool               joined = wire_get_u8(&r) != 0;
+    struct member      m      = {.shard = (uint16_t)from, .serial = mail->value};
+    m.flags                   = wire_get_u8(&r);
+    m.sub_id                  = wire_get_u32(&r);
+    m.stream_id               = wire_get_u64(&r);
+    m.since_ns                = wire_get_u64(&r);
+    struct bytes filter       = wire_get(&r, wire_left(&r));
     ASSERT(!r.bad);
     struct group *g = joined ? group_make(k, filter) : group_find(k, filter);
     if (g == NULL) {
@@ -188,7 +202,7 @@ void group_receive(struct kernel *k, unsigned from, const struct kernel_mail *ma
     }
     if (!joined) {
         group_leave(k, g, from, mail->value);
-    } else if (group_join(k, g, from, mail->value, stream_id, flags, sub_id) != 0) {
+    } else if (group_join(k, g, &m) != 0) {
         group_settle(k, g);
     }
 }

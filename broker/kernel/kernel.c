@@ -3,6 +3,7 @@
 
 #include "broker/kernel/capture.h"
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
@@ -12,7 +13,9 @@
 #include "broker/kernel/reader.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
+#include "broker/kernel/standing.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/will.h"
 #include "shared/base/log.h"
 
@@ -54,6 +57,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->reading);
     list_init(&k->cursors);
     k->assembled = wire_writer_growing(ASSEMBLED_MAX_BYTES);
+    list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
     }
@@ -113,18 +117,15 @@ void kernel_free(struct kernel *k)
         free(CONTAINER_OF(n, struct interest, by_node));
     }
     while ((n = hashmap_any(&k->groups)) != NULL) {
-        struct group *g = CONTAINER_OF(n, struct group, by_filter);
-        struct list  *link;
-        while ((link = list_pop_front(&g->members)) != NULL) {
-            free(CONTAINER_OF(link, struct member, link));
-        }
-        hashmap_remove(&k->groups, n);
-        free(g);
+        group_free(k, CONTAINER_OF(n, struct group, by_filter));
     }
+    exclusive_fini(k);
+    sys_fini(k);
     mail_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->interests);
     hashmap_fini(&k->groups);
+    hashmap_fini(&k->standings);
     hashmap_fini(&k->stored);
     hashmap_fini(&k->sessions);
     hashmap_fini(&k->claims);
@@ -152,8 +153,6 @@ static void start(struct kernel *k)
     k->stripes_hit      = malloc(stripes * sizeof *k->stripes_hit);
     k->stripe_sequences = calloc(stripes, sizeof *k->stripe_sequences);
     ASSERT(k->stripe_heads != NULL && k->stripes_hit != NULL && k->stripe_sequences != NULL);
-    bool began = will_start(k);
-    ASSERT(began);
     for (uint32_t i = 0; i < stripes; i++) {
         k->stripe_heads[i] = TARGET_NONE;
     }
@@ -176,8 +175,13 @@ uint64_t kernel_end(struct kernel *k)
     session_evict_all(k);
     ack_flush(k);
     readers_flush(k);
+    if (k->ready && k->wills == NULL) { /* not before: a will would find nobody who is owed it */
+        bool began = will_start(k);
+        ASSERT(began);
+    }
     uint64_t wish_ns = will_flush(k);
     publish_resume(k);
+    standing_flush(k);
     bool posted = mail_flush(k);
     return posted && list_empty(&k->dirty) && list_empty(&k->cursors) ? wish_ns : k->now_ns;
 }
@@ -202,6 +206,17 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_MEMBER:
         group_receive(k, from, mail);
         mail_announced(k, from);
+        break;
+    case MAIL_EXCLUSIVE_ASK:
+    case MAIL_EXCLUSIVE_ANSWER:
+    case MAIL_EXCLUSIVE_RELEASE:
+        exclusive_receive(k, from, mail);
+        break;
+    case MAIL_SYS:
+        sys_receive(k, mail);
+        break;
+    case MAIL_STANDING:
+        standing_receive(k, from, mail);
         break;
     case MAIL_PUBLISH:
     case MAIL_PUBLISH_MEMBER:

@@ -19,6 +19,7 @@
 #include "shared/mem/buf.h"
 
 struct kernel;
+struct share_rules;
 struct store;
 struct timer_wheel;
 
@@ -78,6 +79,7 @@ struct will {
 #define EXPIRY_NEVER UINT32_MAX
 
 struct open_request {
+    bool         own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
     struct bytes client_id; /* not empty: the protocol assigns one first */
     bool         clean_start;
     uint32_t     expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
@@ -179,6 +181,10 @@ struct kernel_limits {
     uint64_t overrun_after_ns;     /* how long they are paused before that */
     uint32_t session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
     bool     retain_available;
+    uint32_t delayed_max_s;          /* of $delayed; 0: such a topic is like any other */
+    uint32_t events_per_s;           /* of $events; 0: none */
+    bool     own_topics_ignored;     /* a publish to $SYS or $events is dropped without a word; else refused */
+    const struct share_rules *share; /* share.h; NULL: round robin. Outlives the kernel */
 };
 
 /* From the kernel of one shard to that of another; body (or NULL) is malloc'ed and its ownership moves. */
@@ -196,10 +202,14 @@ struct kernel_port {
     uint64_t (*random)(void *ctx);
 };
 
-struct kernel_counters {         /* grow only; read by metrics */
-    uint64_t captured, replayed, /* put into streams of capture rules; read from them */
-        publishes, deliveries, dropped, duplicates, stored_appends, evictions, sessions_open, subscriptions,
-        retained_puts, wills, expired, denied;
+/* Read by metrics. They grow only, but for the numbers of what there is now. Of stored sessions those with subscriptions are counted, connected or not, on
+ * every shard; *_open: of these, connected here. */
+struct kernel_counters {
+    uint64_t sessions_open, subscriptions, stored_sessions, stored_subscriptions, stored_sessions_open,
+        stored_subscriptions_open;
+    uint64_t captured, replayed; /* put into streams of capture rules; read from them */
+    uint64_t publishes, deliveries, dropped, duplicates, stored_appends, evictions, retained_puts, wills, delayed,
+        expired, denied;
 };
 
 struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct kernel_limits *limits,
@@ -212,6 +222,8 @@ void kernel_begin(struct kernel *kernel, uint64_t now_ns, uint64_t wall_ns);
 /* Last thing of each turn: gathered cursor moves, posts that found no room, resumed publishers. Returns when it wants to run again (ns, UINT64_MAX: no wish). */
 uint64_t kernel_end(struct kernel *kernel);
 void     kernel_receive(struct kernel *kernel, unsigned from_shard, const struct kernel_mail *mail);
+/* On one shard: what is under $SYS now (sys.h): count times topic blob, payload blob (wire.h). */
+void                          kernel_sys(struct kernel *kernel, struct bytes values);
 const struct kernel_counters *kernel_counters(const struct kernel *kernel);
 
 #endif

@@ -40,6 +40,21 @@ void life_expiry(struct wire_writer *w, struct session *s, uint32_t expiry_s)
     wire_writer_fini(&action);
 }
 
+void life_take_over(struct wire_writer *w, struct session *s, struct bytes timer, bool ended)
+{
+    put(w, (struct op){.kind  = OP_TIMER_TAKE_OVER,
+                       .flags = ended ? TIMER_ENDED : 0,
+                       .name  = timer,
+                       .owner = store_owner(s->kernel->store)});
+}
+
+void life_replace(struct wire_writer *w, struct session *s)
+{
+    life_take_over(w, s, tables_will(s->kernel->key, session_id(s)), true);
+    put(w, (struct op){.kind = OP_TIMER_CANCEL, .name = tables_expiry(s->kernel->key, session_id(s))});
+    delete_rows(w, s);
+}
+
 void life_delete(struct wire_writer *w, struct session *s, bool run_will)
 {
     life_will(w, s, run_will ? OP_TIMER_RUN : OP_TIMER_CANCEL);

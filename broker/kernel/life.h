@@ -9,13 +9,21 @@
 void life_expiry(struct wire_writer *w, struct session *session, uint32_t expiry_s);
 /* The will is run (run_will) or forgotten, then everything else of the session deleted. */
 void life_delete(struct wire_writer *w, struct session *session, bool run_will);
+/* The same of the session that was there before this one, which begins in the same transaction: safe to repeat. */
+void life_replace(struct wire_writer *w, struct session *session);
 void life_row(struct wire_writer *w, struct session *session, bool open, uint32_t expiry_s);
-/* An op on one of its timers: OP_TIMER_CANCEL, _RUN, _START, _TAKE_OVER. */
+/* An op on its will's timer: OP_TIMER_CANCEL, _RUN, _START. */
 void life_will(struct wire_writer *w, struct session *session, uint8_t kind);
+/* The connection before may have gone down with its broker: its will or expiry happens now or is cancelled (op.h). timer: tables_will or
+ * tables_expiry. ended: its session is over. */
+void life_take_over(struct wire_writer *w, struct session *session, struct bytes timer, bool ended);
 void life_expiry_start(struct wire_writer *w, struct session *session);
 
 /* subscribe.c: forgets the subscribes and unsubscribes whose answers nobody waits for. */
 void subscribe_cancel_all(struct session *session);
+/* May it be subscribed to exclusively? status 0, or why not. */
+void subscribe_exclusive_answer(struct kernel *kernel, uint64_t serial, uint32_t ticket, uint32_t index, int status,
+                                struct bytes filter);
 /* Forgets what the store has not answered. */
 void subscribe_forget(struct kernel *kernel);
 

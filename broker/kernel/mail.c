@@ -57,6 +57,11 @@ bool mail_signal(struct kernel *k, unsigned shard, enum mail_kind kind, uint64_t
     return post(k, shard, (struct kernel_mail){.kind = kind, .value = value}, 0);
 }
 
+bool mail_number(struct kernel *k, unsigned shard, enum mail_kind kind, uint64_t value, uint32_t number)
+{
+    return post(k, shard, (struct kernel_mail){.kind = kind, .number = number, .value = value}, 0);
+}
+
 void mail_announce(struct kernel *k, enum mail_kind kind, uint64_t value, struct wire_writer *body)
 {
     for (unsigned shard = 0; shard < k->shard_count; shard++) {

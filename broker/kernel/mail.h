@@ -12,10 +12,15 @@
 enum mail_kind {                   /* from -> to                      value                body */
                  MAIL_CONFIRM = 1, /* receiver -> announcer           announcements        - */
                  MAIL_INTEREST, /* announcer -> every shard        -                    flags u8 (1 any, 2 QoS 1 and 2), filter */
-                 MAIL_ROUTE, /* shard of a session -> every     version, 0 deleted   key blob, row */
-                 MAIL_MEMBER, /* shard of a session -> every     serial               joined u8, flags u8, id u32, stream_id u64, whole filter */
+                 MAIL_ROUTE,  /* shard of a session -> every     version, 0 deleted   key blob, row */
+                 MAIL_MEMBER, /* shard of a session -> every     serial               joined u8, flags u8, id u32, stream_id u64, since u64, whole filter */
                  MAIL_PUBLISH, /* shard of the publisher -> some  publisher's serial   message */
                  MAIL_PUBLISH_MEMBER, /* shard of the publisher -> one   member's serial      qos u8, retain u8, id u32, filter blob, message */
+                 MAIL_EXCLUSIVE_ASK, /* subscribing session -> home    serial         ticket u32, index u32, client id blob, filter */
+                 MAIL_EXCLUSIVE_ANSWER, /* home -> subscribing session    serial         ticket u32, index u32, -status u32, filter */
+                 MAIL_EXCLUSIVE_RELEASE, /* former holder -> home          serial         filter */
+                 MAIL_SYS,               /* shard 0 -> every              -                    values of $SYS */
+                 MAIL_STANDING, /* shard of a member -> every    its serial           number: its load, highest bit: it is slow */
                  MAIL_SLOW,    /* full queue -> publisher         publisher's serial   - */
                  MAIL_RELIEF,  /* full queue -> publisher         -                    - */
                  MAIL_CLAIM,   /* opening session -> home         serial               client id */
@@ -33,6 +38,7 @@ struct wire_writer mail_begin(void);
 bool mail_post(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint64_t value, struct wire_writer *body);
 /* Without a body. */
 bool mail_signal(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint64_t value);
+bool mail_number(struct kernel *kernel, unsigned shard, enum mail_kind kind, uint64_t value, uint32_t number);
 /* To every other shard, and counted. */
 void               mail_announce(struct kernel *kernel, enum mail_kind kind, uint64_t value, struct wire_writer *body);
 struct wire_reader mail_read(const struct kernel_mail *mail);

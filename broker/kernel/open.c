@@ -6,9 +6,11 @@
  *
  * The transaction fences the stream: a former owner, on any broker, is refused from then on. */
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/reader.h"
+#include "broker/kernel/reserved.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
 #include "broker/kernel/will.h"
@@ -44,6 +46,7 @@ static void finish(struct session *s, int error)
     struct opening *o        = s->opening;
     struct client  *client   = s->client;
     bool            present  = o->present;
+    bool            clean    = o->clean_start;
     bool            discard  = o->discard_will;
     bool            set      = o->set_expiry;
     uint32_t        expiry_s = o->expiry_s;
@@ -61,6 +64,9 @@ static void finish(struct session *s, int error)
     session_step(s, SESSION_OPEN);
     k->counters.sessions_open++;
     client->ops->opened(client, 0, present);
+    if (client->session == s) {
+        events_connected(s, clean, present);
+    }
     if (client->session != s || !session_stored(s)) {
         return;
     }
@@ -227,10 +233,11 @@ static int took(struct session *s, struct bytes results)
     if (o->clean_start) {
         skip_deleted(&r);
     }
+    wire_get_u8(&r); /* the expiry timer existed */
     o->present         = wire_get_u64(&r) != 0;
     struct bytes value = wire_get_blob(&r);
     s->who.stream_id   = wire_get_u64(&r);
-    wire_get_u8(&r);  /* created */
+    o->present         = wire_get_u8(&r) == 0 && o->present;
     wire_get_u64(&r); /* start */
     uint64_t next = wire_get_u64(&r);
     wire_get_u64(&r); /* epoch before */
@@ -294,12 +301,9 @@ static void set_will(struct wire_writer *w, struct session *s)
         .kind  = OP_TIMER_SET,
         .name  = tables_will(s->kernel->key, session_id(s)),
         .owner = store_owner(s->kernel->store),
-        .delay_ns =
-            s->keep == NULL
-                ? 0
-                : o->will.delay_s *
-                      1000000000ull, /* a live session ends with its connection, and its will does not outlive it */
-        .value = wire_written(&action),
+        /* A session of expiry 0 ends with its connection, and its will does not outlive it. */
+        .delay_ns = s->keep == NULL || s->expiry_s == 0 ? 0 : o->will.delay_s * 1000000000ull,
+        .value    = wire_written(&action),
     };
     op_encode(w, &op);
     wire_writer_fini(&action);
@@ -324,13 +328,19 @@ static void take(struct session *s)
     uint16_t            stripe = session_stripe(s);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
     if (o->clean_start) {
-        life_delete(w, s, true);
+        life_replace(w, s);
     }
+    /* A session of expiry 0 whose broker died ended with its connection, though its timer still waits for the broker. */
+    life_take_over(w, s, tables_expiry(k->key, session_id(s)), false);
     put(w, (struct op){.kind = OP_TABLE_GET, .table = TABLE_SESSIONS, .name = session_id(s)});
-    put(w, (struct op){.kind = OP_STREAM_CREATE, .flags = STREAM_QUEUE, .name = tables_stream(k->key, session_id(s))});
+    /* The owner tells a session that this transaction made, before its answer was lost, from one that was there. */
+    put(w, (struct op){.kind  = OP_STREAM_CREATE,
+                       .flags = STREAM_QUEUE,
+                       .name  = tables_stream(k->key, session_id(s)),
+                       .owner = k->port.random(k->port.ctx) | 1});
     put(w, (struct op){.kind = OP_FENCE, .stream_id = OP_STREAM_LAST});
     put(w, (struct op){.kind = OP_CURSOR_GET, .stream_id = OP_STREAM_LAST});
-    life_will(w, s, OP_TIMER_TAKE_OVER);
+    life_take_over(w, s, tables_will(k->key, session_id(s)), false);
     life_expiry(w, s, s->expiry_s);
     life_row(w, s, true, s->expiry_s);
     set_will(w, s);
@@ -378,9 +388,10 @@ static void look_done(struct store_scan *scan, int status)
     uint16_t            stripe = session_stripe(s);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
     if (o->found) {
-        life_delete(w, s, true);
+        life_replace(w, s);
     } else {
-        life_will(w, s, OP_TIMER_TAKE_OVER); /* of a connection that its broker took down with it */
+        life_take_over(w, s, tables_will(k->key, session_id(s)),
+                       false); /* of a connection that its broker took down with it */
     }
     set_will(w, s);
     o->call.done = live_done;
@@ -421,8 +432,16 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
         return;
     }
     const struct will *will = &request->will;
-    struct opening    *o    = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
-    struct session    *s    = o == NULL ? NULL : session_new(k, client, request);
+    struct reserved    last = {0};
+    if (will->topic.size != 0 && will->topic.data[0] == '$' && !request->own) {
+        last = reserved_look(&k->limits, will->topic);
+    }
+    if (last.status != 0 || last.delayed) { /* a will has a delay of its own */
+        client->ops->opened(client, last.delayed ? ERR_MALFORMED : last.status, false);
+        return;
+    }
+    struct opening *o = calloc(1, sizeof *o + will->topic.size + will->properties.size + will->payload.size);
+    struct session *s = o == NULL ? NULL : session_new(k, client, request);
     if (s == NULL) {
         free(o);
         client->ops->opened(client, ERR_QUOTA, false);
@@ -431,10 +450,10 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
     uint8_t *at        = o->kept;
     o->session         = s;
     o->clean_start     = request->clean_start;
-    o->will            = *will;
-    o->will.topic      = keep_bytes(&at, will->topic);
-    o->will.properties = keep_bytes(&at, will->properties);
-    o->will.payload    = keep_bytes(&at, will->payload);
+    o->will            = last.ignored ? (struct will){0} : *will;
+    o->will.topic      = keep_bytes(&at, o->will.topic);
+    o->will.properties = keep_bytes(&at, o->will.properties);
+    o->will.payload    = keep_bytes(&at, o->will.payload);
     s->opening         = o;
     directory_claim(s);
 }

@@ -1,12 +1,14 @@
 /* publish - see the picture in publish.h. */
 #include "broker/kernel/publish.h"
 
+#include "broker/kernel/delayed.h"
 #include "broker/kernel/fanout.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/once.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/publisher.h"
+#include "broker/kernel/reserved.h"
 #include "broker/kernel/retain.h"
 #include "shared/base/err.h"
 
@@ -72,10 +74,15 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         k->counters.denied++;
         return;
     }
-    bool retained = message->retain && k->limits.retain_available;
+    bool            retained = message->retain && k->limits.retain_available;
+    struct reserved reserved = {0};
+    if (UNLIKELY(message->topic.size != 0 && message->topic.data[0] == '$' && !s->own)) {
+        reserved = reserved_look(&k->limits, message->topic);
+    }
+    bool off = reserved.status != 0 || reserved.ignored; /* it goes nowhere */
     bool behind =
         p != NULL && !list_empty(&p->pendings) && !CONTAINER_OF(p->pendings.prev, struct pending, link)->handed_out;
-    if (message->qos == 0 && !retained && !behind) {
+    if (message->qos == 0 && !retained && !behind && !reserved.delayed && !off) {
         (void)fanout_publish(k, p, s, message, NULL);
         p = s->publisher;
         if (p != NULL || mail_congested(k)) {
@@ -95,8 +102,18 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         }
         return;
     }
-    if (refuse(s, p, pending, message) || (message->qos == 2 && !once_enter(s, p, pending))) {
+    if (refuse(s, p, pending, message)) {
+        pending->handed_out = !behind;
+    } else if (off) {
+        k->counters.denied++;
+        pending->status     = reserved.status;
+        pending->matched    = true;
+        pending->duplicate  = true; /* its id is not taken */
+        pending->handed_out = !behind;
+    } else if (message->qos == 2 && !once_enter(s, p, pending)) {
         pending->handed_out = !behind; /* in its turn: those not handed out are the last ones */
+    } else if (reserved.delayed) {
+        delayed_set(p, pending, message, &reserved);
     } else {
         if (retained) {
             record_retained(p, pending, message);

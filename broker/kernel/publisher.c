@@ -69,7 +69,7 @@ static void advance(struct publisher *p)
             break;
         }
         pending->handed_out = true;
-        if (pending->status == 0 && !pending->duplicate) {
+        if (pending->status == 0 && !pending->duplicate && !pending->delayed) {
             struct message message = message_of(pending->copy);
             pending->matched       = fanout_publish(p->kernel, p, p->session, &message, pending);
         }

@@ -69,6 +69,11 @@ struct readers {
     uint32_t       count;
 };
 
+static struct readers *readers_of(const struct session *s)
+{
+    return s->delivery == NULL ? NULL : s->delivery->readers;
+}
+
 static struct bytes filter_of(const struct reader *r)
 {
     return bytes_of(r->text, r->filter_size);
@@ -86,10 +91,10 @@ static struct bytes spec_of(const struct reader *r)
 
 struct reader *reader_find(const struct session *s, struct bytes filter)
 {
-    if (s->readers == NULL) {
+    if (readers_of(s) == NULL) {
         return NULL;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         struct reader *r = CONTAINER_OF(link, struct reader, link);
         if (!r->dropped && bytes_equal(filter_of(r), filter)) {
             return r;
@@ -100,15 +105,15 @@ struct reader *reader_find(const struct session *s, struct bytes filter)
 
 uint32_t reader_count(const struct session *s)
 {
-    return s->readers == NULL ? 0 : s->readers->count;
+    return readers_of(s) == NULL ? 0 : readers_of(s)->count;
 }
 
 void readers_each(const struct session *s, void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx)
 {
-    if (s->readers == NULL) {
+    if (readers_of(s) == NULL) {
         return;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         const struct reader *r = CONTAINER_OF(link, struct reader, link);
         if (!r->dropped) {
             each(ctx, filter_of(r), r->flags & SUB_QOS);
@@ -120,7 +125,7 @@ void readers_each(const struct session *s, void (*each)(void *ctx, struct bytes 
 
 uint32_t readers_reserved(const struct session *s)
 {
-    return s->readers == NULL || s->readers->count == 0 ? 0 : s->receive_max / 2u;
+    return readers_of(s) == NULL || readers_of(s)->count == 0 ? 0 : s->receive_max / 2u;
 }
 
 static uint32_t own_inflight(const struct session *s)
@@ -137,12 +142,12 @@ static uint32_t slots(const struct session *s)
 /* With a Receive Maximum of 1 there is nothing to divide. */
 bool readers_block_own(const struct session *s)
 {
-    return s->readers != NULL && s->receive_max == 1 && s->readers->inflight != 0;
+    return readers_of(s) != NULL && s->receive_max == 1 && readers_of(s)->inflight != 0;
 }
 
 static bool slot_free(const struct session *s)
 {
-    const struct readers *all = s->readers;
+    const struct readers *all = readers_of(s);
     return all->inflight < slots(s) && all->end - all->first < FLIGHTS_MAX &&
            !(s->receive_max == 1 && own_inflight(s) != 0);
 }
@@ -178,7 +183,7 @@ static struct flight *flight_at(const struct readers *all, uint64_t count)
 
 static void flight_end(struct session *s, struct flight *flight)
 {
-    struct readers *all = s->readers;
+    struct readers *all = readers_of(s);
     flight->reader->inflight--;
     flight->reader = NULL;
     all->inflight--;
@@ -190,7 +195,7 @@ static void flight_end(struct session *s, struct flight *flight)
 /* All below is acknowledged. */
 static uint64_t position_of(const struct reader *r)
 {
-    const struct readers *all = r->session->readers;
+    const struct readers *all = readers_of(r->session);
     for (uint64_t i = all->first; r->inflight != 0 && i != all->end; i++) {
         if (flight_at(all, i)->reader == r) {
             return flight_at(all, i)->offset;
@@ -219,7 +224,7 @@ static void stop(struct reader *r, enum reader_state state)
 
 static uint32_t share(const struct reader *r)
 {
-    uint32_t each = slots(r->session) / r->session->readers->count;
+    uint32_t each = slots(r->session) / readers_of(r->session)->count;
     return each == 0 ? 1 : each < CREDIT_MAX ? each : CREDIT_MAX;
 }
 
@@ -290,7 +295,7 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     (void)tag;
     struct reader  *r   = follow->ctx;
     struct session *s   = r->session;
-    struct readers *all = s->readers;
+    struct readers *all = readers_of(s);
     struct message  m   = message_of_record(record);
     r->credit -= r->credit != 0;
     if (s->client == NULL || offset < r->next) {
@@ -349,10 +354,10 @@ static void read_on(struct reader *r)
 
 void readers_continue(struct session *s)
 {
-    if (s->readers == NULL || s->client == NULL || s->state != SESSION_OPEN) {
+    if (readers_of(s) == NULL || s->client == NULL || s->state != SESSION_OPEN) {
         return;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         struct reader *r = CONTAINER_OF(link, struct reader, link);
         if (r->state == READER_WAITING && r->begun && slot_free(s) && !(s->delivery != NULL && s->delivery->blocked)) {
             read_on(r);
@@ -364,7 +369,7 @@ void readers_continue(struct session *s)
 
 int readers_done(struct session *s, uint16_t id)
 {
-    struct readers *all = s->readers;
+    struct readers *all = readers_of(s);
     if (all == NULL || id <= WINDOW_WIDTH_MAX || all->first == all->end) {
         return ERR_NOT_FOUND;
     }
@@ -451,21 +456,23 @@ static void look(struct reader *r)
 
 /* ---- coming and going --------------------------------------------------------------------------------------------------- */
 
-static struct readers *readers_of(struct session *s)
+static struct readers *readers_make(struct session *s)
 {
-    if (s->readers == NULL) {
-        s->readers = calloc(1, sizeof *s->readers);
-        if (s->readers != NULL) {
-            list_init(&s->readers->list);
-            list_push_back(&s->kernel->reading, &s->readers->link);
-        }
+    struct delivery_state *d = session_delivery(s);
+    if (d == NULL || d->readers != NULL) {
+        return d == NULL ? NULL : d->readers;
     }
-    return s->readers;
+    d->readers = calloc(1, sizeof *d->readers);
+    if (d->readers != NULL) {
+        list_init(&d->readers->list);
+        list_push_back(&s->kernel->reading, &d->readers->link);
+    }
+    return d->readers;
 }
 
 static struct reader *reader_new(struct session *s, struct bytes filter, struct bytes name, struct bytes spec)
 {
-    struct readers *all = readers_of(s);
+    struct readers *all = readers_make(s);
     struct reader  *r   = all == NULL ? NULL : calloc(1, sizeof *r + filter.size + spec.size);
     if (r == NULL) {
         return NULL;
@@ -487,7 +494,7 @@ static struct reader *reader_new(struct session *s, struct bytes filter, struct 
 void reader_remove(struct reader *r)
 {
     struct session *s   = r->session;
-    struct readers *all = s->readers;
+    struct readers *all = readers_of(s);
     for (uint64_t i = all->first; i != all->end; i++) {
         if (flight_at(all, i)->reader == r) {
             flight_at(all, i)->reader = NULL; /* its acknowledgement may still come, and means nothing */
@@ -678,10 +685,10 @@ void readers_restore_row(struct session *s, struct bytes filter, struct bytes va
 
 void readers_begin(struct session *s)
 {
-    if (s->readers == NULL) {
+    if (readers_of(s) == NULL) {
         return;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         struct reader        *r       = CONTAINER_OF(link, struct reader, link);
         const struct capture *capture = capture_find(s->kernel, name_of(r));
         if (capture == NULL || r->dropped) {
@@ -746,10 +753,10 @@ void readers_flush(struct kernel *k)
 
 void readers_close_rows(struct session *s, struct wire_writer *w)
 {
-    if (s->readers == NULL) {
+    if (readers_of(s) == NULL) {
         return;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         struct reader *r = CONTAINER_OF(link, struct reader, link);
         if (!r->dropped && r->begun && r->stream_id != 0 && position_of(r) != r->stored) {
             put_row(w, r);
@@ -759,10 +766,10 @@ void readers_close_rows(struct session *s, struct wire_writer *w)
 
 void readers_stop(struct session *s)
 {
-    if (s->readers == NULL) {
+    if (readers_of(s) == NULL) {
         return;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         struct reader *r = CONTAINER_OF(link, struct reader, link);
         stop(r, READER_ABSENT);
         list_remove(&r->dirty);
@@ -771,14 +778,14 @@ void readers_stop(struct session *s)
 
 void readers_free(struct session *s)
 {
-    if (s->readers == NULL) {
+    if (readers_of(s) == NULL) {
         return;
     }
-    LIST_EACH (&s->readers->list, link) {
+    LIST_EACH (&readers_of(s)->list, link) {
         reader_free(CONTAINER_OF(link, struct reader, link));
     }
-    list_remove(&s->readers->link);
-    free(s->readers->flights);
-    free(s->readers);
-    s->readers = NULL;
+    list_remove(&readers_of(s)->link);
+    free(readers_of(s)->flights);
+    free(readers_of(s));
+    s->delivery->readers = NULL;
 }

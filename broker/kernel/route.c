@@ -35,6 +35,7 @@ static struct stored *stored_make(struct kernel *k, struct bytes id)
     }
     stored->by_id.extra = (uint32_t)id.size;
     memcpy(stored->id, id.data, id.size);
+    k->counters.stored_sessions++;
     list_init(&stored->who.subs);
     return stored;
 }
@@ -42,6 +43,7 @@ static struct stored *stored_make(struct kernel *k, struct bytes id)
 static void stored_settle(struct kernel *k, struct stored *stored)
 {
     if (list_empty(&stored->who.subs)) {
+        k->counters.stored_sessions--;
         hashmap_remove(&k->stored, &stored->by_id);
         free(stored);
     }
@@ -134,8 +136,8 @@ static void restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_
 
 static void forget_unseen(struct kernel *k, uint32_t shard)
 {
-    for (uint32_t bucket = 0; bucket < k->subs.bucket_count; bucket++) {
-        for (struct hashmap_node *n = k->subs.buckets[bucket]; n != NULL;) {
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL;) {
             struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
             n               = n->next;
             if (sub->link.kind == LINK_STORED && stream_id_stripe(sub->owner->stream_id) % k->route_shards == shard &&

@@ -46,6 +46,7 @@ struct session *session_new(struct kernel *k, struct client *client, const struc
     }
     s->by_serial.extra = (uint32_t)request->client_id.size;
     memcpy(s->id, request->client_id.data, request->client_id.size);
+    s->own      = request->own;
     s->expiry_s = request->expiry_s;
     if (s->expiry_s > k->limits.session_expiry_max_s) {
         s->expiry_s = k->limits.session_expiry_max_s;
@@ -65,6 +66,7 @@ void session_free(struct session *s)
     if (s->client != NULL) {
         s->client->session = NULL;
     }
+    readers_free(s);
     if (s->delivery != NULL) {
         delivery_free(s->delivery);
     }
@@ -77,7 +79,6 @@ void session_free(struct session *s)
         free(s->keep->moves.items);
         free(s->keep);
     }
-    readers_free(s);
     hashmap_remove(&s->kernel->sessions, &s->by_serial);
     free(s->asking);
     free(s->opening); /* or closing */
@@ -113,6 +114,7 @@ struct delivery_state *session_delivery(struct session *s)
         if (s->delivery != NULL) {
             s->delivery->session = s;
             list_init(&s->delivery->queue);
+            list_init(&s->delivery->held);
         }
     }
     return s->delivery;
@@ -161,8 +163,8 @@ void session_evict(struct session *s, enum evict_reason why)
 /* One that is marked, or NULL. */
 static struct session *find_marked(const struct kernel *k)
 {
-    for (uint32_t bucket = 0; bucket < k->sessions.bucket_count; bucket++) {
-        for (struct hashmap_node *n = k->sessions.buckets[bucket]; n != NULL; n = n->next) {
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->sessions); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->sessions, chain); n != NULL; n = n->next) {
             struct session *s = CONTAINER_OF(n, struct session, by_serial);
             if (s->evict_why != 0 && s->client != NULL) {
                 return s;
@@ -195,6 +197,7 @@ void session_evict_now(struct session *s, enum evict_reason why)
         return;
     }
     s->kernel->counters.evictions++;
+    s->evict_why    = (uint8_t)(1 + why);
     s->client       = NULL;
     client->session = NULL;
     if (s->state == SESSION_OPEN) {

@@ -37,6 +37,7 @@ struct pending {
     bool              matched;
     bool              duplicate;
     bool              recorded; /* the id's row is written */
+    bool              delayed;  /* stored for later: not handed out now */
 };
 
 enum pause_reason { PAUSE_PENDING = 1, PAUSE_STORE = 2, PAUSE_MAIL = 4, PAUSE_SLOW = 8 };
@@ -55,11 +56,15 @@ struct publisher {
     bool           flushing;
 };
 
+struct group;
+struct standing;
+
 /* A QoS 1 or 2 message that a live session cannot take yet. */
 struct queued {
     struct list         link;
     struct buf         *message;
     struct delivery_tag tag;
+    struct group       *group; /* whose other members may get it instead, or NULL */
 };
 
 /* What goes out with an acknowledgement. */
@@ -68,7 +73,10 @@ struct delivery_state {
     struct window   window;
     uint32_t        inflight; /* sent on this connection and not done */
     bool            blocked;  /* DELIVER_FULL: until kernel_writable */
+    struct readers *readers;  /* subscriptions to captured streams (reader.h) */
     /* live sessions */
+    struct list  held; /* struct held (reshare.h): sent as a member of a group and not acknowledged */
+    size_t       held_bytes;
     struct list  queue;
     size_t       queue_bytes;
     struct list  overrun_link;
@@ -122,7 +130,7 @@ struct session {
     struct delivery_state *delivery;  /* so is this */
     struct asking         *asking;    /* and this */
     struct keep           *keep;      /* stored sessions */
-    struct readers        *readers;   /* subscriptions to captured streams */
+    struct standing       *standing;  /* while it is a member of a group */
     union {
         struct opening *opening; /* CLAIMING, LOADING */
         struct closing *closing; /* CLOSING, ENDING */
@@ -133,6 +141,7 @@ struct session {
     uint8_t  state;
     uint8_t  evict_why; /* 1 + enum evict_reason: it will be, 0: no */
     bool     has_will;
+    bool     own; /* of the broker itself */
     uint8_t  id[];
 };
 

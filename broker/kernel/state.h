@@ -82,6 +82,7 @@ struct outbox {
 struct target {
     struct sub     *sub;       /* NULL: the member of a group */
     struct session *session;   /* who is given it here, or NULL */
+    struct group   *group;     /* as a member of which */
     uint64_t        stream_id; /* whose stream gets it, or 0 */
     uint32_t        more;      /* next subscription of the same subscriber, TARGET_NONE: none */
     uint32_t        in_stripe; /* next target in the same stripe */
@@ -91,6 +92,13 @@ struct target {
     bool            capture;   /* of a rule: whatever the QoS, without a tag */
 };
 #define TARGET_NONE UINT32_MAX
+
+/* How many events (events.h) were made. */
+struct events {
+    uint64_t second;   /* of the steady clock */
+    uint32_t count;    /* in that second */
+    uint64_t left_out; /* since the last one */
+};
 
 struct kernel {
     unsigned               shard;
@@ -104,14 +112,18 @@ struct kernel {
     struct kernel_counters counters;
 
     struct match  *tree;
-    struct hashmap subs;      /* struct sub.by_key */
-    struct hashmap interests; /* struct interest.by_node */
-    struct hashmap groups;    /* struct group.by_filter */
-    struct hashmap stored;    /* struct stored.by_id */
-    struct hashmap sessions;  /* struct session.by_serial */
-    struct hashmap claims;    /* directory of the ids whose home is this shard */
-    uint64_t       serial;    /* of the last session */
-    uint64_t       seed;      /* of the directory */
+    struct hashmap subs;          /* struct sub.by_key */
+    struct hashmap interests;     /* struct interest.by_node */
+    struct hashmap groups;        /* struct group.by_filter */
+    struct hashmap stored;        /* struct stored.by_id */
+    struct hashmap sessions;      /* struct session.by_serial */
+    struct hashmap standings;     /* struct standing.by_who */
+    struct hashmap holders;       /* of exclusive subscriptions whose home is this shard */
+    struct hashmap claims;        /* directory of the ids whose home is this shard */
+    uint64_t       serial;        /* of the last session */
+    uint32_t       ticket;        /* of the last subscribe that asked for an exclusive one */
+    uint64_t       seed;          /* of the directory */
+    uint64_t       delayed_count; /* of this shard, for the names of their timers */
 
     struct outbox out[SHARDS_MAX];
     struct list   announcing; /* struct announcement that wait for other shards */
@@ -132,11 +144,12 @@ struct kernel {
     uint64_t    *evicting; /* serials of sessions to evict at the end of the turn */
     uint32_t     evicting_count;
     uint32_t     evicting_capacity;
-    bool         evicting_all; /* some found no room there: look at every session */
-    struct list  batches;      /* of cursor moves, under way */
-    struct list  orphans;      /* struct request whose session closes before the store has answered */
-    struct list  overruns;     /* struct delivery_state.overrun_link: queues over their bound */
-    uint64_t     slow_told;    /* shards that were told that a queue here is over its bound */
+    bool         evicting_all;      /* some found no room there: look at every session */
+    struct list  batches;           /* of cursor moves, under way */
+    struct list  orphans;           /* struct request whose session closes before the store has answered */
+    struct list  overruns;          /* struct delivery_state.overrun_link: queues over their bound */
+    uint64_t     slow_told;         /* shards that were told that a queue here is over its bound */
+    struct list  changed_standings; /* struct standing.dirty: to be told to the other shards */
 
     bool               started; /* the store is known: watch and wills are under way */
     struct store_watch routes;
@@ -144,6 +157,9 @@ struct kernel {
     uint16_t          *route_generations; /* per segment-store shard */
     bool              *route_synced;
     bool               ready;
+    struct events      events;
+    uint8_t           *sys; /* values of $SYS, NULL: none yet */
+    size_t             sys_bytes;
     struct wills      *wills;
 
     struct list        captures; /* struct capture.all */

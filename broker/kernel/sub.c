@@ -1,6 +1,7 @@
 /* sub - one table finds a subscription by its owner and its place in the tree. */
 #include "broker/kernel/sub.h"
 
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/session.h"
@@ -32,7 +33,7 @@ static bool is_shared(struct bytes filter)
 {
     struct bytes group;
     struct bytes rest;
-    return topic_share_split(filter, &group, &rest);
+    return topic_group_split(filter, &group, &rest);
 }
 
 struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct bytes filter)
@@ -142,10 +143,18 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
     const struct session *s     = session_of(sub->owner);
     struct group         *group = sub_group(sub);
     if (group != NULL) {
-        if (group_join(k, group, k->shard, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra) != 0) {
+        struct member me = {
+            .serial    = s->serial,
+            .stream_id = s->who.stream_id,
+            .since_ns  = k->wall_ns,
+            .sub_id    = sub->by_key.extra,
+            .shard     = (uint16_t)k->shard,
+            .flags     = sub->link.flags,
+        };
+        if (group_join(k, group, &me) != 0) {
             return false;
         }
-        group_announce(k, group, true, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        group_announce(k, group, true, group_member(group, k->shard, s->serial));
         return true;
     }
     if (announced(k, sub)) {
@@ -163,13 +172,34 @@ static void live_out(struct kernel *k, struct sub *sub)
     const struct session *s     = session_of(sub->owner);
     struct group         *group = sub_group(sub);
     if (group != NULL) {
-        group_announce(k, group, false, s->serial, s->who.stream_id, sub->link.flags, sub->by_key.extra);
+        group_announce(k, group, false, group_member(group, k->shard, s->serial));
+        if (group->exclusive) {
+            exclusive_release(k, s->serial, group_filter(group));
+        }
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {
         size_t       size   = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
         struct bytes filter = bytes_of(k->key, size);
         interest_count(k, interest_find(k, sub->link.node), sub, filter, -1);
+    }
+}
+
+/* One came (step 1) or went (step -1), its owner's count being right already. */
+static void count(struct kernel *k, const struct sub *sub, int step)
+{
+    struct kernel_counters *c = &k->counters;
+    uint64_t                n = (uint64_t)step;
+    if (sub->link.kind == LINK_STORED) {
+        c->stored_subscriptions += n;
+        return;
+    }
+    c->subscriptions += n;
+    if (sub->owner->stream_id != 0) {
+        c->stored_subscriptions_open += n;
+        if (sub->owner->sub_count == (step > 0 ? 1 : 0)) {
+            c->stored_sessions_open += n;
+        }
     }
 }
 
@@ -209,6 +239,7 @@ static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link
     }
     list_push_back(&owner->subs, &sub->of_owner);
     owner->sub_count++;
+    count(k, sub, 1);
     return sub;
 }
 
@@ -218,6 +249,7 @@ static void sub_drop(struct kernel *k, struct sub *sub)
     struct group *group = sub_group(sub);
     list_remove(&sub->of_owner);
     sub->owner->sub_count--;
+    count(k, sub, -1);
     hashmap_remove(&k->subs, &sub->by_key);
     match_remove(k->tree, &sub->link);
     if (group != NULL) {
@@ -257,9 +289,6 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
     if (kind == LINK_LIVE && !live_in(k, sub, filter)) {
         sub_drop(k, sub);
         return NULL;
-    }
-    if (is_new && kind == LINK_LIVE) {
-        k->counters.subscriptions++;
     }
     return sub;
 }

@@ -1,5 +1,7 @@
 /* subscribe - subscriptions come and go: recorded first if the session is stored, then entered here, then known to every shard, then answered.
  * Retained messages come after the answer: what is published in between finds the subscription already. */
+#include "broker/kernel/events.h"
+#include "broker/kernel/exclusive.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/reader.h"
@@ -7,6 +9,7 @@
 #include "broker/kernel/route.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/sys.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
@@ -23,8 +26,9 @@ struct wanted {
     int                 result;
     uint8_t             flags;
     bool                replay;
-    bool                stream; /* "$stream/..": reader.h */
-    bool                rowed;  /* its cursor row was written, and has a result */
+    bool                exclusive; /* granted by its home, and not entered yet */
+    bool                stream;    /* "$stream/..": reader.h */
+    bool                rowed;     /* its cursor row was written, and has a result */
 };
 
 struct request {
@@ -34,10 +38,12 @@ struct request {
     struct announcement announcement;
     uint16_t            id;
     bool                subscribe;
-    bool                called;  /* the store will answer */
-    int                 looking; /* readers that look where to begin */
-    int                 count;
-    struct wanted       wanted[];
+    bool                called; /* the store will answer */
+    uint32_t            ticket;
+    uint32_t
+                  asked; /* exclusive ones whose home has not answered, readers that look where to begin; 1 more while the request is made */
+    int           count;
+    struct wanted wanted[];
 };
 
 static struct request *request_new(struct session *s, uint16_t id, bool subscribe, int count, size_t text_bytes)
@@ -59,9 +65,17 @@ static uint8_t *request_text(struct request *r)
     return (uint8_t *)&r->wanted[r->count];
 }
 
+static void tell(const struct session *s, const struct request *r, const struct wanted *want)
+{
+    if (r->subscribe) {
+        events_subscribed(s, want->filter, want->result);
+    } else {
+        events_unsubscribed(s, want->filter);
+    }
+}
+
 static void answer(struct kernel *k, struct announcement *a)
 {
-    (void)k;
     struct request *r      = CONTAINER_OF(a, struct request, announcement);
     struct session *s      = r->session;
     struct client  *client = s->client;
@@ -78,11 +92,28 @@ static void answer(struct kernel *k, struct announcement *a)
         if (want->stream && want->result >= 0) {
             reader_begin(s, want->filter);
         }
+        if (want->result >= 0) {
+            tell(s, r, want);
+        }
         if (want->replay && want->result >= 0) {
-            retain_replay(s, want->filter, want->flags & SUB_QOS, want->id);
+            struct bytes filter = want->filter;
+            (void)topic_exclusive_split(want->filter, &filter);
+            sys_replay(s, filter, want->id);
+            if (k->limits.retain_available) {
+                retain_replay(s, filter, want->flags & SUB_QOS, want->id);
+            }
         }
     }
     free(r);
+}
+
+/* Gives back what was granted and is not entered. */
+static void give_back(struct session *s, struct wanted *want)
+{
+    if (want->exclusive) {
+        want->exclusive = false;
+        exclusive_release(s->kernel, s->serial, want->filter);
+    }
 }
 
 /* Enters or removes what the request wants, in the trees. versions: of the rows, when stored. */
@@ -93,6 +124,7 @@ static void carry_out(struct request *r, const uint64_t *versions)
     for (int i = 0; i < r->count; i++) {
         struct wanted *want = &r->wanted[i];
         if (want->result < 0) {
+            give_back(s, want);
             continue;
         }
         if (want->stream) {
@@ -109,7 +141,9 @@ static void carry_out(struct request *r, const uint64_t *versions)
             }
         } else if (sub_put(k, &s->who, LINK_LIVE, want->filter, want->flags, want->id) == NULL) {
             want->result = ERR_QUOTA;
+            give_back(s, want);
         }
+        want->exclusive = false; /* from now on with the subscription */
         if (session_stored(s)) {
             struct sub_row row = {.flags = want->flags, .id = want->id, .stream_id = s->who.stream_id};
             route_changed(k, session_id(s), want->filter, &row, versions[i], !r->subscribe);
@@ -196,6 +230,9 @@ static void record(struct request *r)
 
 static void proceed(struct request *r)
 {
+    if (--r->asked != 0) {
+        return;
+    }
     if (session_stored(r->session)) {
         record(r);
     } else {
@@ -211,24 +248,55 @@ static void reader_found(struct reader_asker *asker, int status)
         want->result = status;
         reader_forget(r->session, want->filter);
     }
-    if (--r->looking == 0) {
-        proceed(r);
+    proceed(r);
+}
+
+static void ask_reader(struct request *r, struct wanted *want, const struct subscription *subscription)
+{
+    want->request     = r;
+    want->asker.found = reader_found;
+    int asked         = reader_ask(r->session, subscription, &want->asker);
+    r->asked += asked == 0;
+    want->result = asked < 0 ? asked : want->result > 1 ? 1 : want->result;
+}
+
+void subscribe_exclusive_answer(struct kernel *k, uint64_t serial, uint32_t ticket, uint32_t index, int status,
+                                struct bytes filter)
+{
+    struct session *s = session_find(k, serial);
+    if (s != NULL && s->asking != NULL && s->state == SESSION_OPEN) {
+        LIST_EACH (&s->asking->requests, link) {
+            struct request *r = CONTAINER_OF(link, struct request, link);
+            if (r->ticket == ticket) {
+                r->wanted[index].exclusive = status == 0;
+                r->wanted[index].result    = status == 0 ? r->wanted[index].result : status;
+                proceed(r);
+                return;
+            }
+        }
+    }
+    if (status == 0) {
+        exclusive_release(k, serial, filter); /* the session has gone meanwhile */
     }
 }
 
-static void ask_readers(struct request *r, const struct subscription *subscriptions)
+/* Readers look where to begin, and exclusive subscriptions that it does not have yet are asked for; the answers go on with the request. */
+static void ask(struct request *r, const struct subscription *subscriptions)
 {
+    struct session *s = r->session;
+    struct bytes    rest;
+    r->asked  = 1;
+    r->ticket = ++s->kernel->ticket;
     for (int i = 0; i < r->count; i++) {
-        struct wanted *want = &r->wanted[i];
-        if (!want->stream || want->result < 0) {
-            continue;
+        if (r->wanted[i].result >= 0 && r->wanted[i].stream) {
+            ask_reader(r, &r->wanted[i], &subscriptions[i]);
+        } else if (r->wanted[i].result >= 0 && topic_exclusive_split(r->wanted[i].filter, &rest) &&
+                   sub_find(s->kernel, &s->who, r->wanted[i].filter) == NULL) {
+            r->asked++;
+            exclusive_ask(s, r->ticket, (uint32_t)i, r->wanted[i].filter);
         }
-        want->request     = r;
-        want->asker.found = reader_found;
-        int asked         = reader_ask(r->session, &subscriptions[i], &want->asker);
-        r->looking += asked == 0;
-        want->result = asked < 0 ? asked : want->result > 1 ? 1 : want->result;
     }
+    proceed(r);
 }
 
 static struct bytes keep_text(uint8_t **at, struct bytes text)
@@ -270,17 +338,13 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         want->result = sub->qos;
         want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
                                 (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
-        want->replay = k->limits.retain_available && !want->stream &&
-                       (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
+        want->replay = !want->stream && (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
         if (!exists && s->who.sub_count + reader_count(s) + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;
         }
     }
-    ask_readers(r, subscriptions);
-    if (r->looking == 0) {
-        proceed(r);
-    }
+    ask(r, subscriptions);
 }
 
 void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, const struct bytes *filters, int count)
@@ -316,8 +380,9 @@ void subscribe_cancel_all(struct session *s)
     while (s->asking != NULL && !list_empty(&s->asking->requests)) {
         struct request *r = CONTAINER_OF(list_pop_front(&s->asking->requests), struct request, link);
         mail_forget(&r->announcement);
-        for (int i = 0; i < r->count && r->subscribe; i++) {
-            if (r->wanted[i].stream) {
+        for (int i = 0; i < r->count; i++) {
+            give_back(s, &r->wanted[i]);
+            if (r->wanted[i].stream && r->subscribe) {
                 reader_forget(s, r->wanted[i].filter);
             }
         }

@@ -6,6 +6,8 @@
  *   3 retained         topic                      a record (record.h)
  *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64
  *
+ *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
+ *
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
  * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in
  * turn, by one before it; what the client itself allowed on its last connection is not enough to know.
@@ -14,7 +16,7 @@
  * Every stripe has a stream "mqtt/wills": what wills leave behind, until a broker has published it.
  *
  *   tag of a record in a session's stream:  qos u8 (as it is delivered) | retain u8 | count x subscription id u32
- *   tag of a record in mqtt/wills:          message expiry s u32 (UINT32_MAX: none)
+ *   tag of a record in mqtt/wills:          message expiry s u32 (UINT32_MAX: none); of a delayed message: nothing, the record has its expiry
  *
  * Threads: any; pure. */
 #ifndef KEEL_BROKER_KERNEL_TABLES_H
@@ -23,7 +25,7 @@
 #include "broker/kernel/kernel.h"
 #include "shared/base/wire.h"
 
-enum { TABLE_SESSIONS = 1, TABLE_SUBSCRIPTIONS = 2, TABLE_RETAINED = 3, TABLE_INBOUND = 4 };
+enum { TABLE_SESSIONS = 1, TABLE_SUBSCRIPTIONS = 2, TABLE_RETAINED = 3, TABLE_INBOUND = 4, TABLE_DELAYED = 5 };
 enum { TABLE_CAPTURES = 20, TABLE_CURSORS = 21 }; /* capture.h, reader.h */
 
 enum sub_flags { SUB_QOS = 3, SUB_NO_LOCAL = 4, SUB_RETAIN_AS_PUBLISHED = 8 };

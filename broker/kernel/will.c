@@ -35,6 +35,15 @@ struct wills {
     struct will_stream streams[];
 };
 
+void will_append(struct wire_writer *w, const struct record *record, struct bytes tag)
+{
+    struct op create = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
+    op_encode(w, &create);
+    size_t begun = op_append_begin(w, 0, 0, 0);
+    op_append_target(w, OP_STREAM_LAST, tag);
+    op_append_end(w, begun, 1, record);
+}
+
 void will_action(struct wire_writer *w, const struct will *will, uint64_t wall_ns)
 {
     struct record record = {
@@ -45,14 +54,10 @@ void will_action(struct wire_writer *w, const struct will *will, uint64_t wall_n
         .properties      = will->properties,
         .payload         = will->payload,
     };
-    struct op          create = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
     uint8_t            tag[4];
     struct wire_writer t = wire_writer_fixed(tag, sizeof tag);
     wire_put_u32(&t, will->message_expiry_s);
-    op_encode(w, &create);
-    size_t begun = op_append_begin(w, 0, 0, 0);
-    op_append_target(w, OP_STREAM_LAST, wire_written(&t));
-    op_append_end(w, begun, 1, &record);
+    will_append(w, &record, wire_written(&t));
 }
 
 /* ---- published ------------------------------------------------------------------------------------------------------ */
@@ -69,6 +74,19 @@ static void answered(struct publisher *p, struct pending *pending)
     }
 }
 
+/* A delayed message that expired before its time. */
+static bool pass_over(struct publisher *p, uint64_t sequence)
+{
+    struct pending *pending = publisher_pending(p, 0, 0);
+    if (pending == NULL) {
+        return false;
+    }
+    pending->sequence = sequence;
+    pending->delayed  = true;
+    publisher_flush(p);
+    return true;
+}
+
 static void followed(struct store_follow *follow, uint64_t offset, struct bytes tag, const struct record *record)
 {
     struct will_stream *stream   = follow->ctx;
@@ -76,12 +94,24 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     struct wire_reader  r        = wire_reader_of(tag);
     uint32_t            expiry_s = wire_get_u32(&r);
     struct message      m        = message_of_record(record);
-    m.publish_wall_ns            = k->wall_ns;
-    m.expires_wall_ns            = r.bad || expiry_s == UINT32_MAX ? 0 : k->wall_ns + expiry_s * 1000000000ull;
-    struct buf *copy             = message_keep(&m);
-    k->counters.wills++;
-    if (copy == NULL || !publish_kept(&stream->publisher, copy, 1, (offset + 1) << 8)) {
-        buf_unref(copy);
+    uint64_t            sequence = (offset + 1) << 8;
+    bool                taken    = false;
+    if (tag.size == 0 && message_expired(&m, k->wall_ns)) {
+        k->counters.expired++;
+        taken = pass_over(&stream->publisher, sequence);
+    } else {
+        if (tag.size != 0) {
+            m.expires_wall_ns = r.bad || expiry_s == UINT32_MAX ? 0 : k->wall_ns + expiry_s * 1000000000ull;
+            k->counters.wills++;
+        }
+        m.publish_wall_ns = k->wall_ns;
+        struct buf *copy  = message_keep(&m);
+        taken             = copy != NULL && publish_kept(&stream->publisher, copy, 1, sequence);
+        if (!taken) {
+            buf_unref(copy);
+        }
+    }
+    if (!taken) {
         /* It stays in its stream, and those behind it as well, until there is memory. */
         store_follow_cancel(k->store, follow);
         stream->state    = WILL_IDLE;

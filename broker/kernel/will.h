@@ -4,13 +4,16 @@
  *     TIMER "will/<id>" ──connection lost, broker lost, session ended──▶ mqtt/wills of the stripe ──follow──▶ publish ──answered──▶ TRIM
  *
  * Stripe s is followed by shard s % shard_count. The writer of what a will appends is the stream it lay in, its sequence the offset: published
- * again after a crash, it arrives once. Its message expiry counts from its publication.
+ * again after a crash, it arrives once. Delayed messages (delayed.h) take the same way. A will's message expiry counts from its publication.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_WILL_H
 #define KEEL_BROKER_KERNEL_WILL_H
 
 #include "broker/kernel/session.h"
+#include "shared/record/record.h"
 
+/* Appends a record to the stream of wills of the stripe: ops. */
+void will_append(struct wire_writer *w, const struct record *record, struct bytes tag);
 /* The action of a will's timer: a list of ops. */
 void will_action(struct wire_writer *w, const struct will *will, uint64_t wall_ns);
 /* The store is known. False: no memory. */

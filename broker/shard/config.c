@@ -11,42 +11,53 @@ static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
 /* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
 enum { PUBLISH_PENDING_SLACK = 64 };
 
-void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count)
+int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count, char *why,
+                       size_t why_size)
 {
     *config = (struct broker_config){
-        .mqtt_port         = settings->mqtt_listen.port,
+        .handshakes_max    = (uint32_t)settings->tls_handshakes_max,
         .segstore_port     = settings->segstore_address.port,
         .connections_max   = (uint32_t)(settings->connections_max / shard_count) + 1,
         .output_pool_bytes = output_pool_bytes / shard_count,
     };
-    snprintf(config->mqtt_address, sizeof config->mqtt_address, "%s", settings->mqtt_listen.host);
+    const struct config_address *listen[TRANSPORT_KINDS] = {
+        [TRANSPORT_TCP] = &settings->mqtt_listen,
+        [TRANSPORT_TLS] = &settings->mqtts_listen,
+        [TRANSPORT_WS]  = &settings->ws_listen,
+        [TRANSPORT_WSS] = &settings->wss_listen,
+    };
+    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+        snprintf(config->listen[kind].address, sizeof config->listen[kind].address, "%s", listen[kind]->host);
+        config->listen[kind].port = listen[kind]->port;
+        config->loopback[kind] = strncmp(listen[kind]->host, "127.", 4) == 0 || strcmp(listen[kind]->host, "::1") == 0;
+    }
+    snprintf(config->ws_path, sizeof config->ws_path, "%s", settings->ws_path);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
 
-    config->mqtt_loopback = strncmp(config->mqtt_address, "127.", 4) == 0 || strcmp(config->mqtt_address, "::1") == 0;
-    config->auth          = (struct auth_config){
-                 .links              = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},
-                 .link_count         = AUTH_LINKS,
-                 .anonymous          = (uint8_t)settings->auth_anonymous,
-                 .default_allow      = settings->acl_default == 0,
-                 .argon2_memory_kib  = (uint32_t)settings->argon2_memory_kib,
-                 .argon2_passes      = (uint32_t)settings->argon2_passes,
-                 .scram_iterations   = (uint32_t)settings->scram_iterations,
-                 .login_url          = settings->auth_http_url,
-                 .access_url         = settings->acl_http_url,
-                 .hook_token         = settings->hook_token,
-                 .hook_down          = (uint8_t)settings->hook_down,
-                 .hook_timeout_ms    = (uint32_t)settings->hook_timeout_ms,
-                 .hook_cache_entries = (uint32_t)settings->hook_cache_entries,
-                 .hook_cache_ms      = (uint32_t)settings->hook_cache_ms,
-                 .jwt_issuer         = settings->jwt_issuer,
-                 .jwt_audience       = settings->jwt_audience,
-                 .jwt_user_claim     = settings->jwt_user_claim,
-                 .jwt_leeway_s       = (uint32_t)settings->jwt_leeway_s,
-                 .jwt_disconnects    = settings->jwt_disconnect,
-                 .password_name      = settings->auth_password_file,
-                 .acl_name           = settings->acl_file,
+    config->auth = (struct auth_config){
+        .links              = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},
+        .link_count         = AUTH_LINKS,
+        .anonymous          = (uint8_t)settings->auth_anonymous,
+        .default_allow      = settings->acl_default == 0,
+        .argon2_memory_kib  = (uint32_t)settings->argon2_memory_kib,
+        .argon2_passes      = (uint32_t)settings->argon2_passes,
+        .scram_iterations   = (uint32_t)settings->scram_iterations,
+        .login_url          = settings->auth_http_url,
+        .access_url         = settings->acl_http_url,
+        .hook_token         = settings->hook_token,
+        .hook_down          = (uint8_t)settings->hook_down,
+        .hook_timeout_ms    = (uint32_t)settings->hook_timeout_ms,
+        .hook_cache_entries = (uint32_t)settings->hook_cache_entries,
+        .hook_cache_ms      = (uint32_t)settings->hook_cache_ms,
+        .jwt_issuer         = settings->jwt_issuer,
+        .jwt_audience       = settings->jwt_audience,
+        .jwt_user_claim     = settings->jwt_user_claim,
+        .jwt_leeway_s       = (uint32_t)settings->jwt_leeway_s,
+        .jwt_disconnects    = settings->jwt_disconnect,
+        .password_name      = settings->auth_password_file,
+        .acl_name           = settings->acl_file,
     };
-
+    config->sys_interval_ns           = settings->sys_interval_s * 1000000000u;
     config->mqtt                      = mqtt_limits_default;
     config->mqtt.denied_ends_v3       = settings->acl_denied_v3 == 1;
     config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
@@ -65,5 +76,10 @@ void broker_config_init(struct broker_config *config, const struct settings *set
         .overrun_after_ns     = settings->overrun_after_ms * 1000000u,
         .session_expiry_max_s = (uint32_t)settings->session_expiry_max_s,
         .retain_available     = settings->retain,
+        .events_per_s         = (uint32_t)settings->events_rate,
+        .own_topics_ignored   = settings->sys_publish == 1,
+        .delayed_max_s        = (uint32_t)settings->delayed_max_s,
+        .share                = &config->rules.share,
     };
+    return rules_read(&config->rules, settings, why, why_size);
 }

@@ -6,25 +6,35 @@
 #include "broker/auth/config.h"
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
+#include "broker/shard/rules.h"
+#include "broker/transport/transport.h"
 
 #include <stdint.h>
 
 struct settings;
 
 struct broker_config {
-    char                 mqtt_address[64];
-    uint16_t             mqtt_port;
+    /* Where each kind of connection is accepted; an empty address: nowhere. */
+    struct listen_at {
+        char     address[64];
+        uint16_t port;
+    } listen[TRANSPORT_KINDS];
+    char                 ws_path[256];
+    uint32_t             handshakes_max; /* TLS, per shard */
     char                 segstore_address[64];
     uint16_t             segstore_port;
-    uint32_t             connections_max;   /* per shard */
-    uint64_t             output_pool_bytes; /* per shard: what all connections together may have queued */
-    bool                 mqtt_loopback;     /* that address is reached from this machine only */
+    uint32_t             connections_max;           /* per shard */
+    uint64_t             output_pool_bytes;         /* per shard: what all connections together may have queued */
+    bool                 loopback[TRANSPORT_KINDS]; /* that address is reached from this machine only */
     struct auth_config   auth;
+    uint64_t             sys_interval_ns; /* 0: nothing under $SYS */
     struct mqtt_limits   mqtt;
     struct kernel_limits kernel;
+    struct rules         rules;
 };
 
-/* The texts of files and the chain are filled in by main.c (config->auth). */
-void broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count);
+/* The settings outlive the config. The texts of files and keys are filled in by main.c (config->auth). 0, or ERR_MALFORMED with a sentence about what cannot be understood. */
+MUST_CHECK int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count,
+                                  char *why, size_t why_size);
 
 #endif

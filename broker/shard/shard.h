@@ -9,7 +9,10 @@
 
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/config.h"
+#include "broker/shard/sys.h"
+#include "broker/transport/transport.h"
 #include "shared/base/list.h"
+#include "shared/base/log.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -21,6 +24,7 @@ struct io;
 struct io_listener;
 struct kernel;
 struct mailbox;
+struct metrics;
 struct metrics_shard;
 struct outq_pool;
 struct store;
@@ -35,21 +39,30 @@ struct broker {
     unsigned                    shard_count;
     struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
     struct desk               **desks;     /* [shard] */
-    struct workers             *workers;
-    struct web                 *web;     /* NULL: no hook is configured */
-    struct gate               **gates;   /* [shard]; set while the shard sits at its desk */
-    struct kernel             **kernels; /* so are these two; NULL where nobody asks for them */
+    struct gate               **gates;     /* [shard]; set while the shard sits at its desk */
+    struct kernel             **kernels;   /* so are these two; NULL where nobody asks for them */
     struct bridges            **bridges;
-    _Atomic uint32_t            mqtt_port; /* chosen by the first shard that listens, then used by all */
-    _Atomic uint32_t            ready_count;
-    _Atomic bool                stopping;
+    struct workers             *workers;
+    struct web                 *web;                    /* NULL: no hook is configured */
+    _Atomic uint32_t            ports[TRANSPORT_KINDS]; /* chosen by the first shard that listens, then used by all */
+    _Atomic(struct tls_context *)
+                    *tls_next; /* per shard: what its new connections use from the next turn on, or NULL */
+    _Atomic uint32_t ready_count;
+    _Atomic bool     stopping;
     /* The address cannot be had: a sentence for the operator. Does not return, or the shard stays without a listener. */
     void (*refused)(const char *why);
     void (*listening)(void); /* called by each shard once it lets clients in, on its thread; or NULL */
 };
 
 struct shard_counters {
-    uint64_t accepted, received_bytes, sent_bytes, turns;
+    uint64_t accepted, received_bytes, sent_bytes, turns, handshakes_done, transport_faults;
+};
+
+/* One kind of connection is accepted here. */
+struct door {
+    struct shard       *shard;
+    enum transport_kind kind;
+    struct io_listener *listener; /* NULL: not open */
 };
 
 struct shard {
@@ -63,7 +76,14 @@ struct shard {
     struct bridges       *bridges;
     struct gate          *gate;
     struct mqtt_env       mqtt;
-    struct io_listener   *listener;
+    struct mqtt_topics   *topics; /* NULL: no rules */
+    struct door           doors[TRANSPORT_KINDS];
+    bool                  open; /* all doors that are wanted */
+    struct transport_env  transport;
+    uint32_t              handshakes; /* TLS, under way */
+    uint32_t              steps_left; /* of handshakes, in this turn */
+    struct log_limit      transport_complaint;
+    struct list           postponed; /* peers whose handshake goes on in the next turn */
     struct list           peers;
     struct list           dirty;   /* outqs with something to send */
     struct list           closing; /* peers whose protocol asked for the end */
@@ -71,6 +91,8 @@ struct shard {
     bool                  stopping;
     bool                  refused;       /* its address could not be had */
     uint64_t              stop_at_ns;    /* while stopping: no longer than this */
+    struct sys            sys;           /* of shard 0 */
+    struct metrics       *all_metrics;   /* of all shards, or NULL */
     struct metrics_shard *metrics;       /* or NULL: nobody asks */
     uint64_t              metrics_at_ns; /* when they were published last */
     struct shard_counters counters;

@@ -98,6 +98,7 @@ struct store *store_client_new(struct io *io, struct timer_wheel *timers, const 
     store->scratch = wire_writer_growing(RPC_BODY_MAX_BYTES + RPC_HEADER_BYTES + 4096);
     list_init(&store->failed);
     list_init(&store->watches);
+    list_init(&store->scans);
     list_init(&store->scans_waiting);
     store->links = calloc(1, sizeof(struct link *));
     ASSERT(store->links != NULL);
@@ -117,6 +118,7 @@ void store_client_free(struct store *store)
         free(store->links[shard]);
     }
     pushes_fini(store);
+    scan_fini(store);
     free(store->links);
     wire_writer_fini(&store->scratch);
     free(store);

@@ -9,10 +9,11 @@
 
 /* One send is short, so that a notice (credit of a follower) never waits long behind what publishers store. */
 enum { IOVECS_MAX = 6, GREETING_MAX_BYTES = 64 * 1024 * 1024 };
-static const uint64_t backoff_first_ns  = 10000000u;
-static const uint64_t backoff_last_ns   = 1000000000u;
-static const uint64_t ping_after_ns     = 5000000000u;
-static const uint64_t dead_after_ns     = 15000000000u;
+static const uint64_t backoff_first_ns = 10000000u;
+static const uint64_t backoff_last_ns  = 1000000000u;
+/* Together less than the segment store waits for a broker after its own restart (owner_grace_ns): or wills of the living are published. */
+static const uint64_t ping_after_ns     = 2000000000u;
+static const uint64_t dead_after_ns     = 6000000000u;
 static const uint64_t complain_every_ns = 10000000000u;
 
 static void on_timer(struct timer *timer, uint64_t now_ns);
@@ -226,7 +227,7 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
         return;
     }
     if (now_ns - link->heard_ns >= dead_after_ns) {
-        give_up(link, "no sign of life for 15 s");
+        give_up(link, "no sign of life for 6 s");
         return;
     }
     if (link->state == LINK_UP && now_ns - link->heard_ns >= ping_after_ns) {

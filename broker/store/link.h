@@ -1,7 +1,7 @@
 /* link - one connection of this broker shard to one segment-store shard.
  *
  *   down --(back-off)--> connecting --> greeting (HELLO sent) --(WELCOME)--> up
- *    ^                        |             | refused, closed       | closed, silent for 15 s, corrupt frame
+ *    ^                        |             | refused, closed       | closed, silent for 6 s , corrupt frame
  *    '------------------------'-------------'-----------------------'
  *
  * Frames queue in any state and leave when it is up. Answers go to the owner of their request, pushes to the owner of their follow or watch.

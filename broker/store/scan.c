@@ -11,8 +11,9 @@ enum { PAGE_ITEMS = 256, PAGE_BYTES = 256 * 1024 };
 
 /* Behind struct store_scan's private words; freed with its last callback, or when a cancelled scan's page arrives. */
 struct walk {
-    struct list        link; /* in store->scans_waiting, while its next page has not been asked for */
-    struct store_scan *scan; /* NULL: cancelled */
+    struct list        link;     /* in store->scans_waiting, while its next page has not been asked for */
+    struct list        of_store; /* in store->scans */
+    struct store_scan *scan;     /* NULL: cancelled */
     uint32_t           shard;
     uint32_t           table;
     uint16_t           stripe;
@@ -41,6 +42,7 @@ static void set_walk(struct store_scan *scan, struct walk *walk)
 static void walk_free(struct walk *walk)
 {
     list_remove(&walk->link);
+    list_remove(&walk->of_store);
     free(walk->after);
     free(walk);
 }
@@ -63,6 +65,14 @@ void store_scan_start(struct store *store, struct store_scan *scan, uint16_t str
     }
     set_walk(scan, walk);
     list_push_back(&store->scans_waiting, &walk->link);
+    list_push_back(&store->scans, &walk->of_store);
+}
+
+void scan_fini(struct store *store)
+{
+    while (!list_empty(&store->scans)) {
+        walk_free(CONTAINER_OF(store->scans.next, struct walk, of_store));
+    }
 }
 
 void store_scan_resume(struct store *store, struct store_scan *scan)

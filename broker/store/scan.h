@@ -11,5 +11,7 @@ struct store;
 void scan_answered(struct store *store, struct link *link, void *owner, const struct frame *frame);
 /* Asks for the pages that scans are waiting for. */
 void scan_turn(struct store *store);
+/* Drops all scans without a callback; those who began them may be gone. No link may answer any more. */
+void scan_fini(struct store *store);
 
 #endif

@@ -36,6 +36,7 @@ struct store {
     struct wire_writer         scratch; /* the frame being written */
     struct list                failed;  /* calls to be answered ERR_TOO_BIG */
     struct list                watches;
+    struct list                scans;         /* all that are not done */
     struct list                scans_waiting; /* resumed or started; their next page is asked at the end of the turn */
     struct subscriber         *subscribers;
     uint32_t                   subscriber_count; /* slots */

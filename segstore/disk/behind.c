@@ -4,6 +4,43 @@
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 
+#include <stdio.h>
+#include <string.h>
+
+/* The directory that holds path, written over it: false when path has none left. */
+static bool parent_of(char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/') {
+        path[--size] = '\0';
+    }
+    char *slash = strrchr(path, '/');
+    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0) {
+        return false;
+    }
+    if (slash == NULL) {
+        strcpy(path, ".");
+    } else {
+        slash[slash == path ? 1 : 0] = '\0';
+    }
+    return true;
+}
+
+/* Syncs the directory that is nth above the shard's own; false when there is none. They may be new as well, made by a start that was cut short
+ * before it came here: a name is safe when the directory it stands in is. */
+static bool sync_above(struct storage *storage, uint64_t nth)
+{
+    char path[PREPARE_PATH_BYTES];
+    snprintf(path, sizeof path, "%s", storage->config.data_directory);
+    for (uint64_t up = 0; up < nth; up++) {
+        if (!parent_of(path)) {
+            return false;
+        }
+    }
+    io_sync_directory(storage->io, &storage->opening->op, path);
+    return true;
+}
+
 static void sync_done(struct io_op *op, int result)
 {
     struct storage *storage = op->ctx;
@@ -23,7 +60,9 @@ static void sync_done(struct io_op *op, int result)
         io_sync_directory(storage->io, &o->op, storage->directory);
         return;
     default:
-        break;
+        if (sync_above(storage, o->head_at - 4)) {
+            return;
+        }
     }
     bool           blind = o->unresolved && !storage->config.accept_damage;
     struct wal_end end   = o->last;

@@ -132,25 +132,6 @@ static void super_read_done(struct storage *storage, int result)
                    storage->directory);
 }
 
-/* The directory that holds path, written over it: false when path has none left. */
-static bool parent_of(char *path)
-{
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/') {
-        path[--size] = '\0';
-    }
-    char *slash = strrchr(path, '/');
-    if (strcmp(path, "/") == 0 || strcmp(path, ".") == 0) {
-        return false;
-    }
-    if (slash == NULL) {
-        strcpy(path, ".");
-    } else {
-        slash[slash == path ? 1 : 0] = '\0';
-    }
-    return true;
-}
-
 static void super_format_step(struct storage *storage, int result)
 {
     struct opening *o = storage->opening;
@@ -175,19 +156,9 @@ static void super_format_step(struct storage *storage, int result)
     case 2:
         io_sync_directory(storage->io, &o->op, storage->directory);
         return;
-    case 3:
-        io_sync_directory(storage->io, &o->op, storage->config.data_directory);
-        return;
-    default: /* the directories above were made too, perhaps: a name is safe when the directory it stands in is */
-        snprintf(from, sizeof from, "%s", storage->config.data_directory);
-        for (uint64_t up = 4; up < o->head_at; up++) {
-            if (!parent_of(from)) {
-                o->head_at = 0;
-                super_accept(storage);
-                return;
-            }
-        }
-        io_sync_directory(storage->io, &o->op, from);
+    default:
+        o->head_at = 0;
+        super_accept(storage);
     }
 }
 

@@ -90,7 +90,7 @@ static void ready(struct prepare *p)
     p->file                     = NULL;
     p->ready[p->ready_count++]  = p->next_number++;
     p->state                    = PREPARE_IDLE;
-    full_set(p, false);
+    full_set(p, p->from_reserve);
 }
 
 static void done(struct io_op *op, int result)
@@ -154,10 +154,18 @@ bool prepare_adopt(struct prepare *p, uint64_t number, struct io_file *file)
     return true;
 }
 
+static uint64_t free_bytes_after(const struct prepare *p, uint64_t free_bytes)
+{
+    uint64_t segment_bytes = p->segments->segment_bytes;
+    return free_bytes < segment_bytes ? 0 : free_bytes - segment_bytes;
+}
+
 static void begin(struct prepare *p)
 {
-    int64_t free_bytes = io_free_bytes(p->io, p->directory);
-    if (free_bytes >= 0 && (uint64_t)free_bytes < p->segments->segment_bytes + p->reserve_bytes) {
+    int64_t  free_bytes  = io_free_bytes(p->io, p->directory);
+    uint64_t after_bytes = free_bytes < 0 ? UINT64_MAX : free_bytes_after(p, (uint64_t)free_bytes);
+    p->from_reserve      = after_bytes < p->reserve_bytes;
+    if (after_bytes < (p->starving ? p->reserve_bytes / 2 : p->reserve_bytes)) {
         full_set(p, true);
         p->retry_ns = io_now_ns(p->io) + RETRY_NS;
         return;

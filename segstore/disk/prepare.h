@@ -2,6 +2,7 @@
  *
  *   idle -> filling (slices of zeros into wal/NNNN.tmp) -> syncing -> renaming -> syncing the directory -> ready, idle
  *     any step without space, or less free than the reserve: the file goes away, full, tried again after a second
+ *     starving (not even a trim finds a place, as after a restart on a full disk): half of the reserve may be used
  *
  * A segment is zero-filled and synced once, so that a commit later changes data only, no metadata. Slices are small and one
  * is under way at a time, so that commits do not wait behind them.
@@ -34,8 +35,10 @@ struct prepare {
     uint32_t         ready_count;
     uint32_t         ready_wanted;
     bool             full;
-    bool             stopping; /* no new segment is begun */
-    uint8_t          state;    /* enum prepare_state */
+    bool             starving;     /* told by the owner before each turn: nothing at all can be written */
+    bool             from_reserve; /* the segment under way: the disk is full with it */
+    bool             stopping;     /* no new segment is begun */
+    uint8_t          state;        /* enum prepare_state */
     uint64_t         retry_ns;
     uint64_t         filled_bytes;
     struct io_file  *file;

@@ -227,9 +227,13 @@ static bool scan_damage(struct storage *storage, const struct recover_segment *s
             stable_seq = head->header.stable_seq;
         }
     }
-    if (look.damage == RECOVER_NOTHING && at + 1 < o->head_count) { /* the next block would be there */
-        scan_goto(storage, at + 1, 0);
-        return false;
+    if (look.damage == RECOVER_NOTHING && at + 1 < o->head_count) {
+        const struct head *next_head = &o->heads[at + 1];
+        if (!next_head->good || next_head->header.block_seq <= o->last.seq + 1) { /* the next block would be there */
+            scan_goto(storage, at + 1, 0);
+            return false;
+        }
+        look.damage = RECOVER_HEADER_ZERO; /* of two writes under way the later one arrived, in a segment of its own */
     }
     enum recover_verdict verdict = recover_classify(look.damage, o->last.seq, stable_seq);
     if (verdict == RECOVER_END || verdict == RECOVER_TORN) {

@@ -149,8 +149,12 @@ bool storage_admits(const struct storage *storage, enum storage_need need)
     if (need == STORAGE_DATA) { /* the last prepared segment is kept for the others */
         return p->ready_count >= 2;
     }
-    /* What is left of the segment in use is shared: the last quarter is for entries that make room. */
-    uint64_t kept_bytes = need == STORAGE_SMALL ? storage->segments.segment_bytes / 4 : 2 * (uint64_t)BLOCK_GROUP_BYTES;
+    /* What is left of the segment in use is shared: the last quarter is for entries that make room, down to what blocks under way may
+     * need of it. In a segment of a few groups only that is less, or no trim would ever be taken again. */
+    uint64_t segment_bytes = storage->segments.segment_bytes;
+    uint64_t group_bytes   = 2 * (uint64_t)BLOCK_GROUP_BYTES;
+    uint64_t last_bytes    = group_bytes < segment_bytes / 8 ? group_bytes : segment_bytes / 8;
+    uint64_t kept_bytes    = need == STORAGE_SMALL ? segment_bytes / 4 : last_bytes;
     return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= kept_bytes;
 }
 
@@ -161,6 +165,7 @@ void storage_turn(struct storage *storage)
         return;
     }
     wal_turn(&storage->wal, io_now_ns(storage->io));
+    storage->prepare.starving = storage->prepare.full && !storage_admits(storage, STORAGE_ROOM);
     prepare_turn(&storage->prepare);
     save_turn(&storage->save, storage->prepare.full);
 }

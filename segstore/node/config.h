@@ -30,6 +30,7 @@ struct segstore_config {
     uint32_t output_bytes;       /* pushes wait while more is unsent on a connection */
     uint64_t table_bytes_max;    /* per stripe */
     uint64_t streams_max;        /* per stripe */
+    uint64_t delays_max;         /* messages that wait for their time, per stripe */
     uint64_t stream_records_max; /* backlog of one stream, 0: no limit */
     uint32_t writers_max;        /* idempotent writers remembered per stripe */
     uint64_t owner_lease_ns;     /* a broker shard that lost its connection may come back within this */
@@ -59,6 +60,7 @@ static inline struct segstore_config segstore_config_default(void)
         .output_bytes       = 1u << 20,
         .table_bytes_max    = 1ull << 30,
         .streams_max        = 1ull << 20,
+        .delays_max         = 1ull << 20,
         .stream_records_max = 0,
         .writers_max        = 1u << 18,
         .owner_lease_ns     = 5ull * 1000000000,

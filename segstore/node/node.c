@@ -297,6 +297,7 @@ uint64_t node_turn(void *ctx)
     mail_turn(node);
     listen_turn(node);
     if (node->serving && !node->stopping) {
+        silence_turn(node);
         owners_turn(node);
         due_turn(node);
     }
@@ -310,7 +311,7 @@ uint64_t node_turn(void *ctx)
     }
     uint64_t next = storage_next_ns(node->storage);
     if (node->serving) {
-        next = least(next, least(due_next_ns(node), owners_next_ns(node)));
+        next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
     }
     bool more = !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;

@@ -270,6 +270,7 @@ static size_t frames(struct session *s, struct bytes data)
 static void on_received(void *ctx, struct bytes data)
 {
     struct session *s = ctx;
+    s->heard_ns       = io_now_ns(s->node->io);
     if (s->node->stopping || s->state == SESSION_REFUSED) {
         return;
     }
@@ -368,6 +369,7 @@ static struct session *session_new(struct node *node, struct io_socket *socket)
     list_init(&s->subscriptions);
     list_init(&s->output_waiters);
     list_push_back(&node->sessions, &s->link);
+    s->heard_ns = io_now_ns(node->io);
     io_socket_adopt(socket, &handler, s);
     return s;
 }

@@ -119,6 +119,7 @@ struct session {
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           unanswered_bytes;
+    uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
     struct wire_writer hello; /* bytes that go along when the socket moves */
 };
@@ -189,6 +190,7 @@ struct node {
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
+    uint64_t           silence_ns; /* when silence is looked for next */
     struct node_counts counts;
     struct log_limit   refused_limit;
 };
@@ -276,6 +278,9 @@ void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void           owners_found(struct node *node);
 void           owners_turn(struct node *node);
 uint64_t       owners_next_ns(const struct node *node);
-void           owners_free(struct node *node);
+/* silence.c: connections that say nothing any more. */
+void     silence_turn(struct node *node);
+uint64_t silence_next_ns(const struct node *node);
+void     owners_free(struct node *node);
 
 #endif

@@ -47,6 +47,7 @@ void stripes_make(struct node *node)
     const struct segstore_config *c      = node->config;
     const struct stripe_limits    limits = {.table_bytes_max    = c->table_bytes_max,
                                             .streams_max        = c->streams_max,
+                                            .delays_max         = c->delays_max,
                                             .stream_records_max = c->stream_records_max,
                                             .writers_max        = c->writers_max};
     node->stripe_count                   = (c->stripes - node->shard + c->shards - 1) / c->shards;

@@ -1,6 +1,7 @@
 /* deadline.c - timers: dormant with their owner, or waiting for a time; then their action is applied. */
 #include "segstore/stripe/state.h"
 
+#include "shared/base/err.h"
 #include "shared/base/hash.h"
 
 #include <stdlib.h>
@@ -111,8 +112,18 @@ static void wait_end(struct stripe *s, struct deadline *timer)
     }
 }
 
+/* Was it set with its time running? Those are bounded: the others are as many as there are sessions. */
+static bool is_delay(const struct deadline *timer)
+{
+    return timer->owner == 0 && timer->delay_ns == 0;
+}
+
 void deadline_insert(struct stripe *s, struct deadline *timer)
 {
+    if (is_delay(timer)) {
+        s->delays++;
+        s->delay_bytes += timer->key_size + timer->action_size;
+    }
     map_insert(&s->deadlines, timer);
     timer->present = true;
     wait_begin(s, timer);
@@ -120,6 +131,10 @@ void deadline_insert(struct stripe *s, struct deadline *timer)
 
 static void unlink_timer(struct stripe *s, struct deadline *timer)
 {
+    if (is_delay(timer)) {
+        s->delays--;
+        s->delay_bytes -= timer->key_size + timer->action_size;
+    }
     map_remove(&s->deadlines, timer);
     timer->present = false;
     wait_end(s, timer);
@@ -196,20 +211,26 @@ static void commit_set(struct stripe *s, const struct change *change)
     deadline_positions(change->subject, s->observer.retained, s->observer.ctx);
 }
 
-void deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op)
+int deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op)
 {
-    struct deadline *old = deadline_find(s, op->name);
+    struct deadline *old   = deadline_find(s, op->name);
+    uint64_t         bytes = s->table_bytes + s->delay_bytes + op->name.size + op->value.size;
+    if (op->owner == 0 && s->limits.delays_max != 0 && (old == NULL || !is_delay(old)) &&
+        (s->delays >= s->limits.delays_max || bytes > s->limits.table_bytes_max)) {
+        return ERR_QUOTA;
+    }
     if (old != NULL) {
         cancel(s, old);
     }
     struct deadline *timer = deadline_make(op->name, op->value);
     timer->action_position = context_position(context, op->value.data);
     timer->owner           = op->owner;
-    timer->delay_ns        = op->delay_ns;
+    timer->delay_ns        = op->owner == 0 ? 0 : op->delay_ns;
     timer->node.order      = ++s->counters.version;
     timer->node.due_ns     = op->owner == 0 ? due_after(s, op->delay_ns) : 0;
     deadline_insert(s, timer);
     *journal_add(&s->journal) = (struct change){.undo = undo_set, .commit = commit_set, .subject = timer};
+    return 0;
 }
 
 static void undo_start(struct stripe *s, const struct change *change)
@@ -260,13 +281,16 @@ bool deadline_run(struct stripe *s, struct bytes key, int depth)
     return timer != NULL;
 }
 
-bool deadline_take_over(struct stripe *s, struct bytes key, int depth)
+bool deadline_take_over(struct stripe *s, const struct op *op, int depth)
 {
-    struct deadline *timer = deadline_find(s, key);
+    struct deadline *timer = deadline_find(s, op->name);
     if (timer == NULL) {
         return false;
     }
-    if (timer->owner != 0 && timer->delay_ns == 0) {
+    if (timer->owner != 0 && timer->owner == op->owner) {
+        return true;
+    }
+    if ((op->flags & TIMER_ENDED) != 0 || (timer->owner != 0 && timer->delay_ns == 0)) {
         run(s, timer, depth);
     } else {
         cancel(s, timer);

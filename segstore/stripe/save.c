@@ -1,7 +1,7 @@
 /* save.c - the whole state as bytes, in an order that does not depend on how it came to be; and back.
  *
  *   magic u32 | version u16 | stripe u16 | applied u64 | time_ns u64 | next_local u64 | table version u64 | actions_failed u64
- *   streams:  count u64, by id:    id u64, flags u8, start u64, next u64, epoch u64, name blob, (next - start) x position u64
+ *   streams:  count u64, by id:    id u64, flags u8, start u64, next u64, epoch u64, owner u64, name blob, (next - start) x position u64
  *                                  (but with STREAM_LATEST: count u64, by offset: offset u64, position u64, time_ns u64, record bytes u32, topic blob),
  *                                  kept u8, when 1: max_age_ns u64, max_bytes u64, max_count u64, bytes u64, mark count u32, marks (keep.h) x 4 u64,
  *                                  cursor count u32, by id: id u32, position u64, sent u64, range count u32, ranges (op.h)
@@ -9,7 +9,7 @@
  *   tables:   count u64 of items, by table and key: table u32, key blob, value blob, version u64, expires_wall_ns u64
  *   timers:   count u64, in the order they were set: order u64, key blob, owner u64, delay_ns u64, due_ns u64, action blob, position u64
  *   XXH3-64 of all before it
- * Version 1 had no `kept` and no STREAM_LATEST; it is still read. */
+ * Version 2 had no `kept` and no STREAM_LATEST; it is still read. */
 #include "segstore/stripe/state.h"
 
 #include "shared/base/err.h"
@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { IMAGE_MAGIC = 0x5254534b, IMAGE_VERSION = 2, CHECKSUM_BYTES = 8 };
+enum { IMAGE_MAGIC = 0x5254534b, IMAGE_VERSION = 3, CHECKSUM_BYTES = 8 };
 
 static int by_id(const void *a, const void *b)
 {
@@ -98,6 +98,7 @@ static void save_stream(const struct stream *stream, bool place, struct wire_wri
     wire_put_u64(w, stream->start);
     wire_put_u64(w, stream->next);
     wire_put_u64(w, stream->epoch);
+    wire_put_u64(w, stream->owner);
     wire_put_blob(w, bytes_of(stream->name, stream->name_size));
     if ((stream->flags & STREAM_LATEST) != 0) {
         save_latest(stream->keeping->latest, place, w);
@@ -328,10 +329,11 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, uint16_t version, s
     uint64_t     start = wire_get_u64(r);
     uint64_t     next  = wire_get_u64(r);
     uint64_t     epoch = wire_get_u64(r);
+    uint64_t     owner = wire_get_u64(r);
     struct bytes name  = wire_get_blob(r);
     uint64_t     local = id & 0xffffffffffffu;
     bool         is    = !r->bad && id > *last_id && stream_id_stripe(id) == s->id && local != 0 &&
-              local < s->counters.next_local && flags <= (version == 1 ? STREAM_QUEUE : STREAM_LATEST) &&
+              local < s->counters.next_local && flags <= (version == 2 ? STREAM_QUEUE : STREAM_LATEST) &&
               start <= next && next != UINT64_MAX && name.size <= STRIPE_NAME_MAX_BYTES &&
               stream_find_name(s, name) == NULL;
     if (!is) {
@@ -343,9 +345,10 @@ static bool load_stream(struct stripe *s, uint64_t *last_id, uint16_t version, s
     stream->held          = start;
     stream->next          = next;
     stream->epoch         = epoch;
+    stream->owner         = owner;
     stream_insert(s, stream);
     is = (flags & STREAM_LATEST) != 0 ? load_latest(stream, r) : load_positions(stream, r);
-    if (!is || (version > 1 && !load_keeping(s, stream, r))) {
+    if (!is || (version > 2 && !load_keeping(s, stream, r))) {
         return false;
     }
     uint32_t cursors = wire_get_u32(r);
@@ -497,7 +500,7 @@ int stripe_load(struct stripe *s, struct bytes image)
     struct wire_reader r       = wire_reader_of(image);
     bool               is      = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC;
     uint16_t           version = wire_get_u16(&r);
-    if (!is || version == 0 || version > IMAGE_VERSION || wire_get_u16(&r) != s->id) {
+    if (!is || version < 2 || version > IMAGE_VERSION || wire_get_u16(&r) != s->id) {
         return ERR_MALFORMED;
     }
     s->applied                 = wire_get_u64(&r);

@@ -49,6 +49,7 @@ struct stream {
     uint64_t        next;
     uint64_t        held; /* positions are known from here on; start, once committed */
     uint64_t        epoch;
+    uint64_t        owner; /* who made it */
     struct cursor  *cursors;
     struct keeping *keeping; /* NULL: it forgets nothing by itself */
     struct offsets  offsets; /* of one with keeping->latest: not used */
@@ -85,7 +86,7 @@ struct deadline {
     struct heap_node node; /* order: when it was set, unique */
     struct list      link; /* in its owner's, while it has one */
     uint64_t         owner;
-    uint64_t         delay_ns;
+    uint64_t         delay_ns;        /* 0 with owner 0: it was set with its time running */
     uint64_t         action_position; /* of the action's first byte in the log */
     uint32_t         key_size;
     uint32_t         action_size;
@@ -133,7 +134,9 @@ struct stripe {
     struct heap   expiries;
     struct rand   levels; /* shapes skip lists only: nothing that can be seen depends on it */
 
-    struct map  deadlines; /* by key */
+    uint64_t    delays;      /* timers that were set with owner 0 */
+    uint64_t    delay_bytes; /* their keys and actions */
+    struct map  deadlines;   /* by key */
     struct map  owners;
     struct heap due;
 
@@ -211,11 +214,11 @@ struct bytes     deadline_action(const struct deadline *timer);
 struct deadline *deadline_make(struct bytes key, struct bytes action);
 /* Links it by key, owner or deadline, as its fields say. */
 void deadline_insert(struct stripe *s, struct deadline *timer);
-void deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op);
+int  deadline_set(struct stripe *s, const struct ops_context *context, const struct op *op);
 void deadline_start(struct stripe *s, const struct op *op, int depth);
 bool deadline_cancel(struct stripe *s, struct bytes key);
 bool deadline_run(struct stripe *s, struct bytes key, int depth);
-bool deadline_take_over(struct stripe *s, struct bytes key, int depth);
+bool deadline_take_over(struct stripe *s, const struct op *op, int depth);
 void deadline_fire(struct stripe *s, const struct op *op, int depth);
 void deadline_owner_lost(struct stripe *s, uint64_t owner, int depth);
 /* Tells the observer of every record that the timer's action would append. */

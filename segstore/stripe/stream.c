@@ -131,13 +131,14 @@ int stream_create(struct stripe *s, struct ops_context *context, const struct op
         if (op->name.size > STRIPE_NAME_MAX_BYTES) {
             return ERR_TOO_BIG;
         }
-        stream = stream_make((uint64_t)s->id << 48 | s->counters.next_local++, op->flags, op->name);
+        stream        = stream_make((uint64_t)s->id << 48 | s->counters.next_local++, op->flags, op->name);
+        stream->owner = op->owner;
         stream_insert(s, stream);
         *journal_add(&s->journal) = (struct change){.undo = undo_create, .subject = stream};
     }
     context->last_stream = stream->id;
     wire_put_u64(results, stream->id);
-    wire_put_u8(results, created);
+    wire_put_u8(results, created || (op->owner != 0 && stream->owner == op->owner));
     wire_put_u64(results, stream->start);
     wire_put_u64(results, stream->next);
     wire_put_u64(results, stream->epoch);

@@ -132,8 +132,7 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
         table_expire(s, op);
         return 0;
     case OP_TIMER_SET:
-        deadline_set(s, context, op);
-        return 0;
+        return deadline_set(s, context, op);
     case OP_TIMER_START:
         deadline_start(s, op, context->depth);
         return 0;
@@ -144,7 +143,7 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
         wire_put_u8(results, deadline_run(s, op->name, context->depth));
         return 0;
     case OP_TIMER_TAKE_OVER:
-        wire_put_u8(results, deadline_take_over(s, op->name, context->depth));
+        wire_put_u8(results, deadline_take_over(s, op, context->depth));
         return 0;
     case OP_OWNER_LOST:
         deadline_owner_lost(s, op->owner, context->depth);

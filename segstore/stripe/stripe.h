@@ -18,12 +18,15 @@
 struct stripe;
 
 struct stripe_limits {
-    uint64_t table_bytes_max; /* keys and values of all tables: above it TABLE_PUT fails with ERR_QUOTA */
+    uint64_t
+             table_bytes_max; /* keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA */
     uint64_t streams_max;     /* ERR_QUOTA */
     uint64_t
-             stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
+        stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
                                     STREAM_LATEST without a max_count forgets beyond it. 0: no limit */
-    uint32_t writers_max;        /* remembered idempotent writers; the one unused for longest is forgotten */
+    uint64_t
+        delays_max; /* timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit */
+    uint32_t writers_max; /* remembered idempotent writers; the one unused for longest is forgotten */
 };
 
 /* Told while an entry is applied; only notes what to do later. NULL members are not called. During stripe_load and replay `live` is false

@@ -72,6 +72,10 @@ void config_defaults(const struct config_table *table, void *out)
     for (size_t i = 0; i < table->count; i++) {
         const struct config_key *key = &table->keys[i];
         char                     why[CONFIG_ERROR_MAX];
+        if (key->type == CONFIG_LIST) {
+            *(struct config_list *)(void *)((char *)out + key->field) = (struct config_list){0};
+            continue;
+        }
         if (key->initial == NULL) {
             memset((char *)out + key->field, 0, CONFIG_TEXT_MAX);
             continue;
@@ -258,6 +262,8 @@ void config_print_yaml(const struct config_table *table, FILE *to)
         if (key->type == CONFIG_NUMBER) {
             fprintf(to, " %s%s%llu to %llu", key->unit != NULL ? key->unit : "", key->unit != NULL ? ", " : "",
                     (unsigned long long)key->min, (unsigned long long)key->max);
+        } else if (key->type == CONFIG_LIST) {
+            fprintf(to, " a list of \"%s\"", key->unit);
         } else {
             fprintf(to, " %s",
                     key->type == CONFIG_BOOL      ? "true or false"
@@ -266,7 +272,9 @@ void config_print_yaml(const struct config_table *table, FILE *to)
         }
         fprintf(to, "%s%s\n", key->flag != NULL ? "; flag --" : "", key->flag != NULL ? key->flag : "");
         fprintf(to, "%s%s: %s\n", indent, dot != NULL ? dot + 1 : key->key,
-                key->initial != NULL && *key->initial != '\0' ? key->initial : "\"\"");
+                key->type == CONFIG_LIST                        ? "[]"
+                : key->initial != NULL && *key->initial != '\0' ? key->initial
+                                                                : "\"\"");
     }
 }
 

@@ -3,6 +3,8 @@
  *   table (key, type, default, min, max, unit, sentence)
  *      defaults ──▶ --config FILE (YAML) ──▶ flags and --set key=value, left to right ──▶ a flat struct of typed fields
  *
+ * A list is a YAML sequence of texts; each --set of its key adds one item behind those of the file, and an empty one forgets all before it.
+ *
  * In the file, nested maps are keys with dots: `mqtt: {receive_max: 10}` is mqtt.receive_max. A key that is not in the table, twice in one
  * file, or whose value does not fit, is an error that names the place and the nearest key.
  * libyaml's events are used directly: each carries its line, where libcyaml gives lines only to its log and cannot
@@ -19,8 +21,16 @@
 #include <stdio.h>
 
 enum {
-    CONFIG_TEXT_MAX  = 256, /* bytes of a text, its end included */
-    CONFIG_ERROR_MAX = 512, /* enough for every sentence */
+    CONFIG_TEXT_MAX  = 256,   /* bytes of a text, its end included */
+    CONFIG_ERROR_MAX = 512,   /* enough for every sentence */
+    CONFIG_LIST_MAX  = 16384, /* bytes of all items of a list, their ends included */
+};
+
+/* Texts, one behind the other, each with its end; zeroed is empty. */
+struct config_list {
+    uint32_t size; /* of items in use */
+    uint32_t count;
+    char     items[CONFIG_LIST_MAX];
 };
 
 struct config_address {
@@ -35,6 +45,7 @@ enum config_type {
     CONFIG_CHOICE,  /* uint64_t: which of the words in unit, "error|warn|info" */
     CONFIG_ADDRESS, /* struct config_address: "127.0.0.1:1883", "[::1]:1883" */
     CONFIG_FILE,    /* char[CONFIG_TEXT_MAX]: a flag only; names the YAML file */
+    CONFIG_LIST,    /* struct config_list; unit says how an item is written */
 };
 
 struct config_key {
@@ -73,6 +84,9 @@ void config_print_flags(const struct config_table *table, FILE *to);
 void config_print_yaml(const struct config_table *table, FILE *to);
 /* "host:port", with brackets around IPv6. Returns text. */
 const char *config_address_text(const struct config_address *address, char *text, size_t size);
+
+/* The item behind `item` (NULL: the first), or NULL when there is none. */
+const char *config_list_next(const struct config_list *list, const char *item);
 
 /* How many characters must be put in, taken out or replaced, or neighbours swapped, to make a into b. */
 unsigned config_distance(const char *a, const char *b);

@@ -24,6 +24,34 @@
       "Pins each shard to a core when there are at least as many cores as shards.")                                              \
     X(mqtt_listen,            "mqtt.listen",            "mqtt",     ADDRESS, "127.0.0.1:1883", 0, 0, NULL,                        \
       "Where MQTT clients connect; port 0 picks a free one.")                                                                    \
+    X(mqtts_listen,           "mqtts.listen",           "mqtts",    ADDRESS, "off",            0, 1, NULL,                        \
+      "Where MQTT clients connect over TLS (8883 by custom), or off.")                                                           \
+    X(ws_listen,              "ws.listen",              "ws",       ADDRESS, "off",            0, 1, NULL,                        \
+      "Where MQTT clients connect over WebSocket (8083 by custom), or off.")                                                     \
+    X(wss_listen,             "wss.listen",             "wss",      ADDRESS, "off",            0, 1, NULL,                        \
+      "Where MQTT clients connect over WebSocket and TLS (8084 by custom), or off.")                                             \
+    X(ws_path,                "ws.path",                NULL,       TEXT,    "/mqtt",          1, 255, "PATH",                    \
+      "The path of the WebSocket's HTTP request.")                                                                               \
+    X(tls_certificate,        "tls.cert",               NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "The certificate that clients are shown, with its chain, in PEM; SIGHUP reads it and all files of tls.* again.")           \
+    X(tls_key,                "tls.key",                NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "Its private key, in PEM.")                                                                                                \
+    X(tls_directory,          "tls.directory",          NULL,       TEXT,    "",               0, 255, "DIR",                     \
+      "More certificates, NAME.crt with NAME.key, shown to clients that ask for NAME (SNI); _.example.org stands for *.example.org.") \
+    X(tls_authority,          "tls.ca",                 NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "Certificates of those who sign clients' certificates, in PEM.")                                                           \
+    X(tls_revoked,            "tls.crl",                NULL,       TEXT,    "",               0, 255, "FILE",                    \
+      "Their list of revoked certificates, in PEM; empty: none is checked.")                                                     \
+    X(tls_client,             "tls.client_cert",        NULL,       CHOICE,  "none",           0, 0, "none|optional|required",    \
+      "Whether clients show a certificate.")                                                                                     \
+    X(tls_name,               "tls.user_name",          NULL,       CHOICE,  "none",           0, 0, "none|cn|san",               \
+      "What of a client's certificate counts as its user name.")                                                                 \
+    X(tls_version,            "tls.min_version",        NULL,       CHOICE,  "1.2",            0, 0, "1.2|1.3",                   \
+      "The oldest version of TLS that is spoken.")                                                                               \
+    X(tls_ciphers,            "tls.ciphers",            NULL,       TEXT,    "",               0, 255, "LIST",                    \
+      "Ciphers of TLS 1.2 as OpenSSL lists them; empty: OpenSSL's own choice.")                                                  \
+    X(tls_handshakes_max,     "tls.handshakes_max",     NULL,       NUMBER,  "256",            1, 65536, "handshakes",             \
+      "TLS handshakes under way at once in one shard; further connections wait to be accepted.")                                 \
     X(connections_max,        "mqtt.connections_max",   NULL,       NUMBER,  "1000000",        1, 10000000, "connections",         \
       "Connections at once in one process, within LimitNOFILE; further ones are closed.")                                       \
     X(connect_timeout_s,      "mqtt.connect_timeout",   NULL,       NUMBER,  "10",             1, 3600, "s",                       \
@@ -102,6 +130,25 @@
       "What happens to a denied publish before MQTT 5, which has no word for it: acknowledged and dropped, or the end of the connection.") \
     X(admin_token,            "admin.token",            NULL,       TEXT,    NULL,             0, 255, "TOKEN",                     \
       "What changes of users and rules over the admin HTTP must carry; without one they are taken from this machine only.")      \
+    X(delayed_max_s,          "mqtt.delayed_max",       NULL,       NUMBER,  "4294967",        0, 4294967295, "s",                  \
+      "The longest delay of $delayed/<seconds>/<topic>; longer ones are refused with 0x97; 0: no such topics.")                  \
+    X(rewrites,               "mqtt.rewrite",           NULL,       LIST,    NULL,             0, 0,                               \
+      "publish|subscribe|all SOURCE [REGEX] TARGET",                                                                             \
+      "Topics and filters that are made into others before rights are looked at; the first rule that matches (docs/features.md).") \
+    X(automatics,             "mqtt.auto_subscribe",    NULL,       LIST,    NULL,             0, 0,                               \
+      "FILTER [qos=0..2] [nl=0|1] [rap=0|1] [rh=0..2]",                                                                          \
+      "Subscriptions that every client has from its CONNECT on; %c is its identifier, %u its user name.")                        \
+    X(share_strategy,         "share.strategy",         NULL,       CHOICE,  "round_robin",    0, 0,                               \
+      "round_robin|random|sticky|hash_client|hash_topic|least_inflight",                                                         \
+      "Which member of a shared subscription gets a message; members that take nothing now are passed over.")                    \
+    X(share_strategies,       "share.strategies",       NULL,       LIST,    NULL,             0, 0, "GROUP=STRATEGY",            \
+      "Groups of shared subscriptions that have a strategy of their own.")                                                       \
+    X(sys_interval_s,         "sys.interval",           NULL,       NUMBER,  "10",             0, 86400, "s",                      \
+      "Time between two publications of the $SYS topics; 0: there are none.")                                                    \
+    X(sys_publish,            "sys.publish",            NULL,       CHOICE,  "refuse",         0, 0, "refuse|ignore",             \
+      "What becomes of a client's PUBLISH to $SYS or $events: answered with 0x87, or dropped without a word.")                   \
+    X(events_rate,            "events.rate",            NULL,       NUMBER,  "1000",           0, 1000000, "events",                 \
+      "Messages on $events topics that each shard may make in a second, for those who subscribe to them; 0: none.")              \
     X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \
@@ -130,6 +177,8 @@
       "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \
     X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "streams",            \
       "Streams, one per stored session, per stripe.")                                                                            \
+    X(delays_max,             "segstore.delayed_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "messages",           \
+      "Messages of $delayed topics that wait for their time; further ones are refused with 0x97.")                               \
     X(stream_records_max,     "segstore.backlog_max",   NULL,       NUMBER,  "1000000",        0, 1000000000000, "records",        \
       "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                               \
     X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",          \
@@ -142,6 +191,7 @@
 #define SETTING_TEXT(field)    char field[CONFIG_TEXT_MAX];
 #define SETTING_FILE(field)    char field[CONFIG_TEXT_MAX];
 #define SETTING_ADDRESS(field) struct config_address field;
+#define SETTING_LIST(field)    struct config_list field;
 
 struct settings {
 #define SETTING_FIELD(field, key, flag, type, initial, min, max, unit, sentence) SETTING_##type(field)

@@ -90,6 +90,28 @@ static int parse_text(const struct config_key *key, const char *text, char *out)
     return 0;
 }
 
+static int add_item(const char *text, struct config_list *out)
+{
+    size_t size = strlen(text) + 1;
+    if (size == 1) {
+        *out = (struct config_list){0};
+        return 0;
+    }
+    if (size > sizeof out->items - out->size) {
+        return ERR_MALFORMED;
+    }
+    memcpy(out->items + out->size, text, size);
+    out->size += (uint32_t)size;
+    out->count++;
+    return 0;
+}
+
+const char *config_list_next(const struct config_list *list, const char *item)
+{
+    const char *next = item == NULL ? list->items : item + strlen(item) + 1;
+    return next < list->items + list->size ? next : NULL;
+}
+
 /* What would have been right, for the sentence. */
 static void wanted(const struct config_key *key, char *text, size_t size)
 {
@@ -106,7 +128,11 @@ static void wanted(const struct config_key *key, char *text, size_t size)
         snprintf(text, size, "one of %s", unit);
         break;
     case CONFIG_ADDRESS:
-        snprintf(text, size, "a numeric ADDRESS:PORT such as 127.0.0.1:1883 or [::1]:1883");
+        snprintf(text, size, "%sa numeric ADDRESS:PORT such as 127.0.0.1:1883 or [::1]:1883",
+                 key->max == 1 ? "off or " : "");
+        break;
+    case CONFIG_LIST:
+        snprintf(text, size, "items of the form %s, %d bytes in all", unit, CONFIG_LIST_MAX);
         break;
     case CONFIG_TEXT:
     case CONFIG_FILE:
@@ -133,7 +159,15 @@ int value_parse(const struct config_key *key, const char *text, void *out, char 
         }
         break;
     case CONFIG_ADDRESS:
+        if (key->max == 1 && strcmp(text, "off") == 0) {
+            *(struct config_address *)(void *)field = (struct config_address){0};
+            result                                  = 0;
+            break;
+        }
         result = parse_address(text, (struct config_address *)(void *)field);
+        break;
+    case CONFIG_LIST:
+        result = add_item(text, (struct config_list *)(void *)field);
         break;
     case CONFIG_TEXT:
     case CONFIG_FILE:

@@ -1,4 +1,4 @@
-/* yaml.c - a YAML file as a walk over libyaml's events: maps nest, scalars are values, all else is refused with its line. */
+/* yaml.c - a YAML file as a walk over libyaml's events: maps nest, scalars are values, a sequence of scalars is a list, all else is refused with its line. */
 #include "shared/config/config.h"
 
 #include "shared/base/err.h"
@@ -18,6 +18,8 @@ struct walk {
     size_t                     starts[DEPTH_MAX];   /* where in path the words of each open map begin */
     unsigned                   depth;
     bool                       key_read;        /* the next event is the value of path */
+    bool                       in_list;         /* the next scalars are its items */
+    bool                       list_begun;      /* line of the key is taken down already */
     unsigned                   lines[KEYS_MAX]; /* by key: where it was set, to find doubles */
 };
 
@@ -70,6 +72,9 @@ static int take_value(struct walk *walk, const char *value, size_t line)
         if (key == NULL || strcmp(key, walk->path) != 0) {
             continue;
         }
+        if (walk->list_begun) {
+            continue;
+        }
         if (walk->lines[i] != 0) {
             snprintf(walk->error, CONFIG_ERROR_MAX, "%s: %s is already set in line %u", where, key, walk->lines[i]);
             return ERR_MALFORMED;
@@ -79,8 +84,52 @@ static int take_value(struct walk *walk, const char *value, size_t line)
     return result;
 }
 
+static const struct config_key *list_key(const struct walk *walk)
+{
+    for (size_t i = 0; i < walk->table->count; i++) {
+        const struct config_key *key = &walk->table->keys[i];
+        if (key->key != NULL && strcmp(key->key, walk->path) == 0 && key->type == CONFIG_LIST) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+/* The first thing an item does is to be entered; a list without items is entered as an empty text, which forgets what was there. */
+static int open_list(struct walk *walk, size_t line)
+{
+    if (!walk->key_read || walk->in_list || list_key(walk) == NULL) {
+        return refuse(walk, line, "a list is not expected here");
+    }
+    walk->in_list    = true;
+    walk->list_begun = false;
+    int result       = take_value(walk, "", line);
+    walk->list_begun = true;
+    walk->key_read   = true;
+    return result;
+}
+
+static int take_item(struct walk *walk, const char *text, size_t line)
+{
+    if (*text == '\0') {
+        return refuse(walk, line, "an item of a list is empty");
+    }
+    int result     = take_value(walk, text, line);
+    walk->key_read = true;
+    return result;
+}
+
+static int close_list(struct walk *walk)
+{
+    walk->in_list = walk->list_begun = walk->key_read = false;
+    return 0;
+}
+
 static int open_map(struct walk *walk, size_t line)
 {
+    if (walk->in_list) {
+        return refuse(walk, line, "an item of a list must be a text");
+    }
     if (walk->depth == DEPTH_MAX) {
         return refuse(walk, line, "maps are nested too deeply");
     }
@@ -112,10 +161,18 @@ static int step(struct walk *walk, const yaml_event_t *event)
         if (memchr(text, '\0', size) != NULL) {
             return refuse(walk, line, "a zero byte");
         }
+        if (walk->in_list) {
+            return take_item(walk, text, line);
+        }
+        if (walk->key_read && list_key(walk) != NULL) {
+            return refuse(walk, line, "a list is expected here: [..], or lines that begin with \"- \"");
+        }
         return walk->key_read ? take_value(walk, text, line) : take_key(walk, text, size, line);
     }
     case YAML_SEQUENCE_START_EVENT:
-        return refuse(walk, line, "a list is not expected here");
+        return open_list(walk, line);
+    case YAML_SEQUENCE_END_EVENT:
+        return close_list(walk);
     case YAML_ALIAS_EVENT:
         return refuse(walk, line, "aliases are not understood");
     default:

@@ -87,14 +87,19 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         op->version = wire_get_u64(r);
         break;
     case OP_STREAM_CREATE:
-        r->bad   = op->flags > STREAM_LATEST; /* not both */
-        op->name = wire_get_blob(r);
+        r->bad    = op->flags > STREAM_LATEST; /* not both */
+        op->name  = wire_get_blob(r);
+        op->owner = wire_get_u64(r);
         break;
     case OP_STREAM_DELETE:
     case OP_TIMER_CANCEL:
     case OP_TIMER_RUN:
-    case OP_TIMER_TAKE_OVER:
         op->name = wire_get_blob(r);
+        break;
+    case OP_TIMER_TAKE_OVER:
+        r->bad    = (op->flags & ~TIMER_ENDED) != 0;
+        op->name  = wire_get_blob(r);
+        op->owner = wire_get_u64(r);
         break;
     case OP_FENCE:
         op->stream_id = wire_get_u64(r);
@@ -183,7 +188,7 @@ static int next_op(struct wire_reader *r, struct op *out, bool in_action)
     op.flags           = wire_get_u8(r);
     uint16_t     zero  = wire_get_u16(r);
     struct bytes bytes = wire_get_blob(r);
-    if (r->bad || zero != 0 || (op.flags != 0 && op.kind != OP_STREAM_CREATE)) {
+    if (r->bad || zero != 0 || (op.flags != 0 && op.kind != OP_STREAM_CREATE && op.kind != OP_TIMER_TAKE_OVER)) {
         r->bad = true;
         return ERR_MALFORMED;
     }
@@ -274,11 +279,9 @@ void op_encode(struct wire_writer *w, const struct op *op)
         wire_put_blob(w, op->name);
         wire_put_u64(w, op->version);
         break;
-    case OP_STREAM_CREATE:
     case OP_STREAM_DELETE:
     case OP_TIMER_CANCEL:
     case OP_TIMER_RUN:
-    case OP_TIMER_TAKE_OVER:
         wire_put_blob(w, op->name);
         break;
     case OP_FENCE:
@@ -320,7 +323,9 @@ void op_encode(struct wire_writer *w, const struct op *op)
         wire_put_u64(w, op->delay_ns);
         wire_put_blob(w, op->value);
         break;
+    case OP_STREAM_CREATE:
     case OP_TIMER_START:
+    case OP_TIMER_TAKE_OVER:
         wire_put_blob(w, op->name);
         wire_put_u64(w, op->owner);
         break;

@@ -18,7 +18,8 @@
 enum op_kind {
     /* CHECK table u32, key blob, version u64.  Ends the transaction with ERR_CONFLICT unless the key has this version (0: is absent). result: - */
     OP_CHECK = 1,
-    /* STREAM_CREATE flags, name blob.  Makes it when absent. result: stream_id u64, created u8, start_offset u64, next_offset u64, epoch u64 */
+    /* STREAM_CREATE flags, name blob, owner u64.  Makes it when absent. owner: any number that tells who made it, 0 nobody.
+     * result: stream_id u64, created u8 (also when this owner has made it: the transaction is repeated), start_offset u64, next_offset u64, epoch u64 */
     OP_STREAM_CREATE = 2,
     /* STREAM_DELETE name blob.  Absent is no error. Its cursors go with it; followers are told. result: - */
     OP_STREAM_DELETE = 3,
@@ -55,7 +56,8 @@ enum op_kind {
     OP_TABLE_GET = 12,
     /* TIMER_SET key blob, owner u64, delay_ns u64, action blob (a list of ops).
      * owner 0: due delay_ns after this entry's time. Else dormant until the owner lets go of it (TIMER_START) or is lost
-     * (OWNER_LOST), due delay_ns after that. Replaces a timer of the same key. When due, the action's ops are applied as one transaction. result: - */
+     * (OWNER_LOST), due delay_ns after that. Replaces a timer of the same key. With owner 0: ERR_QUOTA when
+     * there are too many that were set so, or they and the tables take too much memory. When due, the action's ops are applied as one transaction. result: - */
     OP_TIMER_SET = 13,
     /* TIMER_START key blob, owner u64.  Lets go: the delay begins now (0: the action is applied at once). Absent or another owner: no effect. result: - */
     OP_TIMER_START = 14,
@@ -63,8 +65,9 @@ enum op_kind {
     OP_TIMER_CANCEL = 15,
     /* TIMER_RUN key blob.  Applies the action now, if the timer is there, and removes it. result: existed u8 */
     OP_TIMER_RUN = 16,
-    /* TIMER_TAKE_OVER key blob.  A new owner resumes what the timer watched: a timer of delay 0 that is still dormant is run, any other
-     * is cancelled. result: existed u8 */
+    /* TIMER_TAKE_OVER flags, key blob, owner u64.  A new owner resumes what the timer watched, or with TIMER_ENDED begins it anew: a timer of
+     * delay 0 that is still dormant, or with TIMER_ENDED any, is run, any other is cancelled. One that is dormant for this owner stays as it is: it
+     * was set by this very transaction, which is repeated. result: existed u8 */
     OP_TIMER_TAKE_OVER = 17,
     /* OWNER_LOST owner u64.  As TIMER_START for every timer of that owner. Proposed by the segment store itself. result: - */
     OP_OWNER_LOST = 18,
@@ -88,6 +91,7 @@ enum stream_flags {
     STREAM_QUEUE  = 1, /* trimmed by its cursors */
     STREAM_LATEST = 2, /* keeps the newest record of each topic only; not together with STREAM_QUEUE */
 };
+enum take_over_flags { TIMER_ENDED = 1 };
 enum cursor_mark { CURSOR_RECEIVED = 1, CURSOR_DONE = 2 };
 
 enum { OP_HEADER_BYTES = 8, OP_TARGET_HEADER_BYTES = 13, OP_TARGETS_MAX = 4096, OP_TAG_MAX_BYTES = 255 };

@@ -7,6 +7,7 @@
 
 Waiting is for a condition with a deadline (await_true); no sleeping for a while and hoping.
 KEEL_TARGET=mosquitto runs Mosquitto instead of `keel dev`, to check a test against another broker.
+KEEL_BUILD=asan (tsan, debug, release) runs the programs of build/asan; what a sanitizer finds fails the test (Findings).
 """
 import os
 import pathlib
@@ -20,7 +21,10 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build"
+MODE = os.environ.get("KEEL_BUILD", "")
+CLIENTS = ROOT / "build" / "clients"
+BUILD = ROOT / "build" / MODE / "bin" if MODE else ROOT / "build"  # the programs
+SLOWER = {"asan": 4.0, "tsan": 8.0}.get(MODE, 1.0)  # how much longer things may take in such a build
 START_TIMEOUT = 30.0
 
 
@@ -28,8 +32,35 @@ class Skip(Exception):
     """This machine cannot run the test; the text says why."""
 
 
+class Findings:
+    """What sanitizers say about the programs that are started from now on, by this process and its children: one file per finding process."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="keel-findings-"))
+        for name, own in (("ASAN", "detect_leaks=1"), ("UBSAN", "print_stacktrace=1"), ("TSAN", "second_deadlock_stack=1")):
+            more = os.environ.get(f"{name}_OPTIONS", "")  # what you ask for beside, say fast_unwind_on_malloc=0
+            os.environ[f"{name}_OPTIONS"] = f"{own}:{more}:log_path={self.dir}/of"
+
+    def take(self):
+        """The text of what was found since the last call; empty when nothing was."""
+        text = ""
+        for path in sorted(self.dir.iterdir()):
+            text += path.read_text(errors="replace")
+            path.unlink()
+        return text
+
+    def close(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def patience(seconds):
+    """A time-out as this build needs it."""
+    return seconds * SLOWER
+
+
 def await_true(condition, what, timeout=10.0):
     """Asks until condition() is true; returns what it returned."""
+    timeout = patience(timeout)
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -65,7 +96,7 @@ def children(pid):
 
 def run(*args, timeout=30.0, input=None, **more):
     """A command to its end: CompletedProcess with text output."""
-    return subprocess.run([str(a) for a in args], timeout=timeout, input=input, capture_output=True, text=True, **more)
+    return subprocess.run([str(a) for a in args], timeout=patience(timeout), input=input, capture_output=True, text=True, **more)
 
 
 class Process:
@@ -110,7 +141,7 @@ class Process:
     def kill(self, number=signal.SIGKILL):
         if self.alive():
             self.popen.send_signal(number)
-        return self.popen.wait(30)
+        return self.popen.wait(patience(30))
 
     def stop(self):
         """SIGTERM, and the exit status."""
@@ -137,7 +168,7 @@ class Server:
     def http(self, path):
         """Status and text of GET path from the admin HTTP."""
         try:
-            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=patience(10)) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -11,7 +11,9 @@ import socket
 import struct
 import time
 
-TIMEOUT = 10.0
+from harness import patience
+
+TIMEOUT = 10.0  # seconds, before harness.patience
 
 (CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP,
  DISCONNECT, AUTH) = range(1, 16)
@@ -245,15 +247,20 @@ class Packet:
 
 class Client:
     def __init__(self, server, client_id="", version=5, clean=True, keep_alive=0, props=None, will=None, open=True, timeout=TIMEOUT, **more):
-        self.version, self.client_id, self.timeout = version, client_id, timeout
+        self.version, self.client_id, self.timeout = version, client_id, patience(timeout)
         self.buffer, self.next_id, self.closed, self.pending = b"", 1, False, []
-        self.sock = socket.create_connection((server.host, server.port), timeout=timeout)
+        self.sock = socket.create_connection((server.host, server.port), timeout=self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = self.wrap(self.sock)
         self.connack = None
         if open:
             self.send(connect(client_id, version, clean, keep_alive, props, will, **more))
             self.connack = self.expect(CONNACK)
             assert self.connack.reason == 0, f"CONNECT refused: {self.connack}"
+
+    def wrap(self, sock):
+        """For other transports: what lies between the socket and MQTT."""
+        return sock
 
     # -- bytes
 
@@ -299,7 +306,7 @@ class Client:
         """The next packet; None when the server has closed."""
         if self.pending:
             return self.pending.pop(0)
-        deadline = time.monotonic() + (timeout or self.timeout)
+        deadline = time.monotonic() + (patience(timeout) if timeout else self.timeout)
         while True:
             found = self._next()
             if found is not None:

@@ -3,7 +3,7 @@
 
     tests/e2e/run.py [-v] [-j N] [word ..]     only tests whose "file::function" contains one of the words
 
-The tests of a file share one server (harness.server()), handed to those that have a parameter; it is started anew when a test broke it.
+The tests of a file share one server (its own server(), else harness.server()), handed to those that have a parameter; it is started anew when a test broke it.
 Prints ok, FAIL or skip per test, the reason and the server's last words below, and "N passed, N failed" at the end.
 """
 import importlib.util
@@ -35,13 +35,13 @@ def tests_of(path):
 
 
 def timed_out(*_):
-    raise AssertionError(f"not finished within {TEST_TIMEOUT_S} s")
+    raise AssertionError(f"not finished within {harness.patience(TEST_TIMEOUT_S)} s")
 
 
 def run_one(test, shared):
     """('ok' | 'skip' | 'FAIL', reason)"""
     signal.signal(signal.SIGALRM, timed_out)
-    signal.alarm(TEST_TIMEOUT_S)
+    signal.alarm(int(harness.patience(TEST_TIMEOUT_S)))
     try:
         note = test(shared()) if inspect.signature(test).parameters else test()
         return "ok", note or ""
@@ -57,7 +57,7 @@ def run_one(test, shared):
 
 def run_file(job):
     path, names = job
-    results, server = [], None
+    results, server, findings = [], None, harness.Findings()
 
     def shared():
         nonlocal server
@@ -65,7 +65,7 @@ def run_file(job):
             server.close()
             server = None
         if server is None:
-            server = harness.server()
+            server = getattr(module, "server", harness.server)()
         return server
 
     try:
@@ -77,9 +77,14 @@ def run_file(job):
         verdict, reason = run_one(getattr(module, name), shared)
         if server is not None and not server.alive() and verdict != "skip":
             verdict, reason = "FAIL", f"{reason} the server ended: {server.log()[-1500:]}"
+        if found := findings.take():
+            verdict, reason = "FAIL", f"{reason}\n{found}"
         results.append((path, name, verdict, reason, time.monotonic() - started))
     if server is not None:
         server.close()
+    if found := findings.take():  # leaks are told at the end
+        results.append((path, "test_the_server_ends_clean", "FAIL", found, 0.0))
+    findings.close()
     return results
 
 

@@ -16,10 +16,36 @@ static const uint64_t disk_bytes = 256u << 20;
 
 /* ---- the segment store ---------------------------------------------------------------------------------------- */
 
+/* What a supervisor does: the process that is left ends, and another is started after a while. */
+static void start_store_again(void *ctx)
+{
+    struct cluster *c = ctx;
+    if (c->ended || !c->store_machine->powered) {
+        return;
+    }
+    process_crash(c->store);
+    sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+}
+
+static void store_failed(struct cluster *c)
+{
+    c->deaths++;
+    world_after(c->world, world_between(c->world, SALT_SCENARIO, SIM_MS, SIM_S), start_store_again, c);
+}
+
 static void store_refused(void *ctx, int error, const char *why)
 {
     struct cluster *c = ctx;
-    sim_fail(c->world, "the segment store refuses to start (%d): %s", error, why);
+    sim_check(c->world, c->supervised, "the segment store refuses to start (%d): %s", error, why);
+    store_failed(c);
+}
+
+static void store_died(struct process *process, void *ctx)
+{
+    struct cluster *c = ctx;
+    (void)process;
+    sim_check(c->world, c->supervised, "the segment store ended itself");
+    store_failed(c);
 }
 
 static void store_ready(void *ctx, const char *address, uint16_t port)
@@ -135,7 +161,7 @@ static void broker_destroy(void *ctx)
     }
 }
 
-/* In every other run clients need a password, which a worker checks, and rules stand against them. */
+/* Clients need a password, which a worker checks, and rules stand against them. */
 static void want_names(struct cluster *c)
 {
     static const char hash[] =
@@ -143,9 +169,6 @@ static void want_names(struct cluster *c)
     static const char acl[] =
         "rules:\n  - allow user pub* publish t/+\n  - allow user sub subscribe t/+\n  - deny all both '#'\n";
     struct auth_config *auth = &c->broker_config.auth;
-    if (world_between(c->world, SALT_SCENARIO, 0, 1) == 0) {
-        return;
-    }
     int size            = snprintf(c->passwords, sizeof c->passwords, "sub:%s\npub0:%s\npub1:%s\n", hash, hash, hash);
     auth->anonymous     = AUTH_ANONYMOUS_NO;
     auth->password_text = bytes_of(c->passwords, (size_t)size);
@@ -154,7 +177,7 @@ static void want_names(struct cluster *c)
 
 /* ---- both --------------------------------------------------------------------------------------------------------- */
 
-void cluster_start(struct cluster *c, struct world *world)
+static void start(struct cluster *c, struct world *world, bool names)
 {
     *c = (struct cluster){.world = world};
     config_defaults(&settings_table, &c->settings);
@@ -172,16 +195,21 @@ void cluster_start(struct cluster *c, struct world *world)
     c->store_config.checkpoint_ns      = 2 * SIM_S;
     c->store_config.disk_reserve_bytes = 0;
     c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
-    broker_config_init(&c->broker_config, &c->settings, c->broker_shards);
-    snprintf(c->broker_config.mqtt_address, sizeof c->broker_config.mqtt_address, "0.0.0.0");
+    char why[256];
+    int  read = broker_config_init(&c->broker_config, &c->settings, c->broker_shards, why, sizeof why);
+    ASSERT(read == 0);
+    struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
+    snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
-    want_names(c);
-    c->broker_config.mqtt_port     = CLUSTER_MQTT_PORT;
+    listen->port = CLUSTER_MQTT_PORT;
+    if (names) {
+        want_names(c);
+    }
     c->broker_config.segstore_port = CLUSTER_RPC_PORT;
 
     c->store_machine                      = machine_new(world, "store", disk_bytes);
     c->broker_machine                     = machine_new(world, "broker", 0);
-    const struct process_spec store_spec  = {"segstore", store_start, store_destroy, NULL, c};
+    const struct process_spec store_spec  = {"segstore", store_start, store_destroy, store_died, c};
     const struct process_spec broker_spec = {"broker", broker_start, broker_destroy, NULL, c};
     c->store                              = process_new(c->store_machine, &store_spec);
     c->broker                             = process_new(c->broker_machine, &broker_spec);
@@ -189,15 +217,27 @@ void cluster_start(struct cluster *c, struct world *world)
     sim_check(world, process_start(c->broker) == 0, "the broker starts");
 }
 
+void cluster_start(struct cluster *c, struct world *world)
+{
+    start(c, world, false);
+}
+
+void cluster_start_named(struct cluster *c, struct world *world)
+{
+    start(c, world, true);
+}
+
 static void rest(struct cluster *c)
 {
     c->crashes++;
+    c->crashed_ns = c->world->now_ns;
     world_run_ns(c->world, world_between(c->world, SALT_SCENARIO, SIM_US, 300 * SIM_MS));
 }
 
 void cluster_crash_broker(struct cluster *c)
 {
     process_crash(c->broker);
+    c->broker_crashes++;
     rest(c);
     sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
 }
@@ -206,7 +246,9 @@ void cluster_crash_store(struct cluster *c)
 {
     process_crash(c->store);
     rest(c);
-    sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+    if (!c->store->alive) {
+        sim_check(c->world, process_start(c->store) == 0, "the segment store starts again");
+    }
 }
 
 void cluster_power_failure(struct cluster *c)
@@ -217,8 +259,23 @@ void cluster_power_failure(struct cluster *c)
     sim_check(c->world, process_start(c->store) == 0, "the segment store starts after a power failure");
 }
 
+void cluster_accident(struct cluster *c)
+{
+    switch (world_between(c->world, SALT_SCENARIO, 0, 2)) {
+    case 0:
+        cluster_crash_broker(c);
+        break;
+    case 1:
+        cluster_crash_store(c);
+        break;
+    default:
+        cluster_power_failure(c);
+    }
+}
+
 void cluster_end(struct cluster *c)
 {
+    c->ended = true;
     process_crash(c->broker);
     process_crash(c->store);
 }

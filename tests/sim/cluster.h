@@ -40,6 +40,11 @@ struct cluster {
     struct desk           *desks[CLUSTER_SHARDS_MAX];
     struct gate           *gates[CLUSTER_SHARDS_MAX];
     uint32_t               crashes;
+    uint64_t               crashed_ns; /* the last one */
+    uint32_t               broker_crashes;
+    bool     supervised; /* a store that ends itself or refuses to start is started again: its disk errs */
+    uint32_t deaths;
+    bool     ended;
 };
 
 /* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */
@@ -49,6 +54,8 @@ void cluster_crash_broker(struct cluster *cluster);
 void cluster_crash_store(struct cluster *cluster);
 /* The store's machine loses power: what was not synced may be gone or torn. */
 void cluster_power_failure(struct cluster *cluster);
+/* One of the three, by lot. */
+void cluster_accident(struct cluster *cluster);
 /* Both processes end; nothing of them remains. */
 void cluster_end(struct cluster *cluster);
 

@@ -20,12 +20,15 @@ struct disk *disk_new(struct machine *machine, uint64_t capacity_bytes)
     disk->capacity_bytes = capacity_bytes;
     list_init(&disk->inodes);
     list_init(&disk->journal);
+    disk->commit.run  = names_commit;
+    disk->commit.kind = EVENT_WORLD;
     return disk;
 }
 
 void disk_free(struct disk *disk)
 {
     ASSERT(disk->busy == 0);
+    world_cancel(disk->world, &disk->commit);
     LIST_EACH (&disk->journal, link) {
         change_free(CONTAINER_OF(link, struct change, link));
     }
@@ -154,6 +157,8 @@ void disk_faults_draw(struct disk *disk)
               .read_error_one_in = rand_chance(swarm, 3) ? (uint32_t)(50 + rand_below(swarm, 5000)) : 0,
               .sync_error_one_in = rand_chance(swarm, 3) ? (uint32_t)(200 + rand_below(swarm, 20000)) : 0,
               .slow_factor       = rand_chance(swarm, 3) ? (uint32_t)(2 + rand_below(swarm, 50)) : 1,
+              .stall_one_in      = rand_chance(swarm, 3) ? (uint32_t)(20 + rand_below(swarm, 500)) : 0,
+              .stall_ns          = SIM_MS + rand_below(swarm, 4 * SIM_S),
     };
 }
 

@@ -6,8 +6,8 @@
  *                                         each 4 KiB sector is the durable one, the newest one or one between them
  *
  * An operation under way at a crash or power failure leaves any subset of its sectors in the page cache.
- * Names (create, rename, unlink, mkdir) are volatile until the directory is synced: a power failure keeps a prefix of the
- * unsynced changes, or any subset of them. A failed sync leaves what it should have written in the page cache, where reads
+ * Names (create, rename, unlink, mkdir) are volatile until the directory is synced, or until the file system saves them by itself within half
+ * a minute: a power failure keeps a prefix of the unsynced changes, or any subset of them. A failed sync leaves what it should have written in the page cache, where reads
  * still see it, and forgets that it is dirty: a later sync that succeeds does not save it.
  * A file exists while it has a name or is open. Its size is volatile like its sectors.
  * Threads: one.   Errors: -errno. */
@@ -27,6 +27,8 @@ struct disk_faults {
     uint32_t lost_one_in;        /* writes that succeed and do nothing */
     uint32_t misdirected_one_in; /* writes that land one sector too far */
     uint32_t slow_factor;        /* 0 and 1: as fast as the world's disks are */
+    uint32_t stall_one_in;       /* operations that take up to stall_ns longer */
+    uint64_t stall_ns;
 };
 
 struct inode;

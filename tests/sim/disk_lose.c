@@ -75,6 +75,7 @@ static void names_lose(struct disk *disk)
 void disk_power_failure(struct disk *disk)
 {
     ASSERT(disk->busy == 0);
+    world_cancel(disk->world, &disk->commit);
     names_lose(disk);
     LIST_EACH (&disk->inodes, link) {
         inode_lose(disk, CONTAINER_OF(link, struct inode, link));

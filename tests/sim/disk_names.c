@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+#define COMMIT_FIRST_NS SIM_S
+#define COMMIT_LAST_NS  (30 * SIM_S)
+
 static char *copy_text(const char *text)
 {
     char *copy = text == NULL ? NULL : strdup(text);
@@ -144,6 +147,21 @@ void change_names(struct disk *disk, const char *from, const char *to, struct in
     }
     list_push_back(&disk->journal, &change->link);
     names_apply(&disk->now, change);
+    if (!event_scheduled(&disk->commit)) {
+        uint64_t delay_ns = world_between(disk->world, SALT_DISK, COMMIT_FIRST_NS, COMMIT_LAST_NS);
+        world_schedule(disk->world, &disk->commit, disk->world->now_ns + delay_ns);
+    }
+}
+
+/* All in their order: the space of what was deleted is free from now on. */
+void names_commit(struct event *event)
+{
+    struct disk *disk = CONTAINER_OF(event, struct disk, commit);
+    LIST_EACH (&disk->journal, link) {
+        struct change *change = CONTAINER_OF(link, struct change, link);
+        names_apply(&disk->durable, change);
+        change_free(change);
+    }
 }
 
 void disk_save_names(struct disk *disk, const char *directory, uint64_t up_to)

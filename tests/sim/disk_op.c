@@ -231,6 +231,9 @@ static uint64_t duration_ns(const struct disk_op *op)
     base_ns += op->size / 2; /* 2 GB/s */
     base_ns *= disk->faults.slow_factor > 1 ? disk->faults.slow_factor : 1;
     uint64_t time_ns = base_ns / 2 + disk_draw(disk, base_ns + 1);
+    if (world_chance(disk->world, SALT_DISK, disk->faults.stall_one_in)) {
+        time_ns += disk_draw(disk, disk->faults.stall_ns + 1);
+    }
     return disk_draw(disk, 100) == 0 ? time_ns * (2 + disk_draw(disk, 30)) : time_ns; /* disks have long tails */
 }
 

@@ -68,6 +68,7 @@ struct disk {
     struct names       now;
     struct names       durable;
     struct list        journal;
+    struct event       commit; /* the file system saves names by itself, some seconds later */
 };
 
 /* disk_names.c */
@@ -82,6 +83,8 @@ bool          disk_parent_exists(const struct names *names, const char *path);
 bool disk_entry_of(const char *path, const char *directory);
 void names_apply(struct names *names, const struct change *change);
 void change_free(struct change *change);
+/* The file system saves all changes of names that were not saved yet. */
+void names_commit(struct event *event);
 void change_names(struct disk *disk, const char *from, const char *to, struct inode *inode);
 void disk_save_names(struct disk *disk, const char *directory, uint64_t up_to);
 

@@ -100,16 +100,7 @@ static void run(struct world *world, uint8_t qos)
     uint64_t crashes = world_between(world, SALT_SCENARIO, 0, 6);
     for (uint64_t i = 0; i < crashes; i++) {
         world_run_ns(world, world_between(world, SALT_SCENARIO, SIM_MS, 600 * SIM_MS));
-        switch (world_between(world, SALT_SCENARIO, 0, 2)) {
-        case 0:
-            cluster_crash_broker(&s->cluster);
-            break;
-        case 1:
-            cluster_crash_store(&s->cluster);
-            break;
-        default:
-            cluster_power_failure(&s->cluster);
-        }
+        cluster_accident(&s->cluster);
     }
     if (!world_run_until(world, all_there, s, 600 * SIM_S)) {
         explain(s);

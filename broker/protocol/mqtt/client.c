@@ -31,6 +31,8 @@ void mqtt_client_fini(struct mqtt_client *client)
     mqtt_replies_free(client);
     mqtt_ids_fini(&client->qos2_in);
     free(client->id);
+    free(client->user);
+    client->user        = NULL;
     client->aliases_in  = NULL;
     client->aliases_out = NULL;
     client->id          = NULL;
@@ -67,6 +69,7 @@ static int send_large(struct mqtt_client *client, const struct mqtt_packet *pack
 
 void mqtt_client_send(struct mqtt_client *client, const struct mqtt_packet *packet)
 {
+    client->env->counters.packets_out++;
     size_t size = mqtt_encode_size((enum mqtt_version)client->version, packet);
     if (size == 0 || size > client->packet_max_bytes) {
         client->env->counters.too_big_out++;
@@ -89,6 +92,7 @@ void mqtt_client_send(struct mqtt_client *client, const struct mqtt_packet *pack
 
 void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code)
 {
+    client->env->counters.packets_out++;
     uint8_t *room = outq_reserve(client->out, MQTT_ACK_BYTES_MAX);
     if (UNLIKELY(room == NULL)) {
         mqtt_client_doom(client, MQTT_QUOTA_EXCEEDED, "no memory for what must be sent to it");

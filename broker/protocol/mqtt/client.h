@@ -31,6 +31,7 @@ struct mqtt_client {
     struct timer                timer; /* conn.c: connect time-out, keep alive */
     struct list                 soon;  /* in env->soon */
     char                       *id;    /* ends with a zero; NULL before CONNECT */
+    char                       *user;  /* topics.h; NULL: none, or nobody asks */
     struct mqtt_aliases        *aliases_in;
     struct mqtt_aliases        *aliases_out;
     struct mqtt_reply          *replies;
@@ -46,11 +47,13 @@ struct mqtt_client {
     uint16_t                    receive_max; /* the client's Receive Maximum */
     uint16_t                    alias_out_max;
     uint16_t                    keep_alive_s; /* in force; 0: none */
+    uint16_t                    user_size;
     uint16_t                    reply_count;
     uint8_t                     version; /* enum mqtt_version; 0 before CONNECT */
     bool                        bridge;
     bool                        assigned_id;
     bool                        problem_information;
+    bool                        automatic;      /* it is to get subscriptions first of all */
     bool                        wants_writable; /* a delivery was answered DELIVER_FULL */
     bool                        waiting;        /* the packet at the front waits to be allowed */
     bool                        recheck;        /* rules have changed: are its subscriptions still allowed? */
@@ -80,7 +83,8 @@ void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint1
 /* May more be read from it, as far as its own state goes? */
 static inline bool mqtt_client_takes_input(const struct mqtt_client *client)
 {
-    return client->doom.why == NULL && !client->waiting && client->reply_count < MQTT_REPLIES_MAX &&
+    return client->doom.why == NULL && !client->waiting && !client->automatic &&
+           client->reply_count < MQTT_REPLIES_MAX &&
            client->out->size_bytes < 2 * client->env->limits->output_max_bytes;
 }
 

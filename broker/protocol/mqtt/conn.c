@@ -9,6 +9,7 @@
 #include "broker/protocol/mqtt/publish.h"
 #include "broker/protocol/mqtt/receive.h"
 #include "broker/protocol/mqtt/subscribe.h"
+#include "broker/protocol/mqtt/topics.h"
 
 #include <stdlib.h>
 
@@ -94,6 +95,10 @@ static void on_opened(struct client *kernel_client, int status, bool session_pre
     conn_arm(conn);
     if (session_present && conn->client.ticket != NULL) { /* rules may have changed while it was away */
         conn->client.recheck = true;
+        mqtt_client_soon(&conn->client);
+    }
+    if (conn->client.env->topics != NULL && conn->client.env->topics->automatic->count != 0) {
+        conn->client.automatic = true; /* before it is read again */
         mqtt_client_soon(&conn->client);
     }
     if (!conn->busy && !mqtt_input_empty(&conn->input)) {
@@ -185,6 +190,10 @@ static void conn_look_after(struct mqtt_conn *conn)
     }
     if (UNLIKELY(conn->client.recheck)) {
         mqtt_login_recheck(conn);
+    }
+    if (conn->client.automatic) {
+        conn->client.automatic = false;
+        mqtt_topics_subscribe(&conn->client);
     }
     mqtt_conn_take_waiting(conn);
     mqtt_conn_flow(conn);

@@ -4,6 +4,7 @@
 #include "broker/protocol/mqtt/encode.h"
 #include "broker/protocol/mqtt/login.h"
 #include "broker/protocol/mqtt/property.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "shared/base/err.h"
 
 #include <stdlib.h>
@@ -107,8 +108,9 @@ static void take_properties(struct mqtt_client *client, const struct mqtt_connec
     }
 }
 
-static struct mqtt_fault take_will(struct mqtt_env *env, const struct mqtt_connect *connect, struct will *out)
+static struct mqtt_fault take_will(struct mqtt_client *client, const struct mqtt_connect *connect, struct will *out)
 {
+    struct mqtt_env              *env     = client->env;
     const struct mqtt_properties *p       = &connect->will_properties;
     uint8_t                      *scratch = NULL;
     if (mqtt_properties_scattered(p)) {
@@ -118,12 +120,12 @@ static struct mqtt_fault take_will(struct mqtt_env *env, const struct mqtt_conne
         }
     }
     *out = (struct will){
-        .topic            = connect->will_topic,
-        .properties       = mqtt_properties_forward(p, scratch),
-        .payload          = connect->will_payload,
-        .qos              = connect->will_qos,
-        .retain           = connect->will_retain,
-        .delay_s          = mqtt_has(p, MQTT_WILL_DELAY_INTERVAL) ? p->will_delay_interval_s : 0,
+        .topic      = env->topics == NULL ? connect->will_topic : mqtt_topics_publish(client, connect->will_topic),
+        .properties = mqtt_properties_forward(p, scratch),
+        .payload    = connect->will_payload,
+        .qos        = connect->will_qos,
+        .retain     = connect->will_retain,
+        .delay_s    = mqtt_has(p, MQTT_WILL_DELAY_INTERVAL) ? p->will_delay_interval_s : 0,
         .message_expiry_s = mqtt_has(p, MQTT_MESSAGE_EXPIRY_INTERVAL) ? p->message_expiry_interval_s : UINT32_MAX,
     };
     return MQTT_FINE;
@@ -152,7 +154,7 @@ struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqt
         .receive_max = client->receive_max,
     };
     if (connect->has_will) {
-        struct mqtt_fault fault = take_will(env, connect, &request.will);
+        struct mqtt_fault fault = take_will(client, connect, &request.will);
         if (fault.why != NULL) {
             return fault;
         }
@@ -271,6 +273,8 @@ struct mqtt_fault mqtt_connect_fault(int status)
     switch (status) {
     case ERR_DENIED:
         return mqtt_fault(MQTT_NOT_AUTHORIZED, err_sentence(status));
+    case ERR_MALFORMED:
+        return mqtt_fault(MQTT_TOPIC_NAME_INVALID, "a will to a topic that nothing can be published to that way");
     case ERR_QUOTA:
     case ERR_FULL:
     case ERR_DISK_FULL:

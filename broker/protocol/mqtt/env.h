@@ -66,11 +66,13 @@ struct mqtt_port {
 };
 
 struct mqtt_counters { /* grow only; read by metrics */
-    uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, publishes_out, too_big_out,
-        full_out, authenticated, unauthenticated, subscriptions_denied;
+    /* packets_out: all but PUBLISH */
+    uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, packets_out, publishes_out,
+        too_big_out, full_out, authenticated, unauthenticated, subscriptions_denied;
 };
 
 struct mqtt_cache;
+struct mqtt_topics;
 enum { MQTT_LOG_SLOTS = 64 };
 
 struct mqtt_env {
@@ -78,7 +80,8 @@ struct mqtt_env {
     const struct mqtt_kernel_api *kernel_api;
     struct timer_wheel           *timers;
     const struct mqtt_limits     *limits;
-    const struct auth_port       *auth; /* NULL: everybody is let in and may do everything */
+    const struct auth_port       *auth;   /* NULL: everybody is let in and may do everything */
+    struct mqtt_topics           *topics; /* topics.h, or NULL */
     struct mqtt_port              port;
     uint64_t                      now_ns;
     uint64_t                      wall_ns;

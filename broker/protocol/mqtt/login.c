@@ -7,6 +7,7 @@
 #include "broker/protocol/mqtt/identity.h"
 #include "broker/protocol/mqtt/life.h"
 #include "broker/protocol/mqtt/property.h"
+#include "broker/protocol/mqtt/topics.h"
 
 #include <stdlib.h>
 
@@ -115,8 +116,11 @@ size_t mqtt_login_memory_bytes(const struct mqtt_client *client)
 /* The wish that a will is. */
 static enum access will_allowed(struct mqtt_client *client, const struct mqtt_connect *connect)
 {
-    const struct acl_wish wish = {
-        .action = ACL_PUBLISH, .qos = connect->will_qos, .retain = connect->will_retain, .topic = connect->will_topic};
+    struct bytes          topic = client->env->topics == NULL || !connect->has_will
+                                      ? connect->will_topic
+                                      : mqtt_topics_publish(client, connect->will_topic);
+    const struct acl_wish wish  = {
+         .action = ACL_PUBLISH, .qos = connect->will_qos, .retain = connect->will_retain, .topic = topic};
     return connect->has_will ? ticket_check(client->ticket, &wish) : ACCESS_ALLOW;
 }
 
@@ -124,7 +128,12 @@ static enum access will_allowed(struct mqtt_client *client, const struct mqtt_co
 static void let_in(struct mqtt_conn *conn, const struct mqtt_connect *connect)
 {
     struct mqtt_client *client = &conn->client;
-    enum access         access = will_allowed(client, connect);
+    /* Rules of topics mean the name that was proven. */
+    if (!mqtt_topics_user(client, client->ticket != NULL ? ticket_user(client->ticket) : connect->user_name)) {
+        mqtt_conn_fault(conn, client->version, mqtt_fault(MQTT_SERVER_BUSY, "no memory for a user name"));
+        return;
+    }
+    enum access access = will_allowed(client, connect);
     if (access == ACCESS_WAIT) {
         client->waiting = true;
         return;
@@ -206,7 +215,7 @@ static void recheck_one(void *ctx, struct bytes filter, uint8_t qos)
     const struct acl_wish wish    = {.action = ACL_SUBSCRIBE, .qos = qos, .topic = filter};
     enum access           access  = ticket_check(revoked->client->ticket, &wish);
     revoked->waits                = revoked->waits || access == ACCESS_WAIT;
-    if (access != ACCESS_DENY) {
+    if (access != ACCESS_DENY || mqtt_topics_automatic(revoked->client, filter)) {
         return;
     }
     uint8_t *copy = revoked->count < UNSUBSCRIBE_MAX ? malloc(filter.size) : NULL;

@@ -4,6 +4,7 @@
 #include "broker/auth/ticket.h"
 #include "broker/protocol/mqtt/alias.h"
 #include "broker/protocol/mqtt/property.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "shared/base/err.h"
 
 static const uint64_t second_ns = 1000ull * 1000 * 1000;
@@ -116,6 +117,9 @@ struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqt
             return fault;
         }
     }
+    if (UNLIKELY(env->topics != NULL)) {
+        message.topic = mqtt_topics_publish(client, message.topic);
+    }
     switch (allowed(client, &message)) {
     case ACCESS_ALLOW:
         break;
@@ -171,6 +175,8 @@ static uint8_t reason_of(int status, bool matched)
         return matched ? MQTT_SUCCESS : MQTT_NO_MATCHING_SUBSCRIBERS;
     case ERR_DENIED:
         return MQTT_NOT_AUTHORIZED;
+    case ERR_MALFORMED:
+        return MQTT_TOPIC_NAME_INVALID;
     case ERR_QUOTA:
     case ERR_DISK_FULL:
     case ERR_TOO_BIG:

@@ -3,6 +3,7 @@
 
 #include "broker/auth/ticket.h"
 #include "broker/protocol/mqtt/decode.h"
+#include "broker/protocol/mqtt/topics.h"
 #include "broker/protocol/mqtt/utf8.h"
 #include "shared/base/err.h"
 
@@ -229,7 +230,7 @@ static void ask_subscribe(struct mqtt_client *client, const struct mqtt_subscrib
     }
 }
 
-struct mqtt_fault mqtt_subscribe_take(struct mqtt_client *client, const struct mqtt_subscribe *subscribe)
+static struct mqtt_fault take_subscribe(struct mqtt_client *client, const struct mqtt_subscribe *subscribe)
 {
     uint32_t          id = 0;
     struct mqtt_fault fault;
@@ -263,7 +264,7 @@ struct mqtt_fault mqtt_subscribe_take(struct mqtt_client *client, const struct m
 
 /* ---- UNSUBSCRIBE -------------------------------------------------------------------------------------------------------- */
 
-struct mqtt_fault mqtt_unsubscribe_take(struct mqtt_client *client, const struct mqtt_subscribe *unsubscribe)
+static struct mqtt_fault take_unsubscribe(struct mqtt_client *client, const struct mqtt_subscribe *unsubscribe)
 {
     struct mqtt_env  *env = client->env;
     struct mqtt_fault fault;
@@ -289,13 +290,46 @@ struct mqtt_fault mqtt_unsubscribe_take(struct mqtt_client *client, const struct
     return MQTT_FINE;
 }
 
+/* ---- rewritten ------------------------------------------------------------------------------------------------------------ */
+
+enum { FILTERS_MAX_BYTES = 16 << 20 };
+
+/* With what the rules make of its filters. */
+static struct mqtt_fault take_rewritten(struct mqtt_client *client, const struct mqtt_subscribe *packet, bool subscribe)
+{
+    struct mqtt_subscribe mine  = *packet;
+    struct wire_writer    w     = wire_writer_growing(FILTERS_MAX_BYTES);
+    struct mqtt_fault     fault = mqtt_fault(MQTT_QUOTA_EXCEEDED, "no memory for topic filters");
+    if (mqtt_topics_filters(client, packet->filters, subscribe, &w)) {
+        mine.filters = wire_written(&w);
+        fault        = subscribe ? take_subscribe(client, &mine) : take_unsubscribe(client, &mine);
+    }
+    wire_writer_fini(&w);
+    return fault;
+}
+
+struct mqtt_fault mqtt_subscribe_take(struct mqtt_client *client, const struct mqtt_subscribe *subscribe)
+{
+    return mqtt_topics_rewrite_filters(client->env) ? take_rewritten(client, subscribe, true)
+                                                    : take_subscribe(client, subscribe);
+}
+
+struct mqtt_fault mqtt_unsubscribe_take(struct mqtt_client *client, const struct mqtt_subscribe *unsubscribe)
+{
+    return mqtt_topics_rewrite_filters(client->env) ? take_rewritten(client, unsubscribe, false)
+                                                    : take_unsubscribe(client, unsubscribe);
+}
+
 /* ---- the kernel's answers ------------------------------------------------------------------------------------------------ */
 
 static void settle(struct client *kernel_client, enum mqtt_type type, uint16_t id, const int *results, int count)
 {
     struct mqtt_client *client = mqtt_client_of(kernel_client);
-    struct mqtt_reply **at     = reply_find(client, type, id);
-    struct mqtt_reply  *reply  = *at;
+    if (id == 0) {
+        return; /* an automatic one (topics.h): it was not asked for and is not answered */
+    }
+    struct mqtt_reply **at    = reply_find(client, type, id);
+    struct mqtt_reply  *reply = *at;
     ASSERT(reply != NULL && count > 0 && (uint32_t)count <= reply->pending);
     for (int i = 0; i < count; i++, reply->at++) {
         while (reply->codes[reply->at] != PENDING) {

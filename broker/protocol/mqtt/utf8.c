@@ -199,17 +199,26 @@ bool mqtt_topic_filter_valid(struct bytes filter)
     if (filter.size == 0 || !name_valid(filter, true)) {
         return false;
     }
-    if (mqtt_topic_filter_shared(filter)) {
+    bool         exclusive = bytes_starts_with(filter, bytes_of("$exclusive/", 11));
+    bool         shared    = mqtt_topic_filter_shared(filter);
+    struct bytes inner     = filter;
+    if (exclusive) {
+        inner = bytes_of(filter.data + 11, filter.size - 11);
+    } else if (shared) {
         struct bytes   rest  = bytes_of(filter.data + 7, filter.size - 7);
         const uint8_t *slash = rest.size == 0 ? NULL : memchr(rest.data, '/', rest.size);
         if (slash == NULL) {
             return false;
         }
         struct bytes name = bytes_of(rest.data, (size_t)(slash - rest.data));
-        filter            = bytes_of(slash + 1, rest.size - name.size - 1);
-        if (name.size == 0 || filter.size == 0 || mqtt_topic_filter_wildcard(name)) {
+        inner             = bytes_of(slash + 1, rest.size - name.size - 1);
+        if (name.size == 0 || mqtt_topic_filter_wildcard(name)) {
             return false;
         }
+    }
+    if (exclusive || shared) {
+        return inner.size != 0 && !mqtt_topic_filter_shared(inner) &&
+               !bytes_starts_with(inner, bytes_of("$exclusive/", 11)) && wildcards_valid(inner);
     }
     return wildcards_valid(filter);
 }

@@ -3,7 +3,7 @@
  *   name     a string of one character or more, without # and + [MQTT-3.3.2-2] and without control characters (U+0001..1F, U+007F..9F),
  *            which a receiver may refuse (1.5.4)
  *   filter   the same, with # alone in the last level and + alone in any [MQTT-4.7.1-1] [MQTT-4.7.1-2]; $share/name/filter has a
- *            name without / # + [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+ *            name without / # + [MQTT-4.8.2-1] [MQTT-4.8.2-2]; neither it nor $exclusive/filter has another of the two in it
  * Threads: any; pure. */
 #ifndef KEEL_BROKER_PROTOCOL_MQTT_UTF8_H
 #define KEEL_BROKER_PROTOCOL_MQTT_UTF8_H

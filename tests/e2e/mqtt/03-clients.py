@@ -3,7 +3,7 @@ import subprocess
 import threading
 
 import harness
-from harness import BUILD, await_true, run
+from harness import CLIENTS, await_true, run
 from rawmqtt import Client
 
 
@@ -91,7 +91,7 @@ def test_paho_for_python_in_every_qos(server):
 
 
 def test_paho_for_c_in_every_qos(server):
-    program = BUILD / "clients" / "paho_c"
+    program = CLIENTS / "paho_c"
     if not program.exists():
         raise harness.Skip("build/clients/paho_c is not built (make clients)")
     for version in (4, 5):

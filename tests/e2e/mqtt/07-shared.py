@@ -1,6 +1,7 @@
 """Shared subscriptions: each message to one member of the group. [MQTT-4.8.2]"""
 from collections import Counter
 
+import harness
 from rawmqtt import *
 
 
@@ -18,7 +19,6 @@ def test_each_message_goes_to_one_member(server):
             for n in range(80):
                 pub.publish(topic, b"%d" % n, qos)
             pub.until_ping()
-        import harness
         got = [[] for _ in members]
 
         def all_came():
@@ -63,3 +63,56 @@ def test_no_local_on_a_shared_subscription_is_a_protocol_error(server):
     with Client(server, "shared-nolocal") as c:
         c.send(subscribe([("$share/g/t", 1 | 4)], 5))
         c.expect_closed(0x82)
+
+
+def flood(server, name, topic, count, qos=1):
+    with Client(server, name) as pub:
+        for n in range(count):
+            pub.publish(topic, b"%d" % n, qos)
+
+
+def test_strategies_are_configured_with_an_own_one_for_a_group():
+    with harness.Keel("--shards", "2", "--set", "share.strategy=sticky", "--set", "share.strategies=turns=round_robin",
+                      "--set", "share.strategies=topics=hash_topic") as keel:
+        members = [Client(keel, f"strategy-{i}") for i in range(4)]
+        for m in members:
+            m.subscribe("$share/one/s/t", 1)
+        flood(keel, "strategy-pub", "s/t", 20)
+        counts = [len(got) for got in drain(members)]
+        assert sorted(counts) == [0, 0, 0, 20], counts
+        for m in members:
+            m.unsubscribe("$share/one/s/t")
+            m.subscribe("$share/turns/s/u", 0)
+        flood(keel, "strategy-pub", "s/u", 20)
+        counts = [len(got) for got in drain(members)]
+        assert counts == [5, 5, 5, 5], counts
+        for m in members:
+            m.subscribe("$share/topics/s/v/+", 0)
+        for name in ("strategy-pub", "strategy-pub-too"):
+            flood(keel, name, "s/v/1", 10)
+        assert sorted(len(got) for got in drain(members)) == [0, 0, 0, 20]
+        [m.close() for m in members]
+
+
+def test_a_rule_that_is_not_understood_is_named():
+    got = harness.run(harness.BUILD / "keel-broker", "--set", "share.strategies=g=fastest")
+    assert got.returncode == 2 and '"g=fastest" is not GROUP=STRATEGY' in got.stderr, got
+
+
+def test_what_a_member_did_not_acknowledge_goes_to_another_when_it_goes():
+    for shards in ("1", "2"):
+        with harness.Keel("--shards", shards, "--set", "share.strategy=sticky") as keel:
+            first = [Client(keel, f"reshare-first-{i}", props={"receive_max": 5}) for i in range(3)]
+            for c in first:
+                c.subscribe("$share/g/reshare", 1)
+            with Client(keel, "reshare-pub") as pub:
+                for n in range(12):
+                    pub.publish("reshare", b"%d" % n, 1)
+            came = [c.until_ping() for c in first]
+            assert sorted(len(got) for got in came) == [2, 5, 5], [len(got) for got in came]
+            with Client(keel, "reshare-second") as second:
+                second.subscribe("$share/g/reshare", 1)
+                for c in first:
+                    c.close()
+                got = {m.payload for m in second.messages(12)}
+                assert got == {b"%d" % n for n in range(12)}

@@ -2,7 +2,7 @@
 import pathlib
 import tempfile
 
-from harness import BUILD, ROOT, run
+from harness import BUILD, ROOT, Keel, run
 
 PROGRAMS = (["keel", "dev"], ["keel-broker"], ["keel-segstore"])
 
@@ -31,6 +31,13 @@ def test_a_wrong_file_is_named_with_its_line():
         path = pathlib.Path(folder, "keel.yaml")
         path.write_text("mqtt:\n  receive_max: 10\n  recieve_max: 10\n")
         refused("--config", path, says=f'{path}:3: unknown key "mqtt.recieve_max"; did you mean "mqtt.receive_max"?')
+
+
+def test_more_shards_than_stripes_are_refused_and_chosen_ones_fit():
+    done = run(BUILD / "keel-segstore", "--shards", "3", "--set", "segstore.stripes=2")
+    assert done.returncode == 2 and "lower shards or raise segstore.stripes" in done.stderr, done
+    with Keel("--set", "segstore.stripes=1") as keel:
+        assert keel.alive()
 
 
 def test_help_is_given():

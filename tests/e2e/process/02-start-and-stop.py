@@ -32,6 +32,14 @@ def test_ctrl_c_stops_in_order():
         assert keel.process.kill(signal.SIGINT) == 0
 
 
+def test_a_broker_says_once_that_it_is_ready():
+    with Apart() as keel:
+        keel.broker.popen.send_signal(signal.SIGUSR1)  # what a shard sends that became ready: two of them may be heard when both are
+        Client(keel, "once").close()
+        assert keel.broker.stop() == 0
+        assert keel.broker.log().count("keel-broker ready") == 1, keel.broker.log()
+
+
 def test_the_admin_http_and_keel_ctl_say_how_it_is(server):
     assert server.http("/health")[0] == 200
     assert server.http("/ready")[0] == 200

@@ -1,10 +1,12 @@
 /* What is put in is found, what is taken out is not, through growth and collisions. */
 #include "segstore/stripe/map.h"
 
+#include "shared/base/hash.h"
 #include "shared/base/rand.h"
 
 #include <criterion/criterion.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 struct thing {
     uint64_t id;
@@ -56,4 +58,71 @@ Test(map, random_inserts_and_removals_are_all_seen)
         }
     }
     map_fini(&map);
+}
+
+static uint64_t scattered(const void *entry)
+{
+    return hash_u64(((const struct thing *)entry)->id);
+}
+
+static struct thing *find_scattered(const struct map *map, uint64_t id)
+{
+    struct map_probe probe = map_probe(map, hash_u64(id));
+    for (struct thing *thing; (thing = map_probe_next(map, &probe)) != NULL;) {
+        if (thing->id == id) {
+            return thing;
+        }
+    }
+    return NULL;
+}
+
+static size_t walked(const struct map *map)
+{
+    size_t count = 0;
+    MAP_EACH(map, struct thing, thing)
+    {
+        cr_assert(thing->in);
+        count++;
+    }
+    return count;
+}
+
+/* Grows to many blocks and shrinks to none, with a random one looked for at every step. */
+Test(map, a_change_moves_a_few_slots_however_large_the_map)
+{
+    enum { THINGS = 200000, MOVES_MAX = 16 };
+    struct thing *things = calloc(THINGS, sizeof *things);
+    struct map    map;
+    struct rand   r;
+    size_t        resized = 0;
+    rand_init(&r, 6, 6);
+    map_init(&map, scattered);
+    for (uint64_t i = 0; i < 2 * THINGS; i++) {
+        size_t moved = map.moved, capacity = map.now.capacity;
+        size_t old_capacity = map.old.capacity;
+        if (i < THINGS) {
+            things[i] = (struct thing){.id = i, .in = true};
+            map_insert(&map, &things[i]);
+        } else {
+            struct thing *thing = &things[(i - THINGS) * 7919 % THINGS];
+            map_remove(&map, thing);
+            thing->in = false;
+        }
+        if (map.now.capacity != capacity) {
+            cr_assert_eq(map.moved, 0u, "to begin moves nothing");
+            cr_assert_leq(old_capacity - moved, (size_t)MOVES_MAX, "the last one had ended");
+            resized++;
+        } else if (old_capacity != 0) {
+            cr_assert_leq((map.old.capacity == 0 ? old_capacity : map.moved) - moved, (size_t)MOVES_MAX);
+        }
+        uint64_t id = rand_below(&r, THINGS);
+        cr_assert_eq(find_scattered(&map, id), things[id].in ? &things[id] : NULL);
+        if (i % 20011 == 0) {
+            cr_assert_eq(walked(&map), map.count);
+        }
+    }
+    cr_assert_eq(map.count, 0u);
+    cr_assert_gt(resized, 20u);
+    map_fini(&map);
+    free(things);
 }

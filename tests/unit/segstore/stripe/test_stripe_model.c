@@ -25,7 +25,7 @@ struct m_stream {
     bool            there;
     char            name;
     uint8_t         flags;
-    uint64_t        id, start, next, epoch, position[OFFSETS];
+    uint64_t        id, start, next, epoch, owner, position[OFFSETS];
     bool            keeps;
     uint64_t        max_age, max_bytes, max_count, time[OFFSETS];
     uint16_t        size[OFFSETS];
@@ -518,11 +518,12 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
             *st = (struct m_stream){.there = true,
                                     .name  = (char)op->name.data[0],
                                     .flags = op->flags,
+                                    .owner = op->owner,
                                     .id    = (uint64_t)3 << 48 | m->next_local++};
         }
         m->last_stream = st->id;
         wire_put_u64(w, st->id);
-        wire_put_u8(w, created);
+        wire_put_u8(w, created || (op->owner != 0 && st->owner == op->owner));
         wire_put_u64(w, st->start);
         wire_put_u64(w, st->next);
         wire_put_u64(w, st->epoch);
@@ -633,13 +634,16 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
     case OP_TIMER_CANCEL:
     case OP_TIMER_RUN:
     case OP_TIMER_TAKE_OVER:
-        if (t != NULL &&
-            (op->kind == OP_TIMER_RUN || (op->kind == OP_TIMER_TAKE_OVER && t->owner != 0 && t->delay == 0))) {
+        wire_put_u8(w, t != NULL);
+        if (t == NULL || (op->kind == OP_TIMER_TAKE_OVER && t->owner != 0 && t->owner == op->owner)) {
+            return 0;
+        }
+        if (op->kind == OP_TIMER_RUN ||
+            (op->kind == OP_TIMER_TAKE_OVER && ((op->flags & TIMER_ENDED) != 0 || (t->owner != 0 && t->delay == 0)))) {
             m_run(m, t, depth);
-        } else if (t != NULL) {
+        } else {
             t->there = false;
         }
-        wire_put_u8(w, t != NULL);
         return 0;
     case OP_OWNER_LOST:
         m_owner_lost(m, op->owner, depth);
@@ -779,6 +783,9 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
     }
     if (op.kind == OP_STREAM_STAT) {
         op.wall_ns = m->time - rand_below(r, m->time < 50 ? m->time + 1 : 50);
+    }
+    if (op.kind == OP_TIMER_TAKE_OVER && rand_chance(r, 2)) {
+        op.flags = TIMER_ENDED;
     }
     if (op.kind >= OP_TIMER_SET && op.kind <= OP_TIMER_FIRE) {
         op.name = one_of(r, "xyzwvu");

@@ -150,6 +150,42 @@ Test(config, distance_counts_edits_and_swaps)
 }
 
 /* The file that documents every key is the table itself, printed. */
+static bool list_is(const struct config_list *list, const char *joined)
+{
+    char all[256] = "";
+    for (const char *item = NULL; (item = config_list_next(list, item)) != NULL;) {
+        strcat(strcat(all, item), ";");
+    }
+    return strcmp(all, joined) == 0;
+}
+
+Test(config, a_list_is_a_sequence_and_the_command_line_adds_to_it)
+{
+    cr_assert_eq(yaml("share:\n  strategies:\n    - a=sticky\n    - b c=random\n  strategy: random\n"), 0, "%s", error);
+    cr_expect(list_is(&settings.share_strategies, "a=sticky;b c=random;"));
+    cr_expect_eq(settings.share_strategies.count, 2);
+    cr_expect_eq(settings.share_strategy, 1);
+    cr_assert_eq(yaml("share: {strategies: [x=sticky], strategy: sticky}\n"), 0, "%s", error);
+    cr_expect(list_is(&settings.share_strategies, "x=sticky;"));
+    cr_assert_eq(yaml("share: {strategies: []}\n"), 0, "%s", error);
+    cr_expect(list_is(&settings.share_strategies, ""));
+    cr_assert_eq(LOAD("--set", "share.strategies=a=sticky", "--set=share.strategies=b=random"), 0, "%s", error);
+    cr_expect(list_is(&settings.share_strategies, "a=sticky;b=random;"));
+    cr_assert_eq(LOAD("--set", "share.strategies=a=sticky", "--set=share.strategies="), 0, "%s", error);
+    cr_expect(list_is(&settings.share_strategies, ""));
+}
+
+Test(config, what_is_no_list_where_one_is_wanted_is_refused)
+{
+    EXPECT_ERROR(yaml("share: {strategies: x=sticky}\n"),
+                 "keel.yaml:1: a list is expected here: [..], or lines that begin with \"- \"");
+    EXPECT_ERROR(yaml("share: {strategy: [sticky]}\n"), "keel.yaml:1: a list is not expected here");
+    EXPECT_ERROR(yaml("share: {strategies: [[a]]}\n"), "keel.yaml:1: a list is not expected here");
+    EXPECT_ERROR(yaml("share: {strategies: [{a: b}]}\n"), "keel.yaml:1: an item of a list must be a text");
+    EXPECT_ERROR(yaml("share:\n  strategies: [a=b]\n  strategies: [a=b]\n"),
+                 "keel.yaml:3: share.strategies is already set in line 2");
+}
+
 Test(config, deploy_keel_yaml_is_the_printed_table)
 {
     char  *printed = NULL, stored[65536];

@@ -101,7 +101,7 @@ Test(op, fields_land_where_the_header_lists_them)
         cr_assert_eq(op.kind, kind);
         if (kind == OP_STREAM_CREATE) {
             cr_assert_eq(op.flags, STREAM_QUEUE);
-            cr_assert(bytes_equal(op.name, S("the/name")));
+            cr_assert(op.owner == 18 && bytes_equal(op.name, S("the/name")));
         }
         if (kind == OP_TABLE_PUT) {
             cr_assert(op.table == 11 && op.wall_ns == 20 && bytes_equal(op.value, S("value")));

@@ -1,0 +1,332 @@
+/* scenario_segstore.c - the segment store alone, under a client that checks every answer: killed, without power, with a full disk, with
+ * rot in its log. What was acknowledged is there after each restart, once, in its place; the state after a restart is the state before. */
+#include "segstore/node/node.h"
+#include "segstore/stripe/stripe.h"
+#include "shared/loop/io.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/scenarios.h"
+#include "tests/sim/store_tester.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STRIPES = 3, PATIENCE_S = 300 };
+
+struct story {
+    struct world          *world;
+    struct segstore_config config;
+    struct machine        *machine;
+    struct process        *process;
+    struct node           *node;
+    struct store_tester    client;
+    bool                   ready;
+    bool                   refused;
+    char                   why[256];
+};
+
+/* ---- the store ---- */
+
+static void on_ready(void *ctx, const char *address, uint16_t port)
+{
+    (void)address;
+    (void)port;
+    ((struct story *)ctx)->ready = true;
+}
+
+static void on_refused(void *ctx, int error, const char *why)
+{
+    struct story *s = ctx;
+    s->refused      = true;
+    snprintf(s->why, sizeof s->why, "%d: %s", error, why);
+}
+
+static int start(struct process *process, void *ctx)
+{
+    static const struct io_config config = {.sockets_max = 4, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};
+    struct story                 *s      = ctx;
+    const struct node_hooks       hooks  = {.ctx = s, .ready = on_ready, .refused = on_refused};
+    struct io                    *io     = NULL;
+    char                          why[128];
+    struct core                  *core   = core_new(process);
+    int                           result = io_open(&config, &io, why, sizeof why);
+    if (result < 0) {
+        return result;
+    }
+    s->ready   = false;
+    s->refused = false;
+    s->node    = node_new(io, &s->config, 0, NULL, NULL, &hooks);
+    core_run(core, s->node, node_turn);
+    return 0;
+}
+
+static void destroy(void *ctx)
+{
+    struct story *s = ctx;
+    node_free(s->node);
+    s->node = NULL;
+}
+
+static uint64_t between(struct story *s, uint64_t low, uint64_t high)
+{
+    return world_between(s->world, SALT_SCENARIO, low, high);
+}
+
+static struct story *story_new(struct world *world, uint64_t disk_bytes, uint64_t reserve_bytes)
+{
+    struct story *s              = calloc(1, sizeof *s);
+    s->world                     = world;
+    s->config                    = segstore_config_default();
+    s->config.data_directory     = "/var/keel";
+    s->config.listen_address     = "0.0.0.0";
+    s->config.stripes            = STRIPES;
+    s->config.segment_bytes      = between(s, 1, 3) << 20;
+    s->config.checkpoint_bytes   = between(s, 256 << 10, 4 << 20);
+    s->config.checkpoint_ns      = between(s, 1, 20) * SIM_S;
+    s->config.disk_reserve_bytes = reserve_bytes;
+    s->config.tail_bytes         = 0; /* the least */
+    s->config.cold_chunks        = (uint32_t)between(s, 8, 16);
+    s->config.cold_depth         = (uint32_t)between(s, 1, 4);
+    s->config.wal_depth          = (uint32_t)between(s, 1, 2);
+    s->config.output_bytes       = (uint32_t)between(s, 4, 512) << 10;
+    /* A network that lets megabytes through: worse ones are the business of other scenarios. */
+    world->faults.latency_ns       = world->faults.latency_ns < SIM_MS ? world->faults.latency_ns : SIM_MS;
+    world->faults.jitter_ns        = world->faults.jitter_ns < SIM_MS ? world->faults.jitter_ns : SIM_MS;
+    world->faults.bytes_per_second = 0;
+    world->faults.window_bytes     = world->faults.window_bytes < 65536 ? 65536 : world->faults.window_bytes;
+    world->faults.reset_one_in     = world->faults.reset_one_in == 0 ? 0 : 5000;
+    s->machine                     = machine_new(world, "store", disk_bytes);
+    const struct process_spec spec = {"segstore", start, destroy, NULL, s};
+    s->process                     = process_new(s->machine, &spec);
+    sim_check(world, process_start(s->process) == 0, "the store starts");
+    store_tester_start(&s->client, world, STRIPES);
+    return s;
+}
+
+static void story_end(struct story *s)
+{
+    if (s->client.process->alive) {
+        store_tester_end(&s->client);
+    }
+    if (s->process->alive) {
+        process_crash(s->process);
+    }
+    free(s);
+}
+
+static void restart(struct story *s, bool power)
+{
+    if (power) {
+        machine_power_off(s->machine);
+    } else {
+        process_crash(s->process);
+    }
+    world_run_ns(s->world, between(s, SIM_US, 200 * SIM_MS));
+    if (power) {
+        machine_power_on(s->machine);
+    }
+    sim_check(s->world, process_start(s->process) == 0, "the store starts again");
+}
+
+static bool is_up(void *ctx)
+{
+    const struct story *s = ctx;
+    return s->ready || s->refused;
+}
+
+static void wait_up(struct story *s)
+{
+    sim_check(s->world, world_run_until(s->world, is_up, s, PATIENCE_S * SIM_S), "the store comes up");
+    sim_check(s->world, s->ready, "the store refuses to start: %s", s->why);
+}
+
+static void wait_client(struct story *s, bool (*done)(void *), const char *what)
+{
+    bool reached = world_run_until(s->world, done, &s->client, PATIENCE_S * SIM_S);
+    for (uint32_t i = 0; i < STRIPES && !reached; i++) {
+        const struct tester_stripe *c = &s->client.stripes[i];
+        printf("stripe %u: wanted %llu sent %llu answered %llu next %llu trim %llu/%llu following %d unavailable %d "
+               "full %llu\n",
+               i, (unsigned long long)c->wanted, (unsigned long long)c->sent, (unsigned long long)c->answered,
+               (unsigned long long)c->next, (unsigned long long)c->trimmed, (unsigned long long)c->trim_sent,
+               c->following, c->unavailable, (unsigned long long)c->refused_full);
+    }
+    sim_check(s->world, reached, "%s", what);
+}
+
+/* ---- crashes ---- */
+
+void scenario_segstore_crash(struct world *world)
+{
+    struct story *s       = story_new(world, 256u << 20, 0);
+    uint64_t      targets = 0;
+    int           rounds  = (int)between(s, 2, 6);
+    for (int round = 0; round < rounds; round++) {
+        targets += between(s, 10, 120);
+        for (uint32_t i = 0; i < STRIPES; i++) {
+            store_tester_want(&s->client, i, targets);
+            if (round > 0 && between(s, 0, 2) == 0) {
+                store_tester_trim(&s->client, i, between(s, 0, s->client.stripes[i].answered));
+            }
+        }
+        world_run_ns(world, between(s, SIM_US, 400 * SIM_MS));
+        restart(s, between(s, 0, 1) == 0);
+        for (uint64_t more = between(s, 0, 2); more > 0; more--) { /* again, while it recovers or soon after */
+            world_run_ns(world, between(s, SIM_US, between(s, 0, 1) == 0 ? 30 * SIM_MS : 600 * SIM_MS));
+            restart(s, between(s, 0, 1) == 0);
+        }
+        if (between(s, 0, 1) == 0) {
+            wait_up(s);
+        }
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    store_tester_check_tables(&s->client);
+
+    /* At rest: what a restart finds is what was there, and finding it again changes nothing. */
+    world_run_ns(world, SIM_S);
+    wait_up(s);
+    uint64_t hashes[STRIPES];
+    uint64_t applied[STRIPES];
+    store_tester_end(&s->client);
+    for (int again = 0; again < 3; again++) {
+        for (uint16_t i = 0; i < STRIPES; i++) {
+            const struct stripe *stripe = node_stripe(s->node, i);
+            if (again > 0) {
+                sim_check(world, stripe_applied(stripe) == applied[i],
+                          "stripe %u has %llu entries after a restart, had %llu", i,
+                          (unsigned long long)stripe_applied(stripe), (unsigned long long)applied[i]);
+                sim_check(world, stripe_hash(stripe) == hashes[i], "stripe %u is another one after restart %d", i,
+                          again);
+            }
+            hashes[i]  = stripe_hash(stripe);
+            applied[i] = stripe_applied(stripe);
+        }
+        restart(s, again % 2 == 0);
+        wait_up(s);
+    }
+    story_end(s);
+}
+
+/* ---- a full disk ---- */
+
+static bool some_refused(void *ctx)
+{
+    const struct store_tester *c = ctx;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        if (c->stripes[i].refused_full > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool all_seen(void *ctx)
+{
+    const struct store_tester *c = ctx;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        if (c->stripes[i].next < c->stripes[i].answered) {
+            return false;
+        }
+    }
+    return c->connected;
+}
+
+void scenario_segstore_full(struct world *world)
+{
+    struct story *s        = story_new(world, 14u << 20, 2u << 20);
+    s->client.window       = 1; /* one that is refused is sent again before the next */
+    s->client.large_one_in = 4;
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, 70);
+    }
+    wait_client(s, some_refused, "the disk is full at some time");
+    wait_client(s, all_seen, "readers go on while the disk is full");
+    if (between(s, 0, 1) == 0) {
+        restart(s, between(s, 0, 1) == 0);
+        wait_up(s);
+        wait_client(s, all_seen, "readers go on after a restart on a full disk");
+    }
+    for (int second = 0; second < PATIENCE_S && !store_tester_done(&s->client); second++) {
+        for (uint32_t i = 0; i < STRIPES; i++) {
+            store_tester_trim(&s->client, i, s->client.stripes[i].seen);
+        }
+        world_run_ns(world, SIM_S);
+    }
+    wait_client(s, store_tester_done, "space returns as consumers make room");
+    store_tester_check_tables(&s->client);
+    story_end(s);
+}
+
+/* ---- rot ---- */
+
+/* Flips a bit somewhere in the log; which file and where is drawn. */
+static void rot(struct story *s)
+{
+    for (;;) {
+        char path[64];
+        snprintf(path, sizeof path, "/var/keel/shard-00/wal/%012u", (unsigned)between(s, 1, 6));
+        if (disk_rot(s->machine->disk, path, between(s, 0, s->config.segment_bytes - 1))) {
+            return;
+        }
+    }
+}
+
+static uint32_t stopped_stripes(struct story *s)
+{
+    uint32_t stopped = 0;
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        stopped |= (uint32_t)s->client.stripes[i].unavailable << i;
+    }
+    return stopped;
+}
+
+static void go_on(struct story *s)
+{
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, s->client.stripes[i].wanted + 10);
+    }
+    world_run_ns(s->world, 5 * SIM_S);
+    wait_client(s, store_tester_done, "what serves has everything");
+}
+
+void scenario_segstore_rot(struct world *world)
+{
+    struct story *s            = story_new(world, 256u << 20, 0);
+    s->config.checkpoint_bytes = UINT64_MAX; /* from the next start on: all that was written is replayed */
+    s->config.checkpoint_ns    = 1000000 * SIM_S;
+    restart(s, false);
+    wait_up(s);
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, between(s, 20, 100));
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    world_run_ns(world, SIM_S);
+    process_crash(s->process);
+    rot(s);
+    sim_check(world, process_start(s->process) == 0, "the store starts");
+    s->client.again_one_in = 1;
+    wait_up(s);
+    go_on(s);
+    uint32_t stopped = stopped_stripes(s);
+    if (stopped == 0) { /* the bit was behind the end of the log */
+        store_tester_check_tables(&s->client);
+        story_end(s);
+        return;
+    }
+    go_on(s);
+    sim_check(world, (stopped_stripes(s) & stopped) == stopped, "damage is not forgotten: %x stopped, were %x",
+              stopped_stripes(s), stopped);
+
+    s->config.accept_damage = true; /* the operator's decision */
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        s->client.stripes[i].gaps = s->client.stripes[i].unavailable;
+    }
+    go_on(s);
+    sim_check(world, stopped_stripes(s) == 0, "with the damage accepted every stripe serves");
+    s->config.accept_damage = false;
+    go_on(s);
+    sim_check(world, stopped_stripes(s) == 0, "accepted damage is not met again");
+    store_tester_check_tables(&s->client);
+    story_end(s);
+}

@@ -1,0 +1,262 @@
+/* scenario_shared - a shared subscription with members that come and go, stored sessions and live ones, while both processes are killed.
+ *
+ *   each message to one   what was published with QoS 2 never reaches two stored members, nor one beside a live one that has it still
+ *   nothing is lost       what was acknowledged reaches somebody of the group. A live member that leaves with what it was given is asked for
+ *                         only when live_redelivery says so */
+#include "tests/sim/cluster.h"
+#include "tests/sim/mqtt5_client.h"
+#include "tests/sim/scenarios.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { STORED = 3, LIVE = 2, MEMBERS = STORED + LIVE, PUBLISHERS = 2, MESSAGES = 150, PATIENCE_S = 600 };
+
+/* What a live session was given and did not acknowledge goes to another member when it leaves. */
+static const bool live_redelivery = false;
+/* The member that was chosen for a QoS 2 publish is chosen again when a broker that died did not acknowledge it. */
+static const bool choice_survives = false;
+
+#define GONE_NS (10 * SIM_S) /* the broker may take a live member for there so long */
+
+struct fate {
+    bool     came[MEMBERS];
+    uint32_t connects[MEMBERS]; /* of a live member when it was given it */
+    bool     maybe_live;        /* a live member may have been chosen */
+    bool     chosen_again;      /* the broker died before it had acknowledged it */
+};
+
+struct story {
+    struct cluster      cluster;
+    struct mqtt5_client members[MEMBERS];
+    struct mqtt5_client publishers[PUBLISHERS];
+    struct fate         fates[PUBLISHERS][MESSAGES];
+    uint32_t            counts[PUBLISHERS];
+    uint64_t            live_until_ns; /* no live member after this */
+    bool                holding;       /* live members acknowledge nothing */
+};
+
+static bool is_live(uint32_t member)
+{
+    return member >= STORED;
+}
+
+static void connected(struct mqtt5_client *c, bool present)
+{
+    if (!present || c->ask_count == 0) { /* an earlier CONNACK may have been lost */
+        mqtt5_subscribe(c, "$share/group/s/#", 2);
+    }
+}
+
+static void ended(struct mqtt5_client *c, enum mqtt5_end how, uint8_t reason, bool was_up)
+{
+    struct story *s = c->ctx;
+    (void)how;
+    (void)reason;
+    (void)was_up;
+    if (is_live((uint32_t)(c - s->members))) {
+        bool other = false;
+        for (uint32_t i = STORED; i < MEMBERS; i++) {
+            other = other || (&s->members[i] != c && s->members[i].socket != NULL);
+        }
+        s->live_until_ns = other ? UINT64_MAX : c->world->now_ns + GONE_NS;
+    }
+}
+
+static bool message(struct mqtt5_client *c, const struct mqtt5_message *m)
+{
+    struct story *s         = c->ctx;
+    uint32_t      member    = (uint32_t)(c - s->members);
+    uint32_t      publisher = (uint32_t)strtoul(m->topic + strlen("s/"), NULL, 10);
+    uint32_t      n         = (uint32_t)strtoul(m->text, NULL, 10);
+    sim_check(c->world, publisher < PUBLISHERS && n < s->counts[publisher], "%s %s was never published", m->topic,
+              m->text);
+    struct fate            *fate = &s->fates[publisher][n];
+    const struct mqtt5_ask *ask  = &s->publishers[publisher].asks[n];
+    for (uint32_t other = 0; other < MEMBERS; other++) {
+        bool has = fate->came[other] && other != member &&
+                   (!is_live(other) || (s->members[other].up && s->members[other].connects == fate->connects[other]));
+        sim_check(c->world, !has || ask->qos != 2 || (fate->chosen_again && !choice_survives),
+                  "%s was given %s %s, which %s has", c->name, m->topic, m->text, s->members[other].name);
+    }
+    fate->came[member]     = true;
+    fate->connects[member] = c->connects;
+    return !is_live(member) || !s->holding;
+}
+
+static void answered(struct mqtt5_client *c, struct mqtt5_ask *ask)
+{
+    struct story *s                                       = c->ctx;
+    s->fates[c - s->publishers][ask - c->asks].maybe_live = s->live_until_ns >= ask->sent_ns;
+}
+
+static bool all_came(void *ctx)
+{
+    const struct story *s = ctx;
+    for (uint32_t p = 0; p < PUBLISHERS; p++) {
+        for (uint32_t n = 0; n < s->counts[p]; n++) {
+            const struct fate *fate = &s->fates[p][n];
+            bool               came = fate->maybe_live && !live_redelivery;
+            for (uint32_t i = 0; i < MEMBERS; i++) {
+                came = came || fate->came[i];
+            }
+            if (s->publishers[p].asks[n].state != ASK_ANSWERED || !came) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void explain(const struct story *s)
+{
+    for (uint32_t p = 0; p < PUBLISHERS; p++) {
+        for (uint32_t n = 0; n < s->counts[p]; n++) {
+            const struct fate *fate = &s->fates[p][n];
+            bool               came = fate->maybe_live && !live_redelivery;
+            for (uint32_t i = 0; i < MEMBERS; i++) {
+                came = came || fate->came[i];
+            }
+            sim_check(s->cluster.world, came || s->publishers[p].asks[n].state != ASK_ANSWERED,
+                      "message %u of publisher %u was acknowledged and reached no member", n, p);
+        }
+    }
+    sim_fail(s->cluster.world, "a publisher is not answered after %d s", PATIENCE_S);
+}
+
+static bool members_ready(void *ctx)
+{
+    const struct story *s = ctx;
+    for (uint32_t i = 0; i < STORED; i++) {
+        if (s->members[i].ask_count == 0 || !mqtt5_idle(&s->members[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- the story ---- */
+
+static void accident(struct story *s)
+{
+    uint32_t crashes = s->cluster.broker_crashes;
+    bool     open[PUBLISHERS][MESSAGES];
+    for (uint32_t p = 0; p < PUBLISHERS; p++) {
+        for (uint32_t n = 0; n < s->counts[p]; n++) {
+            open[p][n] = s->publishers[p].asks[n].state != ASK_ANSWERED;
+        }
+    }
+    cluster_accident(&s->cluster);
+    for (uint32_t p = 0; p < PUBLISHERS && s->cluster.broker_crashes != crashes; p++) {
+        for (uint32_t n = 0; n < s->counts[p]; n++) {
+            s->fates[p][n].chosen_again = s->fates[p][n].chosen_again || open[p][n];
+        }
+    }
+}
+
+static void act(struct story *s, uint32_t live)
+{
+    struct world        *world  = s->cluster.world;
+    uint32_t             member = (uint32_t)world_between(world, SALT_SCENARIO, 0, STORED + live - 1);
+    struct mqtt5_client *c      = &s->members[member];
+    switch (world_between(world, SALT_SCENARIO, 0, 9)) {
+    case 0:
+        mqtt5_drop(c);
+        break;
+    case 1:
+        mqtt5_leave(c, 0);
+        break;
+    case 2:
+    case 3:
+        if (is_live(member)) {
+            s->live_until_ns = UINT64_MAX;
+            s->holding       = world_chance(world, SALT_SCENARIO, 2);
+        }
+        mqtt5_connect(c);
+        break;
+    case 4:
+        if (world_chance(world, SALT_SCENARIO, 3)) {
+            accident(s);
+        }
+        break;
+    default: {
+        uint32_t p = (uint32_t)world_between(world, SALT_SCENARIO, 0, PUBLISHERS - 1);
+        if (s->counts[p] < MESSAGES) {
+            char topic[MQTT5_TEXT_MAX];
+            char text[MQTT5_TEXT_MAX];
+            snprintf(topic, sizeof topic, "s/%u", p);
+            snprintf(text, sizeof text, "%u", s->counts[p]++);
+            mqtt5_publish(&s->publishers[p], topic, text, (uint8_t)(p + 1));
+        }
+    }
+    }
+}
+
+void scenario_shared(struct world *world)
+{
+    static const char *const names[MEMBERS]        = {"stored0", "stored1", "stored2", "live0", "live1"};
+    static const char *const pub_names[PUBLISHERS] = {"publisher1", "publisher2"};
+    struct story            *s                     = calloc(1, sizeof *s);
+    sim_check(world, s != NULL, "memory");
+    world->faults.reset_one_in = world->faults.reset_one_in == 0 ? 0 : 2000;
+    cluster_start(&s->cluster, world);
+    uint32_t live = world_chance(world, SALT_SCENARIO, 2) ? 0 : LIVE;
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        struct mqtt5_client *c = &s->members[i];
+        c->world               = world;
+        c->name = c->id = names[i];
+        c->clean_start  = is_live(i);
+        c->expiry_s     = is_live(i) ? 0 : MQTT5_NEVER;
+        c->receive_max  = (uint16_t)world_between(world, SALT_SCENARIO, 1, 20);
+        c->connected    = connected;
+        c->message      = message;
+        c->ended        = ended;
+        c->ctx          = s;
+        mqtt5_start(c);
+        if (!is_live(i)) {
+            mqtt5_connect(c);
+        }
+    }
+    for (uint32_t p = 0; p < PUBLISHERS; p++) {
+        struct mqtt5_client *c = &s->publishers[p];
+        c->world               = world;
+        c->name = c->id = pub_names[p];
+        c->expiry_s     = MQTT5_NEVER;
+        c->answered     = answered;
+        c->ctx          = s;
+        mqtt5_start(c);
+        mqtt5_connect(c);
+    }
+    bool began = world_run_until(world, members_ready, s, PATIENCE_S * SIM_S);
+    sim_check(world, began, "the group is subscribed");
+    uint64_t acts = world_between(world, SALT_SCENARIO, 20, 250);
+    for (uint64_t i = 0; i < acts; i++) {
+        act(s, live);
+        if (world_chance(world, SALT_SCENARIO, 3)) {
+            world_run_ns(world, world_between(world, SALT_SCENARIO, SIM_US, 100 * SIM_MS));
+        }
+    }
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        if (is_live(i)) {
+            mqtt5_drop(&s->members[i]);
+        } else {
+            mqtt5_connect(&s->members[i]);
+        }
+    }
+    world_run_ns(world, SIM_S);
+    for (uint32_t i = 0; i < STORED; i++) {
+        mqtt5_connect(&s->members[i]); /* some were leaving */
+    }
+    if (!world_run_until(world, all_came, s, PATIENCE_S * SIM_S)) {
+        explain(s);
+    }
+    world_run_ns(world, 5 * SIM_S); /* nothing comes to a second one afterwards either */
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        mqtt5_end(&s->members[i]);
+    }
+    for (uint32_t p = 0; p < PUBLISHERS; p++) {
+        mqtt5_end(&s->publishers[p]);
+    }
+    cluster_end(&s->cluster);
+    free(s);
+}

@@ -1,0 +1,29 @@
+/* seeds - runs that found a bug once: they come first in every run of all scenarios. The sentence says what was wrong.
+ * A change of a scenario or of the world makes another run of the same seed: what a unit test can hold has one as well. */
+#ifndef KEEL_TESTS_SIM_SEEDS_H
+#define KEEL_TESTS_SIM_SEEDS_H
+
+#include <stdint.h>
+
+struct known_seed {
+    const char *scenario;
+    uint64_t    seed;
+    const char *found;
+};
+
+#define KNOWN_SEEDS(X)                                                                                               \
+    X(segstore_crash, 92, "power lost soon after a first start that was killed took the data directory with it")     \
+    X(segstore_crash, 112, "the same, with other files")                                                             \
+    X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")         \
+    X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
+    X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")     \
+    X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \
+    X(shared, 195, "the same")                                                                                       \
+    X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                       \
+    X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                     \
+    X(will, 180, "a broker published wills before it knew who is subscribed")                                        \
+    X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                     \
+    X(will, 331, "the same was told Session Present of a session that it had made itself")                           \
+    X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")
+
+#endif

@@ -1,0 +1,75 @@
+/* store_tester - one broker shard as far as the segment store can tell: it appends, remembers what was answered, and checks what comes back.
+ *
+ *   per stripe a stream; transaction n:  APPEND record n (idempotent: writer, sequence n)  +  TABLE_PUT "n"
+ *
+ * Transactions of a stripe are sent in order, several under way; after a break the unanswered ones are sent again, with the same
+ * sequence. So each must be applied once, in order: record n lies at offset n, for ever, whatever crashed in between.
+ * It follows every stream all the time, from where it is or from the beginning, and checks each record that it is handed.
+ * Threads: one; it is a process of its own in the simulated world. */
+#ifndef KEEL_TESTS_SIM_STORE_TESTER_H
+#define KEEL_TESTS_SIM_STORE_TESTER_H
+
+#include "shared/base/wire.h"
+#include "shared/rpc/frame.h"
+#include "tests/sim/process.h"
+
+enum { STORE_TESTER_STRIPES_MAX = 4, STORE_TESTER_TXNS_MAX = 2000 };
+
+struct tester_stripe {
+    uint64_t stream_id; /* 0: not known yet */
+    uint64_t wanted;    /* transactions to make */
+    uint64_t sent;
+    uint64_t answered; /* all below are acknowledged */
+    uint64_t trimmed;  /* a TRIM to here was acknowledged */
+    uint64_t trim_sent;
+    uint64_t next; /* offset that the follower expects */
+    uint64_t seen; /* all below were handed over at least once */
+    bool     following;
+    bool     unavailable;  /* the store says that this stripe is stopped */
+    uint64_t refused_full; /* answers ERR_DISK_FULL */
+    uint64_t later_ns;     /* not again before */
+    uint64_t trim_ns;
+    bool     gaps; /* records may be missing: damage was accepted */
+};
+
+struct store_tester {
+    struct world        *world;
+    struct process      *process;
+    struct io           *io;
+    struct io_socket    *socket;
+    struct frame_reader  reader;
+    struct wire_writer   out;
+    struct wire_writer   flying;
+    struct tester_stripe stripes[STORE_TESTER_STRIPES_MAX];
+    uint32_t             stripe_count;
+    uint32_t             window;       /* transactions under way per stripe */
+    uint32_t             large_one_in; /* records that span chunks */
+    uint32_t             again_one_in; /* follows that begin at the start */
+    uint64_t             instance;
+    uint64_t             retry_ns;
+    uint64_t             ping_ns;
+    uint64_t             heard_ns;
+    uint64_t             scan_number;
+    bool                 greeted;   /* HELLO is on its way */
+    bool                 connected; /* WELCOME came */
+    bool                 sending;
+    uint64_t             scanned[STORE_TESTER_STRIPES_MAX];
+    bool                 scanned_all;
+    bool                 stop; /* sends nothing new */
+};
+
+/* On a machine of its own; connects to "store":7400 and again whenever that breaks. */
+void store_tester_start(struct store_tester *client, struct world *world, uint32_t stripe_count);
+/* Asks for so many transactions of a stripe in all. */
+void store_tester_want(struct store_tester *client, uint32_t stripe, uint64_t count);
+/* Forgets records below offset, once it is connected. */
+void store_tester_trim(struct store_tester *client, uint32_t stripe, uint64_t offset);
+/* All that was wanted was answered, and was handed over by FOLLOW. */
+bool store_tester_done(void *client);
+/* All that was wanted was answered. */
+bool store_tester_answered(void *client);
+/* Reads all tables and checks that exactly the acknowledged keys are there. Lets time pass. */
+void store_tester_check_tables(struct store_tester *client);
+void store_tester_end(struct store_tester *client);
+
+#endif

@@ -1,0 +1,163 @@
+/* The WebSocket layer, byte by byte. */
+#include "broker/transport/ws.h"
+#include "shared/base/err.h"
+#include "shared/base/list.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+static const char request[] = "GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                              "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+                              "Sec-WebSocket-Protocol: mqtt\r\n\r\n";
+
+struct rig {
+    struct list           dirty;
+    struct outq_pool     *pool;
+    struct outq           plain, out;
+    struct ws            *ws;
+    struct transport_sink sink;
+    char                  got[512];
+    size_t                got_bytes;
+};
+
+static void on_data(void *ctx, struct bytes data)
+{
+    struct rig *rig = ctx;
+    memcpy(rig->got + rig->got_bytes, data.data, data.size);
+    rig->got_bytes += data.size;
+}
+
+static void setup(struct rig *rig)
+{
+    *rig      = (struct rig){.pool = outq_pool_new(1 << 20), .ws = ws_new("/mqtt")};
+    rig->sink = (struct transport_sink){.data = on_data, .ctx = rig};
+    list_init(&rig->dirty);
+    outq_init(&rig->plain, rig->pool, &rig->dirty);
+    outq_init(&rig->out, rig->pool, &rig->dirty);
+}
+
+static void teardown(struct rig *rig)
+{
+    outq_fini(&rig->plain);
+    outq_fini(&rig->out);
+    ws_free(rig->ws);
+    outq_pool_free(rig->pool);
+}
+
+static int feed(struct rig *rig, const void *data, size_t size)
+{
+    return ws_receive(rig->ws, bytes_of(data, size), &rig->sink, &rig->out);
+}
+
+/* What was put out so far, taken away. */
+static size_t said(struct rig *rig, char *text, size_t room)
+{
+    struct iovec iov[16];
+    size_t       size  = 0;
+    int          count = outq_gather(&rig->out, iov, 16);
+    for (int i = 0; i < count; i++) {
+        cr_assert(size + iov[i].iov_len < room);
+        memcpy(text + size, iov[i].iov_base, iov[i].iov_len);
+        size += iov[i].iov_len;
+    }
+    outq_consume(&rig->out, size);
+    text[size] = '\0';
+    return size;
+}
+
+static void open_it(struct rig *rig)
+{
+    char text[600];
+    setup(rig);
+    cr_assert_eq(feed(rig, request, sizeof request - 1), 0);
+    cr_assert(ws_established(rig->ws));
+    said(rig, text, sizeof text);
+    cr_assert(strstr(text, "\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n") != NULL, "%s", text);
+}
+
+Test(ws, a_request_in_single_bytes_is_a_request)
+{
+    struct rig rig;
+    setup(&rig);
+    for (size_t i = 0; i < sizeof request - 1; i++) {
+        cr_assert_not(ws_established(rig.ws));
+        cr_assert_eq(feed(&rig, request + i, 1), 0);
+    }
+    cr_assert(ws_established(rig.ws));
+    teardown(&rig);
+}
+
+Test(ws, frames_behind_the_request_in_the_same_bytes_are_not_lost)
+{
+    struct rig rig;
+    char       both[sizeof request + 16];
+    /* RFC 6455, 5.7: a masked "Hello", as binary */
+    static const uint8_t hello[] = {0x82, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58};
+    setup(&rig);
+    memcpy(both, request, sizeof request - 1);
+    memcpy(both + sizeof request - 1, hello, sizeof hello);
+    cr_assert_eq(feed(&rig, both, sizeof request - 1 + sizeof hello), 0);
+    cr_assert_eq(rig.got_bytes, 5);
+    cr_assert_eq(memcmp(rig.got, "Hello", 5), 0);
+    teardown(&rig);
+}
+
+Test(ws, a_fragmented_message_with_a_ping_between_comes_through_in_single_bytes)
+{
+    struct rig           rig;
+    char                 text[64];
+    static const uint8_t in[] = {0x02, 0x83, 0,   0,   0,    0,    'a', 'b', 'c', 0x89, 0x82,    0,      0,
+                                 0,    0,    'h', 'i', 0x80, 0x82, 1,   1,   1,   1,    'd' ^ 1, 'e' ^ 1};
+    open_it(&rig);
+    for (size_t i = 0; i < sizeof in; i++) {
+        cr_assert_eq(feed(&rig, in + i, 1), 0);
+    }
+    cr_assert_eq(rig.got_bytes, 5);
+    cr_assert_eq(memcmp(rig.got, "abcde", 5), 0);
+    cr_assert_eq(said(&rig, text, sizeof text), 4);
+    cr_assert_eq(memcmp(text, "\x8a\x02hi", 4), 0);
+    teardown(&rig);
+}
+
+Test(ws, what_the_protocol_says_becomes_one_binary_frame)
+{
+    struct rig rig;
+    char       text[700];
+    char       body[300] = {0};
+    open_it(&rig);
+    cr_assert_eq(outq_put(&rig.plain, bytes_of("ab", 2)), 0);
+    cr_assert_eq(ws_send(rig.ws, &rig.plain, &rig.out), 0);
+    cr_assert_eq(said(&rig, text, sizeof text), 4);
+    cr_assert_eq(memcmp(text,
+                        "\x82\x02"
+                        "ab",
+                        4),
+                 0);
+    cr_assert_eq(outq_put(&rig.plain, bytes_of(body, sizeof body)), 0);
+    cr_assert_eq(ws_send(rig.ws, &rig.plain, &rig.out), 0);
+    cr_assert_eq(said(&rig, text, sizeof text), 304);
+    cr_assert_eq(memcmp(text, "\x82\x7e\x01\x2c", 4), 0);
+    teardown(&rig);
+}
+
+Test(ws, nothing_is_said_before_the_upgrade_and_after_the_close)
+{
+    struct rig           rig;
+    char                 text[64];
+    static const uint8_t close[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8};
+    setup(&rig);
+    cr_assert_eq(outq_put(&rig.plain, bytes_of("ab", 2)), 0);
+    cr_assert_eq(ws_send(rig.ws, &rig.plain, &rig.out), 0);
+    cr_assert_eq(rig.out.size_bytes, 0);
+    outq_consume(&rig.plain, 2);
+    teardown(&rig);
+    open_it(&rig);
+    cr_assert_eq(feed(&rig, close, sizeof close), ERR_CLOSED);
+    cr_assert_eq(said(&rig, text, sizeof text), 4);
+    cr_assert_eq(memcmp(text, "\x88\x02\x03\xe8", 4), 0);
+    cr_assert_eq(outq_put(&rig.plain, bytes_of("ab", 2)), 0);
+    cr_assert_eq(ws_send(rig.ws, &rig.plain, &rig.out), 0);
+    ws_end(rig.ws, &rig.out);
+    cr_assert_eq(rig.out.size_bytes, 0);
+    teardown(&rig);
+}
