@@ -107,7 +107,7 @@
     X(jwt_disconnect,         "auth.jwt_disconnect",    NULL,       BOOL,    "true",           0, 0, NULL,                          \
       "Whether a client is disconnected (0x87) when its token expires.")                                                         \
     X(auth_http_url,          "auth.http_url",          NULL,       TEXT,    NULL,             0, 255, "URL",                       \
-      "The hook that is asked who is let in (POST of JSON, see README).")                                                        \
+      "The hook that is asked who is let in (POST of JSON, see docs/access.md).")                                                        \
     X(acl_http_url,           "acl.http_url",           NULL,       TEXT,    NULL,             0, 255, "URL",                       \
       "The hook that is asked where no access rule speaks.")                                                                     \
     X(hook_token,             "hook.token",             NULL,       TEXT,    NULL,             0, 255, "TOKEN",                     \
@@ -123,7 +123,7 @@
     X(hook_cache_ms,          "hook.cache_ttl",         NULL,       NUMBER,  "60000",          0, 86400000, "ms",                   \
       "How long.")                                                                                                               \
     X(acl_file,               "acl.file",               NULL,       TEXT,    NULL,             0, 255, "FILE",                      \
-      "Access rules besides those of `keel ctl acl`, which come first (YAML, see README); SIGHUP reads it again.")               \
+      "Access rules besides those of `keel ctl acl`, which come first (YAML, see docs/access.md); SIGHUP reads it again.")               \
     X(acl_default,            "acl.default",            NULL,       CHOICE,  "allow",          0, 0, "allow|deny",                  \
       "What is meant where no rule speaks.")                                                                                     \
     X(acl_denied_v3,          "acl.denied_v3",          NULL,       CHOICE,  "drop",           0, 0, "drop|disconnect",             \

@@ -49,6 +49,8 @@ struct cluster {
 
 /* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */
 void cluster_start(struct cluster *cluster, struct world *world);
+/* The same, where clients are "sub", "pub0" and "pub1", need the password CLUSTER_PASSWORD and may only do what the scenario mqtt does. */
+void cluster_start_named(struct cluster *cluster, struct world *world);
 /* kill -9, and started again after a random moment. */
 void cluster_crash_broker(struct cluster *cluster);
 void cluster_crash_store(struct cluster *cluster);

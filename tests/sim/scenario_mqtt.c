@@ -73,7 +73,11 @@ static void run(struct world *world, uint8_t qos)
     sim_check(world, s != NULL, "memory");
     /* Streams break by crashes here; a network that resets as well has scenarios of its own. */
     world->faults.reset_one_in = world->faults.reset_one_in == 0 ? 0 : 2000;
-    cluster_start(&s->cluster, world);
+    if (world_between(world, SALT_SCENARIO, 0, 1) == 0) {
+        cluster_start(&s->cluster, world);
+    } else {
+        cluster_start_named(&s->cluster, world);
+    }
     s->subscriber = (struct mqtt_client){.world         = world,
                                          .id            = "sub",
                                          .qos           = qos,
