@@ -24,6 +24,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 import harness  # noqa: E402
+import tls  # noqa: E402
 
 LOAD = ROOT / "build" / "release" / "bench" / "load" / "mqttload"
 RAW = ROOT / "build" / "bench.jsonl"
@@ -42,6 +43,9 @@ SCENARIOS = {  # name: arguments of mqttload
     "1-1 q1 64": flow("--qos", "1", "--window", "100"),
     "1-1 q2 64": flow("--qos", "2", "--window", "100"),
     "1-1 q0 1K": flow("--qos", "0", "--window", "1000", "--size", "1024"),
+    "1-1 q0 1K tls": flow("--qos", "0", "--window", "1000", "--size", "1024", "--tls"),
+    "50-1 q1 1K": flow("--pubs", "50", "--qos", "1", "--window", "20", "--size", "1024"),
+    "50-1 q1 1K tls": flow("--pubs", "50", "--qos", "1", "--window", "20", "--size", "1024", "--tls"),
     "1-1 q1 1K": flow("--qos", "1", "--window", "100", "--size", "1024"),
     "50-1 q0 64": flow("--pubs", "50", "--qos", "0", "--window", "20"),
     "50-1 q1 64": flow("--pubs", "50", "--qos", "1", "--window", "20"),
@@ -82,16 +86,20 @@ FLOOR = ("1-1 q0 64", "1-1 q0 1K", "rate 10k q0")  # what the relay can play: on
 class Pinned(harness.Apart):
     """Store and broker on core 0, one shard each, data on the disk that holds the build."""
 
-    def __init__(self, folder):
-        super().__init__(store_args=("--shards", "1"), broker_args=("--shards", "1"), data=folder / "data", start=False)
+    def __init__(self, folder, secure):
+        certificate = ("--mqtts", "127.0.0.1:0", "--set", f"tls.cert={tls.certs()}/server.crt", "--set", f"tls.key={tls.certs()}/server.key")
+        super().__init__(store_args=("--shards", "1"), broker_args=("--shards", "1", *(certificate if secure else ())), data=folder / "data", start=False)
         self.start_store(wrapper=ON_CORE_0)
         self.start_broker(wrapper=ON_CORE_0)
+        if secure:
+            self.port = int(harness.fields(self.broker.line)["mqtts"].rsplit(":", 1)[1])
         self.pids = [self.broker.pid, self.store.pid]
 
 
 class Peer(harness.Mosquitto):
-    def __init__(self, *config):
-        super().__init__("max_inflight_messages 0", *config)
+    def __init__(self, secure, *config):
+        certificate = (f"certfile {tls.certs()}/server.crt", f"keyfile {tls.certs()}/server.key") if secure else ()
+        super().__init__("max_inflight_messages 0", *certificate, *config)
         subprocess.run(["taskset", "-acp", "0", str(self.process.pid)], check=True, capture_output=True)
         self.pids = [self.process.pid]
 
@@ -117,12 +125,12 @@ class Relay(harness.Server):
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def start(broker, folder):
+def start(broker, folder, secure):
     if broker == "relay":
         return Relay()
     if broker == "keel":
-        return Pinned(folder)
-    return Peer(*(["set_tcp_nodelay true"] if broker == "mosquitto-nodelay" else []))
+        return Pinned(folder, secure)
+    return Peer(secure, *(["set_tcp_nodelay true"] if broker == "mosquitto-nodelay" else []))
 
 
 def written(pids):
@@ -171,7 +179,7 @@ def one(broker, name, args, seconds, folder):
     """One run of one scenario against a fresh broker."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with start(broker, folder) as server:
+    with start(broker, folder, "--tls" in args) as server:
         before = written(server.pids), run_delay(server.pids), steal(), time.monotonic()
         done = harness.run(LOAD, "--port", server.port, "--pids", ",".join(map(str, server.pids)), "--cpu", 1, "--seconds", seconds, *args, timeout=400)
         took = time.monotonic() - before[3]

@@ -6,8 +6,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +23,7 @@ enum { CONNACK = 0x20, PUBLISH = 0x30, PUBACK = 0x40, PUBREC = 0x50, PUBREL = 0x
 
 struct client {
     int            fd;
+    SSL           *ssl;   /* NULL: plain TCP */
     unsigned       index; /* among all clients of this run */
     bool           publisher, connected, subscribed, dirty, blocked;
     uint16_t       next_id;
@@ -103,10 +106,50 @@ static inline void put_publish(struct client *c, const char *topic, unsigned qos
     put(c, payload, size);
 }
 
+/* A TLS client that believes any certificate: what is measured is the broker. */
+static inline bool client_secure(struct client *c, SSL_CTX *tls)
+{
+    c->ssl = tls == NULL ? NULL : SSL_new(tls);
+    if (c->ssl == NULL) {
+        return tls == NULL;
+    }
+    return SSL_set_fd(c->ssl, c->fd) == 1 && SSL_connect(c->ssl) == 1 && fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0;
+}
+
+/* As recv and send without waiting. */
+static inline ssize_t client_read(struct client *c, uint8_t *data, size_t size)
+{
+    if (c->ssl == NULL) {
+        return recv(c->fd, data, size, MSG_DONTWAIT);
+    }
+    size_t used = 0, part = 0;
+    while (used < size && SSL_read_ex(c->ssl, data + used, size - used, &part) == 1) {
+        used += part;
+    }
+    if (used != 0 || size == 0) {
+        return (ssize_t)used;
+    }
+    errno = EAGAIN;
+    return SSL_get_error(c->ssl, 0) == SSL_ERROR_WANT_READ ? -1 : 0;
+}
+
+static inline ssize_t client_write(struct client *c, const uint8_t *data, size_t size)
+{
+    if (c->ssl == NULL) {
+        return send(c->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    size_t part = 0;
+    if (SSL_write_ex(c->ssl, data, size, &part) == 1) {
+        return (ssize_t)part;
+    }
+    errno = SSL_get_error(c->ssl, 0) == SSL_ERROR_WANT_WRITE ? EAGAIN : EPIPE;
+    return -1;
+}
+
 /* Connects, blocking; small buffers for idle ones. source: which of 127.0.1.x to come from, so that ports do not run out; 0: any.
  * False with errno set. */
 static inline bool client_open(struct client *c, const struct sockaddr_in *server, int epoll, size_t in_room,
-                               uint8_t source)
+                               uint8_t source, SSL_CTX *tls)
 {
     int                on   = 1;
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000100u + source)};
@@ -123,6 +166,10 @@ static inline bool client_open(struct client *c, const struct sockaddr_in *serve
         return false;
     }
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!client_secure(c, tls)) {
+        errno = EPROTO;
+        return false;
+    }
     if (c->in == NULL) {
         c->in_room = in_room;
         c->in      = malloc(in_room);
@@ -135,7 +182,7 @@ static inline bool client_open(struct client *c, const struct sockaddr_in *serve
 static inline bool client_flush(struct client *c, int epoll)
 {
     while (c->out_at < c->out_used) {
-        ssize_t sent = send(c->fd, c->out + c->out_at, c->out_used - c->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = client_write(c, c->out + c->out_at, c->out_used - c->out_at);
         if (sent < 0 && errno != EAGAIN) {
             return false;
         }

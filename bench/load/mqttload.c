@@ -23,6 +23,7 @@ static struct {
     struct sockaddr_in server;
     unsigned           pubs, subs, qos, size, window, cpu;
     bool               pairs, stored;
+    SSL_CTX           *tls; /* or NULL */
     double             rate, warmup, seconds;
     uint64_t           count;
     int                pids[PIDS_MAX], pid_count;
@@ -189,7 +190,7 @@ static void take(struct client *c, unsigned first, const uint8_t *body, size_t s
 
 static void received(struct client *c)
 {
-    ssize_t got = recv(c->fd, c->in + c->in_used, c->in_room - c->in_used, MSG_DONTWAIT);
+    ssize_t got = client_read(c, c->in + c->in_used, c->in_room - c->in_used);
     if (got <= 0) {
         if (got == 0 || errno != EAGAIN) {
             errno = got == 0 ? ECONNRESET : errno;
@@ -348,7 +349,7 @@ static bool open_one_from(unsigned index, bool publisher, size_t in_room, uint8_
     char           id[64];
     c->index     = index;
     c->publisher = publisher;
-    if (!client_open(c, &opt.server, run.epoll, in_room, source)) {
+    if (!client_open(c, &opt.server, run.epoll, in_room, source, opt.tls)) {
         broke(c, "connect");
         return false;
     }
@@ -567,13 +568,17 @@ static int read_options(int argc, char **argv)
         {"subs", 1, NULL, 'S'},   {"pairs", 0, NULL, 'x'}, {"qos", 1, NULL, 'q'},    {"size", 1, NULL, 's'},
         {"window", 1, NULL, 'w'}, {"rate", 1, NULL, 'r'},  {"warmup", 1, NULL, 'W'}, {"seconds", 1, NULL, 't'},
         {"cpu", 1, NULL, 'c'},    {"pids", 1, NULL, 'i'},  {"stored", 0, NULL, 'd'}, {"count", 1, NULL, 'n'},
-        {NULL, 0, NULL, 0}};
+        {"tls", 0, NULL, 'T'},    {NULL, 0, NULL, 0}};
     opt.server =
         (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(1883), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 'm':
             opt.mode = optarg;
+            break;
+        case 'T':
+            opt.tls = SSL_CTX_new(TLS_client_method());
+            SSL_CTX_set_mode(opt.tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
             break;
         case 'h':
             inet_pton(AF_INET, optarg, &opt.server.sin_addr);

@@ -36,7 +36,7 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
         k->counters.dropped++;
         return;
     }
-    reshare_give(k, g, &message, from);
+    reshare_give(k, g, &message, from, NULL);
 }
 
 void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)

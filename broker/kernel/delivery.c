@@ -1,6 +1,7 @@
 /* delivery - one function gives a message to the protocol; the rest decides when. */
 #include "broker/kernel/delivery.h"
 
+#include "shared/base/buggify.h"
 #include "shared/rpc/op.h"
 
 #include "broker/kernel/mail.h"
@@ -316,6 +317,7 @@ static uint32_t room(const struct session *s)
     uint32_t                     own  = s->receive_max - readers_reserved(s);
     uint32_t                     most = own > d->inflight ? own - d->inflight : 0;
     most                              = most > CREDIT_MAX ? CREDIT_MAX : most;
+    most                              = most > 1 && BUGGIFY("delivery: short credit", 2) ? 1 : most;
     most                              = most > span ? (uint32_t)span : most;
     return most;
 }

@@ -124,12 +124,48 @@ static void granted(struct kernel *k, uint64_t serial)
     }
 }
 
-static void evicted(struct kernel *k, uint64_t serial)
+/* A session that somebody else takes over, in the next turn: what its client sent before it connected anew lies in the socket
+ * already (a DISCONNECT perhaps, which changes what becomes of the session) and is heard first. */
+struct parting {
+    struct list link;
+    uint64_t    serial;
+    bool        heard;
+};
+
+static void part(struct kernel *k, uint64_t serial)
 {
     struct session *s = session_find(k, serial);
     if (s != NULL) {
         session_evict_now(s, EVICT_TAKEN_OVER);
     }
+}
+
+static void evicted(struct kernel *k, uint64_t serial)
+{
+    struct parting *parting = malloc(sizeof *parting);
+    if (parting == NULL) {
+        part(k, serial);
+        return;
+    }
+    *parting = (struct parting){.serial = serial};
+    list_push_back(&k->partings, &parting->link);
+}
+
+bool directory_flush(struct kernel *k)
+{
+    while (!list_empty(&k->partings)) {
+        struct parting *parting = CONTAINER_OF(k->partings.next, struct parting, link);
+        if (!parting->heard) {
+            break;
+        }
+        list_remove(&parting->link);
+        part(k, parting->serial);
+        free(parting);
+    }
+    LIST_EACH (&k->partings, link) {
+        CONTAINER_OF(link, struct parting, link)->heard = true;
+    }
+    return list_empty(&k->partings);
 }
 
 static void grant(struct kernel *k, const struct claim *claim)
@@ -204,6 +240,9 @@ void directory_receive(struct kernel *k, unsigned from, const struct kernel_mail
 
 void directory_fini(struct kernel *k)
 {
+    for (struct list *link; (link = list_pop_front(&k->partings)) != NULL;) {
+        free(CONTAINER_OF(link, struct parting, link));
+    }
     struct hashmap_node *n;
     while ((n = hashmap_any(&k->claims)) != NULL) {
         struct entry *e = CONTAINER_OF(n, struct entry, by_id);

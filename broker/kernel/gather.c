@@ -181,6 +181,9 @@ struct delivery_tag gather_tag(const struct kernel *k, const struct target *t, c
 {
     struct delivery_tag tag   = {0};
     uint8_t             flags = t->flags;
+    if (t->group != NULL && t->stream_id != 0) {
+        tag.group = hash_bytes(group_filter(t->group));
+    }
     if (t->sub == NULL) {
         if (t->sub_id != 0) {
             tag.ids[tag.count++] = t->sub_id;

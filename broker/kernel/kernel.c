@@ -7,6 +7,7 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/orphan.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
@@ -48,6 +49,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
         k->limits.inflight_max = WINDOW_WIDTH_MAX;
     }
     list_init(&k->announcing);
+    list_init(&k->partings);
     list_init(&k->paused);
     list_init(&k->dirty);
     list_init(&k->batches);
@@ -57,6 +59,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->reading);
     list_init(&k->cursors);
     k->assembled = wire_writer_growing(ASSEMBLED_MAX_BYTES);
+    list_init(&k->orphaned);
     list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
@@ -102,6 +105,7 @@ void kernel_free(struct kernel *k)
     free_sessions(k);
     subscribe_forget(k);
     ack_fini(k);
+    orphan_fini(k);
     will_fini(k);
     if (k->relay != NULL) {
         publisher_fini(k->relay);
@@ -172,6 +176,7 @@ uint64_t kernel_end(struct kernel *k)
     if (!k->started && store_known(k->store)) {
         start(k);
     }
+    bool parted = directory_flush(k);
     session_evict_all(k);
     ack_flush(k);
     readers_flush(k);
@@ -183,7 +188,7 @@ uint64_t kernel_end(struct kernel *k)
     publish_resume(k);
     standing_flush(k);
     bool posted = mail_flush(k);
-    return posted && list_empty(&k->dirty) && list_empty(&k->cursors) ? wish_ns : k->now_ns;
+    return posted && parted && list_empty(&k->dirty) && list_empty(&k->cursors) ? wish_ns : k->now_ns;
 }
 
 void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)

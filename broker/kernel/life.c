@@ -1,11 +1,18 @@
 /* life - written here, read in tables.h. */
 #include "broker/kernel/life.h"
 
+#include "broker/kernel/orphan.h"
+#include "broker/kernel/route.h"
 #include "shared/rpc/op.h"
 
 static void put(struct wire_writer *w, struct op op)
 {
     op_encode(w, &op);
+}
+
+uint64_t life_orphan(struct session *s)
+{
+    return s->shares ? s->who.stream_id : route_shares(s->kernel, session_id(s));
 }
 
 static void delete_rows(struct wire_writer *w, struct session *s)
@@ -17,7 +24,12 @@ static void delete_rows(struct wire_writer *w, struct session *s)
     put(w, (struct op){.kind = OP_TABLE_DELETE_PREFIX, .table = TABLE_SUBSCRIPTIONS, .name = prefix});
     put(w, (struct op){.kind = OP_TABLE_DELETE_PREFIX, .table = TABLE_INBOUND, .name = prefix});
     put(w, (struct op){.kind = OP_TABLE_DELETE_PREFIX, .table = TABLE_CURSORS, .name = prefix});
-    put(w, (struct op){.kind = OP_STREAM_DELETE, .name = tables_stream(key, id)});
+    uint64_t orphan = life_orphan(s);
+    if (orphan != 0) {
+        orphan_leave(w, id, orphan);
+    } else {
+        put(w, (struct op){.kind = OP_STREAM_DELETE, .name = tables_stream(key, id)});
+    }
 }
 
 void life_expiry(struct wire_writer *w, struct session *s, uint32_t expiry_s)

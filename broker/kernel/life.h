@@ -9,6 +9,8 @@
 void life_expiry(struct wire_writer *w, struct session *session, uint32_t expiry_s);
 /* The will is run (run_will) or forgotten, then everything else of the session deleted. */
 void life_delete(struct wire_writer *w, struct session *session, bool run_will);
+/* The stream whose messages others should get when the session ends, or 0. */
+uint64_t life_orphan(struct session *session);
 /* The same of the session that was there before this one, which begins in the same transaction: safe to repeat. */
 void life_replace(struct wire_writer *w, struct session *session);
 void life_row(struct wire_writer *w, struct session *session, bool open, uint32_t expiry_s);

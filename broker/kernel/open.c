@@ -21,13 +21,19 @@
 
 #include <stdlib.h>
 
+enum { ORPHAN_RETRIES_MAX = 500 };
+#define ORPHAN_RETRY_NS 20000000ull
+
 struct opening {
     struct session     *session;
     struct store_call   call;
     struct store_scan   scan;
     struct announcement announcement;
     struct will         will; /* views into kept */
+    struct timer        retry;
+    uint32_t            retries;
     bool                clean_start;
+    bool                ended; /* the former session was, by a transaction of its own */
     bool                found;
     bool                present;
     bool                discard_will; /* these three from kernel_close, when it came first */
@@ -230,7 +236,7 @@ static int took(struct session *s, struct bytes results)
     struct wire_reader     r    = wire_reader_of(results);
     struct session_row     row  = {0};
     struct delivery_state *d    = session_delivery(s);
-    if (o->clean_start) {
+    if (o->clean_start && !o->ended) {
         skip_deleted(&r);
     }
     wire_get_u8(&r); /* the expiry timer existed */
@@ -254,8 +260,9 @@ static int took(struct session *s, struct bytes results)
         uint64_t first = wire_get_u64(&r);
         uint64_t last  = wire_get_u64(&r);
         uint8_t  mark  = wire_get_u8(&r);
-        for (uint64_t offset = first; !r.bad && offset <= last; offset++) {
-            if (offset < d->window.base || !window_fits(&d->window, offset)) {
+        first          = first < d->window.base ? d->window.base : first;
+        for (uint64_t offset = first; !r.bad && offset <= last && window_fits(&d->window, offset); offset++) {
+            if (offset < d->window.base) { /* done since */
                 continue;
             }
             if (window_set(&d->window, offset, mark == CURSOR_DONE ? WINDOW_DONE : WINDOW_RELEASED) != 0) {
@@ -271,12 +278,32 @@ static int took(struct session *s, struct bytes results)
     return r.bad ? ERR_MALFORMED : 0;
 }
 
+static void take(struct session *s);
+
+/* What the former session left was not given to others yet (orphan.h). */
+static void take_again(struct timer *timer, uint64_t now_ns)
+{
+    (void)now_ns;
+    take(CONTAINER_OF(timer, struct opening, retry)->session);
+}
+
+void open_forget(struct session *s)
+{
+    if (s->opening != NULL) {
+        timer_cancel(s->kernel->timers, &s->opening->retry);
+    }
+}
+
 static void take_done(struct store_call *call, int status, struct bytes results)
 {
     struct opening *o = CONTAINER_OF(call, struct opening, call);
     struct session *s = o->session;
+    if (status == ERR_CONFLICT && s->client != NULL && o->retries++ < ORPHAN_RETRIES_MAX) {
+        timer_arm(s->kernel->timers, &o->retry, s->kernel->now_ns + ORPHAN_RETRY_NS, take_again);
+        return;
+    }
     if (status != 0) {
-        refuse(s, status);
+        refuse(s, status == ERR_CONFLICT ? ERR_UNAVAILABLE : status);
         return;
     }
     int error = took(s, results);
@@ -315,11 +342,39 @@ static void put(struct wire_writer *w, struct op op)
     op_encode(w, &op);
 }
 
+static void former_ended(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct opening *o = CONTAINER_OF(call, struct opening, call);
+    if (status != 0) {
+        refuse(o->session, status);
+        return;
+    }
+    o->ended = true;
+    take(o->session);
+}
+
+/* Its queue is others' as well, who have to read it before the new session has one of that name. */
+static void end_former(struct session *s)
+{
+    struct opening *o      = s->opening;
+    uint16_t        stripe = session_stripe(s);
+    life_replace(store_txn_begin(s->kernel->store, stripe), s);
+    o->call.done = former_ended;
+    store_txn_end(s->kernel->store, &o->call);
+}
+
 static void take(struct session *s)
 {
     struct kernel  *k = s->kernel;
     struct opening *o = s->opening;
-    s->keep           = calloc(1, sizeof *s->keep);
+    if (o->clean_start && !o->ended && life_orphan(s) != 0) {
+        end_former(s);
+        return;
+    }
+    if (s->keep == NULL) {
+        s->keep = calloc(1, sizeof *s->keep);
+    }
     if (s->keep == NULL) {
         refuse(s, ERR_QUOTA);
         return;
@@ -327,11 +382,13 @@ static void take(struct session *s)
     s->keep->session           = s;
     uint16_t            stripe = session_stripe(s);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
-    if (o->clean_start) {
+    if (o->clean_start && !o->ended) {
         life_replace(w, s);
     }
     /* A session of expiry 0 whose broker died ended with its connection, though its timer still waits for the broker. */
     life_take_over(w, s, tables_expiry(k->key, session_id(s)), false);
+    put(w, (struct op){
+               .kind = OP_CHECK, .table = TABLE_ORPHANS, .name = session_id(s)}); /* behind that: it may make one */
     put(w, (struct op){.kind = OP_TABLE_GET, .table = TABLE_SESSIONS, .name = session_id(s)});
     /* The owner tells a session that this transaction made, before its answer was lost, from one that was there. */
     put(w, (struct op){.kind  = OP_STREAM_CREATE,

@@ -60,7 +60,8 @@ void reshare_forget(struct session *s)
     }
 }
 
-void reshare_give(struct kernel *k, struct group *g, struct message *message, unsigned from_shard)
+void reshare_give(struct kernel *k, struct group *g, struct message *message, unsigned from_shard,
+                  struct pending *pending)
 {
     k->target_count = 0;
     if (group_empty(g) || message_expired(message, k->wall_ns)) {
@@ -70,14 +71,16 @@ void reshare_give(struct kernel *k, struct group *g, struct message *message, un
     }
     gather_group(k, g, message, NULL);
     if (k->target_count != 0 && k->targets[0].stream_id != 0) {
-        struct pending *pending = publisher_pending(k->relay, 0, message->qos);
-        if (pending == NULL) {
+        struct pending *mine = pending != NULL ? pending : publisher_pending(k->relay, 0, message->qos);
+        if (mine == NULL) {
             k->counters.dropped++;
             return;
         }
-        pending->handed_out = true;
-        fanout_append(k, pending, message);
-        publisher_flush(k->relay);
+        mine->handed_out = true;
+        fanout_append(k, mine, message);
+        if (pending == NULL) {
+            publisher_flush(k->relay);
+        }
         return;
     }
     struct fanout f = {.message = message, .from_shard = from_shard};
@@ -88,7 +91,7 @@ void reshare_give(struct kernel *k, struct group *g, struct message *message, un
 static void give_kept(struct kernel *k, struct group *g, struct buf *kept)
 {
     struct message message = message_of(kept);
-    reshare_give(k, g, &message, k->shard);
+    reshare_give(k, g, &message, k->shard, NULL);
 }
 
 void reshare_all(struct session *s)

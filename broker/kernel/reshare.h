@@ -32,7 +32,8 @@ void reshare_all(struct session *session);
 /* Nobody gets anything. */
 void reshare_forget(struct session *session);
 
-/* Gives a message to a member of the group, whoever sent it. */
-void reshare_give(struct kernel *kernel, struct group *group, struct message *message, unsigned from_shard);
+/* Gives a message to a member of the group, whoever sent it. pending counts what is stored of it; NULL: nobody waits for that. */
+void reshare_give(struct kernel *kernel, struct group *group, struct message *message, unsigned from_shard,
+                  struct pending *pending);
 
 #endif

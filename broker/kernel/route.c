@@ -1,6 +1,7 @@
 /* route - rows of the subscriptions table into LINK_STORED. */
 #include "broker/kernel/route.h"
 
+#include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/reader.h"
 #include "broker/kernel/sub.h"
@@ -188,6 +189,29 @@ void route_changed(struct kernel *k, struct bytes client_id, struct bytes filter
     wire_put_blob(&w, deleted ? (struct bytes){0} : sub_row_write(value, row));
     wire_put_bytes(&w, filter);
     mail_announce(k, MAIL_ROUTE, version, &w);
+}
+
+void route_forget(struct kernel *k, struct bytes client_id, uint64_t stream_id)
+{
+    struct stored *stored = stored_find(k, client_id);
+    if (stored != NULL && stored->who.stream_id == stream_id) {
+        sub_remove_all(k, &stored->who);
+        stored_settle(k, stored);
+    }
+}
+
+uint64_t route_shares(struct kernel *k, struct bytes client_id)
+{
+    struct stored *stored = stored_find(k, client_id);
+    if (stored != NULL) {
+        LIST_EACH (&stored->who.subs, link) {
+            const struct group *g = sub_group(CONTAINER_OF(link, struct sub, of_owner));
+            if (g != NULL && !g->exclusive) {
+                return stored->who.stream_id;
+            }
+        }
+    }
+    return 0;
 }
 
 void route_receive(struct kernel *k, const struct kernel_mail *mail)

@@ -11,6 +11,10 @@ void route_start(struct kernel *kernel);
 /* A row that was written by a session here: entered, and told to the other shards. deleted: version and row do not matter. */
 void route_changed(struct kernel *kernel, struct bytes client_id, struct bytes filter, const struct sub_row *row,
                    uint64_t version, bool deleted);
+/* The stream of a client's stored session if it is a member of shared subscriptions, else 0. */
+uint64_t route_shares(struct kernel *kernel, struct bytes client_id);
+/* That stored session has ended; the watch will say so, perhaps later. This shard only. */
+void route_forget(struct kernel *kernel, struct bytes client_id, uint64_t stream_id);
 void route_receive(struct kernel *kernel, const struct kernel_mail *mail);
 void route_fini(struct kernel *kernel);
 

@@ -80,6 +80,9 @@ void session_free(struct session *s)
         free(s->keep);
     }
     hashmap_remove(&s->kernel->sessions, &s->by_serial);
+    if (s->state <= SESSION_LOADING) {
+        open_forget(s);
+    }
     free(s->asking);
     free(s->opening); /* or closing */
     free(s);

@@ -141,7 +141,8 @@ struct session {
     uint8_t  state;
     uint8_t  evict_why; /* 1 + enum evict_reason: it will be, 0: no */
     bool     has_will;
-    bool     own; /* of the broker itself */
+    bool     own;    /* of the broker itself */
+    bool     shares; /* stored: it has been a member of a shared subscription on this connection */
     uint8_t  id[];
 };
 
@@ -185,6 +186,7 @@ void                   session_asked(struct session *session);
 struct delivery_state *session_delivery(struct session *session);
 
 /* open.c */
+void open_forget(struct session *session);
 void open_granted(struct session *session);
 
 /* close.c: takes the session out of everything and ends it when nothing is under way. discard_will, expiry as of now. */
@@ -196,6 +198,8 @@ void close_continue(struct session *session);
 void directory_claim(struct session *session);
 void directory_release(struct session *session);
 void directory_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
+/* Ends the sessions that others take over and that were heard out. False: some are left for the next turn, which should come at once. */
+bool directory_flush(struct kernel *kernel);
 void directory_fini(struct kernel *kernel);
 
 #endif

@@ -120,6 +120,7 @@ struct kernel {
     struct hashmap standings;     /* struct standing.by_who */
     struct hashmap holders;       /* of exclusive subscriptions whose home is this shard */
     struct hashmap claims;        /* directory of the ids whose home is this shard */
+    struct list    partings;      /* sessions of this shard that are taken over in the next turn */
     uint64_t       serial;        /* of the last session */
     uint32_t       ticket;        /* of the last subscribe that asked for an exclusive one */
     uint64_t       seed;          /* of the directory */
@@ -147,6 +148,7 @@ struct kernel {
     bool         evicting_all;      /* some found no room there: look at every session */
     struct list  batches;           /* of cursor moves, under way */
     struct list  orphans;           /* struct request whose session closes before the store has answered */
+    struct list  orphaned;          /* struct orphan */
     struct list  overruns;          /* struct delivery_state.overrun_link: queues over their bound */
     uint64_t     slow_told;         /* shards that were told that a queue here is over its bound */
     struct list  changed_standings; /* struct standing.dirty: to be told to the other shards */

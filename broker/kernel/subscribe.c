@@ -187,6 +187,18 @@ static void recorded(struct store_call *call, int status, struct bytes results)
     carry_out(r, versions);
 }
 
+static bool any_share(const struct request *r)
+{
+    struct bytes group;
+    struct bytes rest;
+    for (int i = 0; i < r->count; i++) {
+        if (r->wanted[i].result >= 0 && topic_share_split(r->wanted[i].filter, &group, &rest)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void record(struct request *r)
 {
     struct session *s      = r->session;
@@ -221,6 +233,10 @@ static void record(struct request *r)
         } else if (want->stream) {
             reader_delete_row(w, s, want->filter);
         }
+    }
+    if (r->subscribe && !s->shares && any_share(r)) {
+        s->shares = true;
+        life_expiry(w, s, s->expiry_s); /* it is to leave its queue to others */
     }
     s->busy++;
     r->called    = true;

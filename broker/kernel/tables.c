@@ -99,11 +99,16 @@ bool inbound_row_read(struct bytes value, struct inbound_row *out)
     return !r.bad && version == ROW_VERSION;
 }
 
+enum { TAG_GROUP = 0x80 };
+
 struct bytes delivery_tag_write(uint8_t out[DELIVERY_TAG_MAX_BYTES], const struct delivery_tag *tag)
 {
     struct wire_writer w = wire_writer_fixed(out, DELIVERY_TAG_MAX_BYTES);
-    wire_put_u8(&w, tag->qos);
+    wire_put_u8(&w, (uint8_t)(tag->qos | (tag->group != 0 ? TAG_GROUP : 0)));
     wire_put_u8(&w, tag->retain);
+    if (tag->group != 0) {
+        wire_put_u64(&w, tag->group);
+    }
     for (int i = 0; i < tag->count; i++) {
         wire_put_u32(&w, tag->ids[i]);
     }
@@ -116,7 +121,9 @@ bool delivery_tag_read(struct bytes tag, struct delivery_tag *out)
     struct wire_reader r = wire_reader_of(tag);
     out->qos             = wire_get_u8(&r);
     out->retain          = wire_get_u8(&r) != 0;
-    out->count           = 0;
+    out->group           = (out->qos & TAG_GROUP) != 0 ? wire_get_u64(&r) : 0;
+    out->qos &= (uint8_t)~TAG_GROUP;
+    out->count = 0;
     while (!r.bad && wire_left(&r) >= 4 && out->count < SUBSCRIPTION_IDS_MAX) {
         out->ids[out->count++] = wire_get_u32(&r);
     }

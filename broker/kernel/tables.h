@@ -7,6 +7,7 @@
  *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64
  *
  *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
+ *   6 orphans          client id                  version u8 = 1 | stream_id u64
  *
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
  * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in
@@ -15,8 +16,8 @@
  * "will/<client id>" and "expiry/<client id>" are all in the stripe of the stream's name; a retained row is in the stripe of its topic.
  * Every stripe has a stream "mqtt/wills": what wills leave behind, until a broker has published it.
  *
- *   tag of a record in a session's stream:  qos u8 (as it is delivered) | retain u8 | count x subscription id u32
- *   tag of a record in mqtt/wills:          message expiry s u32 (UINT32_MAX: none); of a delayed message: nothing, the record has its expiry
+ *   tag of a record in a session's stream:     qos u8 (as it is delivered; 0x80: a group follows) | retain u8 | hash of the group's filter u64 | count x subscription id u32
+ *   tag of a record in mqtt/wills:          message expiry s u32 (UINT32_MAX: none); of a delayed message: nothing, the record has its expiry; of an orphan (orphan.h): stream_id u64
  *
  * Threads: any; pure. */
 #ifndef KEEL_BROKER_KERNEL_TABLES_H
@@ -25,7 +26,14 @@
 #include "broker/kernel/kernel.h"
 #include "shared/base/wire.h"
 
-enum { TABLE_SESSIONS = 1, TABLE_SUBSCRIPTIONS = 2, TABLE_RETAINED = 3, TABLE_INBOUND = 4, TABLE_DELAYED = 5 };
+enum {
+    TABLE_SESSIONS      = 1,
+    TABLE_SUBSCRIPTIONS = 2,
+    TABLE_RETAINED      = 3,
+    TABLE_INBOUND       = 4,
+    TABLE_DELAYED       = 5,
+    TABLE_ORPHANS       = 6
+};
 enum { TABLE_CAPTURES = 20, TABLE_CURSORS = 21 }; /* capture.h, reader.h */
 
 enum sub_flags { SUB_QOS = 3, SUB_NO_LOCAL = 4, SUB_RETAIN_AS_PUBLISHED = 8 };
@@ -54,7 +62,7 @@ enum {
     SESSION_ROW_BYTES      = 8,
     SUB_ROW_BYTES          = 14,
     INBOUND_ROW_BYTES      = 18,
-    DELIVERY_TAG_MAX_BYTES = 2 + 4 * SUBSCRIPTION_IDS_MAX
+    DELIVERY_TAG_MAX_BYTES = 2 + 8 + 4 * SUBSCRIPTION_IDS_MAX
 };
 
 struct sub_row {
@@ -73,6 +81,7 @@ struct delivery_tag {
     uint8_t  qos;
     bool     retain;
     uint8_t  count;
+    uint64_t group; /* as a member of which; hash of its whole filter, 0: none */
     uint32_t ids[SUBSCRIPTION_IDS_MAX];
 };
 

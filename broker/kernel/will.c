@@ -2,6 +2,7 @@
 #include "broker/kernel/will.h"
 
 #include "broker/kernel/message.h"
+#include "broker/kernel/orphan.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
@@ -74,6 +75,24 @@ static void answered(struct publisher *p, struct pending *pending)
     }
 }
 
+/* The note of a queue whose session has ended. */
+static bool take_orphan(struct publisher *p, uint64_t sequence, struct bytes client_id, struct bytes tag)
+{
+    struct wire_reader r         = wire_reader_of(tag);
+    uint64_t           stream_id = wire_get_u64(&r);
+    struct pending    *pending   = publisher_pending(p, 0, 0);
+    if (pending == NULL) {
+        return false;
+    }
+    pending->sequence = sequence;
+    pending->delayed  = true;
+    if (!orphan_begin(p, pending, client_id, stream_id)) {
+        log_error("no memory for the queue of an ended session: what is left in it is dropped");
+        publisher_flush(p);
+    }
+    return true;
+}
+
 /* A delayed message that expired before its time. */
 static bool pass_over(struct publisher *p, uint64_t sequence)
 {
@@ -96,7 +115,9 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
     struct message      m        = message_of_record(record);
     uint64_t            sequence = (offset + 1) << 8;
     bool                taken    = false;
-    if (tag.size == 0 && message_expired(&m, k->wall_ns)) {
+    if (tag.size == ORPHAN_TAG_BYTES) {
+        taken = take_orphan(&stream->publisher, sequence, m.topic, tag);
+    } else if (tag.size == 0 && message_expired(&m, k->wall_ns)) {
         k->counters.expired++;
         taken = pass_over(&stream->publisher, sequence);
     } else {

@@ -9,6 +9,7 @@
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
 #include "broker/transport/tls.h"
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/base/timer.h"
@@ -32,6 +33,9 @@ static bool port_post(void *ctx, unsigned to, const struct kernel_mail *mail)
 {
     struct shard *shard = ctx;
     struct mail   out   = {.kind = mail->kind, .number = mail->number, .value = mail->value, .body = mail->body};
+    if (BUGGIFY("shard: a mailbox is full", 10)) {
+        return false;
+    }
     return mailbox_push(mailbox_between(shard->broker, shard->index, to), &out);
 }
 

@@ -4,8 +4,10 @@
 #include "broker/store/scan.h"
 #include "broker/store/state.h"
 #include "broker/store/pushes.h"
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
+#include "shared/base/log.h"
 #include "shared/base/timer.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
@@ -83,7 +85,15 @@ static void on_up(void *ctx, struct link *link, const struct link_welcome *welco
             link_start(store->links[shard]);
         }
     }
-    ASSERT(store->stripe_count == welcome->stripe_count && store->shard_count == welcome->shard_count);
+    if (store->stripe_count != welcome->stripe_count || store->shard_count != welcome->shard_count) {
+        log_error("the segment store at %s:%u has %u stripes on %u shards now, it had %u on %u: start the broker again "
+                  "if its data directory was "
+                  "replaced",
+                  store->config.address, store->config.port, welcome->stripe_count, welcome->shard_count,
+                  store->stripe_count, store->shard_count);
+        link->broken = true;
+        return;
+    }
     store->known = store->known || store->up_count == store->shard_count;
     pushes_again(store, link);
 }
@@ -175,7 +185,7 @@ bool store_congested(const struct store *store)
     for (uint32_t shard = 0; shard < store->shard_count; shard++) {
         held_bytes += store->links[shard]->queue.held_bytes;
     }
-    return held_bytes > CONGESTED_BYTES;
+    return held_bytes > CONGESTED_BYTES || (held_bytes != 0 && BUGGIFY("client: congested", 10));
 }
 
 struct link *store_link_of(struct store *store, uint16_t stripe)

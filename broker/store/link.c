@@ -1,6 +1,7 @@
 /* link.c - one connection to one segment-store shard, which comes back by itself. */
 #include "broker/store/link.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
@@ -8,6 +9,7 @@
 #include <stdio.h>
 
 /* One send is short, so that a notice (credit of a follower) never waits long behind what publishers store. */
+enum { SHARDS_MAX = 4096 }; /* of a segment store */
 enum { IOVECS_MAX = 6, GREETING_MAX_BYTES = 64 * 1024 * 1024 };
 static const uint64_t backoff_first_ns = 10000000u;
 static const uint64_t backoff_last_ns  = 1000000000u;
@@ -122,7 +124,7 @@ static void on_welcome(struct link *link, const struct frame *frame)
     uint32_t credit             = wire_get_u32(&r);
     welcome.record_max_bytes    = wire_get_u32(&r);
     if (r.bad || major != RPC_VERSION_MAJOR || shard != link->shard || shard >= welcome.shard_count ||
-        welcome.stripe_count == 0 || welcome.stripe_count >= RPC_STRIPE_ALL) {
+        welcome.shard_count > SHARDS_MAX || welcome.stripe_count == 0 || welcome.stripe_count >= RPC_STRIPE_ALL) {
         link->broken = true;
         return;
     }
@@ -226,7 +228,7 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
         link_start(link);
         return;
     }
-    if (now_ns - link->heard_ns >= dead_after_ns) {
+    if (now_ns - link->heard_ns >= dead_after_ns || BUGGIFY("link: dead early", 20)) {
         give_up(link, "no sign of life for 6 s");
         return;
     }

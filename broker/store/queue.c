@@ -2,6 +2,7 @@
 #include "broker/store/queue.h"
 
 #include "shared/base/assert.h"
+#include "shared/base/buggify.h"
 #include "shared/rpc/schema.h"
 
 #include <stdlib.h>
@@ -248,7 +249,7 @@ void queue_restart(struct queue *q, uint64_t credit_bytes)
     q->allowed_at   = 0;
     q->used_bytes   = 0;
     q->held_bytes   = 0;
-    q->credit_bytes = credit_bytes;
+    q->credit_bytes = BUGGIFY("queue: short credit", 2) ? 1 : credit_bytes;
     for (uint64_t id = q->first_id; id < q->next_id; id++) {
         struct queue_request *request = slot(q, id);
         if (request->chunk == NULL) {

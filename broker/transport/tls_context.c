@@ -83,6 +83,8 @@ static SSL_CTX *context_for(const struct tls_spec *spec, const char *certificate
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_mode(ssl,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* AES-128 first: as safe for as long as it matters here, and a third faster. */
+    SSL_CTX_set_ciphersuites(ssl, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
     SSL_CTX_set_session_id_context(ssl, (const unsigned char *)"keel", 4);
     if (*spec->ciphers != '\0' && SSL_CTX_set_cipher_list(ssl, spec->ciphers) != 1) {
         (void)failed(why, why_size, "the cipher list", spec->ciphers);

@@ -189,7 +189,7 @@ static int control_ended(struct ws *ws, uint8_t opcode, struct outq *out)
     } else if (opcode == WSLAY_CONNECTION_CLOSE) {
         snprintf(ws->why, sizeof ws->why, "the client ended the WebSocket");
         put_close(ws, out,
-                  payload.size >= 2 ? (uint16_t)(payload.data[0] << 8 | payload.data[1]) : WSLAY_CODE_NORMAL_CLOSURE);
+                  (uint16_t)(payload.size >= 2 ? payload.data[0] << 8 | payload.data[1] : WSLAY_CODE_NORMAL_CLOSURE));
         return ERR_CLOSED;
     }
     return 0;

@@ -1,23 +1,68 @@
 /* save.c - images out, old files away; each step waits for the one before. */
 #include "segstore/disk/save.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const uint64_t FORGET_EVERY_NS = 1000000000;
 static const uint64_t RETRY_NS        = 1000000000;
 static const uint64_t PATIENCE        = 10;         /* times every_ns, for few changes of a large state */
 static const uint64_t FULL_EVERY_NS   = 2000000000; /* while the disk is full */
 
+/* Bytes that wait to be written: a slice of an image, or what stands between images. */
+struct save_part {
+    struct list        link; /* save->parts */
+    struct wire_writer bytes;
+};
+
+static struct save_part *part_add(struct save *s)
+{
+    struct save_part *part = calloc(1, sizeof *part);
+    if (part == NULL) {
+        fatal(71, "out of memory for the image of a stripe");
+    }
+    part->bytes = wire_writer_growing(SIZE_MAX / 2);
+    list_push_back(&s->parts, &part->link);
+    return part;
+}
+
+static void part_free(struct save_part *part)
+{
+    list_remove(&part->link);
+    wire_writer_fini(&part->bytes);
+    free(part);
+}
+
+static struct save_part *part_first(const struct save *s)
+{
+    return CONTAINER_OF(s->parts.next, struct save_part, link);
+}
+
+static void parts_drop(struct save *s)
+{
+    while (!list_empty(&s->parts)) {
+        part_free(part_first(s));
+    }
+    s->part_at = 0;
+    s->section = NULL;
+}
+
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks)
 {
     s->io       = io;
     s->hooks    = *hooks;
     s->begun_ns = io_now_ns(io);
-    s->out      = wire_writer_growing(SIZE_MAX / 2);
+    s->sum      = XXH3_createState();
+    if (s->sum == NULL) {
+        fatal(71, "out of memory at start");
+    }
+    list_init(&s->parts);
 }
 
 void save_fini(struct save *s)
@@ -25,7 +70,8 @@ void save_fini(struct save *s)
     if (s->file != NULL) {
         io_file_close(s->file);
     }
-    wire_writer_fini(&s->out);
+    parts_drop(s);
+    XXH3_freeState(s->sum);
     *s = (struct save){0};
 }
 
@@ -48,42 +94,59 @@ static void give_up(struct save *s)
         io_file_close(s->file);
         s->file = NULL;
     }
+    parts_drop(s);
     s->state         = SAVE_DROPPING;
     s->not_before_ns = io_now_ns(s->io) + RETRY_NS;
     path_of(s->directory, s->current.number, ".tmp", path);
     io_unlink(s->io, &s->op, path);
 }
 
-static void write_slice(struct save *s)
+static void write_part(struct save *s)
 {
-    size_t left = s->out.size - s->out_at;
-    io_write(s->file, &s->op, s->out.data + s->out_at, left < SAVE_SLICE_BYTES ? left : SAVE_SLICE_BYTES, s->file_size);
+    const struct wire_writer *bytes = &part_first(s)->bytes;
+    io_write(s->file, &s->op, bytes->data + s->part_at, bytes->size - s->part_at, s->file_size);
 }
 
-/* The next part of the file into memory; false when all parts are written. */
-static bool next_part(struct save *s)
+/* The section of the image stands before it, and is known when all of it has been taken. */
+static void section_end(struct save *s, uint16_t stripe, uint64_t index)
 {
-    s->out.size = 0;
-    s->out_at   = 0;
-    if (s->nth < s->stripe_count) {
-        uint16_t stripe = 0;
-        uint64_t index  = 0;
-        if (s->nth == 0) {
-            checkpoint_put_header(&s->out, &s->current);
-        }
-        size_t begun = checkpoint_section_begin(&s->out);
-        s->hooks.image(s->hooks.ctx, s->nth, &s->out, &stripe, &index);
-        checkpoint_section_end(&s->out, begun, stripe, index);
-    } else if (s->nth == s->stripe_count) {
-        checkpoint_put_trailer(&s->out, s->current.number, s->file_size);
-    } else {
-        return false;
-    }
+    XXH128_canonical_t sum;
+    XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(s->sum));
+    checkpoint_put_section(&s->section->bytes, stripe, index, s->image_bytes, sum.digest);
+    s->section = NULL;
     s->nth++;
-    if (s->out.bad) {
+}
+
+/* One slice of the image whose turn it is; with its last one the writing begins. */
+static void take_slice(struct save *s)
+{
+    uint16_t stripe = 0;
+    uint64_t index  = 0;
+    if (s->section == NULL) {
+        s->section     = part_add(s);
+        s->image_bytes = 0;
+        XXH3_128bits_reset(s->sum);
+    }
+    struct save_part *part = part_add(s);
+    bool              more = s->hooks.image(s->hooks.ctx, s->nth, &part->bytes, &stripe, &index);
+    if (part->bytes.bad) {
         fatal(71, "out of memory for the image of a stripe");
     }
-    return true;
+    XXH3_128bits_update(s->sum, part->bytes.data, part->bytes.size);
+    s->image_bytes += part->bytes.size;
+    if (!more) {
+        section_end(s, stripe, index);
+        s->taking = false;
+        write_part(s);
+    }
+}
+
+static void write_trailer(struct save *s)
+{
+    checkpoint_put_trailer(&part_add(s)->bytes, s->current.number, s->file_size);
+    s->nth++;
+    s->taking = false;
+    write_part(s);
 }
 
 static void begin(struct save *s)
@@ -115,8 +178,9 @@ static void begin(struct save *s)
     }
     s->op    = (struct io_op){.done = step_done, .ctx = s};
     s->state = SAVE_IMAGES;
-    (void)next_part(s);
-    write_slice(s);
+    parts_drop(s);
+    checkpoint_put_header(&part_add(s)->bytes, &s->current);
+    s->taking = true;
 }
 
 static void finished(struct save *s)
@@ -131,24 +195,23 @@ static void finished(struct save *s)
     s->wanted       = false;
     s->forget_ns    = 0;
     log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
-    if (s->out.capacity > 16 * SAVE_SLICE_BYTES) {
-        wire_writer_fini(&s->out);
-        s->out = wire_writer_growing(SIZE_MAX / 2);
-    }
     s->hooks.saved(s->hooks.ctx);
 }
 
 static void image_step(struct save *s, int written)
 {
-    s->out_at += (size_t)written;
+    s->part_at += (size_t)written;
     s->file_size += (uint64_t)written;
-    if (s->out_at < s->out.size) {
-        write_slice(s);
+    if (s->part_at == part_first(s)->bytes.size) {
+        part_free(part_first(s));
+        s->part_at = 0;
+    }
+    if (!list_empty(&s->parts)) {
+        write_part(s);
         return;
     }
     if (s->nth <= s->stripe_count) {
-        s->out.size = 0; /* the next image is taken by save_turn: one per turn of the loop */
-        s->out_at   = 0;
+        s->taking = true; /* goes on in save_turn */
         return;
     }
     s->state = SAVE_SYNCING;
@@ -265,6 +328,9 @@ static bool is_due(const struct save *s, bool disk_full)
     if (s->wal->counts.entries == s->begun_entries) {
         return false;
     }
+    if (BUGGIFY("save: a checkpoint early", 50)) {
+        return true;
+    }
     uint64_t age_ns = io_now_ns(s->io) - s->begun_ns;
     uint64_t bytes  = s->wal->counts.bytes - s->begun_bytes;
     if (bytes >= s->every_bytes || (disk_full && age_ns >= FULL_EVERY_NS)) {
@@ -279,11 +345,14 @@ void save_turn(struct save *s, bool disk_full)
     if (s->suspended) {
         return;
     }
-    if (s->state == SAVE_IDLE && !s->stopping && is_due(s, disk_full)) {
+    if (s->state == SAVE_IDLE && !s->stopping && !s->held && is_due(s, disk_full)) {
         begin(s);
-    } else if (s->state == SAVE_IMAGES && s->out.size == 0) {
-        (void)next_part(s);
-        write_slice(s);
+    } else if (s->state == SAVE_IMAGES && s->taking) {
+        if (s->nth < s->stripe_count) {
+            take_slice(s);
+        } else {
+            write_trailer(s);
+        }
     }
     if (!s->unlinking && !s->stopping && io_now_ns(s->io) >= s->forget_ns) {
         forget(s, disk_full);
@@ -292,7 +361,7 @@ void save_turn(struct save *s, bool disk_full)
 
 uint64_t save_next_ns(const struct save *s)
 {
-    if (s->state == SAVE_IMAGES && s->out.size == 0) {
+    if (s->state == SAVE_IMAGES && s->taking) {
         return 0;
     }
     if (s->suspended || s->stopping) {

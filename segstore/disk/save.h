@@ -1,6 +1,7 @@
 /* save - writes checkpoints beside the running log, and forgets what a restart no longer needs.
  *
- *   idle -> images (one stripe per step, written in slices) -> syncing -> renaming -> syncing the directory -> idle
+ *   idle -> images -> syncing -> renaming -> syncing the directory -> idle
+ *            for each stripe: the image into memory, one slice per turn of the loop; then to the file
  *   then, one file at a time: checkpoints but the last two, and segments that nobody needs
  *
  * Two checkpoints are kept, and the log behind the older one, so that a damaged checkpoint file costs time and not data. While the
@@ -13,15 +14,18 @@
 #include "segstore/disk/chunk.h"
 #include "segstore/disk/wal.h"
 #include "segstore/log/checkpoint.h"
+#include "shared/base/hash.h"
+#include "shared/base/list.h"
 
 enum save_state { SAVE_IDLE, SAVE_IMAGES, SAVE_SYNCING, SAVE_RENAMING, SAVE_SYNCING_DIRECTORY, SAVE_DROPPING };
 
-enum { SAVE_SLICE_BYTES = 1024 * 1024, SAVE_OLD_MAX = 64 };
+enum { SAVE_OLD_MAX = 64 };
 
 struct save_hooks {
     void *ctx;
-    /* Writes the image of the nth stripe of this shard (0, 1, ..) and tells its number and last index. */
-    void (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+    /* Writes the next slice of the image of the nth stripe of this shard (0, 1, ..) and tells its number and last index, which stay the same
+     * from the first slice to the last. False: that was the last. */
+    bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
     void (*saved)(void *ctx);
     void (*failed)(void *ctx, const char *what, int error);
 };
@@ -31,6 +35,8 @@ struct saved {
     uint64_t number; /* 0: none */
     uint64_t replay_position;
 };
+
+struct save_part;
 
 struct save {
     struct io        *io;
@@ -45,6 +51,7 @@ struct save {
     uint64_t          every_ns;
     uint8_t           state;
     bool              wanted;        /* begin at the next turn, whatever the clock says */
+    bool              held;          /* not now: some of what the log has delivered is not in the stripes yet */
     uint64_t          not_before_ns; /* after one that found no space */
     bool              suspended; /* damage in the log: nothing is checkpointed or forgotten until an operator decided */
     bool              stopping;  /* what has begun ends, nothing new begins */
@@ -53,19 +60,23 @@ struct save {
     struct saved      previous;
     struct checkpoint current;
     uint32_t          nth;
-    struct wire_writer out;    /* what is being written */
-    size_t             out_at; /* of it, already written */
-    uint64_t           file_size;
-    struct io_file    *file;
-    struct io_op       op;
-    uint64_t           begun_bytes; /* the log's byte count when the last one began */
-    uint64_t           begun_entries;
-    uint64_t           begun_ns;
-    uint64_t           old[SAVE_OLD_MAX]; /* checkpoints to delete */
-    uint32_t           old_count;
-    struct io_op       unlink_op;
-    bool               unlinking;
-    uint64_t           forget_ns; /* when to look for segments again */
+    bool              taking; /* of an image, no write is under way; else the parts are being written */
+    struct list       parts;
+    size_t            part_at;     /* of the first of them, already written */
+    struct save_part *section;     /* of the image that is being taken: filled in at its end */
+    uint64_t          image_bytes; /* so far */
+    XXH3_state_t     *sum;         /* of them */
+    uint64_t          file_size;
+    struct io_file   *file;
+    struct io_op      op;
+    uint64_t          begun_bytes; /* the log's byte count when the last one began */
+    uint64_t          begun_entries;
+    uint64_t          begun_ns;
+    uint64_t          old[SAVE_OLD_MAX]; /* checkpoints to delete */
+    uint32_t          old_count;
+    struct io_op      unlink_op;
+    bool              unlinking;
+    uint64_t          forget_ns; /* when to look for segments again */
 };
 
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks);

@@ -19,10 +19,10 @@ static void on_committed(void *ctx, const struct log_entry *entry)
     storage->hooks.committed(storage->hooks.ctx, entry);
 }
 
-static void on_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
+static bool on_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
 {
     struct storage *storage = ctx;
-    storage->hooks.image(storage->hooks.ctx, nth, w, out_stripe, out_index);
+    return storage->hooks.image(storage->hooks.ctx, nth, w, out_stripe, out_index);
 }
 
 static void on_saved(void *ctx)

@@ -48,9 +48,10 @@ struct storage_hooks {
     void (*opened)(void *ctx, int result, const char *why); /* 0, or an error and a sentence for the operator */
     /* After opened(0). */
     void (*committed)(void *ctx, const struct log_entry *entry);
-    void (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
-    void (*saved)(void *ctx);  /* a checkpoint is on disk */
-    void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
+    bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe,
+                  uint64_t *out_index); /* save.h */
+    void (*saved)(void *ctx);           /* a checkpoint is on disk */
+    void (*loaded)(void *ctx);          /* a cold read ended: fetches that waited may go on */
     void (*failed)(void *ctx, const char *what, int error);
 };
 

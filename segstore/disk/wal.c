@@ -1,11 +1,14 @@
 /* wal.c - a ring of blocks, and the writes under way. */
 #include "segstore/disk/wal.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
 #include <stdlib.h>
 
 static const uint64_t STAMP_AFTER_NS = 10000000;
+/* A group that has grown beyond this beside a write under way gains more by growing on than by being written at once. */
+enum { SECOND_WRITE_BYTES = 16 * 1024 };
 
 static struct wal_block *block_at(const struct wal *wal, uint64_t i)
 {
@@ -137,7 +140,10 @@ int wal_append(struct wal *wal, const struct log_entry *entry)
     if (size > BLOCK_MAX_BYTES || size > wal->prepare->segments->segment_bytes) {
         return ERR_TOO_BIG;
     }
-    if (has_open(wal) && !block_fits(&wal->writer, entry->ops.size)) {
+    if (wal->flying > 0 && BUGGIFY("wal: no room", 100)) {
+        return ERR_FULL;
+    }
+    if (has_open(wal) && (!block_fits(&wal->writer, entry->ops.size) || BUGGIFY("wal: a group is closed early", 4))) {
         close_open(wal);
     }
     size_t group = BLOCK_GROUP_BYTES < wal->prepare->segments->segment_bytes
@@ -244,6 +250,15 @@ static bool submit(struct wal *wal)
     return true;
 }
 
+static bool worth_a_write(const struct wal *wal)
+{
+    if (wal->submit == wal->end) {
+        return false;
+    }
+    return wal->flying == 0 || block_at(wal, wal->submit)->state == WAL_CLOSED ||
+           wal->writer.used_bytes <= SECOND_WRITE_BYTES;
+}
+
 static void deliver(struct wal *wal)
 {
     while (wal->deliver < wal->submit && block_at(wal, wal->deliver)->state == WAL_DURABLE) {
@@ -277,7 +292,7 @@ void wal_turn(struct wal *wal, uint64_t now_ns)
     if (stamp_is_due(wal) && now_ns >= wal->rest_ns + STAMP_AFTER_NS) {
         (void)open_block(wal, BLOCK_PAGE_BYTES);
     }
-    while (wal->flying < wal->depth && wal->submit < wal->end) {
+    while (wal->flying < wal->depth && worth_a_write(wal)) {
         if (block_at(wal, wal->submit)->state == WAL_OPEN) {
             close_open(wal);
         }

@@ -6,7 +6,8 @@
  *
  * A write begins when fewer are under way than the depth allows. There is no timer: the time that writes take is the time that
  * gathers the next group. With a depth of 2 one block is written while the block before it is flushed: a device with a volatile
- * cache needs both, one after the other, for every durable write. After 10 ms of rest a block without entries is written, whose
+ * cache needs both, one after the other, for every durable write. Under load (groups above 16 KiB) one at a time is better: larger
+ * groups cost less processor, which is what is short then. After 10 ms of rest a block without entries is written, whose
  * stable_seq says that the last one was durable (recover.h).
  *
  *   ring:  | APPLIED .. APPLIED | FLYING | CLOSED | OPEN .....  room for a group .. |       one piece of memory, tail_bytes

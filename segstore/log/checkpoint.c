@@ -30,31 +30,18 @@ void checkpoint_put_header(struct wire_writer *w, const struct checkpoint *check
     put_checksum(w, from);
 }
 
-size_t checkpoint_section_begin(struct wire_writer *w)
+void checkpoint_put_section(struct wire_writer *w, uint16_t stripe, uint64_t index, uint64_t image_bytes,
+                            const uint8_t sum[16])
 {
-    size_t begun = w->size;
-    (void)wire_reserve(w, CHECKPOINT_SECTION_BYTES);
-    return begun;
-}
-
-void checkpoint_section_end(struct wire_writer *w, size_t begun, uint16_t stripe, uint64_t index)
-{
-    if (w->bad) {
-        return;
-    }
-    struct bytes image =
-        bytes_of(w->data + begun + CHECKPOINT_SECTION_BYTES, w->size - begun - CHECKPOINT_SECTION_BYTES);
-    XXH128_canonical_t sum;
-    XXH128_canonicalFromHash(&sum, XXH3_128bits(image.data, image.size));
-    struct wire_writer head = wire_writer_fixed(w->data + begun, CHECKPOINT_SECTION_BYTES);
-    wire_put_u16(&head, stripe);
-    wire_put_u16(&head, 0);
-    wire_put_u32(&head, 0);
-    wire_put_u64(&head, image.size);
-    wire_put_u64(&head, index);
-    wire_put(&head, sum.digest, sizeof sum.digest);
-    put_checksum(&head, 0);
-    ASSERT(head.size == CHECKPOINT_SECTION_BYTES);
+    size_t from = w->size;
+    wire_put_u16(w, stripe);
+    wire_put_u16(w, 0);
+    wire_put_u32(w, 0);
+    wire_put_u64(w, image_bytes);
+    wire_put_u64(w, index);
+    wire_put(w, sum, 16);
+    put_checksum(w, from);
+    ASSERT(w->bad || w->size - from == CHECKPOINT_SECTION_BYTES);
 }
 
 void checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before)

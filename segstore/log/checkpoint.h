@@ -40,10 +40,10 @@ struct checkpoint_section {
 };
 
 void checkpoint_put_header(struct wire_writer *w, const struct checkpoint *checkpoint);
-/* A section in two steps, the image written between them. begin returns the handle for end. */
-size_t checkpoint_section_begin(struct wire_writer *w);
-void   checkpoint_section_end(struct wire_writer *w, size_t begun, uint16_t stripe, uint64_t index);
-void   checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before);
+/* What stands before an image of that size; sum: its XXH3-128, canonical. */
+void checkpoint_put_section(struct wire_writer *w, uint16_t stripe, uint64_t index, uint64_t image_bytes,
+                            const uint8_t sum[16]);
+void checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before);
 
 /* Checks the whole file: 0 and *out, ERR_CORRUPT, ERR_VERSION (another format), ERR_CONFLICT (of another log). */
 MUST_CHECK int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpoint *out);

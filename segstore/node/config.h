@@ -13,10 +13,12 @@ struct segstore_config {
     uint32_t    shards;      /* threads; fixed when the directory is formatted */
     uint32_t    stripes;     /* of the cluster; fixed when it is formatted */
 
-    uint64_t segment_bytes;      /* of a log file; fixed when the directory is formatted */
-    uint64_t checkpoint_bytes;   /* of log between checkpoints */
-    uint64_t checkpoint_ns;      /* between checkpoints, when something changed */
-    uint64_t tail_bytes;         /* memory: the end of the log, for readers that keep up */
+    uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
+    uint64_t checkpoint_bytes; /* of log between checkpoints */
+    uint64_t checkpoint_ns;    /* between checkpoints, when something changed */
+    uint32_t
+        checkpoint_slice_bytes; /* of the image of a stripe that are made in one turn of the loop: some hundred microseconds */
+    uint64_t tail_bytes;        /* memory: the end of the log, for readers that keep up */
     uint32_t cold_chunks;        /* memory: 256 KiB each, for readers that do not */
     uint32_t cold_depth;         /* their reads under way at once */
     uint32_t wal_depth;          /* durable writes under way at once, 1 or 2 */
@@ -41,30 +43,31 @@ struct segstore_config {
 static inline struct segstore_config segstore_config_default(void)
 {
     return (struct segstore_config){
-        .listen_address     = "127.0.0.1",
-        .listen_port        = 7400,
-        .shards             = 1,
-        .stripes            = 64,
-        .segment_bytes      = 64ull << 20,
-        .checkpoint_bytes   = 256ull << 20,
-        .checkpoint_ns      = 60ull * 1000000000,
-        .tail_bytes         = 16ull << 20,
-        .cold_chunks        = 64,
-        .cold_depth         = 4,
-        .wal_depth          = 2,
-        .segments_ready     = 2,
-        .disk_reserve_bytes = 256ull << 20,
-        .disk_sector_bytes  = 4096,
-        .record_max_bytes   = 2u << 20,
-        .credit_bytes       = 8u << 20,
-        .output_bytes       = 1u << 20,
-        .table_bytes_max    = 1ull << 30,
-        .streams_max        = 1ull << 20,
-        .delays_max         = 1ull << 20,
-        .stream_records_max = 0,
-        .writers_max        = 1u << 18,
-        .owner_lease_ns     = 5ull * 1000000000,
-        .owner_grace_ns     = 10ull * 1000000000,
+        .listen_address         = "127.0.0.1",
+        .listen_port            = 7400,
+        .shards                 = 1,
+        .stripes                = 64,
+        .segment_bytes          = 64ull << 20,
+        .checkpoint_bytes       = 256ull << 20,
+        .checkpoint_ns          = 60ull * 1000000000,
+        .checkpoint_slice_bytes = 256u << 10,
+        .tail_bytes             = 16ull << 20,
+        .cold_chunks            = 64,
+        .cold_depth             = 4,
+        .wal_depth              = 2,
+        .segments_ready         = 2,
+        .disk_reserve_bytes     = 256ull << 20,
+        .disk_sector_bytes      = 4096,
+        .record_max_bytes       = 2u << 20,
+        .credit_bytes           = 8u << 20,
+        .output_bytes           = 1u << 20,
+        .table_bytes_max        = 1ull << 30,
+        .streams_max            = 1ull << 20,
+        .delays_max             = 1ull << 20,
+        .stream_records_max     = 0,
+        .writers_max            = 1u << 18,
+        .owner_lease_ns         = 5ull * 1000000000,
+        .owner_grace_ns         = 10ull * 1000000000,
     };
 }
 

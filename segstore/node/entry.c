@@ -88,18 +88,11 @@ static void answer(struct node *node, const struct proposal *origin, int status)
     session_answered(s, origin->request_bytes);
 }
 
-void entry_committed(void *ctx, const struct log_entry *entry)
+static void apply(struct node *node, struct node_stripe *st, const struct stripe_entry *entry, struct proposal origin)
 {
-    struct node        *node = ctx;
-    struct node_stripe *st   = stripe_slot(node, entry->stripe);
-    ASSERT(st != NULL && entry->index == stripe_applied(st->stripe) + 1);
-    ASSERT(node->proposal_first < node->proposal_end);
-    struct proposal     origin = node->proposals[node->proposal_first++ & (node->proposal_capacity - 1)];
-    struct stripe_entry e      = {
-             .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
     node->results.size = 0;
     node->results.bad  = false;
-    int status         = stripe_apply(st->stripe, &e, true, &node->results);
+    int status         = stripe_apply(st->stripe, entry, true, &node->results);
     ASSERT(status <= 0);
     if (status == 0 && node->results.bad) { /* it took effect, but what it says does not fit a frame */
         status = ERR_TOO_BIG;
@@ -111,4 +104,83 @@ void entry_committed(void *ctx, const struct log_entry *entry)
     node->due_dirty = true;
     node->counts.transactions++;
     answer(node, &origin, status);
+}
+
+/* An entry that is durable and not applied yet. */
+struct waiting_entry {
+    struct list         link;
+    struct stripe_entry entry; /* its ops are the bytes behind */
+    struct proposal     origin;
+    uint8_t             ops[];
+};
+
+static void let_wait(struct node *node, struct node_stripe *st, const struct stripe_entry *entry,
+                     struct proposal origin)
+{
+    struct waiting_entry *w = malloc(sizeof *w + entry->ops.size);
+    ASSERT(w != NULL); /* out of memory */
+    *w = (struct waiting_entry){.entry = *entry, .origin = origin};
+    memcpy(w->ops, entry->ops.data, entry->ops.size);
+    w->entry.ops.data = w->ops;
+    list_push_back(&st->waiting, &w->link);
+    st->waiting_count++;
+    st->waiting_bytes += entry->ops.size;
+    if (!list_linked(&st->behind_link)) {
+        list_push_back(&node->behind, &st->behind_link);
+        node->storage->save.held = true; /* a checkpoint that begins now would replay from behind this entry */
+    }
+}
+
+void entry_committed(void *ctx, const struct log_entry *entry)
+{
+    struct node        *node = ctx;
+    struct node_stripe *st   = stripe_slot(node, entry->stripe);
+    ASSERT(st != NULL && entry->index == stripe_applied(st->stripe) + st->waiting_count + 1);
+    ASSERT(node->proposal_first < node->proposal_end);
+    struct proposal     origin = node->proposals[node->proposal_first++ & (node->proposal_capacity - 1)];
+    struct stripe_entry e      = {
+             .index = entry->index, .wall_ns = entry->wall_ns, .ops = entry->ops, .position = entry->position};
+    if (UNLIKELY(st->saving != NULL || st->waiting_count != 0)) {
+        let_wait(node, st, &e, origin);
+        return;
+    }
+    apply(node, st, &e, origin);
+}
+
+static void waiting_free(struct node_stripe *st, struct waiting_entry *w)
+{
+    list_remove(&w->link);
+    st->waiting_count--;
+    st->waiting_bytes -= w->entry.ops.size;
+    free(w);
+}
+
+bool entries_turn(struct node *node)
+{
+    enum { APPLIED_PER_TURN = 512 };
+    int applied = 0;
+    LIST_EACH (&node->behind, link) {
+        struct node_stripe *st = CONTAINER_OF(link, struct node_stripe, behind_link);
+        while (st->saving == NULL && !list_empty(&st->waiting)) {
+            if (applied++ == APPLIED_PER_TURN) {
+                return true;
+            }
+            struct waiting_entry *w = CONTAINER_OF(st->waiting.next, struct waiting_entry, link);
+            apply(node, st, &w->entry, w->origin);
+            waiting_free(st, w);
+        }
+        if (list_empty(&st->waiting)) {
+            list_remove(&st->behind_link);
+        }
+    }
+    node->storage->save.held = !list_empty(&node->behind);
+    return false;
+}
+
+void entries_drop(struct node_stripe *st)
+{
+    list_remove(&st->behind_link);
+    while (!list_empty(&st->waiting)) {
+        waiting_free(st, CONTAINER_OF(st->waiting.next, struct waiting_entry, link));
+    }
 }

@@ -10,6 +10,7 @@
  * Only next decides what comes: a follower that is not at the tail ignores what is applied and reads it later. */
 #include "segstore/node/state.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/rpc/op.h"
@@ -97,7 +98,8 @@ static void run(struct node *node, struct task *task)
         subscription_end(&f->sub, ERR_NOT_FOUND);
         return;
     }
-    int count = stripe_positions(st->stripe, f->stream_id, f->next, positions, RECORDS_PER_RUN, &first);
+    int run   = BUGGIFY("follow: one record at a time", 2) ? 1 : RECORDS_PER_RUN;
+    int count = stripe_positions(st->stripe, f->stream_id, f->next, positions, run, &first);
     for (int i = 0; i < count; i++) {
         struct fetched fetched;
         uint64_t       offset = first + (uint64_t)i;

@@ -104,6 +104,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->ready);
     list_init(&node->disk_waiters);
     list_init(&node->owners);
+    list_init(&node->behind);
     index_init(&node->subscriptions);
     index_init(&node->followers);
 
@@ -157,6 +158,8 @@ void node_free(struct node *node)
     }
     owners_free(node);
     for (uint32_t i = 0; i < node->stripe_count; i++) {
+        entries_drop(&node->stripes[i]);
+        stripe_save_end(node->stripes[i].saving);
         stripe_free(node->stripes[i].stripe);
     }
     storage_free(node->storage);
@@ -258,7 +261,7 @@ static bool unsent(const struct node *node)
 
 static void stop_turn(struct node *node)
 {
-    bool quiet = storage_idle(node->storage) && !unsent(node);
+    bool quiet = storage_idle(node->storage) && list_empty(&node->behind) && !unsent(node);
     if (node->stopped || (!quiet && io_now_ns(node->io) < node->stop_ns)) {
         return;
     }
@@ -302,18 +305,19 @@ uint64_t node_turn(void *ctx)
         due_turn(node);
     }
     storage_turn(node->storage); /* applies what is durable, answers, submits what waits */
+    bool behind = entries_turn(node);
     sessions_resume(node);
     tasks_turn(node);
     sends_turn(node);
     if (node->stopping) {
         stop_turn(node);
-        return least(node->stop_ns, storage_next_ns(node->storage));
+        return behind ? 0 : least(node->stop_ns, storage_next_ns(node->storage));
     }
     uint64_t next = storage_next_ns(node->storage);
     if (node->serving) {
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
     }
-    bool more = !list_empty(&node->ready) || !list_empty(&node->dirty);
+    bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;
 }
 

@@ -1,6 +1,7 @@
 /* scan.c - SCAN: a piece of a table, answered at once from memory. */
 #include "segstore/node/state.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
 /* A page looks at so many items of its table at most: a millisecond or two. */
@@ -28,7 +29,8 @@ static bool each(void *ctx, const struct stripe_item *item)
     struct session  *s        = scanning->session;
     size_t           size     = 2 + 8 + 8 + 4 + item->key.size + 4 + item->value.size;
     size_t           used     = s->out.size - scanning->begun;
-    if (scanning->count == scanning->limit_items || (scanning->count > 0 && used + size > scanning->limit_bytes)) {
+    if (scanning->count == scanning->limit_items || (scanning->count > 0 && BUGGIFY("scan: a page ends early", 3)) ||
+        (scanning->count > 0 && used + size > scanning->limit_bytes)) {
         scanning->full = true;
         return false;
     }

@@ -23,13 +23,18 @@ struct session;
 /* ---- stripes ---- */
 
 struct node_stripe {
-    struct node   *node;
-    struct stripe *stripe;
-    uint64_t       proposed_index; /* of the last entry given to the log */
-    uint64_t       next_due_ns;    /* wall clock */
-    uint16_t       id;
-    bool           stopped;      /* entries may be missing: it serves nobody */
-    bool           due_proposed; /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    struct node          *node;
+    struct stripe        *stripe;
+    uint64_t              proposed_index; /* of the last entry given to the log */
+    uint64_t              next_due_ns;    /* wall clock */
+    uint16_t              id;
+    struct stripe_saving *saving;  /* its image is being taken: it stands still, and entries that are durable wait .. */
+    struct list           waiting; /* .. struct waiting_entry, to be applied in their order */
+    uint64_t              waiting_count;
+    size_t                waiting_bytes;
+    struct list           behind_link;  /* node->behind */
+    bool                  stopped;      /* entries may be missing: it serves nobody */
+    bool                  due_proposed; /* one TIMER_FIRE or TABLE_EXPIRE at a time */
 };
 
 /* An entry on its way: who waits for it. In the order of the log. */
@@ -174,6 +179,7 @@ struct node {
     uint64_t           proposal_capacity;
     struct wire_writer results;
     struct wire_writer scratch;
+    struct list        behind;      /* stripes with entries that wait to be applied */
     uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
     bool               due_dirty;
     /* connections */
@@ -204,13 +210,16 @@ struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
 int                 stripes_load(void *ctx, const struct checkpoint_section *section);
 void                stripes_replay(void *ctx, const struct log_entry *entry);
 void                stripes_damaged(void *ctx, uint64_t stripes);
-void stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+bool stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
 
 /* entry.c */
 /* Gives an entry to the log. The one place behind which a consensus would stand. ERR_FULL, ERR_TOO_BIG, ERR_DISK_FULL, ERR_UNAVAILABLE. */
 MUST_CHECK int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, const struct proposal *origin);
-/* It is durable: applies it and answers. */
+/* It is durable: applies it and answers, or lets it wait while the stripe stands still. */
 void entry_committed(void *ctx, const struct log_entry *entry);
+/* Applies some of those that wait. True: there are more that may be applied now. */
+bool entries_turn(struct node *node);
+void entries_drop(struct node_stripe *stripe);
 
 /* due.c */
 void     due_turn(struct node *node);

@@ -64,7 +64,8 @@ void stripes_make(struct node *node)
         st->node                        = node;
         st->id                          = (uint16_t)(i * c->shards + node->shard);
         st->next_due_ns                 = UINT64_MAX;
-        st->stripe                      = stripe_new(st->id, &limits, &observer);
+        list_init(&st->waiting);
+        st->stripe = stripe_new(st->id, &limits, &observer);
         ASSERT(st->stripe != NULL); /* out of memory */
     }
 }
@@ -127,11 +128,23 @@ void stripes_damaged(void *ctx, uint64_t stripes)
     }
 }
 
-void stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
+/* From the first slice to the last the stripe stands still; if too much waits for it meanwhile, the rest is taken at once. */
+bool stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
 {
-    struct node              *node = ctx;
-    const struct node_stripe *st   = &node->stripes[nth];
-    *out_stripe                    = st->id;
-    *out_index                     = stripe_applied(st->stripe);
-    stripe_save(st->stripe, w);
+    enum { WAITING_MAX_BYTES = 4 * 1024 * 1024 };
+    struct node        *node = ctx;
+    struct node_stripe *st   = &node->stripes[nth];
+    if (st->saving == NULL) {
+        ASSERT(st->waiting_count == 0); /* what was delivered before the checkpoint began is in the image */
+        st->saving = stripe_save_begin(st->stripe);
+    }
+    *out_stripe = st->id;
+    *out_index  = stripe_applied(st->stripe);
+    bool more   = stripe_save_more(
+          st->saving, w, st->waiting_bytes > WAITING_MAX_BYTES ? SIZE_MAX : node->config->checkpoint_slice_bytes);
+    if (!more) {
+        stripe_save_end(st->saving);
+        st->saving = NULL;
+    }
+    return more;
 }

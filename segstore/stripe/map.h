@@ -84,9 +84,14 @@ static inline void *map_probe_next(const struct map *map, struct map_probe *prob
 /* Slot `at` of all: the new ones, then the old ones. NULL: empty. */
 void *map_walk(const struct map *map, size_t at);
 
+static inline size_t map_walk_end(const struct map *map)
+{
+    return map->now.capacity + map->old.capacity;
+}
+
 /* Walks every entry, in no order that means anything. Nothing is inserted or removed meanwhile. */
-#define MAP_EACH(map, type, entry)                                                                    \
-    for (size_t entry##_at = 0; entry##_at < (map)->now.capacity + (map)->old.capacity; entry##_at++) \
+#define MAP_EACH(map, type, entry)                                            \
+    for (size_t entry##_at = 0; entry##_at < map_walk_end(map); entry##_at++) \
         for (type *entry = map_walk(map, entry##_at); entry != NULL; entry = NULL)
 
 #endif

@@ -4,7 +4,7 @@
  *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
  *   deadline.c  timers and their owners              writer.c   who has appended what already
  *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
- *   save.c      image, hash                          journal.c  undo and commit
+ *   save.c load.c  image, hash                          journal.c  undo and commit
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H

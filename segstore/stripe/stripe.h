@@ -116,8 +116,15 @@ bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, stru
                  uint64_t now_wall_ns, struct stripe_pace                      *pace,
                  bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
 
-/* A checkpoint of this stripe: everything but leases, as of stripe_applied. load: into a new stripe; ERR_MALFORMED. */
-void           stripe_save(const struct stripe *stripe, struct wire_writer *w);
-MUST_CHECK int stripe_load(struct stripe *stripe, struct bytes image);
+/* A checkpoint of this stripe: everything but leases, as of stripe_applied. save: at once, in an order that does not depend on how the state
+ * came to be. The others in slices, so that a large stripe holds nobody up: from
+ * begin to end no entry may be applied to it. more: writes about slice_bytes; false when that was the last slice. end accepts NULL.
+ * load: all slices together, into a new stripe; ERR_MALFORMED. */
+void stripe_save(const struct stripe *stripe, struct wire_writer *w);
+struct stripe_saving;
+struct stripe_saving *stripe_save_begin(const struct stripe *stripe);
+bool                  stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
+void                  stripe_save_end(struct stripe_saving *saving);
+MUST_CHECK int        stripe_load(struct stripe *stripe, struct bytes image);
 
 #endif

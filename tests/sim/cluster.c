@@ -181,20 +181,22 @@ static void start(struct cluster *c, struct world *world, bool names)
 {
     *c = (struct cluster){.world = world};
     config_defaults(&settings_table, &c->settings);
-    c->store_shards                    = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
-    c->broker_shards                   = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
-    c->store_config                    = segstore_config_default();
-    c->store_config.data_directory     = "/data";
-    c->store_config.listen_address     = "0.0.0.0";
-    c->store_config.listen_port        = CLUSTER_RPC_PORT;
-    c->store_config.shards             = c->store_shards;
-    c->store_config.stripes            = (uint32_t)world_between(world, SALT_SCENARIO, 2, 5);
-    c->store_config.segment_bytes      = 4u << 20;
-    c->store_config.checkpoint_bytes   = 1u << 20;
-    c->store_config.wal_depth          = (uint32_t)world_between(world, SALT_SCENARIO, 1, 2);
-    c->store_config.checkpoint_ns      = 2 * SIM_S;
-    c->store_config.disk_reserve_bytes = 0;
-    c->store_config.tail_bytes         = 256u << 10; /* so that readers fall behind it and read from the disk */
+    c->store_shards                  = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->broker_shards                 = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
+    c->store_config                  = segstore_config_default();
+    c->store_config.data_directory   = "/data";
+    c->store_config.listen_address   = "0.0.0.0";
+    c->store_config.listen_port      = CLUSTER_RPC_PORT;
+    c->store_config.shards           = c->store_shards;
+    c->store_config.stripes          = (uint32_t)world_between(world, SALT_SCENARIO, 2, 5);
+    c->store_config.segment_bytes    = 4u << 20;
+    c->store_config.checkpoint_bytes = 1u << (world_chance(world, SALT_SCENARIO, 2) ? 14 : 20);
+    c->store_config.wal_depth        = (uint32_t)world_between(world, SALT_SCENARIO, 1, 2);
+    c->store_config.checkpoint_ns    = 2 * SIM_S;
+    /* One thing of an image per turn: entries wait for it. */
+    c->store_config.checkpoint_slice_bytes = world_chance(world, SALT_SCENARIO, 2) ? 1 : 2000;
+    c->store_config.disk_reserve_bytes     = 0;
+    c->store_config.tail_bytes             = 256u << 10; /* so that readers fall behind it and read from the disk */
     char why[256];
     int  read = broker_config_init(&c->broker_config, &c->settings, c->broker_shards, why, sizeof why);
     ASSERT(read == 0);
@@ -238,6 +240,7 @@ void cluster_crash_broker(struct cluster *c)
 {
     process_crash(c->broker);
     c->broker_crashes++;
+    c->broker_crashed_ns = c->world->now_ns;
     rest(c);
     sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
 }

@@ -42,6 +42,7 @@ struct cluster {
     uint32_t               crashes;
     uint64_t               crashed_ns; /* the last one */
     uint32_t               broker_crashes;
+    uint64_t               broker_crashed_ns; /* the last one */
     bool     supervised; /* a store that ends itself or refuses to start is started again: its disk errs */
     uint32_t deaths;
     bool     ended;

@@ -33,8 +33,10 @@ struct story {
     bool                there;             /* somebody was let in */
     bool                tried;             /* somebody asked to be */
     bool                subscribed;
-    uint32_t            speaker;  /* the device that said CONNECT last */
-    uint64_t            reset_at; /* clean start: everything acknowledged before it is gone */
+    uint32_t            speaker;          /* the device that said CONNECT last */
+    uint64_t            reset_at;         /* clean start: everything acknowledged before it is gone */
+    uint64_t            reset_done;       /* when its CONNACK came */
+    uint64_t            said_ns[DEVICES]; /* CONNECT */
     bool                resetting;
 };
 
@@ -53,6 +55,7 @@ static void connecting(struct mqtt5_client *device)
     s->nothing[i]  = !s->tried;
     s->tried       = true;
     s->speaker     = i;
+    s->said_ns[i]  = device->world->now_ns;
     s->reset_ns[i] = 0;
     if (device->clean_start) {
         s->reset_ns[i] = device->world->now_ns;
@@ -72,7 +75,8 @@ static void connected(struct mqtt5_client *device, bool present)
     sim_check(device->world, !present || !s->nothing[i], "%s: a session that nobody has made", device->name);
     s->there = true;
     if (s->reset_ns[i] > s->reset_at) {
-        s->reset_at = s->reset_ns[i];
+        s->reset_at   = s->reset_ns[i];
+        s->reset_done = device->world->now_ns;
     }
     if (!present || !s->subscribed) {
         mqtt5_subscribe(device, "down/#", 1);
@@ -102,7 +106,9 @@ static bool message(struct mqtt5_client *device, const struct mqtt5_message *m)
                   heir == device || heir->connected_ns < device->connected_ns || heir->connected_ns > ask->sent_ns,
                   "%s was let in after %s, which got %s all the same", heir->name, device->name, m->text);
     }
-    sim_check(device->world, ask->state != ASK_ANSWERED || ask->answered_ns > s->reset_at,
+    sim_check(device->world,
+              ask->state != ASK_ANSWERED || ask->answered_ns > s->reset_at ||
+                  s->said_ns[index_of(s, device)] < s->reset_done,
               "%s: %s is of the time before a clean start", device->name, m->text);
     s->down[n].came = true;
     return true;

@@ -313,6 +313,13 @@ static void on_received(void *ctx, struct bytes data)
             end(c, begun);
             break;
         }
+        case RPC_ENDED: { /* a record that it wanted to read has rotted */
+            struct tester_stripe *s = &c->stripes[(uint32_t)(frame.id >> 48) & 0xff];
+            sim_check(c->world, (int)wire_get_u32(&r) == ERR_CORRUPT && c->may_rot, "a follow ended");
+            s->unavailable = true;
+            c->rotten      = true;
+            break;
+        }
         case RPC_PONG:
             break;
         default:

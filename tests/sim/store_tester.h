@@ -55,7 +55,9 @@ struct store_tester {
     bool                 sending;
     uint64_t             scanned[STORE_TESTER_STRIPES_MAX];
     bool                 scanned_all;
-    bool                 stop; /* sends nothing new */
+    bool                 may_rot; /* a follow may end for damage */
+    bool                 rotten;  /* one did */
+    bool                 stop;    /* sends nothing new */
 };
 
 /* On a machine of its own; connects to "store":7400 and again whenever that breaks. */

@@ -32,6 +32,7 @@ enum world_salt {
     SALT_DISK,     /* latency, errors */
     SALT_CRASH,    /* what a crash keeps */
     SALT_SCENARIO, /* for scenarios: their own choices */
+    SALT_BUGGIFY,  /* unlikely branches of the code under test */
     SALT_COUNT,
 };
 

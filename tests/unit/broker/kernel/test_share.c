@@ -1,6 +1,7 @@
 /* Which member of a shared subscription gets a message, and who gets what a member left behind. */
 #include "broker/kernel/share.h"
 
+#include "broker/kernel/tables.h"
 #include "shared/base/err.h"
 #include "tests/unit/broker/kernel/stage.h"
 
@@ -339,5 +340,127 @@ Test(test_share, a_qos_2_message_completes_with_the_stored_member_that_has_it)
     cr_assert(members[0]->gots[0].duplicate);
     cr_assert_eq(members[0]->release_count, 1);
     cr_assert_eq(total(), 1);
+    down();
+}
+
+/* member-0 is a stored session with unacknowledged messages, and the only member; others are live ones who join again when it is gone. */
+static void leave_a_queue(unsigned shard_count)
+{
+    up_with(SHARE_STICKY, shard_count, 50, 0);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        unfollow(b, i % shards, members[i], "$share/g/t/+");
+        actor_clear(members[i]);
+    }
+    struct actor *eve = members[0];
+    leave(b, 0, eve);
+    enter(b, 0, eve, true, 100);
+    cr_assert_eq(follow(b, 0, eve, "$share/g/t/+", 1), 1);
+    cr_assert_eq(follow(b, 0, eve, "$share/two/t/+", 2), 2);
+    cr_assert_eq(follow(b, 0, eve, "own/#", 1), 1);
+    say_to("t/x", 0, 4, 1);
+    say(b, 0, ann, "own/x", "own", 1, 90);
+    say(b, 0, ann, "t/x", "two", 2, 91); /* for g as QoS 1, for two as QoS 2 */
+    settle(b);
+    cr_assert_eq(eve->got_count, 11);
+    for (int i = 0; i < eve->got_count; i++) {
+        if (strcmp(eve->gots[i].payload, "1") == 0) {
+            (void)ack(b, 0, eve, i, 1); /* both copies of it */
+        }
+    }
+    settle(b);
+}
+
+static void others_join(void)
+{
+    follow(b, 1 % shards, members[1], "$share/g/t/+", 1);
+    follow(b, 2 % shards, members[2], "$share/two/t/+", 2);
+}
+
+static void others_got_it(void)
+{
+    cr_assert(heard(members[1], "0 2 3 two"));
+    cr_assert(heard(members[2], "0 2 3"));
+    cr_assert_eq(fake_world_rows(world, TABLE_ORPHANS), 0);
+}
+
+Test(test_share, what_a_stored_member_left_goes_to_another_when_its_session_expires)
+{
+    for (unsigned count = 1; count <= 3; count++) {
+        leave_a_queue(count);
+        others_join();
+        leave(b, 0, members[0]);
+        cr_assert_eq(members[1]->got_count, 0); /* it may come back */
+        pass(b, 101);
+        others_got_it();
+        enter(b, 0, members[0], false, 100);
+        cr_assert_not(members[0]->present);
+        cr_assert_eq(members[0]->got_count, 11);
+        down();
+    }
+}
+
+Test(test_share, what_a_stored_member_left_goes_to_another_when_its_session_is_ended)
+{
+    for (int how = 0; how < 3; how++) {
+        leave_a_queue(2);
+        others_join();
+        actor_clear(members[0]);
+        if (how == 0) {
+            leave_with(b, 0, members[0], (struct close_request){.set_expiry = true}); /* DISCONNECT with expiry 0 */
+        } else {
+            leave(b, 0, members[0]);
+            open_only(b, 1, members[0], true, how == 1 ? 100 : 0, 50, NULL); /* clean start */
+            for (int i = 0; i < 50; i++) {
+                pass(b, 1);
+            }
+            cr_assert(members[0]->opened == 1 && members[0]->status == 0 && !members[0]->present, "%d", how);
+            cr_assert_eq(members[0]->got_count, 0);
+        }
+        others_got_it();
+        down();
+    }
+}
+
+Test(test_share, what_a_stored_member_left_goes_to_another_though_the_broker_was_away_or_is_killed_over_it)
+{
+    for (int turns = 0; turns < 30; turns++) {
+        leave_a_queue(1);
+        struct actor *ben = actor_new("ben"); /* stored, and away */
+        enter(b, 0, ben, true, EXPIRY_NEVER);
+        follow(b, 0, ben, "$share/g/t/+", 1);
+        leave(b, 0, ben);
+        leave(b, 0, members[0]);
+        broker_kill(b);
+        fake_world_advance(world, 101000000000ull);
+        b = broker_new(world, 1, NULL);
+        for (int i = 0; i < turns; i++) {
+            (void)broker_turn(b, 1);
+        }
+        broker_kill(b);
+        b = broker_new(world, 1, NULL);
+        settle(b);
+        enter(b, 0, ben, false, EXPIRY_NEVER);
+        cr_assert(heard(ben, "0 2 3 two"), "%d turns", turns);
+        cr_assert_eq(fake_world_rows(world, TABLE_ORPHANS), 0);
+        actor_free(ben);
+        down();
+    }
+}
+
+Test(test_share, a_stored_session_without_shares_leaves_its_queue_to_nobody)
+{
+    up_with(SHARE_STICKY, 1, 50, 100);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        unfollow(b, i % shards, members[i], "$share/g/t/+");
+    }
+    struct actor *eve = actor_new("eve");
+    enter(b, 0, eve, true, 100);
+    follow(b, 0, eve, "t/#", 1);
+    leave(b, 0, eve);
+    say_to("t/x", 0, 3, 1);
+    pass(b, 101);
+    cr_assert_eq(total(), 0);
+    cr_assert_eq(fake_world_rows(world, TABLE_ORPHANS), 0);
+    actor_free(eve);
     down();
 }

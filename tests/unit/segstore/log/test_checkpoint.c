@@ -2,6 +2,7 @@
 #include "segstore/log/checkpoint.h"
 
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 
 #include <criterion/criterion.h>
 
@@ -19,11 +20,15 @@ static struct wire_writer make(void)
     checkpoint_put_header(&w, &the_checkpoint);
     cr_assert_eq(w.size, CHECKPOINT_HEADER_BYTES);
     for (uint16_t i = 0; i < 3; i++) {
-        size_t begun = checkpoint_section_begin(&w);
-        for (unsigned at = 0; at < 50u * i; at++) { /* the first image is empty */
-            wire_put_u8(&w, (uint8_t)(at + i));
+        uint8_t image[100];
+        size_t  size = 50u * i; /* the first image is empty */
+        for (unsigned at = 0; at < size; at++) {
+            image[at] = (uint8_t)(at + i);
         }
-        checkpoint_section_end(&w, begun, (uint16_t)(i * 2), 1000 + i);
+        XXH128_canonical_t sum;
+        XXH128_canonicalFromHash(&sum, XXH3_128bits(image, size));
+        checkpoint_put_section(&w, (uint16_t)(i * 2), 1000 + i, size, sum.digest);
+        wire_put(&w, image, size);
     }
     checkpoint_put_trailer(&w, 3, w.size);
     return w;

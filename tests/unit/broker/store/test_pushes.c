@@ -1,0 +1,207 @@
+/* test_pushes.c - follows and watches over connections that come and go. */
+#include "broker/store/state.h"
+#include "shared/base/err.h"
+#include "shared/record/record.h"
+#include "tests/unit/broker/store/far_store.h"
+
+#include <criterion/criterion.h>
+
+struct seen {
+    struct store_follow follow;
+    struct store_watch  watch;
+    uint64_t            offsets[16];
+    int                 count;
+    int                 ended;
+    char                story[64]; /* of a watch: r restarted, + changed, - deleted, s synced */
+};
+
+static void on_record(struct store_follow *follow, uint64_t offset, struct bytes tag, const struct record *record)
+{
+    struct seen *seen = follow->ctx;
+    cr_assert(bytes_equal(tag, bytes_str("tag")) && bytes_equal(record->topic, bytes_str("a/b")));
+    seen->offsets[seen->count++] = offset;
+}
+
+static void on_ended(struct store_follow *follow, int status)
+{
+    ((struct seen *)follow->ctx)->ended = status;
+}
+
+static void note(struct store_watch *watch, char what)
+{
+    struct seen *seen = watch->ctx;
+    size_t       size = strlen(seen->story);
+    cr_assert(size + 1 < sizeof seen->story);
+    seen->story[size] = what;
+}
+
+static void on_changed(struct store_watch *watch, const struct store_item *item)
+{
+    note(watch, item->deleted ? '-' : '+');
+}
+
+static void on_synced(struct store_watch *watch, uint32_t shard, uint32_t shard_count)
+{
+    cr_assert(shard < shard_count);
+    note(watch, 's');
+}
+
+static void on_restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_count)
+{
+    cr_assert(shard < shard_count);
+    note(watch, 'r');
+}
+
+static void setup(struct far *far, struct seen *seen, uint32_t shards)
+{
+    *seen =
+        (struct seen){.follow = {.record = on_record, .ended = on_ended, .ctx = seen},
+                      .watch  = {.changed = on_changed, .synced = on_synced, .restarted = on_restarted, .ctx = seen}};
+    far_init(far);
+    far_up(far, shards, 4);
+}
+
+static void send_records(struct io_socket *socket, uint64_t id, uint64_t first, uint32_t count, bool damaged)
+{
+    struct record      record = {.qos = 1, .topic = bytes_str("a/b"), .payload = bytes_str("hello")};
+    struct wire_writer w      = wire_writer_growing(1 << 16);
+    uint8_t            image[128];
+    record_encode(&record, image);
+    image[record_size(&record) - 1] ^= damaged;
+    wire_put_u32(&w, count);
+    wire_put_u64(&w, first + count);
+    for (uint32_t i = 0; i < count; i++) {
+        wire_put_u64(&w, first + i);
+        wire_put_u8(&w, 3);
+        wire_put_bytes(&w, bytes_str("tag"));
+        wire_put_bytes(&w, bytes_of(image, record_size(&record)));
+    }
+    far_send(socket, RPC_RECORDS, id, wire_written(&w));
+    wire_writer_fini(&w);
+}
+
+static void reconnect(struct far *far, uint32_t shards)
+{
+    far_pass(far, 2000000000);
+    far_up(far, shards, 4);
+}
+
+static uint64_t from_of(const struct frame *follow)
+{
+    uint64_t from;
+    memcpy(&from, follow->body.data + 16, sizeof from);
+    return from;
+}
+
+Test(pushes, a_follow_goes_on_behind_the_last_record_and_shows_none_twice)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup(&far, &seen, 1);
+    store_follow_start(far.store, &seen.follow, (uint64_t)2 << 48 | 9, 1, 10, 8);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f) && f.kind == RPC_FOLLOW && from_of(&f) == 10);
+    send_records(far_socket(&far, 0), f.id, 10, 3, false);
+    far_break(far_socket(&far, 0));
+    reconnect(&far, 1);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f) && f.kind == RPC_FOLLOW && from_of(&f) == 13);
+    send_records(far_socket(&far, 0), f.id, 11, 4, false); /* two of them again */
+    cr_assert(seen.count == 5 && seen.offsets[2] == 12 && seen.offsets[3] == 13 && seen.offsets[4] == 14);
+    far_fini(&far);
+}
+
+Test(pushes, what_comes_late_for_a_follow_that_was_cancelled_reaches_nobody)
+{
+    struct far   far;
+    struct seen  seen, heir;
+    struct frame f;
+    setup(&far, &seen, 1);
+    store_follow_start(far.store, &seen.follow, (uint64_t)2 << 48 | 9, 1, 0, 8);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f));
+    uint64_t id = f.id;
+    store_follow_cancel(far.store, &seen.follow);
+    heir        = seen;
+    heir.follow = (struct store_follow){.record = on_record, .ended = on_ended, .ctx = &heir};
+    store_follow_start(far.store, &heir.follow, (uint64_t)2 << 48 | 10, 1, 0, 8); /* in the same slot */
+    send_records(far_socket(&far, 0), id, 0, 2, false);
+    cr_assert(seen.count == 0 && heir.count == 0);
+    far_fini(&far);
+}
+
+Test(pushes, a_damaged_record_is_asked_for_again_and_ends_the_follow_at_last)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup(&far, &seen, 1);
+    store_follow_start(far.store, &seen.follow, (uint64_t)2 << 48 | 9, 1, 0, 8);
+    far_turn(&far);
+    for (int tries = 0; tries < 3; tries++) {
+        cr_assert(seen.ended == 0 && far_socket(&far, 0) != NULL);
+        cr_assert(far_next(&far, far_socket(&far, 0), &f) && f.kind == RPC_FOLLOW);
+        send_records(far_socket(&far, 0), f.id, 0, 1, true);
+        if (tries < 2) {
+            cr_assert_null(far_socket(&far, 0));
+            reconnect(&far, 1);
+        }
+    }
+    cr_assert(seen.ended == ERR_CORRUPT && seen.count == 0);
+    far_fini(&far);
+}
+
+static void send_change(struct io_socket *socket, uint64_t id, bool synced, bool deleted)
+{
+    struct wire_writer w = wire_writer_growing(1 << 10);
+    wire_put_u8(&w, synced);
+    wire_put_u32(&w, 1);
+    wire_put_u16(&w, 0);
+    wire_put_u8(&w, deleted);
+    wire_put_u64(&w, 1);
+    wire_put_u64(&w, 0);
+    wire_put_blob(&w, bytes_str("key"));
+    wire_put_blob(&w, bytes_str("value"));
+    far_send(socket, RPC_CHANGES, id, wire_written(&w));
+    wire_writer_fini(&w);
+}
+
+Test(pushes, a_watch_begins_anew_with_each_connection)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup(&far, &seen, 2);
+    store_watch_start(far.store, &seen.watch, 2);
+    far_turn(&far);
+    cr_assert_str_eq(seen.story, "rr");
+    for (uint32_t shard = 0; shard < 2; shard++) {
+        cr_assert(far_next(&far, far_socket(&far, shard), &f) && f.kind == RPC_WATCH);
+        send_change(far_socket(&far, shard), f.id, true, false);
+    }
+    cr_assert_str_eq(seen.story, "rr+s+s");
+    far_break(far_socket(&far, 1));
+    reconnect(&far, 2);
+    while (far_next(&far, far_socket(&far, 1), &f) && f.kind != RPC_WATCH) {
+    }
+    send_change(far_socket(&far, 1), f.id, false, true);
+    send_change(far_socket(&far, 1), f.id, true, false);
+    cr_assert_str_eq(seen.story, "rr+s+sr-+s");
+    far_fini(&far);
+}
+
+Test(pushes, a_push_that_is_cut_short_breaks_the_connection_only)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup(&far, &seen, 1);
+    store_watch_start(far.store, &seen.watch, 2);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f));
+    far_send(far_socket(&far, 0), RPC_CHANGES, f.id, bytes_of("\0\1\0\0\0\0", 6));
+    cr_assert_null(far_socket(&far, 0));
+    reconnect(&far, 1);
+    cr_assert_not_null(far_socket(&far, 0));
+    far_fini(&far);
+}
