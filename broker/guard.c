@@ -6,8 +6,10 @@
 #include "broker/auth/users.h"
 #include "broker/gate/control.h"
 #include "broker/gate/gate.h"
+#include "broker/shard/bridges.h"
 #include "broker/shard/config.h"
 #include "broker/shard/shard.h"
+#include "broker/shard/streams.h"
 #include "shared/base/log.h"
 #include "shared/config/settings.h"
 #include "shared/loop/desk.h"
@@ -154,7 +156,14 @@ void guard_reload(struct broker *broker, const struct settings *settings)
 /* For the admin threads. */
 int guard_control(void *ctx, const char *method, const char *path, const void *body, size_t size, char **out_text)
 {
-    struct broker        *broker = ctx;
+    struct broker *broker = ctx;
+    if (strncmp(path, "/streams", 8) == 0) {
+        return streams_handle(broker->desks[0], &broker->kernels[0], method, path, bytes_of(body, size), out_text);
+    }
+    if (strncmp(path, "/bridges", 8) == 0) {
+        return bridges_handle(broker->desks, broker->bridges, broker->shard_count, method, path, bytes_of(body, size),
+                              out_text);
+    }
     struct control_answer answer =
         control_handle(broker->desks[0], &broker->gates[0], method, path, bytes_of(body, size));
     *out_text = answer.text;
@@ -165,6 +174,9 @@ void guard_open(struct broker *broker, const struct settings *settings)
 {
     broker->desks   = calloc(broker->shard_count, sizeof(struct desk *));
     broker->gates   = calloc(broker->shard_count, sizeof(struct gate *));
+    broker->kernels = calloc(broker->shard_count, sizeof(struct kernel *));
+    broker->bridges = calloc(broker->shard_count, sizeof(struct bridges *));
+    ASSERT(broker->kernels != NULL && broker->bridges != NULL);
     broker->workers = workers_new((unsigned)settings->auth_threads, (unsigned)settings->auth_queue_max);
     ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL);
     if (*settings->auth_http_url != '\0' || *settings->acl_http_url != '\0') {
@@ -184,6 +196,8 @@ void guard_close(struct broker *broker, const struct broker_config *config)
     for (unsigned i = 0; i < broker->shard_count; i++) {
         desk_free(broker->desks[i]);
     }
+    free(broker->bridges);
+    free(broker->kernels);
     free(broker->desks);
     free(broker->gates);
     jwt_keys_free((struct jwt_keys *)(uintptr_t)config->auth.jwt_keys);

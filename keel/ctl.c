@@ -3,6 +3,8 @@
 
 #include "keel/people.h"
 #include "keel/request.h"
+#include "keel/stream.h"
+#include "keel/uplink.h"
 #include "shared/config/settings.h"
 
 #include <stdio.h>
@@ -18,7 +20,9 @@ static void print_help(FILE *to)
           "  keel ctl metrics  [--admin ADDR:PORT]   its metrics in Prometheus' text format\n"
           "  keel ctl passwd   NAME                  sets or removes a password (--help says more)\n"
           "  keel ctl users                          who has one\n"
-          "  keel ctl acl      list|add|remove       who may publish and subscribe to what\n\n"
+          "  keel ctl acl      list|add|remove       who may publish and subscribe to what\n"
+          "  keel ctl stream   create|list|info|delete   messages that are kept and can be read again\n"
+          "  keel ctl bridge   create|list|info|delete   connections to other MQTT brokers\n\n"
           "  --config and --set admin.listen=ADDR:PORT are understood too.\n",
           to);
 }
@@ -61,7 +65,11 @@ int ctl_run(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl}};
+    } more[] = {{"passwd", people_passwd},
+                {"users", people_users},
+                {"acl", people_acl},
+                {"stream", stream_run},
+                {"bridge", uplink_run}};
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         print_help(argc < 2 ? stderr : stdout);

@@ -176,7 +176,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
 {
     const struct admin *admin = ctx;
     (void)version;
-    if (strncmp(path, "/auth/", 6) == 0) {
+    if (strncmp(path, "/auth/", 6) == 0 || strncmp(path, "/streams", 8) == 0 || strncmp(path, "/bridges", 8) == 0) {
         return control(admin, connection, path, method, body, body_size, state);
     }
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
@@ -192,7 +192,8 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
     if (strcmp(path, "/metrics") == 0) {
         return metrics(admin, connection);
     }
-    return say(connection, MHD_HTTP_NOT_FOUND, "paths: /health /ready /metrics, and below /auth users and rules\n");
+    return say(connection, MHD_HTTP_NOT_FOUND,
+               "paths: /health /ready /metrics, below /auth users and rules, /streams, /bridges\n");
 }
 
 /* A listening socket on address:port, or -errno. */

@@ -3,6 +3,7 @@
  *   GET /health   200 "healthy": the process runs
  *   GET /ready    200 "ready", or 503 and the reason: clients are let in, or why not
  *   GET /metrics  200, Prometheus' text format
+ *   /streams..    capture rules (broker/shard/streams.h), and /bridges.. (broker/shard/bridges.h), guarded as is
  *   /auth/..      users and access rules (broker/gate/control.h): with `Authorization: Bearer TOKEN` when a token is configured, else from this
  *                 machine only; always with the header X-Keel and without Origin, so that no web page can send it
  *
@@ -27,7 +28,7 @@ struct admin_spec {
     /* True when clients can be served; else a sentence in why. */
     bool (*ready)(void *ctx, char *why, size_t why_size);
     const char *token; /* empty: from this machine only */
-    /* Carries out a request below /auth: its HTTP status, and in *out_text a malloc'ed answer or NULL. NULL: there is none. */
+    /* Carries out a request below /auth or /streams: its HTTP status, and in *out_text a malloc'ed answer or NULL. NULL: there is none. */
     int (*control)(void *ctx, const char *method, const char *path, const void *body, size_t size, char **out_text);
     void *ctx;
 };

@@ -29,6 +29,9 @@
     X(BYTES_SENT,             "keel_sent_bytes_total",              counter, "Bytes sent to clients.")                             \
     X(PUBLISHES,              "keel_publishes_total",               counter, "PUBLISH packets taken from clients.")                \
     X(DELIVERIES,             "keel_deliveries_total",              counter, "Messages handed to clients.")                        \
+    X(BRIDGES_UP,             "keel_bridges_up",                    gauge,   "Bridges to other brokers that are connected.")        \
+    X(CAPTURED,               "keel_captured_total",                counter, "Messages put into the streams of capture rules.")    \
+    X(REPLAYED,               "keel_replayed_total",                counter, "Captured messages handed to clients.")               \
     X(DROPPED,                "keel_dropped_total",                 counter, "QoS 0 messages dropped for readers that do not keep up.") \
     X(DUPLICATES,             "keel_duplicates_total",              counter, "QoS 2 publishes recognised as sent again.")          \
     X(STORED_APPENDS,         "keel_stored_appends_total",          counter, "Appends asked of the segment store.")                \

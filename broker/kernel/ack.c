@@ -2,6 +2,7 @@
  * One session that was fenced must not take the others with it: a transaction that fails is repeated one by one. */
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/message.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/standing.h"
@@ -39,6 +40,23 @@ static void flight_ended(struct session *s)
     } else {
         delivery_pump(s);
     }
+    readers_continue(s);
+}
+
+/* Of what a reader has sent. */
+static int reader_ended(struct session *s, uint16_t id)
+{
+    int error = readers_done(s, id);
+    if (error != 0) {
+        return error;
+    }
+    if (!session_stored(s)) {
+        delivery_pump(s);
+    } else if (!s->keep->following && !s->delivery->blocked) { /* it waited for this one */
+        delivery_follow(s);
+    }
+    readers_continue(s);
+    return 0;
 }
 
 int kernel_received(struct kernel *k, struct client *client, uint16_t id)
@@ -77,6 +95,9 @@ int kernel_done(struct kernel *k, struct client *client, uint16_t id)
     (void)k;
     struct session *s = client->session;
     uint64_t        offset;
+    if (id > WINDOW_WIDTH_MAX) {
+        return reader_ended(s, id);
+    }
     if (s->delivery == NULL || !window_find(&s->delivery->window, id, &offset)) {
         return ERR_NOT_FOUND;
     }
@@ -112,6 +133,7 @@ void kernel_writable(struct kernel *k, struct client *client)
     }
     delivery_pump(s);
     retain_continue(s);
+    readers_continue(s);
 }
 
 /* ---- to the store ------------------------------------------------------------------------------------------------- */

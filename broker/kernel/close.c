@@ -8,6 +8,7 @@
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/once.h"
 #include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
@@ -63,6 +64,7 @@ static void end_stored(struct wire_writer *w, struct session *s, const struct cl
     if (expiry_s != EXPIRY_NEVER) {
         life_expiry_start(w, s);
     }
+    readers_close_rows(s, w);
     life_row(w, s, false, expiry_s);
     once_close_rows(s, w);
 }
@@ -127,10 +129,13 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
     subscribe_cancel_all(s);
     retain_cancel_all(s);
     delivery_unfollow(s);
+    readers_stop(s);
     sub_remove_all(s->kernel, &s->who);
     if (s->delivery != NULL) {
         reshare_all(s);
-        delivery_free(s->delivery);
+        if (s->delivery->readers == NULL) { /* else their positions are written at the end */
+            delivery_free(s->delivery);
+        }
     }
     if (was_open) {
         events_disconnected(s, why_closed(s, discard_will));

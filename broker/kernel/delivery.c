@@ -6,6 +6,7 @@
 
 #include "broker/kernel/mail.h"
 #include "broker/kernel/message.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/standing.h"
@@ -75,8 +76,8 @@ bool delivery_waiting(const struct session *s)
 
 static bool may_send(const struct session *s, const struct delivery_state *d, const struct group *group)
 {
-    return !d->blocked && d->inflight < s->receive_max && window_fits(&d->window, d->window.next) &&
-           (group == NULL || reshare_room(s));
+    return !d->blocked && d->inflight < s->receive_max - readers_reserved(s) && !readers_block_own(s) &&
+           window_fits(&d->window, d->window.next) && (group == NULL || reshare_room(s));
 }
 
 /* False: the client's output is full, or memory is out. */
@@ -246,6 +247,11 @@ static void followed(struct store_follow *follow, uint64_t offset, struct bytes 
         delivery_credit(s);
         return; /* its PUBREC is recorded, or it is done */
     }
+    if (UNLIKELY(readers_block_own(s))) { /* until kernel_done of what the reader has sent */
+        keep->follow_next = offset;
+        delivery_unfollow(s);
+        return;
+    }
     bool again = offset < keep->again_below;
     if (!window_fits(&d->window, offset) || window_reserve(&d->window, offset) != 0) {
         session_evict(s, EVICT_UNAVAILABLE);
@@ -308,7 +314,8 @@ static uint32_t room(const struct session *s)
     const struct delivery_state *d    = s->delivery;
     const struct keep           *keep = s->keep;
     uint64_t                     span = d->window.base + WINDOW_WIDTH_MAX - keep->follow_next;
-    uint32_t                     most = s->receive_max > d->inflight ? s->receive_max - d->inflight : 0;
+    uint32_t                     own  = s->receive_max - readers_reserved(s);
+    uint32_t                     most = own > d->inflight ? own - d->inflight : 0;
     most                              = most > CREDIT_MAX ? CREDIT_MAX : most;
     most                              = most > 1 && BUGGIFY("delivery: short credit", 2) ? 1 : most;
     most                              = most > span ? (uint32_t)span : most;
@@ -337,6 +344,14 @@ void delivery_follow(struct session *s)
     keep->follow.ended  = follow_ended;
     keep->follow.ctx    = s;
     store_follow_start(s->kernel->store, &keep->follow, s->who.stream_id, keep->epoch, keep->follow_next, keep->credit);
+}
+
+void delivery_share(struct session *s)
+{
+    if (s->keep != NULL && s->keep->following && reader_count(s) == 1) {
+        delivery_unfollow(s);
+        delivery_follow(s);
+    }
 }
 
 void delivery_unfollow(struct session *s)

@@ -23,6 +23,8 @@ void delivery_pump(struct session *session);
 void delivery_follow(struct session *session);
 void delivery_credit(struct session *session);
 void delivery_unfollow(struct session *session);
+/* The session has a reader now: what was promised to its own stream alone is divided anew. */
+void delivery_share(struct session *session);
 
 /* ack.c: notes that offset reached a mark, to be written at the end of the turn. */
 void ack_note(struct session *session, uint64_t offset, uint8_t mark);

@@ -54,8 +54,10 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
         uint32_t            count = 0;
         for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
             uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
-            struct delivery_tag tag = gather_tag(k, &k->targets[at], message);
-            op_append_target(w, k->targets[at].stream_id, delivery_tag_write(bytes, &tag));
+            struct delivery_tag tag   = gather_tag(k, &k->targets[at], message);
+            bool                plain = k->targets[at].capture;
+            op_append_target(w, k->targets[at].stream_id, plain ? (struct bytes){0} : delivery_tag_write(bytes, &tag));
+            k->counters.captured += plain;
             count++;
         }
         op_append_end(w, begun, count, &record);
@@ -94,7 +96,7 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
     k->stripes_hit_count = 0;
     for (uint32_t i = 0; i < k->target_count; i++) {
         struct target *t = &k->targets[i];
-        if (t->stream_id == 0 || t->chained || gather_tag(k, t, message).qos == 0) {
+        if (t->stream_id == 0 || t->chained || (!t->capture && gather_tag(k, t, message).qos == 0)) {
             continue;
         }
         if (t->sub == NULL && pending->writer_epoch != 0) {
@@ -142,13 +144,34 @@ static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *
     }
 }
 
+/* QoS 0 that is captured: nobody waits for an answer, but it is counted among what the client has under way, so that it is paused like others. */
+static struct pending *unasked(struct kernel *k, struct publisher *p, const struct session *from)
+{
+    p                       = p != NULL || from == NULL ? p : session_publisher((struct session *)(uintptr_t)from);
+    struct pending *pending = p == NULL ? NULL : publisher_pending(p, 0, 0);
+    if (pending == NULL) {
+        k->counters.dropped++;
+        return NULL;
+    }
+    pending->handed_out = true;
+    return pending;
+}
+
 bool fanout_publish(struct kernel *k, struct publisher *p, const struct session *from, struct message *message,
                     struct pending *pending)
 {
-    struct found  found = gather(k, message, from, false);
-    struct fanout f     = {.message = message, .publisher = p};
-    if (pending != NULL && message->qos != 0) {
+    struct found    found      = gather(k, message, from, false);
+    struct fanout   f          = {.message = message, .publisher = p};
+    struct pending *unanswered = NULL;
+    if (UNLIKELY(found.captured && pending == NULL)) {
+        pending    = unasked(k, p, from);
+        unanswered = pending;
+    }
+    if (pending != NULL && (message->qos != 0 || found.captured)) {
         fanout_append(k, pending, message);
+    }
+    if (UNLIKELY(unanswered != NULL && unanswered->after == 0)) {
+        publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);

@@ -1,6 +1,7 @@
 /* gather - see gather.h. */
 #include "broker/kernel/gather.h"
 
+#include "broker/kernel/capture.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/sub.h"
@@ -116,6 +117,15 @@ void gather_group(struct kernel *k, struct group *g, const struct message *messa
     }
 }
 
+static void gather_capture(struct kernel *k, const struct capture *capture)
+{
+    struct target *t = target_add(k);
+    if (t != NULL) {
+        t->stream_id = capture->stream_id;
+        t->capture   = true;
+    }
+}
+
 struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only)
 {
     struct found             found = {0};
@@ -146,6 +156,13 @@ struct found gather(struct kernel *k, const struct message *message, const struc
                 break;
             case LINK_INTEREST:
                 found.shards |= message->qos == 0 ? interest->any : interest->quality;
+                break;
+            case LINK_CAPTURE:
+                if (!here_only) {
+                    found.any      = true;
+                    found.captured = true;
+                    gather_capture(k, CONTAINER_OF(link, struct capture, link));
+                }
                 break;
             case LINK_GROUP:
                 if (!here_only && !group_empty(CONTAINER_OF(link, struct group, link))) {

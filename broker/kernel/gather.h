@@ -10,6 +10,7 @@
 struct found {
     uint64_t shards; /* with live subscribers */
     bool     any;
+    bool     captured; /* some of the targets are streams of rules */
 };
 
 struct group;

@@ -1,6 +1,7 @@
 /* kernel - the life of a shard's kernel and its turn; the verbs of a client are in open.c, publish.c, subscribe.c and ack.c. */
 #include "broker/kernel/kernel.h"
 
+#include "broker/kernel/capture.h"
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
@@ -10,6 +11,7 @@
 #include "broker/kernel/pause.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
 #include "broker/kernel/standing.h"
@@ -20,7 +22,7 @@
 
 #include <stdlib.h>
 
-enum { CACHE_SLOTS = 4096, WORKS_MAX = 1 << 20 };
+enum { CACHE_SLOTS = 4096, WORKS_MAX = 1 << 20, ASSEMBLED_MAX_BYTES = 4 << 20 };
 
 static void relayed(struct publisher *p, struct pending *pending)
 {
@@ -53,6 +55,10 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->batches);
     list_init(&k->orphans);
     list_init(&k->overruns);
+    list_init(&k->captures);
+    list_init(&k->reading);
+    list_init(&k->cursors);
+    k->assembled = wire_writer_growing(ASSEMBLED_MAX_BYTES);
     list_init(&k->orphaned);
     list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
@@ -106,6 +112,8 @@ void kernel_free(struct kernel *k)
         free(k->relay);
     }
     route_fini(k);
+    capture_fini(k);
+    wire_writer_fini(&k->assembled);
     directory_fini(k);
     struct hashmap_node *n;
     while ((n = hashmap_any(&k->interests)) != NULL) {
@@ -138,7 +146,7 @@ void kernel_free(struct kernel *k)
 
 bool kernel_ready(const struct kernel *k)
 {
-    return k->ready;
+    return k->ready && capture_synced(k);
 }
 
 /* The store has told how many stripes there are. */
@@ -154,6 +162,7 @@ static void start(struct kernel *k)
     }
     k->started = true;
     route_start(k);
+    capture_start(k);
 }
 
 void kernel_begin(struct kernel *k, uint64_t now_ns, uint64_t wall_ns)
@@ -170,6 +179,7 @@ uint64_t kernel_end(struct kernel *k)
     bool parted = directory_flush(k);
     session_evict_all(k);
     ack_flush(k);
+    readers_flush(k);
     if (k->ready && k->wills == NULL) { /* not before: a will would find nobody who is owed it */
         bool began = will_start(k);
         ASSERT(began);
@@ -178,7 +188,7 @@ uint64_t kernel_end(struct kernel *k)
     publish_resume(k);
     standing_flush(k);
     bool posted = mail_flush(k);
-    return posted && parted && list_empty(&k->dirty) ? wish_ns : k->now_ns;
+    return posted && parted && list_empty(&k->dirty) && list_empty(&k->cursors) ? wish_ns : k->now_ns;
 }
 
 void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
@@ -218,6 +228,10 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_SLOW:
     case MAIL_RELIEF:
         publish_receive(k, from, mail);
+        break;
+    case MAIL_CAPTURE:
+        capture_receive(k, mail);
+        mail_announced(k, from);
         break;
     case MAIL_CLAIM:
     case MAIL_GRANT:

@@ -7,7 +7,7 @@
  * A *live* session ends with its connection: its messages pass through memory only. A *stored* session (expiry > 0) outlives it: what is
  * owed to it (QoS 1 and 2) is in its own stream, and nowhere else; while connected it follows that stream. QoS 0 is never stored.
  *
- * Packet ids (uint16_t id, the MQTT packet identifier): inbound ones are the client's; outbound ones are chosen here. For a stored session id = offset % 65535 + 1, so that a
+ * Packet ids (uint16_t id, the MQTT packet identifier): inbound ones are the client's; outbound ones are chosen here. For a stored session id = offset % 32767 + 1, so that a
  * resumed session repeats the same ids with nothing remembered; for a live session a counter from 1.
  *
  * Threads: one kernel per broker shard; a client lives on one shard.   Units: ns of the clocks handed to kernel_turn. */
@@ -79,6 +79,7 @@ struct will {
 #define EXPIRY_NEVER UINT32_MAX
 
 struct open_request {
+    bool         own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
     struct bytes client_id; /* not empty: the protocol assigns one first */
     bool         clean_start;
     uint32_t     expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
@@ -88,6 +89,7 @@ struct open_request {
 
 struct subscription {
     struct bytes filter; /* valid topic filter, "$share/group/filter" as the client sent it */
+    struct bytes from;   /* of "$stream/..": where to begin, empty: not said (reader.h) */
     uint32_t     id;     /* subscription identifier, 0: none */
     uint8_t      qos;
     bool         no_local;
@@ -205,6 +207,7 @@ struct kernel_port {
 struct kernel_counters {
     uint64_t sessions_open, subscriptions, stored_sessions, stored_subscriptions, stored_sessions_open,
         stored_subscriptions_open;
+    uint64_t captured, replayed; /* put into streams of capture rules; read from them */
     uint64_t publishes, deliveries, dropped, duplicates, stored_appends, evictions, retained_puts, wills, delayed,
         expired, denied;
 };

@@ -23,6 +23,7 @@ static void delete_rows(struct wire_writer *w, struct session *s)
     struct bytes prefix = tables_sub_key(key, id, (struct bytes){0});
     put(w, (struct op){.kind = OP_TABLE_DELETE_PREFIX, .table = TABLE_SUBSCRIPTIONS, .name = prefix});
     put(w, (struct op){.kind = OP_TABLE_DELETE_PREFIX, .table = TABLE_INBOUND, .name = prefix});
+    put(w, (struct op){.kind = OP_TABLE_DELETE_PREFIX, .table = TABLE_CURSORS, .name = prefix});
     uint64_t orphan = life_orphan(s);
     if (orphan != 0) {
         orphan_leave(w, id, orphan);

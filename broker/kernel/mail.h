@@ -27,6 +27,7 @@ enum mail_kind {                   /* from -> to                      value     
                  MAIL_GRANT,   /* home -> opening session         serial               - */
                  MAIL_EVICT,   /* home -> owner                   serial               - */
                  MAIL_RELEASE, /* former owner -> home            serial               client id */
+                 MAIL_CAPTURE, /* shard that changed it -> every  version              deleted u8, name blob, row */
 };
 
 enum { MAIL_WAITING_MAX_BYTES = 4 << 20 }; /* beyond it publishers are paused */

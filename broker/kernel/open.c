@@ -9,6 +9,7 @@
 #include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/reserved.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/sub.h"
@@ -83,6 +84,7 @@ static void finish(struct session *s, int error)
     }
     if (client->session == s && s->state == SESSION_OPEN) {
         delivery_follow(s);
+        readers_begin(s);
     }
 }
 
@@ -151,6 +153,10 @@ static bool sub_item(struct store_scan *scan, const struct store_item *item)
         log_error("a stored subscription is not understood: passed over");
         return true;
     }
+    if (reader_filter(filter)) {
+        o->error = readers_restore(o->session, filter, &row) ? o->error : ERR_QUOTA;
+        return true;
+    }
     if (sub_put(o->session->kernel, &o->session->who, LINK_LIVE, filter, row.flags, row.id) == NULL) {
         o->error = ERR_QUOTA;
     }
@@ -166,12 +172,37 @@ static void scan_rows(struct opening *o, uint32_t table, bool (*item)(struct sto
                      tables_sub_key(s->kernel->key, session_id(s), (struct bytes){0}));
 }
 
+static bool cursor_item(struct store_scan *scan, const struct store_item *item)
+{
+    struct opening *o = scan->ctx;
+    struct bytes    client_id;
+    struct bytes    filter;
+    if (tables_sub_key_split(item->key, &client_id, &filter)) {
+        readers_restore_row(o->session, filter, item->value);
+    }
+    return true;
+}
+
+static void cursors_done(struct store_scan *scan, int status)
+{
+    struct opening *o = scan->ctx;
+    if (status != 0) {
+        finish(o->session, status);
+        return;
+    }
+    scan_rows(o, TABLE_INBOUND, inbound_item, inbound_done);
+}
+
 static void subs_done(struct store_scan *scan, int status)
 {
     struct opening *o     = scan->ctx;
     int             error = status != 0 ? status : o->error;
     if (error != 0) {
         finish(o->session, error);
+        return;
+    }
+    if (reader_count(o->session) != 0) {
+        scan_rows(o, TABLE_CURSORS, cursor_item, cursors_done);
         return;
     }
     scan_rows(o, TABLE_INBOUND, inbound_item, inbound_done);
@@ -184,6 +215,7 @@ static void skip_deleted(struct wire_reader *r)
     wire_get_u8(r);  /* row */
     wire_get_u64(r); /* subscriptions */
     wire_get_u64(r); /* packet ids */
+    wire_get_u64(r); /* cursors */
 }
 
 /* The broker that served it died, and what it had sent was not noted: as far as it can have got. */
@@ -452,13 +484,13 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
 {
     ASSERT(client->session == NULL && request->client_id.size != 0 && request->client_id.size <= 65535 &&
            request->receive_max != 0);
-    if (!k->ready) {
+    if (!kernel_ready(k)) {
         client->ops->opened(client, ERR_UNAVAILABLE, false);
         return;
     }
     const struct will *will = &request->will;
     struct reserved    last = {0};
-    if (will->topic.size != 0 && will->topic.data[0] == '$') {
+    if (will->topic.size != 0 && will->topic.data[0] == '$' && !request->own) {
         last = reserved_look(&k->limits, will->topic);
     }
     if (last.status != 0 || last.delayed) { /* a will has a delay of its own */

@@ -29,6 +29,7 @@ void publish_answer_client(struct publisher *p, struct pending *pending)
     if (pending->qos == 2 && !pending->duplicate) {
         once_answer(p, pending);
     }
+    p->kernel->counters.dropped += pending->qos == 0 && pending->status != 0; /* it was to be captured */
     if (pending->qos != 0 && s->client != NULL) {
         s->client->ops->published(s->client, pending->id, pending->qos, pending->status, pending->matched);
     }
@@ -75,7 +76,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
     }
     bool            retained = message->retain && k->limits.retain_available;
     struct reserved reserved = {0};
-    if (UNLIKELY(message->topic.size != 0 && message->topic.data[0] == '$')) {
+    if (UNLIKELY(message->topic.size != 0 && message->topic.data[0] == '$' && !s->own)) {
         reserved = reserved_look(&k->limits, message->topic);
     }
     bool off = reserved.status != 0 || reserved.ignored; /* it goes nowhere */
@@ -83,6 +84,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         p != NULL && !list_empty(&p->pendings) && !CONTAINER_OF(p->pendings.prev, struct pending, link)->handed_out;
     if (message->qos == 0 && !retained && !behind && !reserved.delayed && !off) {
         (void)fanout_publish(k, p, s, message, NULL);
+        p = s->publisher;
         if (p != NULL || mail_congested(k)) {
             p = session_publisher(s);
             if (p != NULL) {

@@ -1,5 +1,6 @@
 /* rights - what a client is subscribed to, for those who check whether it still may be. */
 #include "broker/kernel/group.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/session.h"
 
 void kernel_subscriptions(struct kernel *k, const struct client                           *client,
@@ -18,4 +19,5 @@ void kernel_subscriptions(struct kernel *k, const struct client                 
         }
         each(ctx, filter, sub->link.flags & SUB_QOS);
     }
+    readers_each(client->session, each, ctx);
 }

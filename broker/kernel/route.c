@@ -3,6 +3,7 @@
 
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/sub.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/hash.h"
@@ -97,6 +98,9 @@ static void changed(struct store_watch *watch, const struct store_item *item)
     if (!tables_sub_key_split(item->key, &client_id, &filter) || !topic_filter_valid(filter)) {
         log_error("a stored subscription has a key that is not understood: passed over");
         return;
+    }
+    if (reader_filter(filter)) {
+        return; /* only its session has to do with it */
     }
     if (item->deleted) {
         leave(k, client_id, filter, item->version);

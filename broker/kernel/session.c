@@ -2,6 +2,7 @@
 #include "broker/kernel/session.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
@@ -45,6 +46,7 @@ struct session *session_new(struct kernel *k, struct client *client, const struc
     }
     s->by_serial.extra = (uint32_t)request->client_id.size;
     memcpy(s->id, request->client_id.data, request->client_id.size);
+    s->own      = request->own;
     s->expiry_s = request->expiry_s;
     if (s->expiry_s > k->limits.session_expiry_max_s) {
         s->expiry_s = k->limits.session_expiry_max_s;
@@ -64,6 +66,7 @@ void session_free(struct session *s)
     if (s->client != NULL) {
         s->client->session = NULL;
     }
+    readers_free(s);
     if (s->delivery != NULL) {
         delivery_free(s->delivery);
     }

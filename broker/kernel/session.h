@@ -73,6 +73,7 @@ struct delivery_state {
     struct window   window;
     uint32_t        inflight; /* sent on this connection and not done */
     bool            blocked;  /* DELIVER_FULL: until kernel_writable */
+    struct readers *readers;  /* subscriptions to captured streams (reader.h) */
     /* live sessions */
     struct list  held; /* struct held (reshare.h): sent as a member of a group and not acknowledged */
     size_t       held_bytes;
@@ -140,6 +141,7 @@ struct session {
     uint8_t  state;
     uint8_t  evict_why; /* 1 + enum evict_reason: it will be, 0: no */
     bool     has_will;
+    bool     own;    /* of the broker itself */
     bool     shares; /* stored: it has been a member of a shared subscription on this connection */
     uint8_t  id[];
 };

@@ -3,7 +3,8 @@
  *     tree ─ node ─┬─ LINK_LIVE     struct sub of a session on this shard
  *                  ├─ LINK_STORED   struct sub of a stored session, connected or not, wherever it is
  *                  ├─ LINK_INTEREST which other shards have live subscribers of this filter
- *                  └─ LINK_GROUP    members of a shared subscription, of all shards
+ *                  ├─ LINK_GROUP    members of a shared subscription, of all shards
+ *                  └─ LINK_CAPTURE  a rule that keeps what matches in a stream (capture.h)
  *
  * A stored session that is connected here has both: its LINK_STORED feeds its stream (QoS 1 and 2), its LINK_LIVE takes QoS 0.
  * Threads: one kernel per shard. */
@@ -19,7 +20,7 @@
 #include "shared/base/timer.h"
 #include "shared/mem/pool.h"
 
-enum link_kind { LINK_LIVE = 1, LINK_STORED, LINK_INTEREST, LINK_GROUP };
+enum link_kind { LINK_LIVE = 1, LINK_STORED, LINK_INTEREST, LINK_GROUP, LINK_CAPTURE };
 
 enum { SHARDS_MAX = 64 };
 
@@ -88,6 +89,7 @@ struct target {
     uint32_t        sub_id;    /* of a group's member */
     uint8_t         flags;     /* of a group's member */
     bool            chained;   /* hangs on another target */
+    bool            capture;   /* of a rule: whatever the QoS, without a tag */
 };
 #define TARGET_NONE UINT32_MAX
 
@@ -161,7 +163,17 @@ struct kernel {
     uint8_t           *sys; /* values of $SYS, NULL: none yet */
     size_t             sys_bytes;
     struct wills      *wills;
-    struct publisher  *relay; /* messages that were mailed to a group's member which is gone */
+
+    struct list        captures; /* struct capture.all */
+    struct store_watch capture_watch;
+    uint32_t           capture_shards;
+    uint16_t          *capture_generations; /* per segment-store shard */
+    bool              *capture_seen;
+    struct list        reading;   /* struct readers.link: sessions with readers */
+    struct list        cursors;   /* struct reader.dirty: positions to write */
+    struct wire_writer assembled; /* scratch: the properties of a captured message */
+
+    struct publisher *relay; /* messages that were mailed to a group's member which is gone */
 
     uint8_t key[SUB_KEY_MAX_BYTES]; /* scratch for keys and names */
 };

@@ -4,6 +4,7 @@
 #include "broker/kernel/exclusive.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/reader.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
 #include "broker/kernel/session.h"
@@ -15,13 +16,19 @@
 
 #include <stdlib.h>
 
+struct request;
+
 struct wanted {
-    struct bytes filter; /* into the request's text */
-    uint32_t     id;
-    int          result;
-    uint8_t      flags;
-    bool         replay;
-    bool         exclusive; /* granted by its home, and not entered yet */
+    struct request     *request;
+    struct reader_asker asker;
+    struct bytes        filter; /* into the request's text */
+    uint32_t            id;
+    int                 result;
+    uint8_t             flags;
+    bool                replay;
+    bool                exclusive; /* granted by its home, and not entered yet */
+    bool                stream;    /* "$stream/..": reader.h */
+    bool                rowed;     /* its cursor row was written, and has a result */
 };
 
 struct request {
@@ -33,9 +40,10 @@ struct request {
     bool                subscribe;
     bool                called; /* the store will answer */
     uint32_t            ticket;
-    uint32_t            asked; /* exclusive ones whose home has not answered; 1 more while the request is made */
-    int                 count;
-    struct wanted       wanted[];
+    uint32_t
+                  asked; /* exclusive ones whose home has not answered, readers that look where to begin; 1 more while the request is made */
+    int           count;
+    struct wanted wanted[];
 };
 
 static struct request *request_new(struct session *s, uint16_t id, bool subscribe, int count, size_t text_bytes)
@@ -81,6 +89,9 @@ static void answer(struct kernel *k, struct announcement *a)
     (r->subscribe ? client->ops->subscribed : client->ops->unsubscribed)(client, r->id, results, r->count);
     for (int i = 0; i < r->count && client->session == s && s->state == SESSION_OPEN; i++) {
         const struct wanted *want = &r->wanted[i];
+        if (want->stream && want->result >= 0) {
+            reader_begin(s, want->filter);
+        }
         if (want->result >= 0) {
             tell(s, r, want);
         }
@@ -114,6 +125,13 @@ static void carry_out(struct request *r, const uint64_t *versions)
         struct wanted *want = &r->wanted[i];
         if (want->result < 0) {
             give_back(s, want);
+            continue;
+        }
+        if (want->stream) {
+            struct reader *reader = r->subscribe ? NULL : reader_find(s, want->filter);
+            if (reader != NULL) {
+                reader_remove(reader);
+            }
             continue;
         }
         if (!r->subscribe) {
@@ -152,12 +170,18 @@ static void recorded(struct store_call *call, int status, struct bytes results)
         if (r->wanted[i].result < 0) {
             continue;
         }
+        bool stream = r->wanted[i].stream;
         if (status != 0) {
             r->wanted[i].result = status;
+            if (stream && r->subscribe) {
+                reader_forget(s, r->wanted[i].filter);
+            }
         } else if (r->subscribe) {
             versions[i] = wire_get_u64(&in);
+            (void)(r->wanted[i].rowed ? wire_get_u64(&in) : 0);
         } else {
             wire_get_u8(&in);
+            (void)(stream ? wire_get_u8(&in) : 0);
         }
     }
     carry_out(r, versions);
@@ -191,7 +215,7 @@ static void record(struct request *r)
     struct wire_writer *w = store_txn_begin(k->store, stripe);
     /* Fenced: a former owner must not change its heir's subscriptions. */
     for (int i = 0; i < r->count; i++) {
-        const struct wanted *want = &r->wanted[i];
+        struct wanted *want = &r->wanted[i];
         if (want->result < 0) {
             continue;
         }
@@ -204,6 +228,11 @@ static void record(struct request *r)
                   .value = r->subscribe ? sub_row_write(value, &row) : (struct bytes){0},
         };
         op_encode(w, &op);
+        if (want->stream && r->subscribe) {
+            want->rowed = reader_put_row(w, s, want->filter);
+        } else if (want->stream) {
+            reader_delete_row(w, s, want->filter);
+        }
     }
     if (r->subscribe && !s->shares && any_share(r)) {
         s->shares = true;
@@ -227,6 +256,26 @@ static void proceed(struct request *r)
     }
 }
 
+static void reader_found(struct reader_asker *asker, int status)
+{
+    struct wanted  *want = CONTAINER_OF(asker, struct wanted, asker);
+    struct request *r    = want->request;
+    if (status != 0) {
+        want->result = status;
+        reader_forget(r->session, want->filter);
+    }
+    proceed(r);
+}
+
+static void ask_reader(struct request *r, struct wanted *want, const struct subscription *subscription)
+{
+    want->request     = r;
+    want->asker.found = reader_found;
+    int asked         = reader_ask(r->session, subscription, &want->asker);
+    r->asked += asked == 0;
+    want->result = asked < 0 ? asked : want->result > 1 ? 1 : want->result;
+}
+
 void subscribe_exclusive_answer(struct kernel *k, uint64_t serial, uint32_t ticket, uint32_t index, int status,
                                 struct bytes filter)
 {
@@ -247,16 +296,18 @@ void subscribe_exclusive_answer(struct kernel *k, uint64_t serial, uint32_t tick
     }
 }
 
-/* Exclusive subscriptions that it does not have yet are asked for; the answers go on with the request. */
-static void ask(struct request *r)
+/* Readers look where to begin, and exclusive subscriptions that it does not have yet are asked for; the answers go on with the request. */
+static void ask(struct request *r, const struct subscription *subscriptions)
 {
     struct session *s = r->session;
     struct bytes    rest;
     r->asked  = 1;
     r->ticket = ++s->kernel->ticket;
     for (int i = 0; i < r->count; i++) {
-        if (r->wanted[i].result >= 0 && topic_exclusive_split(r->wanted[i].filter, &rest) &&
-            sub_find(s->kernel, &s->who, r->wanted[i].filter) == NULL) {
+        if (r->wanted[i].result >= 0 && r->wanted[i].stream) {
+            ask_reader(r, &r->wanted[i], &subscriptions[i]);
+        } else if (r->wanted[i].result >= 0 && topic_exclusive_split(r->wanted[i].filter, &rest) &&
+                   sub_find(s->kernel, &s->who, r->wanted[i].filter) == NULL) {
             r->asked++;
             exclusive_ask(s, r->ticket, (uint32_t)i, r->wanted[i].filter);
         }
@@ -296,19 +347,20 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         struct bytes               group;
         struct bytes               rest;
         ASSERT(topic_filter_valid(sub->filter) && sub->qos <= 2);
-        bool exists  = sub_find(k, &s->who, sub->filter) != NULL;
+        want->stream = reader_filter(sub->filter);
+        bool exists  = want->stream ? reader_find(s, sub->filter) != NULL : sub_find(k, &s->who, sub->filter) != NULL;
         want->filter = keep_text(&at, sub->filter);
         want->id     = sub->id;
         want->result = sub->qos;
         want->flags  = (uint8_t)(sub->qos | (sub->no_local ? SUB_NO_LOCAL : 0) |
                                 (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
-        want->replay = (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
+        want->replay = !want->stream && (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
-        if (!exists && s->who.sub_count + added++ >= k->limits.subscriptions_max) {
+        if (!exists && s->who.sub_count + reader_count(s) + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;
         }
     }
-    ask(r);
+    ask(r, subscriptions);
 }
 
 void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, const struct bytes *filters, int count)
@@ -327,7 +379,10 @@ void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, co
     uint8_t *at = request_text(r);
     for (int i = 0; i < count; i++) {
         r->wanted[i].filter = keep_text(&at, filters[i]);
-        r->wanted[i].result = sub_find(k, &s->who, filters[i]) != NULL ? 0 : ERR_NOT_FOUND;
+        r->wanted[i].stream = reader_filter(filters[i]);
+        bool exists =
+            r->wanted[i].stream ? reader_find(s, filters[i]) != NULL : sub_find(k, &s->who, filters[i]) != NULL;
+        r->wanted[i].result = exists ? 0 : ERR_NOT_FOUND;
     }
     if (session_stored(s)) {
         record(r);
@@ -343,6 +398,9 @@ void subscribe_cancel_all(struct session *s)
         mail_forget(&r->announcement);
         for (int i = 0; i < r->count; i++) {
             give_back(s, &r->wanted[i]);
+            if (r->wanted[i].stream && r->subscribe) {
+                reader_forget(s, r->wanted[i].filter);
+            }
         }
         if (r->called) {
             list_push_back(&s->kernel->orphans, &r->link);

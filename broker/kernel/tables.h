@@ -34,6 +34,7 @@ enum {
     TABLE_DELAYED       = 5,
     TABLE_ORPHANS       = 6
 };
+enum { TABLE_CAPTURES = 20, TABLE_CURSORS = 21 }; /* capture.h, reader.h */
 
 enum sub_flags { SUB_QOS = 3, SUB_NO_LOCAL = 4, SUB_RETAIN_AS_PUBLISHED = 8 };
 

@@ -88,7 +88,7 @@ enum window_state window_get(const struct window *w, uint64_t offset)
 
 bool window_find(const struct window *w, uint16_t id, uint64_t *out_offset)
 {
-    if (id == 0) {
+    if (id == 0 || id > WINDOW_WIDTH_MAX) {
         return false;
     }
     uint64_t ahead  = ((uint64_t)id - 1 + WINDOW_WIDTH_MAX - w->base % WINDOW_WIDTH_MAX) % WINDOW_WIDTH_MAX;

@@ -6,8 +6,8 @@
  *     NONE ─▶ SENT_1 ─PUBACK─▶ DONE            NONE: in the stream, not handed out (held back, or on its way)
  *     NONE ─▶ SENT_2 ─PUBREC─▶ RECEIVED ─recorded─▶ RELEASED ─PUBCOMP─▶ DONE
  *
- * An offset is that of the session's stream, or of a live session a count from 0. Its packet id is offset % 65535 + 1; the window is never
- * wider than 65535 offsets, so an id names one of them.
+ * An offset is that of the session's stream, or of a live session a count from 0. Its packet id is offset % 32767 + 1; the window is never
+ * wider than 32767 offsets, so an id names one of them. Ids above are those of readers (reader.h).
  * Threads: those of the owner. */
 #ifndef KEEL_BROKER_KERNEL_WINDOW_H
 #define KEEL_BROKER_KERNEL_WINDOW_H
@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-enum { WINDOW_WIDTH_MAX = 65535 };
+enum { WINDOW_WIDTH_MAX = 32767 };
 
 enum window_state { WINDOW_NONE, WINDOW_SENT_1, WINDOW_SENT_2, WINDOW_RECEIVED, WINDOW_RELEASED, WINDOW_DONE };
 

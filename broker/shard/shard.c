@@ -5,6 +5,7 @@
 #include "broker/gate/gate.h"
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/topics.h"
+#include "broker/shard/bridges.h"
 #include "broker/shard/peer.h"
 #include "broker/store/client.h"
 #include "broker/transport/tls.h"
@@ -54,6 +55,7 @@ static void on_begin(void *ctx)
         shard->metrics_at_ns = shard->mqtt.now_ns + metrics_every_ns;
     }
     kernel_begin(shard->kernel, shard->mqtt.now_ns, shard->mqtt.wall_ns);
+    bridges_begin(shard->bridges);
     gate_turn(shard->gate, shard->mqtt.now_ns, shard->mqtt.wall_ns);
 }
 
@@ -119,11 +121,16 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
                                    .workers = broker->workers,
                                    .web     = broker->web};
     shard->gate                 = gate_new(&gate);
-    if (shard->gate == NULL) {
+    shard->bridges              = bridges_new(shard);
+    if (shard->gate == NULL || shard->bridges == NULL) {
         return NULL;
     }
     shard->mqtt.auth     = gate_port(shard->gate);
     broker->gates[index] = shard->gate;
+    if (broker->kernels != NULL) {
+        broker->kernels[index] = shard->kernel;
+        broker->bridges[index] = shard->bridges;
+    }
     desk_attach(broker->desks[index], io);
     mqtt_env_init(&shard->mqtt);
     for (unsigned from = 0; from < broker->shard_count; from++) {
@@ -226,6 +233,11 @@ void shard_free(struct shard *shard)
     peer_free_all(shard);
     desk_detach(shard->broker->desks[shard->index]);
     shard->broker->gates[shard->index] = NULL;
+    if (shard->broker->kernels != NULL) {
+        shard->broker->kernels[shard->index] = NULL;
+        shard->broker->bridges[shard->index] = NULL;
+    }
+    bridges_free(shard->bridges);
     gate_free(shard->gate);
     kernel_free(shard->kernel);
     store_client_free(shard->store);
@@ -276,6 +288,7 @@ static void begin_stop(struct shard *shard)
         }
     }
     peer_stop_all(shard);
+    bridges_stop(shard->bridges);
 }
 
 static void flush_dirty(struct shard *shard)
@@ -315,6 +328,9 @@ static void publish_metrics(struct shard *shard)
         [METRIC_BYTES_SENT]                = shard->counters.sent_bytes,
         [METRIC_PUBLISHES]                 = kernel->publishes,
         [METRIC_DELIVERIES]                = kernel->deliveries,
+        [METRIC_BRIDGES_UP]                = bridges_up(shard->bridges),
+        [METRIC_CAPTURED]                  = kernel->captured,
+        [METRIC_REPLAYED]                  = kernel->replayed,
         [METRIC_DROPPED]                   = kernel->dropped,
         [METRIC_DUPLICATES]                = kernel->duplicates,
         [METRIC_STORED_APPENDS]            = kernel->stored_appends,
@@ -361,6 +377,7 @@ uint64_t shard_turn(struct shard *shard)
         sys_ns = sys_turn(&shard->sys, shard->all_metrics, shard->kernel, shard->mqtt.now_ns);
     }
     uint64_t kernel_ns = kernel_end(shard->kernel);
+    bridges_turn(shard->bridges);
     peer_reap(shard);
     flush_dirty(shard);
     store_client_turn(shard->store);

@@ -19,6 +19,7 @@
 
 struct desk;
 struct gate;
+struct bridges;
 struct io;
 struct io_listener;
 struct kernel;
@@ -39,6 +40,8 @@ struct broker {
     struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
     struct desk               **desks;     /* [shard] */
     struct gate               **gates;     /* [shard]; set while the shard sits at its desk */
+    struct kernel             **kernels;   /* so are these two; NULL where nobody asks for them */
+    struct bridges            **bridges;
     struct workers             *workers;
     struct web                 *web;                    /* NULL: no hook is configured */
     _Atomic uint32_t            ports[TRANSPORT_KINDS]; /* chosen by the first shard that listens, then used by all */
@@ -70,6 +73,7 @@ struct shard {
     struct outq_pool     *chunks;
     struct store         *store;
     struct kernel        *kernel;
+    struct bridges       *bridges;
     struct gate          *gate;
     struct mqtt_env       mqtt;
     struct mqtt_topics   *topics; /* NULL: no rules */

@@ -50,7 +50,80 @@ static bool load_cursor(struct stream *stream, uint32_t *last_id, bool first, st
     return true;
 }
 
-static bool load_stream(struct stripe *s, struct wire_reader *r)
+static bool load_latest(struct stream *stream, struct wire_reader *r)
+{
+    uint64_t from = stream->start;
+    for (uint64_t count = wire_get_u64(r); count != 0 && !r->bad; count--) {
+        uint64_t     offset   = wire_get_u64(r);
+        uint64_t     position = wire_get_u64(r);
+        uint64_t     time_ns  = wire_get_u64(r);
+        uint32_t     bytes    = wire_get_u32(r);
+        struct bytes topic    = wire_get_blob(r);
+        if (r->bad || offset < from || offset >= stream->next || position == UINT64_MAX ||
+            !latest_load(stream->keeping->latest, topic, offset, position, time_ns, bytes)) {
+            return false;
+        }
+        from = offset + 1;
+    }
+    return !r->bad;
+}
+
+static bool load_positions(struct stream *stream, struct wire_reader *r)
+{
+    uint64_t next = stream->next;
+    if (next - stream->start > wire_left(r) / 8) {
+        return false;
+    }
+    for (stream->next = stream->start; stream->next < next; stream->next++) {
+        if (!offsets_fits(&stream->offsets, stream->start, stream->next)) {
+            offsets_grow(&stream->offsets, stream->start, stream->next);
+        }
+        *offsets_slot(&stream->offsets, stream->next) = wire_get_u64(r);
+    }
+    return true;
+}
+
+static bool load_keeping(struct stripe *s, struct stream *stream, struct wire_reader *r)
+{
+    uint8_t kept = wire_get_u8(r);
+    if (r->bad || kept > 1 || (kept == 1 && (stream->flags & STREAM_QUEUE) != 0) ||
+        (kept == 0 && (stream->flags & STREAM_LATEST) != 0)) {
+        return false;
+    }
+    if (kept == 0) {
+        return true;
+    }
+    if (stream->keeping == NULL) {
+        stream->keeping = keeping_new(stream, false);
+    }
+    struct keeping *k    = stream->keeping;
+    k->limits.max_age_ns = wire_get_u64(r);
+    k->limits.max_bytes  = wire_get_u64(r);
+    k->limits.max_count  = wire_get_u64(r);
+    k->bytes             = wire_get_u64(r);
+    uint32_t    marks    = wire_get_u32(r);
+    struct mark last     = {0};
+    for (uint32_t i = 0; i < marks && !r->bad; i++) {
+        struct mark mark = {.offset = wire_get_u64(r)};
+        mark.first_ns    = wire_get_u64(r);
+        mark.last_ns     = wire_get_u64(r);
+        mark.bytes       = wire_get_u64(r);
+        bool in_order    = i == 0 ? mark.offset <= stream->start : mark.offset > last.offset;
+        if (!in_order || mark.offset >= stream->next || mark.first_ns < last.last_ns || mark.last_ns < mark.first_ns ||
+            mark.bytes < last.bytes || mark.bytes > k->bytes || k->latest != NULL) {
+            return false;
+        }
+        keep_load_mark(k, mark);
+        last = mark;
+    }
+    if (r->bad || (k->latest == NULL && (marks == 0) != (stream->start == stream->next))) {
+        return false;
+    }
+    keep_schedule(s, stream);
+    return true;
+}
+
+static bool load_stream(struct stripe *s, uint16_t version, struct wire_reader *r)
 {
     uint64_t     id    = wire_get_u64(r);
     uint8_t      flags = wire_get_u8(r);
@@ -61,8 +134,8 @@ static bool load_stream(struct stripe *s, struct wire_reader *r)
     struct bytes name  = wire_get_blob(r);
     uint64_t     local = id & 0xffffffffffffu;
     bool         is    = !r->bad && stream_find(s, id) == NULL && stream_id_stripe(id) == s->id && local != 0 &&
-              local < s->counters.next_local && (flags & ~STREAM_QUEUE) == 0 && start <= next && next != UINT64_MAX &&
-              next - start <= wire_left(r) / 8 && name.size <= STRIPE_NAME_MAX_BYTES &&
+              local < s->counters.next_local && flags <= (version < IMAGE_VERSION ? STREAM_QUEUE : STREAM_LATEST) &&
+              start <= next && next != UINT64_MAX && name.size <= STRIPE_NAME_MAX_BYTES &&
               stream_find_name(s, name) == NULL;
     if (!is) {
         return false;
@@ -70,15 +143,13 @@ static bool load_stream(struct stripe *s, struct wire_reader *r)
     struct stream *stream = stream_make(id, flags, name);
     stream->start         = start;
     stream->held          = start;
-    stream->next          = start;
+    stream->next          = next;
     stream->epoch         = epoch;
     stream->owner         = owner;
     stream_insert(s, stream);
-    for (; stream->next < next; stream->next++) {
-        if (!offsets_fits(&stream->offsets, start, stream->next)) {
-            offsets_grow(&stream->offsets, start, stream->next);
-        }
-        *offsets_slot(&stream->offsets, stream->next) = wire_get_u64(r);
+    is = (flags & STREAM_LATEST) != 0 ? load_latest(stream, r) : load_positions(stream, r);
+    if (!is || (version == IMAGE_VERSION && !load_keeping(s, stream, r))) {
+        return false;
     }
     uint32_t cursors = wire_get_u32(r);
     uint32_t last    = 0;
@@ -90,10 +161,10 @@ static bool load_stream(struct stripe *s, struct wire_reader *r)
     return !r->bad;
 }
 
-static bool load_streams(struct stripe *s, struct wire_reader *r)
+static bool load_streams(struct stripe *s, uint16_t version, struct wire_reader *r)
 {
     for (uint64_t count = wire_get_u64(r); count != 0; count--) {
-        if (!load_stream(s, r)) {
+        if (!load_stream(s, version, r)) {
             return false;
         }
     }
@@ -228,6 +299,13 @@ static void tell_retained(struct stripe *s)
     }
     MAP_EACH(&s->streams_by_id, struct stream, stream)
     {
+        if ((stream->flags & STREAM_LATEST) != 0) {
+            const struct latest *latest = stream->keeping->latest;
+            for (const struct slot *slot = latest_from(latest, 0); slot != NULL; slot = latest_after(latest, slot)) {
+                s->observer.retained(s->observer.ctx, slot->position);
+            }
+            continue;
+        }
         for (uint64_t offset = stream->start; offset < stream->next; offset++) {
             uint64_t position = *offsets_slot(&stream->offsets, offset);
             if (position != UINT64_MAX) {
@@ -243,7 +321,7 @@ static void tell_retained(struct stripe *s)
 
 static bool version_known(uint16_t version)
 {
-    return version == IMAGE_VERSION || version == IMAGE_VERSION_SORTED;
+    return version == IMAGE_VERSION || version == IMAGE_VERSION_PLAIN || version == IMAGE_VERSION_SORTED;
 }
 
 int stripe_load(struct stripe *s, struct bytes image)
@@ -255,10 +333,10 @@ int stripe_load(struct stripe *s, struct bytes image)
     uint64_t checksum = 0;
     memcpy(&checksum, image.data + image.size - IMAGE_CHECKSUM_BYTES, sizeof checksum);
     image.size -= IMAGE_CHECKSUM_BYTES;
-    struct wire_reader r = wire_reader_of(image);
-    bool is = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC && version_known(wire_get_u16(&r)) &&
-              wire_get_u16(&r) == s->id;
-    if (!is) {
+    struct wire_reader r       = wire_reader_of(image);
+    bool               is      = checksum == hash_bytes(image) && wire_get_u32(&r) == IMAGE_MAGIC;
+    uint16_t           version = wire_get_u16(&r);
+    if (!is || !version_known(version) || wire_get_u16(&r) != s->id) {
         return ERR_MALFORMED;
     }
     s->applied                 = wire_get_u64(&r);
@@ -266,7 +344,7 @@ int stripe_load(struct stripe *s, struct bytes image)
     s->counters.next_local     = wire_get_u64(&r);
     s->counters.version        = wire_get_u64(&r);
     s->counters.actions_failed = wire_get_u64(&r);
-    is = s->counters.next_local != 0 && load_streams(s, &r) && load_writers(s, &r) && load_tables(s, &r) &&
+    is = s->counters.next_local != 0 && load_streams(s, version, &r) && load_writers(s, &r) && load_tables(s, &r) &&
          load_deadlines(s, &r) && wire_left(&r) == 0;
     if (!is) {
         return ERR_MALFORMED;

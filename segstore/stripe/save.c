@@ -77,6 +77,25 @@ static void save_cursor(const struct cursor *cursor, struct wire_writer *w)
     }
 }
 
+static void save_keeping(const struct keeping *keeping, struct wire_writer *w)
+{
+    wire_put_u8(w, keeping != NULL);
+    if (keeping == NULL) {
+        return;
+    }
+    wire_put_u64(w, keeping->limits.max_age_ns);
+    wire_put_u64(w, keeping->limits.max_bytes);
+    wire_put_u64(w, keeping->limits.max_count);
+    wire_put_u64(w, keeping->bytes);
+    wire_put_u32(w, keeping->mark_count - keeping->mark_first);
+    for (uint32_t i = keeping->mark_first; i < keeping->mark_count; i++) {
+        wire_put_u64(w, keeping->marks[i].offset);
+        wire_put_u64(w, keeping->marks[i].first_ns);
+        wire_put_u64(w, keeping->marks[i].last_ns);
+        wire_put_u64(w, keeping->marks[i].bytes);
+    }
+}
+
 static void stream_begin(const struct stream *stream, struct wire_writer *w)
 {
     wire_put_u64(w, stream->id);
@@ -86,10 +105,29 @@ static void stream_begin(const struct stream *stream, struct wire_writer *w)
     wire_put_u64(w, stream->epoch);
     wire_put_u64(w, stream->owner);
     wire_put_blob(w, bytes_of(stream->name, stream->name_size));
+    if ((stream->flags & STREAM_LATEST) != 0) {
+        wire_put_u64(w, stream->keeping->latest->topics.count);
+    }
+}
+
+static void save_latest(struct stripe_saving *saving, struct wire_writer *w, size_t until)
+{
+    const struct latest *latest = saving->stream->keeping->latest;
+    const struct slot   *slot   = latest_from(latest, saving->offset);
+    for (; slot != NULL && w->size < until; slot = latest_after(latest, slot)) {
+        wire_put_u64(w, slot->offset);
+        wire_put_u64(w, saving->place ? slot->position : 0);
+        wire_put_u64(w, slot->topic->time_ns);
+        wire_put_u32(w, slot->topic->record_bytes);
+        wire_put_blob(w, bytes_of(slot->topic->name, slot->topic->name_size));
+        saving->offset = slot->offset + 1;
+    }
+    saving->offset = slot == NULL ? saving->stream->next : saving->offset;
 }
 
 static void stream_end(const struct stream *stream, struct wire_writer *w)
 {
+    save_keeping(stream->keeping, w);
     uint32_t cursors = 0;
     for (const struct cursor *c = stream->cursors; c != NULL; c = c->next) {
         cursors++;
@@ -117,7 +155,11 @@ static void save_streams(struct stripe_saving *saving, struct wire_writer *w, si
             saving->offset = stream->start;
             stream_begin(stream, w);
         }
-        for (; saving->offset < stream->next && w->size < until; saving->offset++) {
+        if ((stream->flags & STREAM_LATEST) != 0) {
+            save_latest(saving, w, until);
+        }
+        for (; (stream->flags & STREAM_LATEST) == 0 && saving->offset < stream->next && w->size < until;
+             saving->offset++) {
             uint64_t position = *offsets_slot(&stream->offsets, saving->offset);
             wire_put_u64(w, saving->place || position == UINT64_MAX ? position : 0);
         }

@@ -3,6 +3,7 @@
  *   stripe.c    a list of ops, one by one            stream.c   streams by id and by name, their records
  *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
  *   deadline.c  timers and their owners              writer.c   who has appended what already
+ *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
  *   save.c load.c  image, hash                          journal.c  undo and commit
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
@@ -11,6 +12,7 @@
 
 #include "segstore/stripe/heap.h"
 #include "segstore/stripe/journal.h"
+#include "segstore/stripe/keep.h"
 #include "segstore/stripe/map.h"
 #include "segstore/stripe/offsets.h"
 #include "segstore/stripe/stripe.h"
@@ -42,17 +44,18 @@ struct cursor {
 };
 
 struct stream {
-    uint64_t       id;
-    uint64_t       start;
-    uint64_t       next;
-    uint64_t       held; /* positions are known from here on; start, once committed */
-    uint64_t       epoch;
-    uint64_t       owner; /* who made it */
-    struct cursor *cursors;
-    struct offsets offsets;
-    uint16_t       name_size;
-    uint8_t        flags;
-    uint8_t        name[];
+    uint64_t        id;
+    uint64_t        start;
+    uint64_t        next;
+    uint64_t        held; /* positions are known from here on; start, once committed */
+    uint64_t        epoch;
+    uint64_t        owner; /* who made it */
+    struct cursor  *cursors;
+    struct keeping *keeping; /* NULL: it forgets nothing by itself */
+    struct offsets  offsets; /* of one with keeping->latest: not used */
+    uint16_t        name_size;
+    uint8_t         flags;
+    uint8_t         name[];
 };
 
 struct value {
@@ -121,8 +124,9 @@ struct stripe {
     struct counters        counters;
     struct journal         journal;
 
-    struct map streams_by_id;
-    struct map streams_by_name;
+    struct map  streams_by_id;
+    struct map  streams_by_name;
+    struct heap aging; /* struct keeping.node */
 
     struct map    items;
     struct table *tables;

@@ -3,6 +3,7 @@
 
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
+#include "shared/record/record.h"
 
 #include <stdlib.h>
 
@@ -35,17 +36,32 @@ static void stream_free(struct stream *stream)
         cursor_free(cursor);
     }
     offsets_fini(&stream->offsets);
+    keeping_free(stream->keeping);
     free(stream);
+}
+
+static void leave_heap(struct stripe *s, struct stream *stream)
+{
+    if (stream->keeping != NULL) {
+        heap_remove(&s->aging, &stream->keeping->node);
+    }
+}
+
+static struct latest *latest_of(const struct stream *stream)
+{
+    return stream->keeping != NULL ? stream->keeping->latest : NULL;
 }
 
 void streams_fini(struct stripe *s)
 {
     MAP_EACH(&s->streams_by_id, struct stream, stream)
     {
+        leave_heap(s, stream);
         stream_free(stream);
     }
     map_fini(&s->streams_by_id);
     map_fini(&s->streams_by_name);
+    heap_fini(&s->aging);
 }
 
 struct stream *stream_find(const struct stripe *s, uint64_t id)
@@ -80,6 +96,9 @@ struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name)
         memcpy(stream->name, name.data, name.size);
     }
     offsets_init(&stream->offsets);
+    if ((flags & STREAM_LATEST) != 0) {
+        stream->keeping = keeping_new(stream, true);
+    }
     return stream;
 }
 
@@ -129,12 +148,23 @@ int stream_create(struct stripe *s, struct ops_context *context, const struct op
 /* Tells of positions in [from, to) that are needed no longer. */
 static void released(struct stripe *s, struct stream *stream, uint64_t from, uint64_t to)
 {
+    if (latest_of(stream) != NULL) {
+        return; /* latest.c tells */
+    }
     for (uint64_t offset = from; offset < to; offset++) {
         uint64_t *slot = offsets_slot(&stream->offsets, offset);
         if (*slot != UINT64_MAX && s->observer.released != NULL) {
             s->observer.released(s->observer.ctx, *slot);
         }
         *slot = UINT64_MAX;
+    }
+}
+
+static void released_latest(const struct stripe *s, const struct latest *latest)
+{
+    const struct slot *slot = latest == NULL ? NULL : latest_from(latest, 0);
+    for (; slot != NULL && s->observer.released != NULL; slot = latest_after(latest, slot)) {
+        s->observer.released(s->observer.ctx, slot->position);
     }
 }
 
@@ -146,7 +176,9 @@ static void undo_delete(struct stripe *s, const struct change *change)
 static void commit_delete(struct stripe *s, const struct change *change)
 {
     struct stream *stream = change->subject;
+    leave_heap(s, stream);
     released(s, stream, stream->held, stream->next);
+    released_latest(s, latest_of(stream));
     if (s->live && s->observer.ended != NULL) {
         s->observer.ended(s->observer.ctx, stream->id, UINT64_MAX, ERR_NOT_FOUND);
     }
@@ -218,22 +250,29 @@ static bool append_one(struct stripe *s, struct stream *stream, const struct op 
                        uint64_t position)
 {
     uint64_t limit = s->limits.stream_records_max;
-    if (limit != 0 && stream->next - stream->start >= limit) {
+    if (stream->keeping == NULL && limit != 0 && stream->next - stream->start >= limit) {
         return false;
     }
-    if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
-        offsets_grow(&stream->offsets, stream->held, stream->next);
+    if (UNLIKELY(latest_of(stream) != NULL)) {
+        latest_append(s, stream, record_topic(op->record), op->record.size, position);
+    } else {
+        if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
+            offsets_grow(&stream->offsets, stream->held, stream->next);
+        }
+        *offsets_slot(&stream->offsets, stream->next) = position;
     }
-    *offsets_slot(&stream->offsets, stream->next) = position;
-    const uint8_t *end                            = op->record.data + op->record.size;
-    *journal_add(&s->journal)                     = (struct change){.undo    = undo_append,
-                                                                    .commit  = commit_append,
-                                                                    .subject = stream,
-                                                                    .other   = (void *)(uintptr_t)target->at,
-                                                                    .x       = stream->next,
-                                                                    .y       = position,
-                                                                    .z       = (uint64_t)(end - target->at)};
+    const uint8_t *end        = op->record.data + op->record.size;
+    *journal_add(&s->journal) = (struct change){.undo    = undo_append,
+                                                .commit  = commit_append,
+                                                .subject = stream,
+                                                .other   = (void *)(uintptr_t)target->at,
+                                                .x       = stream->next,
+                                                .y       = position,
+                                                .z       = (uint64_t)(end - target->at)};
     stream->next++;
+    if (UNLIKELY(stream->keeping != NULL)) {
+        keep_appended(s, stream, op->record.size);
+    }
     return true;
 }
 
@@ -298,8 +337,13 @@ static void commit_trim(struct stripe *s, const struct change *change)
 {
     struct stream *stream = change->subject;
     released(s, stream, stream->held, change->y);
-    offsets_drop(&stream->offsets, stream->held, change->y, stream->next);
+    if (latest_of(stream) == NULL) {
+        offsets_drop(&stream->offsets, stream->held, change->y, stream->next);
+    }
     stream->held = change->y;
+    if (stream->keeping != NULL) {
+        keep_trimmed(s, stream);
+    }
 }
 
 void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset)
@@ -311,6 +355,9 @@ void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset)
     *journal_add(&s->journal) =
         (struct change){.undo = undo_trim, .commit = commit_trim, .subject = stream, .x = stream->start, .y = offset};
     stream->start = offset;
+    if (latest_of(stream) != NULL) {
+        latest_trim(s, stream, offset);
+    }
     for (struct cursor *cursor = stream->cursors; cursor != NULL; cursor = cursor->next) {
         if (cursor->position < offset) {
             cursor_raise(s, stream, cursor, offset);
@@ -359,6 +406,15 @@ int stripe_positions(const struct stripe *s, uint64_t stream_id, uint64_t from, 
     uint64_t offset = from > stream->start ? from : stream->start;
     int      count  = 0;
     *out_first      = offset;
+    if (latest_of(stream) != NULL) {
+        const struct slot *slot = latest_from(latest_of(stream), offset);
+        *out_first              = slot != NULL ? slot->offset : offset;
+        for (; slot != NULL && count < max && slot->offset == *out_first + (uint64_t)count;
+             slot = latest_after(latest_of(stream), slot)) {
+            positions[count++] = slot->position;
+        }
+        return count;
+    }
     while (offset < stream->next && count < max) {
         positions[count++] = *offsets_slot(&stream->offsets, offset++);
     }

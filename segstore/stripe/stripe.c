@@ -47,7 +47,8 @@ static int validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_h
     while ((got = op_next(&r, &op)) > 0) {
         if (op.kind == OP_TIMER_SET) {
             got = validate(op.value, record_max_bytes, proposed_here); /* as deep as op_next allows: once */
-        } else if (op.kind == OP_OWNER_LOST || op.kind == OP_TIMER_FIRE || op.kind == OP_TABLE_EXPIRE) {
+        } else if (op.kind == OP_OWNER_LOST || op.kind == OP_TIMER_FIRE || op.kind == OP_TABLE_EXPIRE ||
+                   op.kind == OP_STREAM_AGE) {
             got = proposed_here ? 0 : ERR_DENIED;
         } else if (op.kind == OP_APPEND) {
             struct record record;
@@ -73,9 +74,17 @@ static int apply_to_stream(struct stripe *s, const struct ops_context *context, 
     uint64_t       id     = op->stream_id == OP_STREAM_LAST ? context->last_stream : op->stream_id;
     struct stream *stream = stream_find(s, id);
     if (stream == NULL) {
-        return ERR_NOT_FOUND;
+        return op->kind == OP_STREAM_AGE ? 0 : ERR_NOT_FOUND;
     }
     switch (op->kind) {
+    case OP_STREAM_KEEP:
+        return keep_set(s, stream, op);
+    case OP_STREAM_STAT:
+        keep_stat(stream, op, results);
+        return 0;
+    case OP_STREAM_AGE:
+        keep_age(s, stream);
+        return 0;
     case OP_FENCE:
         return stream_fence(s, stream, op, results);
     case OP_TRIM:
@@ -104,6 +113,9 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
     case OP_TRIM:
     case OP_CURSOR_MOVE:
     case OP_CURSOR_GET:
+    case OP_STREAM_KEEP:
+    case OP_STREAM_STAT:
+    case OP_STREAM_AGE:
         return apply_to_stream(s, context, op, results);
     case OP_TABLE_PUT:
         return table_put(s, op, results);
@@ -206,12 +218,18 @@ uint64_t stripe_actions_failed(const struct stripe *s)
     return s->counters.actions_failed;
 }
 
+static uint64_t due_of(const struct heap_node *node)
+{
+    return node != NULL ? node->due_ns : UINT64_MAX;
+}
+
 uint64_t stripe_next_due_ns(const struct stripe *s)
 {
-    const struct heap_node *timer = heap_first(&s->due);
-    const struct heap_node *item  = heap_first(&s->expiries);
-    uint64_t                due   = timer != NULL ? timer->due_ns : UINT64_MAX;
-    return item != NULL && item->due_ns < due ? item->due_ns : due;
+    uint64_t timer  = due_of(heap_first(&s->due));
+    uint64_t item   = due_of(heap_first(&s->expiries));
+    uint64_t stream = due_of(heap_first(&s->aging));
+    uint64_t due    = timer < item ? timer : item;
+    return stream < due ? stream : due;
 }
 
 bool stripe_due(const struct stripe *s, uint64_t now_wall_ns, struct wire_writer *w)
@@ -220,10 +238,14 @@ bool stripe_due(const struct stripe *s, uint64_t now_wall_ns, struct wire_writer
     if (due == UINT64_MAX || due > now_wall_ns) {
         return false;
     }
-    struct heap_node *first = heap_first(&s->due);
-    if (first != NULL && first->due_ns == due) {
-        const struct deadline *timer = CONTAINER_OF(first, struct deadline, node);
+    if (due_of(heap_first(&s->due)) == due) {
+        const struct deadline *timer = CONTAINER_OF(heap_first(&s->due), struct deadline, node);
         op_encode(w, &(struct op){.kind = OP_TIMER_FIRE, .name = deadline_key(timer), .wall_ns = due});
+        return true;
+    }
+    if (due_of(heap_first(&s->aging)) == due) {
+        const struct keeping *keeping = CONTAINER_OF(heap_first(&s->aging), struct keeping, node);
+        op_encode(w, &(struct op){.kind = OP_STREAM_AGE, .stream_id = keeping->stream->id});
         return true;
     }
     const struct item *item = CONTAINER_OF(heap_first(&s->expiries), struct item, node);

@@ -5,7 +5,8 @@
  * Applying the same entries in the same order gives the same state on every replica and after every restart: time is in the entry,
  * nothing is drawn at random, and no hash table is walked in an order that reaches results.
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
- * Memory: an idle stream costs at most 128 bytes, a queued record 8 bytes per stream that holds it (16 at most with slack).
+ * Memory: an idle stream costs at most 128 bytes, a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
+ * the newest record of each topic: see latest.h.
  * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
 #ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H
 #define KEEL_SEGSTORE_STRIPE_STRIPE_H
@@ -20,7 +21,9 @@ struct stripe_limits {
     uint64_t
              table_bytes_max; /* keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA */
     uint64_t streams_max;     /* ERR_QUOTA */
-    uint64_t stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA. 0: no limit */
+    uint64_t
+        stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
+                                    STREAM_LATEST without a max_count forgets beyond it. 0: no limit */
     uint64_t
         delays_max; /* timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit */
     uint32_t writers_max; /* remembered idempotent writers; the one unused for longest is forgotten */
@@ -63,7 +66,7 @@ uint64_t stripe_hash(
         *stripe); /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
 uint64_t stripe_actions_failed(const struct stripe *stripe); /* actions of timers that were dropped whole */
 
-/* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE) to propose next at or before now into w and returns true; nothing due: false.
+/* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE, STREAM_AGE) to propose next at or before now into w and returns true; nothing due: false.
  * The caller proposes it once and asks again after it was applied; the soonest deadline, UINT64_MAX when there is none. */
 bool     stripe_due(const struct stripe *stripe, uint64_t now_wall_ns, struct wire_writer *w);
 uint64_t stripe_next_due_ns(const struct stripe *stripe);
@@ -80,7 +83,8 @@ struct stripe_stream {
 /* ERR_NOT_FOUND */
 MUST_CHECK int stripe_stream(const struct stripe *stripe, uint64_t stream_id, struct stripe_stream *out);
 /* Where offsets from `from` on lie: fills positions[0..max) for consecutive offsets that exist, returns how many; an offset below the start begins at the start
- * (*out_first). An acknowledged offset ahead of the cursor's position has no position any more: UINT64_MAX. */
+ * (*out_first). An acknowledged offset ahead of the cursor's position has no position any more: UINT64_MAX. Of a stream that keeps the newest record of each
+ * topic: from the first offset that is left (*out_first), as long as they follow one another. */
 int stripe_positions(const struct stripe *stripe, uint64_t stream_id, uint64_t from, uint64_t *positions, int max,
                      uint64_t *out_first);
 

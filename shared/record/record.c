@@ -92,3 +92,12 @@ int64_t record_decode(struct bytes data, struct record *out)
     *out         = r;
     return size;
 }
+
+struct bytes record_topic(struct bytes record)
+{
+    uint16_t topic_size = 0;
+    ASSERT(record.size >= RECORD_HEADER_BYTES);
+    memcpy(&topic_size, record.data + 32, sizeof topic_size);
+    ASSERT(topic_size <= record.size - RECORD_HEADER_BYTES);
+    return bytes_of(record.data + RECORD_HEADER_BYTES, topic_size);
+}

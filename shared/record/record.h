@@ -41,5 +41,7 @@ void record_encode(const struct record *r, uint8_t *out);
 MUST_CHECK int64_t record_decode(struct bytes data, struct record *out);
 /* The size a record that starts with these bytes claims, or ERR_MALFORMED; needs 4 bytes. Checks nothing else. */
 MUST_CHECK int64_t record_peek_size(struct bytes data);
+/* The topic of a whole record that was decoded before. */
+struct bytes record_topic(struct bytes record);
 
 #endif

@@ -87,7 +87,7 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         op->version = wire_get_u64(r);
         break;
     case OP_STREAM_CREATE:
-        r->bad    = (op->flags & ~STREAM_QUEUE) != 0;
+        r->bad    = op->flags > STREAM_LATEST; /* not both */
         op->name  = wire_get_blob(r);
         op->owner = wire_get_u64(r);
         break;
@@ -159,6 +159,19 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         op->table   = wire_get_u32(r);
         op->name    = wire_get_blob(r);
         op->version = wire_get_u64(r);
+        break;
+    case OP_STREAM_KEEP:
+        op->stream_id  = wire_get_u64(r);
+        op->max_age_ns = wire_get_u64(r);
+        op->max_bytes  = wire_get_u64(r);
+        op->max_count  = wire_get_u64(r);
+        break;
+    case OP_STREAM_STAT:
+        op->stream_id = wire_get_u64(r);
+        op->wall_ns   = wire_get_u64(r);
+        break;
+    case OP_STREAM_AGE:
+        op->stream_id = wire_get_u64(r);
         break;
     case OP_KIND_END:
     default:
@@ -322,6 +335,19 @@ void op_encode(struct wire_writer *w, const struct op *op)
     case OP_TIMER_FIRE:
         wire_put_blob(w, op->name);
         wire_put_u64(w, op->wall_ns);
+        break;
+    case OP_STREAM_KEEP:
+        wire_put_u64(w, op->stream_id);
+        wire_put_u64(w, op->max_age_ns);
+        wire_put_u64(w, op->max_bytes);
+        wire_put_u64(w, op->max_count);
+        break;
+    case OP_STREAM_STAT:
+        wire_put_u64(w, op->stream_id);
+        wire_put_u64(w, op->wall_ns);
+        break;
+    case OP_STREAM_AGE:
+        wire_put_u64(w, op->stream_id);
         break;
     case OP_APPEND:
     case OP_KIND_END:

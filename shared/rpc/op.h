@@ -75,10 +75,22 @@ enum op_kind {
     OP_TIMER_FIRE = 19,
     /* TABLE_EXPIRE table u32, key blob, version u64.  Deletes the key if it still has this version. Proposed by the segment store. result: - */
     OP_TABLE_EXPIRE = 20,
+    /* STREAM_KEEP stream_id u64, max_age_ns u64, max_bytes u64, max_count u64.  What the stream keeps (0: no limit of that kind): from then on its oldest
+     * records go when it holds more. Such a stream is never full. Ages are told by the times of entries. Not for a STREAM_QUEUE: ERR_DENIED. result: - */
+    OP_STREAM_KEEP = 21,
+    /* STREAM_STAT stream_id u64, wall_ns u64.  result: start u64, next u64, count u64 (records kept), bytes u64 (of them; rounded up to a part of the stream),
+     * first_ns u64, last_ns u64 (when the oldest and the newest part kept began and ended; 0: nothing is kept or STREAM_KEEP was never done),
+     * found u64 (no record before this offset was appended at or after wall_ns) */
+    OP_STREAM_STAT = 22,
+    /* STREAM_AGE stream_id u64.  Forgets what is too old. Absent is no error. Proposed by the segment store. result: - */
+    OP_STREAM_AGE = 23,
     OP_KIND_END
 };
 
-enum stream_flags { STREAM_QUEUE = 1 /* trimmed by its cursors */ };
+enum stream_flags {
+    STREAM_QUEUE  = 1, /* trimmed by its cursors */
+    STREAM_LATEST = 2, /* keeps the newest record of each topic only; not together with STREAM_QUEUE */
+};
 enum take_over_flags { TIMER_ENDED = 1 };
 enum cursor_mark { CURSOR_RECEIVED = 1, CURSOR_DONE = 2 };
 
@@ -117,11 +129,14 @@ struct op {
     uint64_t     version;
     uint64_t     owner;
     uint64_t     delay_ns;
-    uint64_t     wall_ns; /* expires, due */
-    struct bytes name;    /* also key, prefix */
-    struct bytes value;   /* also action */
-    struct bytes items;   /* encoded targets or ranges: op_target_next, op_range_next */
-    struct bytes record;  /* whole, checksum not looked at */
+    uint64_t     wall_ns; /* expires, due, looked for */
+    uint64_t     max_age_ns;
+    uint64_t     max_bytes;
+    uint64_t     max_count;
+    struct bytes name;   /* also key, prefix */
+    struct bytes value;  /* also action */
+    struct bytes items;  /* encoded targets or ranges: op_target_next, op_range_next */
+    struct bytes record; /* whole, checksum not looked at */
 };
 
 struct op_target {

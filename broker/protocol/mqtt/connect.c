@@ -39,6 +39,9 @@ static struct mqtt_fault take_id(struct mqtt_client *client, const struct mqtt_c
         id                  = bytes_of(assigned, sizeof assigned);
         client->assigned_id = true;
     }
+    if (bytes_starts_with(id, bytes_str("$bridge/"))) { /* sessions of ours: broker/bridge */
+        return mqtt_fault(MQTT_CLIENT_IDENTIFIER_NOT_VALID, "a client identifier that belongs to a bridge");
+    }
     client->id = malloc(id.size + 1);
     if (client->id == NULL) {
         return mqtt_fault(MQTT_SERVER_BUSY, "no memory for a client identifier");

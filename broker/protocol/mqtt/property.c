@@ -231,6 +231,22 @@ struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, 
     return MQTT_FINE;
 }
 
+bool mqtt_user_property(const struct mqtt_properties *p, struct bytes name, struct bytes *out)
+{
+    const uint8_t *end = p->raw.data + p->raw.size;
+    for (const uint8_t *at = p->raw.data; (p->present >> MQTT_USER_PROPERTY & 1) != 0 && at < end;) {
+        struct item       item;
+        struct mqtt_fault fault = item_read(at, end, &item);
+        ASSERT(fault.why == NULL);
+        if (item.id == MQTT_USER_PROPERTY && bytes_equal(string_at(item.value), name)) {
+            *out = string_at(item.value + 2 + name.size);
+            return true;
+        }
+        at = item.end;
+    }
+    return false;
+}
+
 /* ---- what travels with a message ----------------------------------------------------------------------------------- */
 
 #define STAYS                                                                                                 \

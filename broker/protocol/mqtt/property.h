@@ -18,6 +18,8 @@ MUST_CHECK struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_
 /* Of the properties of a PUBLISH or a will, those that travel with the message: all but message expiry, topic alias, subscription identifier and
  * will delay, in their order. A view into p->raw when they lie together, else a copy in scratch (p->raw.size bytes are enough). */
 struct bytes mqtt_properties_forward(const struct mqtt_properties *p, uint8_t *scratch);
+/* The value of the first user property of that name. False: there is none. */
+MUST_CHECK bool mqtt_user_property(const struct mqtt_properties *p, struct bytes name, struct bytes *out);
 /* Must mqtt_properties_forward be given scratch? */
 bool mqtt_properties_scattered(const struct mqtt_properties *p);
 

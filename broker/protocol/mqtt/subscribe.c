@@ -165,19 +165,24 @@ static uint8_t granted_code(const struct mqtt_client *client, int result)
     if (client->version != MQTT_V5) {
         return MQTT_V3_SUBSCRIBE_FAILURE;
     }
+    if (result == ERR_NOT_FOUND || result == ERR_MALFORMED) { /* of "$stream/..": no such stream or position */
+        return MQTT_TOPIC_FILTER_INVALID;
+    }
     return result == ERR_DENIED                                                   ? MQTT_NOT_AUTHORIZED
            : result == ERR_QUOTA || result == ERR_FULL || result == ERR_DISK_FULL ? MQTT_QUOTA_EXCEEDED
                                                                                   : MQTT_UNSPECIFIED_ERROR;
 }
 
 static struct subscription subscription_of(const struct mqtt_client *client, const struct mqtt_filter *filter,
-                                           uint32_t id)
+                                           uint32_t id, struct bytes from)
 {
     uint8_t qos_max = client->env->limits->qos_max;
-    bool    bridge  = client->bridge && !mqtt_topic_filter_shared(filter->filter);
+    bool    bridge  = client->bridge && !mqtt_topic_filter_shared(filter->filter) &&
+                  !bytes_starts_with(filter->filter, bytes_str("$stream/"));
     return (struct subscription){
         .filter              = filter->filter,
         .id                  = id,
+        .from                = from,
         .qos                 = filter->qos < qos_max ? filter->qos : qos_max,
         .no_local            = filter->no_local || bridge,
         .retain_as_published = filter->retain_as_published || client->bridge,
@@ -206,13 +211,15 @@ static void ask_subscribe(struct mqtt_client *client, const struct mqtt_subscrib
     int                 count   = 0;
     uint32_t            pending = reply->pending;
     struct bytes        left    = subscribe->filters;
+    struct bytes        from    = {0};
     struct mqtt_filter  filter;
+    (void)!mqtt_user_property(&subscribe->properties, bytes_str("keel-from"), &from);
     for (uint32_t i = 0; pending > 0 && mqtt_filter_next(&left, true, &filter); i++) {
         if (reply->codes[i] != PENDING) {
             continue;
         }
         pending--;
-        group[count++] = subscription_of(client, &filter, id);
+        group[count++] = subscription_of(client, &filter, id, from);
         if (count == GROUP_MAX) {
             env->kernel_api->subscribe(env->kernel, &client->kernel, subscribe->packet_id, group, count);
             count = 0;

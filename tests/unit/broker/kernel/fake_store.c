@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TXN_MAX_BYTES = 16 << 20, RECORD_MAX_BYTES = 2 << 20, STORES_MAX = 64 };
+enum { TXN_MAX_BYTES = 16 << 20, RECORD_MAX_BYTES = 2 << 20, STORES_MAX = 64, WATCHES_MAX = 8 };
 
 struct entry {
     uint64_t position;
@@ -42,16 +42,17 @@ struct txn {
 };
 
 struct event { /* of a watch */
-    struct list  link;
-    uint8_t      kind; /* 0 changed, 1 restarted, 2 synced */
-    uint32_t     shard;
-    uint16_t     stripe;
-    bool         deleted;
-    uint64_t     version;
-    uint64_t     expires_wall_ns;
-    struct bytes key;
-    struct bytes value;
-    uint8_t      text[];
+    struct list         link;
+    struct store_watch *watch;
+    uint8_t             kind; /* 0 changed, 1 restarted, 2 synced */
+    uint32_t            shard;
+    uint16_t            stripe;
+    bool                deleted;
+    uint64_t            version;
+    uint64_t            expires_wall_ns;
+    struct bytes        key;
+    struct bytes        value;
+    uint8_t             text[];
 };
 
 struct item_copy {
@@ -87,18 +88,23 @@ struct follow_state {
     int                  ended;
 };
 
-struct store {
-    struct fake_world  *world;
-    uint64_t            owner;
-    struct txn         *writing;
-    struct list         submitted;
-    struct list         applied;
-    struct list         scans;
-    struct list         follows;
+struct watched {
     struct store_watch *watch;
-    uint32_t            watch_table;
-    struct list         events;
-    bool                congested;
+    uint32_t            table;
+};
+
+struct store {
+    struct fake_world *world;
+    uint64_t           owner;
+    struct txn        *writing;
+    struct list        submitted;
+    struct list        applied;
+    struct list        scans;
+    struct list        follows;
+    struct watched     watches[WATCHES_MAX];
+    int                watch_count;
+    struct list        events;
+    bool               congested;
 };
 
 /* ---- the world ------------------------------------------------------------------------------------------------------ */
@@ -120,13 +126,15 @@ static void on_ended(void *ctx, uint64_t stream_id, uint64_t below_epoch, int st
     }
 }
 
-static struct event *event_new(struct store *s, uint8_t kind, uint32_t shard, struct bytes key, struct bytes value)
+static struct event *event_new(struct store *s, struct store_watch *watch, uint8_t kind, uint32_t shard,
+                               struct bytes key, struct bytes value)
 {
     struct event *e = calloc(1, sizeof *e + key.size + value.size);
     memcpy(e->text, key.data, key.size);
     if (value.size != 0) {
         memcpy(e->text + key.size, value.data, value.size);
     }
+    e->watch = watch;
     e->kind  = kind;
     e->shard = shard;
     e->key   = bytes_of(e->text, key.size);
@@ -141,8 +149,11 @@ static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes
     struct fake_world *w = ctx;
     for (int i = 0; i < STORES_MAX; i++) {
         struct store *s = w->stores[i];
-        if (s != NULL && s->watch != NULL && s->watch_table == table) {
-            struct event *e    = event_new(s, 0, 0, key, deleted ? (struct bytes){0} : value);
+        for (int at = 0; s != NULL && at < s->watch_count; at++) {
+            if (s->watches[at].table != table) {
+                continue;
+            }
+            struct event *e    = event_new(s, s->watches[at].watch, 0, 0, key, deleted ? (struct bytes){0} : value);
             e->stripe          = w->applying;
             e->version         = version;
             e->expires_wall_ns = expires_wall_ns;
@@ -522,9 +533,9 @@ static bool push_event(struct store *s)
     }
     struct event *e = CONTAINER_OF(link, struct event, link);
     if (e->kind == 1) {
-        s->watch->restarted(s->watch, e->shard, FAKE_SHARDS);
+        e->watch->restarted(e->watch, e->shard, FAKE_SHARDS);
     } else if (e->kind == 2) {
-        s->watch->synced(s->watch, e->shard, FAKE_SHARDS);
+        e->watch->synced(e->watch, e->shard, FAKE_SHARDS);
     } else {
         struct store_item item = {
             .key             = e->key,
@@ -534,7 +545,7 @@ static bool push_event(struct store *s)
             .stripe          = e->stripe,
             .deleted         = e->deleted,
         };
-        s->watch->changed(s->watch, &item);
+        e->watch->changed(e->watch, &item);
     }
     free(e);
     return true;
@@ -650,40 +661,47 @@ void store_scan_cancel(struct store *s, struct store_scan *scan)
 }
 
 struct shown {
-    struct store *store;
-    uint16_t      stripe;
+    struct store       *store;
+    struct store_watch *watch;
+    uint16_t            stripe;
 };
 
 static bool show_item(void *ctx, const struct stripe_item *item)
 {
     struct shown *shown = ctx;
-    struct event *e     = event_new(shown->store, 0, 0, item->key, item->value);
+    struct event *e     = event_new(shown->store, shown->watch, 0, 0, item->key, item->value);
     e->stripe           = shown->stripe;
     e->version          = item->version;
     e->expires_wall_ns  = item->expires_wall_ns;
     return true;
 }
 
-void fake_reconnect(struct store *s, uint32_t shard)
+static void show_all(struct store *s, const struct watched *watched, uint32_t shard)
 {
-    event_new(s, 1, shard, bytes_str(""), (struct bytes){0});
+    event_new(s, watched->watch, 1, shard, bytes_str(""), (struct bytes){0});
     for (uint16_t i = 0; i < s->world->stripe_count; i++) {
-        struct shown shown = {.store = s, .stripe = i};
+        struct shown shown = {.store = s, .watch = watched->watch, .stripe = i};
         if (i % FAKE_SHARDS == shard) {
-            stripe_scan(s->world->stripes[i], s->watch_table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0},
+            stripe_scan(s->world->stripes[i], watched->table, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0},
                         s->world->wall_ns, NULL, show_item, &shown);
         }
     }
-    event_new(s, 2, shard, bytes_str(""), (struct bytes){0});
+    event_new(s, watched->watch, 2, shard, bytes_str(""), (struct bytes){0});
+}
+
+void fake_reconnect(struct store *s, uint32_t shard)
+{
+    for (int at = 0; at < s->watch_count; at++) {
+        show_all(s, &s->watches[at], shard);
+    }
 }
 
 void store_watch_start(struct store *s, struct store_watch *watch, uint32_t table)
 {
-    ASSERT(s->watch == NULL);
-    s->watch       = watch;
-    s->watch_table = table;
+    ASSERT(s->watch_count < WATCHES_MAX);
+    s->watches[s->watch_count++] = (struct watched){.watch = watch, .table = table};
     for (uint32_t shard = 0; shard < FAKE_SHARDS; shard++) {
-        fake_reconnect(s, shard);
+        show_all(s, &s->watches[s->watch_count - 1], shard);
     }
 }
 

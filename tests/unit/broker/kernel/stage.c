@@ -213,6 +213,10 @@ static enum deliver_result on_deliver(struct client *client, struct delivery *de
     memset(g, 0, sizeof *g);
     copy_text(g->topic, sizeof g->topic, m->topic);
     copy_text(g->payload, sizeof g->payload, m->payload);
+    copy_text(g->properties, sizeof g->properties, m->properties);
+    for (size_t i = 0; i < m->properties.size && i + 1 < sizeof g->properties; i++) {
+        g->properties[i] = (char)(g->properties[i] < ' ' ? '.' : g->properties[i]);
+    }
     g->expires_wall_ns = m->expires_wall_ns;
     g->qos             = delivery->qos;
     g->retain          = delivery->retain;

@@ -11,6 +11,7 @@ enum { STAGE_SHARDS_MAX = 4, STAGE_STRIPES = 5 };
 struct got { /* one delivery */
     char     topic[64];
     char     payload[64];
+    char     properties[160]; /* bytes that are no text are dots */
     uint64_t expires_wall_ns;
     uint8_t  qos;
     bool     retain;

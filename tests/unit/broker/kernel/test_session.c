@@ -503,7 +503,7 @@ Test(test_session, expired_and_too_large_messages_are_passed_over)
     down();
 }
 
-Test(test_session, packet_ids_go_around_after_65535)
+Test(test_session, packet_ids_go_around_after_32767)
 {
     up(1);
     enter(b, 0, bob, false, 1000);
@@ -514,7 +514,7 @@ Test(test_session, packet_ids_go_around_after_65535)
             settle(b);
             cr_assert_eq(bob->got_count, 50);
             for (int j = 0; j < 50; j++) {
-                cr_assert_eq(bob->gots[j].id, (i - 49 + j) % 65535 + 1);
+                cr_assert_eq(bob->gots[j].id, (i - 49 + j) % 32767 + 1);
                 cr_assert_eq(ack(b, 0, bob, 49 - j, 1), 0);
             }
             ann->published_count = 0;

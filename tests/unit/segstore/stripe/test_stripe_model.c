@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STREAMS = 16, OFFSETS = 160, CURSORS = 2, ITEMS = 24, TIMERS = 8, WRITERS = 3, ACTION = 700, VALUE = 40 };
+enum { STREAMS = 16, OFFSETS = 400, CURSORS = 2, ITEMS = 24, TIMERS = 8, WRITERS = 3, ACTION = 700, VALUE = 40 };
 enum { STREAMS_MAX = 6, RECORDS_MAX = 12, TABLE_BYTES_MAX = 220, DEPTH_MAX = 8 };
 
 struct m_cursor {
@@ -26,6 +26,11 @@ struct m_stream {
     char            name;
     uint8_t         flags;
     uint64_t        id, start, next, epoch, owner, position[OFFSETS];
+    bool            keeps;
+    uint64_t        max_age, max_bytes, max_count, time[OFFSETS];
+    uint16_t        size[OFFSETS];
+    uint8_t         topic[OFFSETS];
+    bool            mark[OFFSETS]; /* a part begins here */
     struct m_cursor cursor[CURSORS];
 };
 struct m_item {
@@ -96,6 +101,156 @@ static void m_trim(struct m_stream *st, uint64_t offset)
     offset    = offset > st->next ? st->next : offset;
     st->start = offset > st->start ? offset : st->start;
     m_settle(st);
+}
+
+/* ---- what a stream forgets by itself ---- */
+
+static bool m_is_latest(const struct m_stream *st)
+{
+    return (st->flags & STREAM_LATEST) != 0;
+}
+
+static void m_trim_all(struct m_stream *st, uint64_t offset)
+{
+    for (uint64_t o = st->start; m_is_latest(st) && o < offset && o < st->next; o++) {
+        st->position[o] = UINT64_MAX;
+    }
+    m_trim(st, offset);
+}
+
+/* The first of the oldest part, and the end of it; of the latest, the oldest record. */
+static bool m_oldest(const struct m_stream *st, uint64_t *first, uint64_t *end)
+{
+    if (m_is_latest(st)) {
+        for (uint64_t o = st->start; o < st->next; o++) {
+            if (st->position[o] != UINT64_MAX) {
+                *first = o;
+                *end   = o + 1;
+                return true;
+            }
+        }
+        return false;
+    }
+    if (!st->keeps || st->start == st->next) {
+        return false;
+    }
+    for (*first = st->start; !st->mark[*first]; (*first)--) {
+    }
+    for (*end = st->start + 1; *end < st->next && !st->mark[*end]; (*end)++) {
+    }
+    return true;
+}
+
+static uint64_t m_bytes(const struct m_stream *st)
+{
+    uint64_t first = st->start;
+    uint64_t end;
+    uint64_t bytes = 0;
+    (void)m_oldest(st, &first, &end);
+    for (uint64_t o = first; o < st->next; o++) {
+        bytes += m_is_latest(st) && st->position[o] == UINT64_MAX ? 0 : st->size[o];
+    }
+    return bytes;
+}
+
+static uint64_t m_count(const struct m_stream *st)
+{
+    uint64_t count = 0;
+    for (uint64_t o = st->start; o < st->next; o++) {
+        count += !m_is_latest(st) || st->position[o] != UINT64_MAX;
+    }
+    return count;
+}
+
+static void m_limit(struct m_stream *st)
+{
+    uint64_t most = st->max_count != 0 ? st->max_count : m_is_latest(st) ? RECORDS_MAX : UINT64_MAX;
+    uint64_t first;
+    uint64_t end;
+    while (m_count(st) > most && m_oldest(st, &first, &end)) {
+        m_trim_all(st, m_is_latest(st) ? end : st->start + 1);
+    }
+    while (st->max_bytes != 0 && m_bytes(st) > st->max_bytes && m_oldest(st, &first, &end) &&
+           (m_is_latest(st) ? m_count(st) > 1 : end < st->next)) {
+        m_trim_all(st, end);
+    }
+}
+
+static void m_age(struct m_stream *st, uint64_t time)
+{
+    uint64_t first;
+    uint64_t end;
+    while (st->max_age != 0 && m_oldest(st, &first, &end) && st->time[end - 1] + st->max_age <= time) {
+        m_trim_all(st, end);
+    }
+}
+
+static void m_count_in(struct m_stream *st, uint64_t time, const struct op *op)
+{
+    uint64_t o   = st->next - 1;
+    st->time[o]  = time;
+    st->size[o]  = (uint16_t)op->record.size;
+    st->topic[o] = record_topic(op->record).data[0];
+    st->mark[o]  = false;
+    if (m_is_latest(st)) {
+        for (uint64_t old = st->start; old < o; old++) {
+            st->position[old] = st->topic[old] == st->topic[o] ? UINT64_MAX : st->position[old];
+        }
+        m_limit(st);
+        return;
+    }
+    if (!st->keeps) {
+        return;
+    }
+    uint64_t part_bytes = st->max_bytes != 0 ? st->max_bytes / 16 : 1 << 16;
+    uint64_t part_ns    = st->max_age != 0 ? st->max_age / 16 : 1000000000;
+    uint64_t first      = o;
+    uint64_t bytes      = 0;
+    while (o != st->start && !st->mark[first]) {
+        bytes += st->size[--first];
+    }
+    st->mark[o] = first == o || bytes >= part_bytes || time - st->time[first] >= part_ns || o - first >= 128;
+    m_limit(st);
+}
+
+static void m_keep(struct m_stream *st, uint64_t time, const struct op *op)
+{
+    for (uint64_t o = st->start; !m_is_latest(st) && !st->keeps && o < st->next; o++) {
+        st->time[o] = time;
+        st->size[o] = 0;
+        st->mark[o] = o == st->start;
+    }
+    st->keeps     = true;
+    st->max_age   = op->max_age_ns;
+    st->max_bytes = op->max_bytes;
+    st->max_count = op->max_count;
+    m_limit(st);
+}
+
+static void m_stat(const struct m_stream *st, const struct op *op, struct wire_writer *w)
+{
+    uint64_t first;
+    uint64_t end;
+    bool     any   = m_oldest(st, &first, &end);
+    uint64_t found = !st->keeps && !m_is_latest(st) ? st->start : st->next;
+    for (uint64_t o = st->next; any && o-- > first;) { /* the last one found is the first one there is */
+        bool     begins = m_is_latest(st) ? st->position[o] != UINT64_MAX : st->mark[o] || o == first;
+        uint64_t last   = o;
+        while (!m_is_latest(st) && last + 1 < st->next && !st->mark[last + 1]) {
+            last++;
+        }
+        if (begins && st->time[last] >= op->wall_ns) {
+            found = o > st->start ? o : st->start;
+        }
+    }
+    uint64_t newest = st->next - 1;
+    wire_put_u64(w, st->start);
+    wire_put_u64(w, st->next);
+    wire_put_u64(w, m_count(st));
+    wire_put_u64(w, any ? m_bytes(st) : 0);
+    wire_put_u64(w, any ? st->time[first] : 0);
+    wire_put_u64(w, any ? st->time[newest] : 0);
+    wire_put_u64(w, found);
 }
 
 static int m_cursor_move(struct m_stream *st, const struct op *op, struct wire_writer *w)
@@ -215,13 +370,15 @@ static int m_append(struct model *m, struct bytes ops, uint64_t position, const 
         }
         struct m_stream *st = m_stream_of(m, target.stream_id);
         offset              = UINT64_MAX;
-        if (st != NULL && st->next - st->start < RECORDS_MAX) {
+        bool forgets        = st != NULL && (st->keeps || m_is_latest(st));
+        if (st != NULL && (forgets || st->next - st->start < RECORDS_MAX)) {
             cr_assert_lt(st->next, OFFSETS);
             for (int c = 0; c < CURSORS; c++) {
                 st->cursor[c].mark[st->next] = 0;
             }
             offset                   = st->next;
             st->position[st->next++] = position + (uint64_t)(target.at - ops.data);
+            m_count_in(st, m->time, op);
             taken++;
         } else if (st != NULL) {
             full++;
@@ -393,11 +550,28 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
             st->epoch = epoch;
             wire_put_u64(w, epoch);
         } else if (op->kind == OP_TRIM) {
-            m_trim(st, op->offset);
+            m_trim_all(st, op->offset);
         } else if (op->kind == OP_CURSOR_MOVE) {
             return m_cursor_move(st, op, w);
         } else {
             m_cursor_get(st, op, w);
+        }
+        return 0;
+    case OP_STREAM_KEEP:
+        if (st == NULL || (st->flags & STREAM_QUEUE) != 0) {
+            return st == NULL ? ERR_NOT_FOUND : ERR_DENIED;
+        }
+        m_keep(st, m->time, op);
+        return 0;
+    case OP_STREAM_STAT:
+        if (st == NULL) {
+            return ERR_NOT_FOUND;
+        }
+        m_stat(st, op, w);
+        return 0;
+    case OP_STREAM_AGE:
+        if (st != NULL) {
+            m_age(st, m->time);
         }
         return 0;
     case OP_APPEND:
@@ -518,16 +692,24 @@ static struct bytes one_of(struct rand *r, const char *letters)
 static uint64_t some_stream(struct rand *r, const struct model *m)
 {
     uint64_t pick = rand_below(r, 10);
-    return pick == 0 ? OP_STREAM_LAST : pick == 1 ? 77 : m->streams[rand_below(r, STREAMS)].id;
+    for (int i = 0; i < STREAMS; i++) {
+        pick = m->streams[i].there && m->streams[i].next > OFFSETS - 80 ? 1 : pick; /* the model has no room for more */
+    }
+    const struct m_stream *st = &m->streams[rand_below(r, STREAMS)];
+    for (int i = 0; i < STREAMS && !st->there && pick > 2; i++) { /* mostly one that is there */
+        st = &m->streams[i];
+    }
+    return pick == 0 ? OP_STREAM_LAST : pick == 1 ? 77 : st->id;
 }
 
 static void put_some_append(struct rand *r, const struct model *m, struct wire_writer *w)
 {
     static const char payload[] = "0123456789";
-    struct record     record = {.topic = bytes_str("t"), .payload = bytes_of(payload, rand_below(r, sizeof payload))};
-    uint64_t          writer = rand_below(r, 6);
-    size_t            begun  = op_append_begin(w, writer, rand_below(r, 2), rand_below(r, 6));
-    uint32_t          count  = 1 + (uint32_t)(rand_chance(r, 2) ? 0 : rand_below(r, 4));
+    struct record     record    = {.topic   = one_of(r, "tuvwxyzabcdefgh"),
+                                   .payload = bytes_of(payload, rand_below(r, sizeof payload))};
+    uint64_t          writer    = rand_below(r, 6);
+    size_t            begun     = op_append_begin(w, writer, rand_below(r, 2), rand_below(r, 6));
+    uint32_t          count     = 1 + (uint32_t)(rand_chance(r, 2) ? 0 : rand_below(r, 4));
     for (uint32_t i = 0; i < count; i++) {
         op_append_target(w, some_stream(r, m), bytes_of("tagtag", rand_below(r, 6)));
     }
@@ -551,6 +733,8 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
     struct op          op     = {.kind = (uint8_t)(1 + rand_below(r, OP_KIND_END - 1))};
     if (rand_chance(r, 3)) {
         op.kind = rand_chance(r, 2) ? OP_APPEND : OP_CURSOR_MOVE;
+    } else if (rand_chance(r, 5)) {
+        op.kind = (uint8_t)(OP_STREAM_KEEP + rand_below(r, 3));
     }
     if (in_action && (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE)) {
         op.kind = OP_TIMER_RUN;
@@ -590,7 +774,15 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
     }
     if (op.kind == OP_STREAM_CREATE || op.kind == OP_STREAM_DELETE) {
         op.name  = one_of(r, "nopqrstu");
-        op.flags = op.kind == OP_STREAM_CREATE && rand_chance(r, 2) ? STREAM_QUEUE : 0;
+        op.flags = op.kind == OP_STREAM_CREATE ? (uint8_t)rand_below(r, 3) : 0;
+    }
+    if (op.kind == OP_STREAM_KEEP) {
+        op.max_age_ns = rand_chance(r, 2) ? 0 : rand_below(r, rand_chance(r, 2) ? 400 : 60);
+        op.max_bytes  = rand_chance(r, 2) ? 0 : rand_below(r, rand_chance(r, 2) ? 4000 : 400);
+        op.max_count  = rand_chance(r, 2) ? 0 : rand_below(r, 9);
+    }
+    if (op.kind == OP_STREAM_STAT) {
+        op.wall_ns = m->time - rand_below(r, m->time < 50 ? m->time + 1 : 50);
     }
     if (op.kind == OP_TIMER_TAKE_OVER && rand_chance(r, 2)) {
         op.flags = TIMER_ENDED;
@@ -702,7 +894,20 @@ static void compare(const struct stripe *s, const struct model *m, const struct 
                   out.flags == st->flags);
         uint64_t positions[OFFSETS];
         uint64_t first;
-        int      count = stripe_positions(s, st->id, 0, positions, OFFSETS, &first);
+        uint64_t at = 0;
+        int      count;
+        while (m_is_latest(st) && (count = stripe_positions(s, st->id, at, positions, 3, &first)) > 0) {
+            for (; at < first + (uint64_t)count; at++) {
+                cr_assert(at < st->start || st->position[at] == (at < first ? UINT64_MAX : positions[at - first]));
+            }
+        }
+        for (; m_is_latest(st) && at < st->next; at++) {
+            cr_assert(at < st->start || st->position[at] == UINT64_MAX);
+        }
+        if (m_is_latest(st)) {
+            continue;
+        }
+        count = stripe_positions(s, st->id, 0, positions, OFFSETS, &first);
         cr_assert(first == st->start && (uint64_t)count == st->next - st->start);
         cr_assert(count == 0 || memcmp(positions, st->position + first, (size_t)count * 8) == 0);
     }
@@ -722,6 +927,14 @@ static void compare(const struct stripe *s, const struct model *m, const struct 
     }
     for (int i = 0; i < ITEMS; i++) {
         due = m->items[i].there && m->items[i].expires != 0 && m->items[i].expires < due ? m->items[i].expires : due;
+    }
+    for (int i = 0; i < STREAMS; i++) {
+        const struct m_stream *st = &m->streams[i];
+        uint64_t               first;
+        uint64_t               end;
+        if (st->there && st->max_age != 0 && m_oldest(st, &first, &end)) {
+            due = st->time[end - 1] + st->max_age < due ? st->time[end - 1] + st->max_age : due;
+        }
     }
     cr_assert_eq(stripe_next_due_ns(s), due, "due %lu, expected %lu, time %lu", stripe_next_due_ns(s), due, m->time);
     cr_assert_eq(stripe_actions_failed(s), m->failed);

@@ -243,7 +243,8 @@ Test(op, unknown_kinds_flags_marks_and_counts_are_malformed)
     for (int kind = 0; kind < 256; kind++) {
         w.data[0] = (uint8_t)kind;
         /* CHECK and TABLE_EXPIRE see a table, an empty key and a version in the same 16 bytes. */
-        bool fits = kind == OP_TRIM || kind == OP_FENCE || kind == OP_CHECK || kind == OP_TABLE_EXPIRE;
+        bool fits = kind == OP_TRIM || kind == OP_FENCE || kind == OP_CHECK || kind == OP_TABLE_EXPIRE ||
+                    kind == OP_STREAM_STAT;
         cr_assert_eq(first_of(wire_written(&w)), fits ? 1 : ERR_MALFORMED, "kind %d", kind);
     }
     w.data[0] = OP_TRIM;
@@ -254,7 +255,7 @@ Test(op, unknown_kinds_flags_marks_and_counts_are_malformed)
     }
     w.size = 0;
     put_kind(&w, OP_STREAM_CREATE);
-    w.data[1] = STREAM_QUEUE << 1;
+    w.data[1] = STREAM_QUEUE | STREAM_LATEST;
     cr_assert_eq(first_of(wire_written(&w)), ERR_MALFORMED);
     w.size = 0;
     put_kind(&w, OP_CURSOR_MOVE);

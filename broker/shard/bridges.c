@@ -1,0 +1,531 @@
+/* bridges.c - one uplink a bridge: a socket of its own, which comes and goes. */
+#include "broker/shard/bridges.h"
+
+#include "broker/bridge/bridge.h"
+#include "broker/kernel/capture.h"
+#include "broker/kernel/store.h"
+#include "broker/shard/question.h"
+#include "broker/shard/shard.h"
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+#include "shared/base/log.h"
+#include "shared/loop/io.h"
+#include "shared/rpc/op.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ROW_VERSION = 1, SEND_IOVECS_MAX = 64, NAME_AT = 9 /* behind "/bridges/" */ };
+
+struct uplink {
+    struct list       link;
+    struct bridges   *bridges;
+    struct bridge    *bridge;
+    struct io_socket *socket; /* NULL: none */
+    struct outq       out;
+    size_t            sending_bytes;
+    uint64_t          version;
+    uint32_t          generation;
+    uint16_t          stripe; /* of its row */
+    bool              ending;
+    uint8_t           name_size;
+    uint8_t           name[BRIDGE_NAME_MAX];
+};
+
+struct bridges {
+    struct shard      *shard;
+    struct list        uplinks;
+    struct list        dirty;
+    struct store_watch watch;
+    bool               watching;
+    bool               stopped;
+    uint32_t           store_shards; /* 0: not known yet */
+    uint32_t          *generations;  /* per store shard, of what it shows: grows with every time */
+};
+
+/* ---- sockets ----------------------------------------------------------------------------------------------------------------- */
+
+static void flush(struct uplink *u)
+{
+    struct iovec iov[SEND_IOVECS_MAX];
+    size_t       size = 0;
+    if (u->socket == NULL || u->sending_bytes != 0 || u->bridge->state == BRIDGE_CONNECTING) {
+        return;
+    }
+    int count = outq_gather(&u->out, iov, SEND_IOVECS_MAX);
+    for (int i = 0; i < count; i++) {
+        size += iov[i].iov_len;
+    }
+    if (size != 0) {
+        u->sending_bytes = size;
+        io_socket_send(u->socket, iov, count);
+    }
+}
+
+static void forget_output(struct uplink *u)
+{
+    outq_fini(&u->out);
+    outq_init(&u->out, u->bridges->shard->chunks, &u->bridges->dirty);
+    u->sending_bytes = 0;
+}
+
+static void on_connected(void *ctx, int result)
+{
+    struct uplink *u = ctx;
+    if (result < 0) {
+        u->socket = NULL;
+        bridge_lost(u->bridge, err_sentence(result));
+        return;
+    }
+    bridge_connected(u->bridge);
+}
+
+static void on_received(void *ctx, struct bytes data)
+{
+    struct uplink *u = ctx;
+    bridge_receive(u->bridge, data);
+}
+
+static void on_sent(void *ctx, int result)
+{
+    struct uplink *u = ctx;
+    if (result < 0) { /* closed() follows */
+        return;
+    }
+    outq_consume(&u->out, u->sending_bytes);
+    u->sending_bytes = 0;
+    bridge_writable(u->bridge);
+    flush(u);
+}
+
+static void on_closed(void *ctx, int reason)
+{
+    struct uplink *u = ctx;
+    u->socket        = NULL;
+    forget_output(u);
+    bridge_lost(u->bridge, reason == 0 ? "the other broker closed the connection" : err_sentence(reason));
+}
+
+static const struct io_handler uplink_io = {
+    .connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
+
+static void port_connect(void *ctx)
+{
+    struct uplink *u = ctx;
+    u->socket        = io_connect(u->bridges->shard->io, u->bridge->spec.host, u->bridge->spec.port, &uplink_io, u);
+}
+
+static void port_close(void *ctx)
+{
+    struct uplink *u = ctx;
+    if (u->socket != NULL) {
+        flush(u);
+        io_socket_close(u->socket);
+        u->socket = NULL;
+    }
+    forget_output(u);
+}
+
+static void port_receiving(void *ctx, bool on)
+{
+    struct uplink *u = ctx;
+    if (u->socket != NULL) {
+        io_socket_receiving(u->socket, on);
+    }
+}
+
+static uint64_t port_random(void *ctx)
+{
+    const struct uplink *u = ctx;
+    return io_random(u->bridges->shard->io);
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------------------- */
+
+static struct bytes name_of(const struct uplink *u)
+{
+    return bytes_of(u->name, u->name_size);
+}
+
+static struct uplink *find(struct bridges *all, struct bytes name)
+{
+    LIST_EACH (&all->uplinks, link) {
+        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        if (!u->ending && bytes_equal(name_of(u), name)) {
+            return u;
+        }
+    }
+    return NULL;
+}
+
+static void uplink_free(struct uplink *u)
+{
+    bridge_stop(u->bridge);
+    bridge_free(u->bridge);
+    outq_fini(&u->out);
+    list_remove(&u->link);
+    free(u);
+}
+
+static void uplink_end(struct uplink *u)
+{
+    u->ending = true;
+    bridge_end(u->bridge);
+}
+
+static unsigned owner_of(struct bytes name, unsigned count)
+{
+    return (unsigned)(hash_bytes(name) % count);
+}
+
+static uint32_t generation_of(const struct bridges *all, uint16_t stripe)
+{
+    return all->generations[stripe % all->store_shards];
+}
+
+static void uplink_start(struct bridges *all, struct bytes name, const struct bridge_spec *spec, uint64_t version,
+                         uint16_t stripe)
+{
+    struct uplink *u = calloc(1, sizeof *u);
+    if (u == NULL) {
+        log_error("no memory for a bridge");
+        return;
+    }
+    const struct bridge_port port = {
+        .ctx = u, .connect = port_connect, .close = port_close, .receiving = port_receiving, .random = port_random};
+    u->bridges    = all;
+    u->version    = version;
+    u->generation = generation_of(all, stripe);
+    u->stripe     = stripe;
+    u->name_size  = (uint8_t)name.size;
+    memcpy(u->name, name.data, name.size);
+    outq_init(&u->out, all->shard->chunks, &all->dirty);
+    u->bridge = bridge_new(all->shard->kernel, all->shard->timers, &u->out, &port, name, spec);
+    if (u->bridge == NULL) {
+        log_error("no memory for a bridge");
+        free(u);
+        return;
+    }
+    bridge_begin(u->bridge, all->shard->mqtt.now_ns, all->shard->mqtt.wall_ns);
+    list_push_back(&all->uplinks, &u->link);
+}
+
+static void changed(struct store_watch *watch, const struct store_item *item)
+{
+    struct bridges *all = watch->ctx;
+    char            why[256];
+    if (item->key.size > BRIDGE_NAME_MAX || all->stopped ||
+        owner_of(item->key, all->shard->broker->shard_count) != all->shard->index) {
+        return;
+    }
+    struct uplink *u = find(all, item->key);
+    if (u != NULL && u->version >= item->version) {
+        u->generation = generation_of(all, item->stripe);
+        return;
+    }
+    if (item->deleted) {
+        if (u != NULL) {
+            uplink_end(u);
+        }
+        return;
+    }
+    struct bridge_spec *own = malloc(sizeof *own); /* large */
+    if (own == NULL || item->value.size == 0 || item->value.data[0] != ROW_VERSION ||
+        bridge_spec_read(item->key, bytes_of(item->value.data + 1, item->value.size - 1), own, why, sizeof why) != 0) {
+        log_error("the row of a bridge is not understood: passed over");
+        free(own);
+        return;
+    }
+    if (u != NULL) {
+        uplink_free(u);
+    }
+    uplink_start(all, item->key, own, item->version, item->stripe);
+    free(own);
+}
+
+static void restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_count)
+{
+    struct bridges *all = watch->ctx;
+    if (all->store_shards == 0) {
+        all->generations = calloc(shard_count, sizeof *all->generations);
+        ASSERT(all->generations != NULL);
+        all->store_shards = shard_count;
+    }
+    all->generations[shard]++;
+}
+
+static void synced(struct store_watch *watch, uint32_t shard, uint32_t shard_count)
+{
+    struct bridges *all = watch->ctx;
+    LIST_EACH (&all->uplinks, link) {
+        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        if (u->stripe % shard_count == shard && u->generation != all->generations[shard] && !u->ending) {
+            uplink_end(u);
+        }
+    }
+}
+
+/* ---- from the shard ------------------------------------------------------------------------------------------------------------ */
+
+struct bridges *bridges_new(struct shard *shard)
+{
+    struct bridges *all = calloc(1, sizeof *all);
+    if (all != NULL) {
+        all->shard = shard;
+        all->watch = (struct store_watch){.changed = changed, .synced = synced, .restarted = restarted, .ctx = all};
+        list_init(&all->uplinks);
+        list_init(&all->dirty);
+    }
+    return all;
+}
+
+void bridges_free(struct bridges *all)
+{
+    if (all == NULL) {
+        return;
+    }
+    LIST_EACH (&all->uplinks, link) {
+        uplink_free(CONTAINER_OF(link, struct uplink, link));
+    }
+    free(all->generations);
+    free(all);
+}
+
+void bridges_begin(struct bridges *all)
+{
+    LIST_EACH (&all->uplinks, link) {
+        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        bridge_begin(u->bridge, all->shard->mqtt.now_ns, all->shard->mqtt.wall_ns);
+    }
+}
+
+void bridges_turn(struct bridges *all)
+{
+    if (!all->watching && store_known(all->shard->store)) {
+        all->watching = true;
+        store_watch_start(all->shard->store, &all->watch, TABLE_BRIDGES);
+    }
+    LIST_EACH (&all->uplinks, link) {
+        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        bridge_turn(u->bridge);
+        if (u->ending && bridge_ended(u->bridge)) {
+            uplink_free(u);
+        }
+    }
+    struct list *link = NULL;
+    while ((link = list_pop_front(&all->dirty)) != NULL) {
+        struct outq *out = CONTAINER_OF(link, struct outq, dirty_link);
+        flush(CONTAINER_OF(out, struct uplink, out));
+    }
+}
+
+void bridges_stop(struct bridges *all)
+{
+    all->stopped = true;
+    LIST_EACH (&all->uplinks, link) {
+        bridge_stop(CONTAINER_OF(link, struct uplink, link)->bridge);
+    }
+}
+
+uint64_t bridges_up(const struct bridges *all)
+{
+    uint64_t count = 0;
+    for (const struct list *link = all->uplinks.next; link != &all->uplinks; link = link->next) {
+        const struct uplink *u = CONTAINER_OF((struct list *)(uintptr_t)link, struct uplink, link);
+        count += u->bridge->state == BRIDGE_UP;
+    }
+    return count;
+}
+
+/* ---- asked ----------------------------------------------------------------------------------------------------------------------- */
+
+struct bridges_question {
+    struct question        question; /* first */
+    struct store_call      call;
+    struct bridges *const *bridges;
+    char                   method[8];
+    uint32_t               name_size;
+    uint8_t                name[BRIDGE_NAME_MAX];
+    size_t                 body_size;
+    uint8_t                body[BRIDGE_SPEC_MAX + 1]; /* the row: version, lines */
+};
+
+static void list_all(struct bridges_question *q)
+{
+    char           *text = NULL;
+    size_t          size = 0;
+    FILE           *to   = open_memstream(&text, &size);
+    struct bridges *all  = *q->bridges;
+    if (to == NULL) {
+        question_settle(&q->question, 500, NULL);
+        return;
+    }
+    LIST_EACH (&all->uplinks, link) {
+        const struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        const struct bridge *b = u->bridge;
+        fprintf(to, "%.*s\t%s:%u\t%s\t%llu\t%llu\t%llu\t%llu\n", (int)u->name_size, (const char *)u->name, b->spec.host,
+                b->spec.port, u->ending ? "ending" : bridge_state_name(b), (unsigned long long)b->counters.sent,
+                (unsigned long long)b->counters.received, (unsigned long long)b->counters.dropped,
+                (unsigned long long)b->counters.connects);
+    }
+    fclose(to);
+    question_settle(&q->question, 200, text);
+}
+
+static const char *const no_bridge = "there is no bridge of this name; `keel ctl bridge list` shows those that are";
+
+static void show(struct bridges_question *q)
+{
+    char                *text = NULL;
+    size_t               size = 0;
+    const struct uplink *u    = find(*q->bridges, bytes_of(q->name, q->name_size));
+    if (u == NULL) {
+        question_say(&q->question, 404, no_bridge);
+        return;
+    }
+    FILE                *to = open_memstream(&text, &size);
+    const struct bridge *b  = u->bridge;
+    if (to == NULL) {
+        question_settle(&q->question, 500, NULL);
+        return;
+    }
+    fprintf(to, "name: %.*s\naddress: %s:%u\nstate: %s\nversion: %u\nclient_id: %s\nuser: %s\nkeep_alive: %u\n",
+            (int)u->name_size, (const char *)u->name, b->spec.host, b->spec.port, bridge_state_name(b), b->spec.version,
+            b->spec.client_id, b->spec.user, b->spec.keep_alive_s);
+    fprintf(to, "sent: %llu\nreceived: %llu\ndropped: %llu\nconnects: %llu\n", (unsigned long long)b->counters.sent,
+            (unsigned long long)b->counters.received, (unsigned long long)b->counters.dropped,
+            (unsigned long long)b->counters.connects);
+    for (uint32_t i = 0; i < b->spec.topic_count; i++) {
+        const struct bridge_topic *t      = &b->spec.topics[i];
+        static const char *const   ways[] = {"", "->", "<-", "<->"};
+        fprintf(to, "topic: %.*s %s %.*s qos %u\n", t->local_size, t->local, ways[t->ways], t->remote_size, t->remote,
+                t->qos);
+    }
+    fclose(to);
+    question_settle(&q->question, 200, text);
+}
+
+static void written(struct store_call *call, int status, struct bytes results)
+{
+    (void)results;
+    struct bridges_question *q = CONTAINER_OF(call, struct bridges_question, call);
+    if (status != 0) {
+        question_say(&q->question, 503, err_sentence(status));
+    } else {
+        question_say(&q->question, 200, "done");
+    }
+}
+
+static void write_row(struct bridges_question *q, bool put)
+{
+    struct bridges     *all  = *q->bridges;
+    struct bytes        name = bytes_of(q->name, q->name_size);
+    struct wire_writer *w    = store_txn_begin(all->shard->store, store_stripe(all->shard->store, name));
+    op_encode(w, &(struct op){.kind  = put ? OP_TABLE_PUT : OP_TABLE_DELETE,
+                              .table = TABLE_BRIDGES,
+                              .name  = name,
+                              .value = put ? bytes_of(q->body, q->body_size) : (struct bytes){0}});
+    q->call.done = written;
+    store_txn_end(all->shard->store, &q->call);
+}
+
+static void put(struct bridges_question *q)
+{
+    char                why[256];
+    struct bridge_spec *spec  = malloc(sizeof *spec);
+    int                 error = spec == NULL ? ERR_QUOTA
+                                             : bridge_spec_read(bytes_of(q->name, q->name_size),
+                                                                bytes_of(q->body + 1, q->body_size - 1), spec, why, sizeof why);
+    free(spec);
+    if (error != 0) {
+        question_say(&q->question, 400, error == ERR_MALFORMED ? why : err_sentence(error));
+        return;
+    }
+    write_row(q, true);
+}
+
+static void run(struct question *question)
+{
+    struct bridges_question *q   = CONTAINER_OF(question, struct bridges_question, question);
+    struct bridges          *all = *q->bridges;
+    if (all == NULL || !all->watching || !kernel_ready(all->shard->kernel)) {
+        question_say(question, 503, "the broker waits for the segment store");
+    } else if (q->name_size == 0 && strcmp(q->method, "GET") == 0) {
+        list_all(q);
+    } else if (q->name_size != 0 && strcmp(q->method, "GET") == 0) {
+        show(q);
+    } else if (q->name_size != 0 && strcmp(q->method, "PUT") == 0) {
+        put(q);
+    } else if (q->name_size != 0 && strcmp(q->method, "DELETE") == 0) {
+        if (find(all, bytes_of(q->name, q->name_size)) == NULL) {
+            question_say(question, 404, no_bridge);
+        } else {
+            write_row(q, false);
+        }
+    } else {
+        question_say(question, 404, "paths: GET /bridges, and GET, PUT and DELETE /bridges/NAME");
+    }
+}
+
+static int ask_one(struct desk *desk, struct bridges *const *bridges, const char *method, struct bytes name,
+                   struct bytes body, char **out_text)
+{
+    struct bridges_question *q = question_new(sizeof *q, run);
+    *out_text                  = NULL;
+    if (q == NULL) {
+        return 500;
+    }
+    snprintf(q->method, sizeof q->method, "%s", method);
+    q->bridges   = bridges;
+    q->name_size = (uint32_t)name.size;
+    q->body_size = body.size + 1;
+    q->body[0]   = ROW_VERSION;
+    memcpy(q->name, name.data, name.size);
+    if (body.size != 0) {
+        memcpy(q->body + 1, body.data, body.size);
+    }
+    return question_ask(desk, &q->question, out_text);
+}
+
+/* Each shard lists its own. */
+static int ask_all(struct desk *const *desks, struct bridges *const *bridges, unsigned count, const char *method,
+                   char **out_text)
+{
+    char  *all    = strdup("");
+    int    status = 200;
+    size_t size   = 0;
+    for (unsigned i = 0; i < count && all != NULL && status == 200; i++) {
+        char *text   = NULL;
+        status       = ask_one(desks[i], &bridges[i], method, bytes_of("", 0), (struct bytes){0}, &text);
+        size_t more  = text == NULL ? 0 : strlen(text);
+        char  *grown = status == 200 ? realloc(all, size + more + 1) : NULL;
+        if (grown == NULL) {
+            free(all);
+            *out_text = text;
+            return status == 200 ? 500 : status;
+        }
+        all = grown;
+        memcpy(all + size, text == NULL ? "" : text, more + 1);
+        size += more;
+        free(text);
+    }
+    *out_text = all;
+    return status;
+}
+
+int bridges_handle(struct desk *const *desks, struct bridges *const *bridges, unsigned count, const char *method,
+                   const char *path, struct bytes body, char **out_text)
+{
+    const char  *text = strncmp(path, "/bridges/", NAME_AT) == 0 ? path + NAME_AT : "";
+    struct bytes name = bytes_str(text);
+    if (strcmp(path, "/bridges") == 0) {
+        return ask_all(desks, bridges, count, method, out_text);
+    }
+    if (!capture_name_valid(name) || body.size > BRIDGE_SPEC_MAX) {
+        *out_text =
+            strdup("a bridge has a name of 1 to 64 letters, digits, '-', '_' or '.', and at most 16 KiB of lines\n");
+        return 400;
+    }
+    unsigned owner = owner_of(name, count);
+    return ask_one(desks[owner], &bridges[owner], method, name, body, out_text);
+}
