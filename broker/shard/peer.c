@@ -80,9 +80,21 @@ static void peer_end(struct peer *peer)
     peer_free(peer);
 }
 
+/* The handshake is through: now it is known whom the client's certificate names. */
+static void established(struct peer *peer)
+{
+    const char *user = transport_user(peer->transport);
+    shaken(peer);
+    peer->shard->counters.handshakes_done++;
+    peer->identity.certificate_user = *user == '\0' ? NULL : user;
+}
+
 static void on_data(void *ctx, struct bytes data)
 {
     struct peer *peer = ctx;
+    if (UNLIKELY(peer->shaking)) {
+        established(peer);
+    }
     if (LIKELY(!peer->closing)) {
         mqtt_conn_receive(peer->conn, data);
     }
@@ -110,8 +122,7 @@ static void carry(struct peer *peer, struct bytes data)
     const struct transport_sink sink   = {.data = on_data, .ctx = peer};
     int                         result = transport_receive(peer->transport, data, &sink);
     if (peer->shaking && transport_established(peer->transport)) {
-        shaken(peer);
-        peer->shard->counters.handshakes_done++;
+        established(peer);
     }
     if (result == ERR_CLOSED) {
         peer->mute = true;

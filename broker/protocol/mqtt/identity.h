@@ -1,5 +1,5 @@
 /* identity - what is known of a peer before it says a word: filled by the transport, asked by those who decide who is let in.
- * Lifetime: of the peer; constant once the protocol has it.   Threads: the shard of the connection. */
+ * Lifetime: of the peer; constant from the first byte that the protocol is given.   Threads: the shard of the connection. */
 #ifndef KEEL_BROKER_PROTOCOL_MQTT_IDENTITY_H
 #define KEEL_BROKER_PROTOCOL_MQTT_IDENTITY_H
 

@@ -128,8 +128,9 @@ static enum access will_allowed(struct mqtt_client *client, const struct mqtt_co
 static void let_in(struct mqtt_conn *conn, const struct mqtt_connect *connect)
 {
     struct mqtt_client *client = &conn->client;
-    /* Rules of topics mean the name that was proven. */
-    if (!mqtt_topics_user(client, client->ticket != NULL ? ticket_user(client->ticket) : connect->user_name)) {
+    /* Rules of topics mean the name that was proven; where nobody proves names, the one that was said. */
+    struct bytes proven = client->ticket != NULL ? ticket_user(client->ticket) : (struct bytes){0};
+    if (!mqtt_topics_user(client, proven.size > 0 ? proven : connect->user_name)) {
         mqtt_conn_fault(conn, client->version, mqtt_fault(MQTT_SERVER_BUSY, "no memory for a user name"));
         return;
     }

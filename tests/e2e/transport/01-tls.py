@@ -152,3 +152,16 @@ def test_paho_python_over_tls():
         await_true(lambda: len(got) == 100, "all arrive")
         assert got == [b"%d" % n for n in range(100)]
         c.disconnect(), c.loop_stop()
+
+
+def test_the_name_in_a_certificate_is_the_user():
+    c = certs()
+    with secure("--set", "tls.client_cert=optional", "--set", f"tls.ca={c}/authority.crt", "--set", "tls.user_name=cn", "--set", "auth.anonymous=false",
+                "--set", "auth.chain=cert") as keel:
+        with TlsClient(keel, "a", certificate="alice") as a:
+            a.until_ping()
+        for tls in (True, False):
+            target = TlsClient(keel, "b", open=False) if tls else Client(keel, "b", open=False)
+            target.send(connect("b"))
+            assert target.expect(CONNACK).reason in (0x86, 0x87), "who shows no certificate is nobody"
+            target.close()

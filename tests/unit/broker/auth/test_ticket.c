@@ -105,7 +105,7 @@ Test(ticket, without_rules_the_default_counts)
 Test(ticket, the_first_rule_that_speaks_decides_and_a_change_counts_with_the_next_check)
 {
     static const char *const before[] = {"allow user u publish a/b", "deny all publish a/#", "deny user other both #"};
-    static const char *const after[]  = {"deny all publish a/b"};
+    static const char *const after[]  = {"deny all publish a/b x"};
     open_stage(true);
     ticket_office_rules(&stage.office, acl_of(before, 3));
     struct ticket *ticket = let_in("u", "c");
@@ -120,6 +120,7 @@ Test(ticket, the_first_rule_that_speaks_decides_and_a_change_counts_with_the_nex
     ticket_office_rules(&stage.office, acl_of(after, 1));
     ticket_office_tell(&stage.office);
     cr_expect_eq(stage.changed, 1);
+    cr_expect_eq(publish(ticket, "x"), ACCESS_DENY, "it was asked last and allowed");
     cr_expect_eq(publish(ticket, "a/b"), ACCESS_DENY);
     cr_expect_eq(publish(ticket, "a/c"), ACCESS_ALLOW);
     ticket_free(ticket);
