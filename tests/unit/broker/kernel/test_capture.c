@@ -88,7 +88,7 @@ static void said(const char *topic, const char *payload, uint8_t qos)
 static void say_numbers(int from, int to)
 {
     for (int i = from; i < to; i++) {
-        char text[8];
+        char text[12];
         snprintf(text, sizeof text, "%d", i);
         said("t", text, 1);
     }
