@@ -139,7 +139,9 @@ static bool join(char *out, uint16_t *out_size, struct bytes prefix, struct byte
     if (prefix.size + pattern.size > BRIDGE_FILTER_MAX) {
         return false;
     }
-    memcpy(out, prefix.data, prefix.size);
+    if (prefix.size != 0) {
+        memcpy(out, prefix.data, prefix.size);
+    }
     memcpy(out + prefix.size, pattern.data, pattern.size);
     *out_size = (uint16_t)(prefix.size + pattern.size);
     return true;

@@ -356,6 +356,11 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
                                 (sub->retain_as_published ? SUB_RETAIN_AS_PUBLISHED : 0));
         want->replay = !want->stream && (sub->retain_handling == 0 || (sub->retain_handling == 1 && !exists)) &&
                        !topic_share_split(sub->filter, &group, &rest);
+        if ((topic_share_split(sub->filter, &group, &rest) || topic_exclusive_split(sub->filter, &rest)) &&
+            reader_filter(rest)) {
+            want->result = ERR_DENIED; /* everybody who reads a stream reads all of it */
+            continue;
+        }
         if (!exists && s->who.sub_count + reader_count(s) + added++ >= k->limits.subscriptions_max) {
             want->result = ERR_QUOTA;
         }

@@ -189,7 +189,9 @@ static void on_publish_released(struct client *client, uint16_t id, int status)
 static void copy_text(char *out, size_t room, struct bytes text)
 {
     size_t size = text.size < room - 1 ? text.size : room - 1;
-    memcpy(out, text.data, size);
+    if (size != 0) {
+        memcpy(out, text.data, size);
+    }
     out[size] = 0;
 }
 

@@ -88,7 +88,7 @@ static void said(const char *topic, const char *payload, uint8_t qos)
 static void say_numbers(int from, int to)
 {
     for (int i = from; i < to; i++) {
-        char text[8];
+        char text[12];
         snprintf(text, sizeof text, "%d", i);
         said("t", text, 1);
     }
@@ -181,6 +181,8 @@ Test(test_capture, where_to_begin_is_said_in_the_filter_or_beside_it)
     }
     struct subscription local = {.filter = bytes_str("$stream/s"), .no_local = true};
     cr_assert_eq(follow_with(b, 0, bob, local), ERR_DENIED);
+    cr_assert_eq(follow(b, 0, bob, "$share/g/$stream/s", 1), ERR_DENIED);
+    cr_assert_eq(follow(b, 0, bob, "$exclusive/$stream/s", 1), ERR_DENIED);
     down();
 }
 
