@@ -1,6 +1,7 @@
 /* err.c - names and sentences of the error table. */
 #include "shared/base/err.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ const char *err_sentence(int error)
         ERR_TABLE(ERR_SENTENCE)
 #undef ERR_SENTENCE
     default:
-        return error < 0 ? strerrordesc_np(-error) : "success";
+        return error >= 0 ? "success"
+                          : strerrordesc_np(error == INT_MIN ? 0 : -error); /* what a peer sent may be any number */
     }
 }
