@@ -38,23 +38,24 @@ def flow(*args):
 
 HALF_OF = "half of "  # a rate: half of what this scenario reached in the same round
 
+SHAPES = {  # of the table that every broker is compared by
+    "1-1": [],
+    "50-1": ["--pubs", "50", "--window", "20"],
+    "1-200": ["--subs", "200", "--window", "10"],
+    "100-100": ["--pubs", "100", "--subs", "100", "--pairs", "--window", "20"],
+}
+
+
+def shape(name, qos, size):
+    window = [] if SHAPES[name] else ["--window", "100" if qos else "1000"]
+    return flow(*SHAPES[name], *window, "--qos", str(qos), "--size", str(size))
+
+
 SCENARIOS = {  # name: arguments of mqttload
-    "1-1 q0 64": flow("--qos", "0", "--window", "1000"),
-    "1-1 q1 64": flow("--qos", "1", "--window", "100"),
+    **{f"{name} q{qos} {text}": shape(name, qos, size) for name in SHAPES for qos in (0, 1) for text, size in (("64", 64), ("1K", 1024))},
     "1-1 q2 64": flow("--qos", "2", "--window", "100"),
-    "1-1 q0 1K": flow("--qos", "0", "--window", "1000", "--size", "1024"),
     "1-1 q0 1K tls": flow("--qos", "0", "--window", "1000", "--size", "1024", "--tls"),
-    "50-1 q1 1K": flow("--pubs", "50", "--qos", "1", "--window", "20", "--size", "1024"),
     "50-1 q1 1K tls": flow("--pubs", "50", "--qos", "1", "--window", "20", "--size", "1024", "--tls"),
-    "1-1 q1 1K": flow("--qos", "1", "--window", "100", "--size", "1024"),
-    "50-1 q0 64": flow("--pubs", "50", "--qos", "0", "--window", "20"),
-    "50-1 q1 64": flow("--pubs", "50", "--qos", "1", "--window", "20"),
-    "1-200 q0 64": flow("--subs", "200", "--qos", "0", "--window", "10"),
-    "1-200 q1 64": flow("--subs", "200", "--qos", "1", "--window", "10"),
-    "1-200 q0 1K": flow("--subs", "200", "--qos", "0", "--window", "10", "--size", "1024"),
-    "100-100 q0 64": flow("--pubs", "100", "--subs", "100", "--pairs", "--qos", "0", "--window", "20"),
-    "100-100 q1 64": flow("--pubs", "100", "--subs", "100", "--pairs", "--qos", "1", "--window", "20"),
-    "100-100 q1 1K": flow("--pubs", "100", "--subs", "100", "--pairs", "--qos", "1", "--window", "20", "--size", "1024"),
     "window 1 q1": flow("--qos", "1", "--window", "1"),
     "window 20 q1": flow("--qos", "1", "--window", "20"),
     "window 1000 q0": flow("--qos", "0", "--window", "1000"),
@@ -69,7 +70,8 @@ SCENARIOS = {  # name: arguments of mqttload
     "stored 50-1 q1 64": flow("--stored", "--pubs", "50", "--qos", "1", "--window", "100"),
     "stored 100-1 q1 64 w1": flow("--stored", "--pubs", "100", "--qos", "1", "--window", "1"),
     "stored 100-1 q1 64 w10": flow("--stored", "--pubs", "100", "--qos", "1", "--window", "10"),
-    "stored 100-1 q1 64 w100": flow("--stored", "--pubs", "100", "--qos", "1", "--window", "100"),
+    "stored 100-1 q1 64 rate 20k": flow("--stored", "--pubs", "100", "--qos", "1", "--rate", "20000"),
+    "stored 100-1 q1 64 rate 50k": flow("--stored", "--pubs", "100", "--qos", "1", "--rate", "50000"),
     "stored 100-100 q1 64": flow("--stored", "--pubs", "100", "--subs", "100", "--pairs", "--qos", "1", "--window", "20"),
     "stored 50-1 q1 1K rate half": flow("--stored", "--pubs", "50", "--qos", "1", "--size", "1024", "--rate", HALF_OF + "stored 50-1 q1 1K"),
     "stored rate 1k q1": flow("--stored", "--qos", "1", "--rate", "1000"),
