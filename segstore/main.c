@@ -188,7 +188,7 @@ int main(int argc, char **argv)
         }
     }
     for (uint32_t i = 0; i < count; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "segstore-%u", i);
         int started = thread_start(&threads[i].thread, name, threads[i].cpu, run_shard, &threads[i]);
         if (started < 0) {
