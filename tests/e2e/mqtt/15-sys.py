@@ -23,7 +23,8 @@ def test_a_new_subscriber_gets_all_at_once():
         for c in clients:
             assert c.subscribe("$SYS/#", 1) == [1]
             got = values(c)
-            assert sorted(got) == sorted(NAMES), sorted(set(got) ^ set(NAMES))
+            names = [n for n in NAMES if harness.MODE not in ("asan", "tsan") or not n.startswith("heap/")]  # jemalloc's numbers
+            assert sorted(got) == sorted(names), sorted(set(got) ^ set(names))
             assert all(m.retain and m.qos == 0 for m in got.values())
             assert got["version"].payload.startswith(b"keel version ")
             assert re.fullmatch(rb"\d+ seconds", got["uptime"].payload)
