@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 static const uint64_t STAMP_AFTER_NS = 10000000;
-/* A group that has grown beyond this beside a write under way gains more by growing on than by being written at once. */
+/* Two groups up to this size may be under way; a larger one gains more by growing on than by being written at once. */
 enum { SECOND_WRITE_BYTES = 16 * 1024 };
 
 static struct wal_block *block_at(const struct wal *wal, uint64_t i)
@@ -255,8 +255,11 @@ static bool worth_a_write(const struct wal *wal)
     if (wal->submit == wal->end) {
         return false;
     }
-    return wal->flying == 0 || block_at(wal, wal->submit)->state == WAL_CLOSED ||
-           wal->writer.used_bytes <= SECOND_WRITE_BYTES;
+    if (wal->flying == 0) {
+        return true;
+    }
+    bool small = block_at(wal, wal->submit - 1)->room <= SECOND_WRITE_BYTES;
+    return small && block_at(wal, wal->submit)->state == WAL_OPEN && wal->writer.used_bytes <= SECOND_WRITE_BYTES;
 }
 
 static void deliver(struct wal *wal)

@@ -6,7 +6,7 @@
  *
  * A write begins when fewer are under way than the depth allows. There is no timer: the time that writes take is the time that
  * gathers the next group. With a depth of 2 one block is written while the block before it is flushed: a device with a volatile
- * cache needs both, one after the other, for every durable write. Under load (groups above 16 KiB) one at a time is better: larger
+ * cache needs both, one after the other, for every durable write. Above 16 KiB (under load) one at a time is better: larger
  * groups cost less processor, which is what is short then. After 10 ms of rest a block without entries is written, whose
  * stable_seq says that the last one was durable (recover.h).
  *
