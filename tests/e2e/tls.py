@@ -84,4 +84,4 @@ class TlsClient(Client):
 
 
 def mosquitto(tool, keel, *args, cafile="authority.crt", **more):
-    return harness.run(tool, "-h", "localhost", "-p", tls_port(keel), "--cafile", certs() / cafile, *args, **more)
+    return harness.run(tool, "-h", "127.0.0.1", "-p", tls_port(keel), "--cafile", certs() / cafile, *args, **more)

@@ -29,7 +29,7 @@ def test_a_new_subscriber_gets_all_at_once():
             assert got["version"].payload.startswith(b"keel version ")
             assert re.fullmatch(rb"\d+ seconds", got["uptime"].payload)
             assert all(re.fullmatch(rb"\d+(\.\d+)?", m.payload) for name, m in got.items() if name not in ("version", "uptime"))
-        out = harness.run("mosquitto_sub", "-p", keel.port, "-t", "$SYS/broker/clients/+", "-W", "1", "-v").stdout
+        out = harness.run("mosquitto_sub", "-h", "127.0.0.1", "-p", keel.port, "-t", "$SYS/broker/clients/+", "-W", "1", "-v").stdout
         assert "$SYS/broker/clients/total" in out, out
         [c.close() for c in clients]
 

@@ -144,7 +144,7 @@ def test_paho_python_over_tls():
         c.on_connect = lambda cl, u, f, rc: cl.subscribe("p/#", 1)
         c.on_subscribe = lambda *a: ready.set()
         c.on_message = lambda cl, u, m: got.append(m.payload)
-        c.connect("localhost", tls_port(keel))
+        c.connect("127.0.0.1", tls_port(keel))
         c.loop_start()
         assert ready.wait(10)
         for n in range(100):
