@@ -112,7 +112,7 @@ static bool directory_take(struct storage *storage)
     }
     snprintf(path, sizeof path, "%s/lock", storage->directory);
     result = io_file_open(storage->io, path, IO_OPEN_CREATE, &storage->lock);
-    result = result < 0 ? result : io_file_lock(storage->lock);
+    result = result < 0 ? result : io_file_lock(storage->lock, path);
     if (result == -EBUSY) {
         opening_refuse(storage, result, "%s is in use by another process", storage->directory);
         return false;

@@ -186,6 +186,7 @@ static void listen_turn(struct node *node)
     node->ready_sent             = true;
     struct io_listen_spec spec   = {.address  = node->config->listen_address,
                                     .port     = node->config->listen_port,
+                                    .first    = true,
                                     .movable  = node->config->shards > 1,
                                     .backlog  = 128,
                                     .accepted = on_accepted,

@@ -63,7 +63,7 @@ struct io_listen_spec {
     const char *address;    /* "127.0.0.1", "0.0.0.0", "::" */
     uint16_t    port;       /* 0 picks a free one */
     bool        reuse_port; /* several shards listen on the same port */
-    bool        first;      /* the first of them: -EADDRINUSE when somebody listens there already */
+    bool        first;      /* of this process: -EADDRINUSE when somebody listens there already (tried for 5 s) */
     bool        movable;    /* accepted sockets may be passed to another shard (io_socket_move) */
     uint32_t    backlog;
     /* A new connection: give it a handler at once with io_socket_adopt or close it. */
@@ -123,8 +123,8 @@ MUST_CHECK int io_mkdir(struct io *io, const char *path); /* parents too; 0 when
 MUST_CHECK int io_file_open(struct io *io, const char *path, unsigned flags, struct io_file **out);
 void           io_file_close(struct io_file *file);
 int64_t        io_file_size(struct io_file *file); /* bytes, or an error */
-/* An exclusive lock held until the process dies; -EBUSY when another process has it (tried for 500 ms). */
-MUST_CHECK int io_file_lock(struct io_file *file);
+/* An exclusive lock held until the process dies; -EBUSY when another process has it (tried for 5 s). name: for the log. */
+MUST_CHECK int io_file_lock(struct io_file *file, const char *name);
 /* Calls each(ctx, name) for every entry but "." and "..", in name order. */
 MUST_CHECK int io_list(struct io *io, const char *directory, void (*each)(void *ctx, const char *name), void *ctx);
 

@@ -238,6 +238,8 @@ void           names_after_turn(struct io *io);
 /* Waits for the threads and forgets their answers. */
 void names_wait(struct io *io);
 /* A numeric address; false when it is a name. */
+/* For a start-up that meets what another process still has: false once 5 s were waited, counted in *looks (0 at first). */
+bool leftover_wait(unsigned *looks, const char *what);
 bool name_parse(const char *text, uint16_t port, struct sockaddr_storage *out);
 
 /* ---- uring_file.c ---- */

@@ -135,18 +135,17 @@ int64_t io_file_size(struct io_file *file)
     return fstat(file->fd, &status) == 0 ? (int64_t)status.st_size : -errno;
 }
 
-int io_file_lock(struct io_file *file)
+int io_file_lock(struct io_file *file, const char *name)
 {
-    /* A process that was killed holds its lock until the ring has let go of the file: try for a while. */
-    for (int i = 0; i < 50; i++) {
+    unsigned looks = 0;
+    do {
         if (flock(file->fd, LOCK_EX | LOCK_NB) == 0) {
             return 0;
         }
         if (errno != EWOULDBLOCK && errno != EINTR) {
             return -errno;
         }
-        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    }
+    } while (leftover_wait(&looks, name));
     return -EBUSY;
 }
 

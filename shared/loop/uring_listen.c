@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,16 +38,6 @@ static void accept_cancel(struct io_listener *listener)
 
 static int listener_open(const struct io_listen_spec *spec, const struct sockaddr_storage *address)
 {
-    if (spec->reuse_port &&
-        spec->first) { /* a listener that shares shows only to one that does not whether it is alone */
-        struct io_listen_spec alone = *spec;
-        alone.reuse_port            = false;
-        int fd                      = listener_open(&alone, address);
-        if (fd < 0) {
-            return fd;
-        }
-        close(fd);
-    }
     bool      six  = address->ss_family == AF_INET6;
     socklen_t size = six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     int       on = 1, off = 0;
@@ -66,6 +57,24 @@ static int listener_open(const struct io_listen_spec *spec, const struct sockadd
         return error;
     }
     return fd;
+}
+
+/* 0 once nobody else has the address: only a listener that does not share it can tell. */
+static int await_alone(const struct io_listen_spec *spec, const struct sockaddr_storage *address)
+{
+    struct io_listen_spec alone = *spec;
+    alone.reuse_port            = false;
+    unsigned looks              = 0;
+    char     what[96];
+    int      fd;
+    snprintf(what, sizeof what, "%s:%u", spec->address, spec->port);
+    do {
+        fd = listener_open(&alone, address);
+    } while (fd == -EADDRINUSE && leftover_wait(&looks, what));
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd < 0 ? fd : 0;
 }
 
 static uint16_t bound_port(int fd)
@@ -89,7 +98,8 @@ int io_listen(struct io *io, const struct io_listen_spec *spec, struct io_listen
     if (listener == NULL) {
         return -ENOMEM;
     }
-    int fd = listener_open(spec, &address);
+    int result = spec->first ? await_alone(spec, &address) : 0;
+    int fd     = result < 0 ? result : listener_open(spec, &address);
     if (fd < 0) {
         free(listener);
         return fd;

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import textwrap
 import time
 import urllib.error
 import urllib.request
@@ -126,7 +127,7 @@ class Process:
                 self.line += os.read(self.ready_fd, 4096).decode()
             except BlockingIOError:
                 pass
-            assert "\n" in self.line or self.popen.poll() is None, f"ended with {self.popen.returncode} before it was ready:\n{self.log()}"
+            assert "\n" in self.line or self.popen.poll() is None, f"ended with {self.popen.returncode} before it was ready:\n{self.log_tail()}"
             return "\n" in self.line
 
         await_true(line, f"readiness of {self.popen.args[0]}\n{self.log()}", timeout)
@@ -134,6 +135,10 @@ class Process:
 
     def log(self):
         return self.log_path.read_text(errors="replace")
+
+    def log_tail(self):
+        """The end of the log, set in as a report of a failure is (tests/run.sh shows such lines)."""
+        return textwrap.indent("\n".join(self.log().splitlines()[-15:]), "     ")
 
     def alive(self):
         return self.popen.poll() is None

@@ -201,9 +201,10 @@ int64_t io_file_size(struct io_file *file)
     return file->io->dead ? -ESHUTDOWN : disk_size(file->inode);
 }
 
-/* Another process that holds it would have to end within 500 ms; the wait is not simulated, the answer is the one after it. */
-int io_file_lock(struct io_file *file)
+/* Another process that holds it would have to end within 5 s; the wait is not simulated, the answer is the one after it. */
+int io_file_lock(struct io_file *file, const char *name)
 {
+    (void)name;
     return file->io->dead ? -ESHUTDOWN : disk_lock(file->inode, file->io->core->process);
 }
 

@@ -261,7 +261,7 @@ static int writer_start(struct process *process, void *ctx)
     bool power_lost = w->clock == 0 || process->machine->boot_ns == w->world->now_ns;
     result          = io_file_open(w->io, "/data/sectors", IO_OPEN_DIRECT, &w->file);
     sim_check(w->world, result == 0, "the synced file opens with %s", err_name(result));
-    sim_check(w->world, io_file_lock(w->file) == 0, "the lock of a dead process is free");
+    sim_check(w->world, io_file_lock(w->file, "lock") == 0, "the lock of a dead process is free");
     check_sectors(w, power_lost);
     check_replaced(w, power_lost);
     w->replace_memory = aligned(2 * SECTOR_BYTES);

@@ -1,7 +1,9 @@
 """Processes: started together and apart, in any order, stopped, killed, restarted; what operators see."""
+import fcntl
 import os
 import pathlib
 import signal
+import socket
 import statistics
 import time
 
@@ -69,6 +71,28 @@ def test_a_store_on_a_used_directory_is_refused():
         done = run(BUILD / "keel-segstore", "--data", keel.data, "--segstore", "127.0.0.1:0", timeout=20)
         assert done.returncode not in (0, -6, -11) and len(done.stderr) > 10, done
         Client(keel, "still-there").close()
+
+
+def test_what_a_killed_process_has_not_let_go_of_yet_is_waited_for():
+    # Its ring ends behind it: the port of its listener and the lock of its directory stay taken for a while after it is gone.
+    with Apart(start=False) as keel, socket.socket() as of_store, socket.socket() as of_broker:
+        for held in (of_store, of_broker):
+            held.bind(("127.0.0.1", 0))
+            held.listen()
+        keel.segstore, keel.mqtt = (f"127.0.0.1:{held.getsockname()[1]}" for held in (of_store, of_broker))
+        (keel.data / "shard-00").mkdir(parents=True)
+        with open(keel.data / "shard-00" / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            keel.start_store(wait=False)
+            keel.start_broker(wait=False)
+            await_true(lambda: f"another process still has {keel.data}/shard-00/lock" in keel.store.log(), "the store waits for its directory")
+        await_true(lambda: f"another process still has {keel.segstore}" in keel.store.log(), "the store waits for its port")
+        of_store.close()
+        await_true(lambda: f"another process still has {keel.mqtt}" in keel.broker.log(), "the broker waits for its port")
+        of_broker.close()
+        keel.store_ready()
+        keel.broker_ready()
+        Client(keel, "waited").close()
 
 
 def test_a_port_in_use_is_named():

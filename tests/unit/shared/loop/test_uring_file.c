@@ -213,12 +213,12 @@ Test(test_uring_file, a_lock_keeps_a_second_process_out)
     struct io_file *file;
     place_init(&place, "/tmp");
     cr_assert_eq(io_file_open(place.io, path_of(&place, "lock"), IO_OPEN_CREATE, &file), 0);
-    cr_assert_eq(io_file_lock(file), 0);
+    cr_assert_eq(io_file_lock(file, "lock"), 0);
     struct io_file *second; /* a file opened again is another holder, as another process would be */
     cr_assert_eq(io_file_open(place.io, path_of(&place, "lock"), 0, &second), 0);
-    cr_assert_eq(io_file_lock(second), -EBUSY);
+    cr_assert_eq(io_file_lock(second, "lock"), -EBUSY);
     io_file_close(file);
-    cr_assert_eq(io_file_lock(second), 0);
+    cr_assert_eq(io_file_lock(second, "lock"), 0);
     io_file_close(second);
     place_fini(&place);
 }

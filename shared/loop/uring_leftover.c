@@ -1,0 +1,25 @@
+/* uring_leftover.c - what a killed process still holds: its ring ends behind it, in the kernel, once the operations under way have
+ * ended, and until then the port of its listeners and the lock of its files stay taken. An fsync on a slow disk makes that seconds.
+ * Whoever is started in its place waits. Nothing tells when the ring is gone, so this looks again and again, at start only. */
+#include "shared/loop/uring.h"
+
+#include "shared/base/log.h"
+
+#include <time.h>
+
+enum {
+    LEFTOVER_LOOKS    = 500,
+    LEFTOVER_PAUSE_NS = 10 * 1000 * 1000, /* 5 s in all */
+};
+
+bool leftover_wait(unsigned *looks, const char *what)
+{
+    if (*looks == LEFTOVER_LOOKS) {
+        return false;
+    }
+    if (++*looks == 1) {
+        log_info("another process still has %s: waiting 5 s for it to let go, as one that was killed does", what);
+    }
+    nanosleep(&(struct timespec){.tv_nsec = LEFTOVER_PAUSE_NS}, NULL);
+    return true;
+}
