@@ -312,7 +312,7 @@ uint64_t node_turn(void *ctx)
     sends_turn(node);
     if (node->stopping) {
         stop_turn(node);
-        return behind ? 0 : least(node->stop_ns, storage_next_ns(node->storage));
+        return behind || node->stopped ? 0 : least(node->stop_ns, storage_next_ns(node->storage));
     }
     uint64_t next = storage_next_ns(node->storage);
     if (node->serving) {

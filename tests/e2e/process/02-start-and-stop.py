@@ -66,6 +66,14 @@ def test_the_broker_may_start_before_the_store():
         Client(keel, "apart").close()
 
 
+def test_who_has_nothing_under_way_stops_at_once():
+    with Apart() as keel:
+        for process in (keel.broker, keel.store):
+            started = time.monotonic()
+            assert process.stop() == 0, process.log()
+            assert time.monotonic() - started < harness.patience(1.5), process.log()  # what is under way is given 2 s
+
+
 def test_a_store_on_a_used_directory_is_refused():
     with Keel() as keel:
         done = run(BUILD / "keel-segstore", "--data", keel.data, "--segstore", "127.0.0.1:0", timeout=20)
