@@ -45,12 +45,12 @@ enum { SUBSCRIPTION_IDS_MAX = 16 }; /* ids of overlapping subscriptions in one d
 /* A message as it goes to one client. */
 struct delivery {
     struct message *message;
-    uint8_t         qos;       /* min of published and granted */
-    bool            retain;    /* what the RETAIN flag must say */
-    bool            duplicate; /* DUP: it was sent on an earlier connection */
-    uint16_t        id;        /* 0 for QoS 0 */
-    uint8_t         subscription_id_count;
-    uint32_t        subscription_ids[SUBSCRIPTION_IDS_MAX];
+    uint8_t         qos;                   /* min of published and granted */
+    bool            retain;                /* what the RETAIN flag must say */
+    bool            duplicate;             /* DUP: it was sent on an earlier connection */
+    uint16_t        id;                    /* 0 for QoS 0 */
+    uint8_t         subscription_id_count; /* at most SUBSCRIPTION_IDS_MAX */
+    const uint32_t *subscription_ids;      /* borrowed, as message is */
 };
 
 enum deliver_result {

@@ -280,7 +280,7 @@ static enum deliver_result give(struct reader *r, struct message *m, uint64_t of
                                   .retain                = m->retain && (r->flags & SUB_RETAIN_AS_PUBLISHED) != 0,
                                   .id                    = id,
                                   .subscription_id_count = r->sub_id != 0,
-                                  .subscription_ids      = {r->sub_id}};
+                                  .subscription_ids      = &r->sub_id};
     struct fanout       f      = {.message = m, .ops = s->client->ops};
     enum deliver_result result = s->client->ops->deliver(s->client, &d);
     fanout_end(&f);
