@@ -3,6 +3,7 @@
 
 #include "broker/kernel/capture.h"
 #include "broker/kernel/group.h"
+#include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/sub.h"
 #include "shared/base/hash.h"
@@ -173,6 +174,7 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             }
         }
     }
+    found.shards |= here_only ? 0 : interest_exact(k, message->topic, message->qos);
     found.any = found.any || found.shards != 0;
     return found;
 }
