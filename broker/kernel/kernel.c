@@ -141,6 +141,11 @@ void kernel_free(struct kernel *k)
     free(k);
 }
 
+bool kernel_settled(const struct kernel *k)
+{
+    return k->sessions.count == 0 && list_empty(&k->dirty) && list_empty(&k->batches) && list_empty(&k->cursors);
+}
+
 bool kernel_ready(const struct kernel *k)
 {
     return k->ready && capture_synced(k);

@@ -217,6 +217,8 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
 void           kernel_free(struct kernel *kernel);
 /* Stored subscriptions have been loaded once: clients may be let in. */
 bool kernel_ready(const struct kernel *kernel);
+/* Nobody is connected any more, and the store knows all that those who were have done. */
+bool kernel_settled(const struct kernel *kernel);
 /* First thing of each turn: sets the time. */
 void kernel_begin(struct kernel *kernel, uint64_t now_ns, uint64_t wall_ns);
 /* Last thing of each turn: gathered cursor moves, posts that found no room, resumed publishers. Returns when it wants to run again (ns, UINT64_MAX: no wish). */
