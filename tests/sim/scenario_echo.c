@@ -254,8 +254,9 @@ static void client_sent(void *ctx, int result)
     c->piece = NULL;
     if (result == 0) {
         c->taken = c->sent;
-        /* Both windows, the server's room and what its last send may hold twice. */
-        uint64_t bound = 2 * (uint64_t)c->world->faults.window_bytes + 5 * ECHO_ROOM;
+        /* Both windows, the server's room and what its last send may hold twice, the receive buffers of both ends. */
+        uint64_t buffers = 2 * (uint64_t)small_config.recv_buffers * small_config.recv_buffer_bytes;
+        uint64_t bound   = 2 * (uint64_t)c->world->faults.window_bytes + 5 * ECHO_ROOM + buffers;
         sim_check(c->world, c->taken - c->echoed <= bound, "%lu bytes are under way: there is no back-pressure",
                   (unsigned long)(c->taken - c->echoed));
         client_send(c);
