@@ -4,6 +4,7 @@
 #include "broker/auth/acl_file.h"
 #include "broker/auth/jwt.h"
 #include "broker/auth/users.h"
+#include "broker/gate/census.h"
 #include "broker/gate/control.h"
 #include "broker/gate/gate.h"
 #include "broker/shard/bridges.h"
@@ -177,8 +178,9 @@ void guard_open(struct broker *broker, const struct settings *settings)
     broker->kernels = calloc(broker->shard_count, sizeof(struct kernel *));
     broker->bridges = calloc(broker->shard_count, sizeof(struct bridges *));
     ASSERT(broker->kernels != NULL && broker->bridges != NULL);
+    broker->census  = census_new();
     broker->workers = workers_new((unsigned)settings->auth_threads, (unsigned)settings->auth_queue_max);
-    ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL);
+    ASSERT(broker->desks != NULL && broker->gates != NULL && broker->workers != NULL && broker->census != NULL);
     if (*settings->auth_http_url != '\0' || *settings->acl_http_url != '\0') {
         broker->web = web_new((unsigned)settings->hook_waiting_max);
         ASSERT(broker->web != NULL);
@@ -192,6 +194,7 @@ void guard_open(struct broker *broker, const struct settings *settings)
 void guard_close(struct broker *broker, const struct broker_config *config)
 {
     workers_free(broker->workers);
+    census_free(broker->census);
     web_free(broker->web);
     for (unsigned i = 0; i < broker->shard_count; i++) {
         desk_free(broker->desks[i]);

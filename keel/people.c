@@ -3,9 +3,8 @@
 
 #include "broker/auth/acl.h"
 #include "broker/auth/credential.h"
-#include "keel/request.h"
+#include "keel/line.h"
 #include "shared/base/err.h"
-#include "shared/config/settings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,99 +15,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { STATUS_USAGE = 2, WORDS_MAX = 256, PASSWORD_MAX_BYTES = 65535 };
-
-static struct answer answer; /* large, and there is one thread */
-
-/* ---- the command line -------------------------------------------------------------------------------------------------------------- */
-
-/* Flags of these commands; what is not among them is a flag of the settings, or a word. */
-struct line {
-    struct settings settings;
-    const char     *words[WORDS_MAX];
-    int             count;
-    const char     *password_file, *to, *groups, *at;
-    bool delete, help;
-};
-
-static bool flag_value(int argc, char **argv, int *i, const char *name, const char **out)
-{
-    size_t size = strlen(name);
-    if (strncmp(argv[*i], name, size) != 0 || (argv[*i][size] != '\0' && argv[*i][size] != '=')) {
-        return false;
-    }
-    if (argv[*i][size] == '=') {
-        *out = argv[*i] + size + 1;
-    } else {
-        *out = *i + 1 < argc ? argv[++*i] : "";
-    }
-    return true;
-}
-
-/* false after a message. */
-static bool read_line(int argc, char **argv, struct line *line)
-{
-    char *rest[WORDS_MAX] = {argv[0]};
-    int   rest_count      = 1;
-    char  error[CONFIG_ERROR_MAX];
-    memset(line, 0, sizeof *line);
-    for (int i = 1; i < argc; i++) {
-        if (line->count == WORDS_MAX || rest_count + 2 >= WORDS_MAX) {
-            fputs("keel ctl: too many words\n", stderr);
-            return false;
-        }
-        if (strcmp(argv[i], "--help") == 0) {
-            line->help = true;
-        } else if (strcmp(argv[i], "--delete") == 0) {
-            line->delete = true;
-        } else if (flag_value(argc, argv, &i, "--password-file", &line->password_file) ||
-                   flag_value(argc, argv, &i, "--to", &line->to) ||
-                   flag_value(argc, argv, &i, "--groups", &line->groups) ||
-                   flag_value(argc, argv, &i, "--at", &line->at)) {
-            continue;
-        } else if (strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0') {
-            rest[rest_count++] = argv[i];
-            if (strchr(argv[i], '=') == NULL && i + 1 < argc) {
-                rest[rest_count++] = argv[++i];
-            }
-        } else {
-            line->words[line->count++] = argv[i];
-        }
-    }
-    if (config_load(rest_count, rest, &settings_table, &line->settings, error) != 0) {
-        fprintf(stderr, "keel ctl: %s\n", error);
-        return false;
-    }
-    return true;
-}
-
-/* Shows what the broker says; its status as an exit status. */
-static int ask(const struct settings *settings, const char *method, const char *path, const char *body, bool show)
-{
-    long status = request_send(settings, method, path, body, &answer);
-    if (status < 0) {
-        return 1;
-    }
-    if (status != 200) {
-        fprintf(stderr, "keel ctl: %s", answer.size > 0 ? answer.text : "refused\n");
-        return 1;
-    }
-    if (show) {
-        fputs(answer.text, stdout);
-    }
-    return 0;
-}
-
-/* "/auth/users/" and the name, escaped. */
-static void user_path(const char *name, char *out, size_t size)
-{
-    size_t at = (size_t)snprintf(out, size, "/auth/users/");
-    for (; *name != '\0' && at + 4 < size; name++) {
-        bool plain = (*name >= '0' && *name <= '9') || ((*name | 0x20) >= 'a' && (*name | 0x20) <= 'z') ||
-                     strchr("-_.~", *name) != NULL;
-        at += (size_t)snprintf(out + at, size - at, plain ? "%c" : "%%%02X", plain ? *name : (unsigned char)*name);
-    }
-}
+enum { STATUS_USAGE = 2, PASSWORD_MAX_BYTES = 65535 };
 
 /* ---- passwords ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -261,7 +168,7 @@ static int change_file(const char *path, const char *name, const char *credentia
 int people_passwd(int argc, char **argv)
 {
     static struct line line;
-    if (!read_line(argc, argv, &line)) {
+    if (!line_read(argc, argv, &line)) {
         return STATUS_USAGE;
     }
     if (line.help || line.count != 1) {
@@ -279,9 +186,10 @@ int people_passwd(int argc, char **argv)
         fputs("keel ctl: a user name has 1 to 1024 bytes and neither ':' nor control characters\n", stderr);
         return STATUS_USAGE;
     }
-    user_path(name, path, sizeof path);
+    line_path("/auth/users/", name, path, sizeof path);
     if (line.delete) {
-        return line.to != NULL ? change_file(line.to, name, NULL) : ask(&line.settings, "DELETE", path, NULL, false);
+        return line.to != NULL ? change_file(line.to, name, NULL)
+                               : line_ask(&line.settings, "DELETE", path, NULL, false);
     }
     struct credential credential;
     char              text[CREDENTIAL_LINE_MAX_BYTES];
@@ -289,13 +197,13 @@ int people_passwd(int argc, char **argv)
         return 1;
     }
     credential_write(&credential, text);
-    return line.to != NULL ? change_file(line.to, name, text) : ask(&line.settings, "PUT", path, text, false);
+    return line.to != NULL ? change_file(line.to, name, text) : line_ask(&line.settings, "PUT", path, text, false);
 }
 
 int people_users(int argc, char **argv)
 {
     static struct line line;
-    if (!read_line(argc, argv, &line)) {
+    if (!line_read(argc, argv, &line)) {
         return STATUS_USAGE;
     }
     if (line.help || line.count != 0) {
@@ -304,7 +212,7 @@ int people_users(int argc, char **argv)
               line.help ? stdout : stderr);
         return line.help ? 0 : STATUS_USAGE;
     }
-    return ask(&line.settings, "GET", "/auth/users", NULL, true);
+    return line_ask(&line.settings, "GET", "/auth/users", NULL, true);
 }
 
 /* ---- rules -------------------------------------------------------------------------------------------------------------------------- */
@@ -357,26 +265,26 @@ static int acl_add(const struct line *line)
     if (line->at != NULL) {
         snprintf(path, sizeof path, "/auth/rules/%.40s", line->at);
     }
-    return ask(&line->settings, "POST", path, rule, true);
+    return line_ask(&line->settings, "POST", path, rule, true);
 }
 
 int people_acl(int argc, char **argv)
 {
     static struct line line;
     char               path[64];
-    if (!read_line(argc, argv, &line)) {
+    if (!line_read(argc, argv, &line)) {
         return STATUS_USAGE;
     }
     const char *verb = line.count > 0 ? line.words[0] : "";
     if (!line.help && strcmp(verb, "list") == 0 && line.count == 1) {
-        return ask(&line.settings, "GET", "/auth/rules", NULL, true);
+        return line_ask(&line.settings, "GET", "/auth/rules", NULL, true);
     }
     if (!line.help && strcmp(verb, "add") == 0 && line.count > 1) {
         return acl_add(&line);
     }
     if (!line.help && strcmp(verb, "remove") == 0 && line.count == 2) {
         snprintf(path, sizeof path, "/auth/rules/%.40s", line.words[1]);
-        return ask(&line.settings, "DELETE", path, NULL, false);
+        return line_ask(&line.settings, "DELETE", path, NULL, false);
     }
     fputs("keel ctl acl list                    the access rules in the order in which they count\n"
           "keel ctl acl add [--at N] RULE ..    adds one behind the others, or at a number between them; prints its "

@@ -13,15 +13,21 @@ enum auth_hook_down { AUTH_HOOK_DENY, AUTH_HOOK_IGNORE };
 struct jwt_keys;
 
 struct auth_config {
-    uint8_t                links[AUTH_LINKS]; /* in their order */
-    uint8_t                link_count;
-    uint8_t                anonymous;     /* enum auth_anonymous */
-    uint8_t                hook_down;     /* enum auth_hook_down: what a hook that does not answer means */
-    bool                   default_allow; /* what no rule speaks of */
-    bool                   jwt_disconnects;
-    uint32_t               argon2_memory_kib; /* of hashes made here: for names that nobody has */
-    uint32_t               argon2_passes;
-    uint32_t               scram_iterations;
+    uint8_t  links[AUTH_LINKS]; /* in their order */
+    uint8_t  link_count;
+    uint8_t  anonymous;     /* enum auth_anonymous */
+    uint8_t  hook_down;     /* enum auth_hook_down: what a hook that does not answer means */
+    bool     default_allow; /* what no rule speaks of */
+    bool     jwt_disconnects;
+    uint32_t argon2_memory_kib; /* of hashes made here: for names that nobody has */
+    uint32_t argon2_passes;
+    uint32_t scram_iterations;
+    uint32_t connections_per_address; /* of one broker; 0: any, as for all below */
+    uint32_t connections_per_user;
+    uint32_t
+        flap_connects; /* CONNECTs of one client identifier within flap_window_ns; one more is a ban for flap_ban_ns */
+    uint64_t               flap_window_ns;
+    uint64_t               flap_ban_ns;
     uint32_t               hook_timeout_ms;
     uint32_t               hook_cache_entries;
     uint32_t               hook_cache_ms;

@@ -40,7 +40,9 @@ enum auth_refusal {
     AUTH_NOT_AUTHORIZED,
     AUTH_BAD_METHOD,
     AUTH_PROTOCOL, /* the exchange does not follow its rules */
-    AUTH_BUSY,     /* too many wait to be checked */
+    AUTH_BANNED,
+    AUTH_QUOTA, /* too many of its kind are here */
+    AUTH_BUSY,  /* too many wait to be checked */
     AUTH_UNAVAILABLE,
 };
 

@@ -1,8 +1,10 @@
-/* tables - what the segment store keeps of who may do what. Both tables lie in stripe 0, with everything of the cluster itself; brokers watch them.
+/* tables - what the segment store keeps of who may do what. All of these tables lie in stripe 0, with everything of the cluster itself; brokers watch them.
  *
  *   table               key                          value
  *   16 users            name                         version u8 (1) | the line of credential.h without the name
  *   17 access rules     number u32, big-endian       version u8 (1) | the line of acl.h; rules count in the order of their numbers
+ *
+ *   18 bans             kind letter ':' name         bans.h; rows of a ban that ends expire by themselves
  *
  * In the table of users the key ":secret" (no name has a colon) holds 32 random bytes behind the version, made once: salts of names that nobody has
  * come from it, so they stay the same on every broker and over restarts.
@@ -16,6 +18,7 @@
 enum {
     TABLE_USERS       = 16,
     TABLE_ACL         = 17,
+    TABLE_BANS        = 18,
     AUTH_STRIPE       = 0,
     AUTH_ROW_VERSION  = 1,
     ACL_KEY_BYTES     = 4,

@@ -59,6 +59,7 @@ struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec
     char *at           = ticket->text;
     ticket->office     = office;
     ticket->in_table   = spec->in_table;
+    ticket->counted    = spec->counted;
     ticket->own_only   = spec->rules_only;
     ticket->who.user   = keep(&at, spec->user);
     ticket->who.client = keep(&at, spec->client_id);
@@ -84,6 +85,9 @@ void ticket_free(struct ticket *ticket)
             ticket->office->forget(ticket->office, question);
         }
         free(question);
+    }
+    if (ticket->counted != 0) {
+        ticket->office->left(ticket->office, ticket);
     }
     timer_cancel(ticket->office->timers, &ticket->expiry);
     list_remove(&ticket->link);
@@ -306,6 +310,24 @@ void ticket_office_revoke(struct ticket_office *office, struct bytes user, const
         struct ticket *ticket = CONTAINER_OF(link, struct ticket, link);
         if (ticket->in_table && ticket->owner != NULL && bytes_equal(ticket->who.user, user)) {
             ticket->owner->revoked(ticket->ctx, why);
+        }
+    }
+}
+
+static bool same(struct bytes wanted, struct bytes has)
+{
+    return wanted.size == 0 || bytes_equal(wanted, has);
+}
+
+void ticket_office_ban(struct ticket_office *office, struct bytes client_id, struct bytes user, struct bytes address,
+                       const char *why)
+{
+    LIST_EACH (&office->tickets, link) {
+        struct ticket *ticket = CONTAINER_OF(link, struct ticket, link);
+        struct bytes   from   = bytes_str(ticket->address != NULL ? ticket->address : "");
+        if (ticket->owner != NULL && same(client_id, ticket->who.client) && same(user, ticket->who.user) &&
+            same(address, from)) {
+            ticket->owner->banned(ticket->ctx, why);
         }
     }
 }

@@ -24,6 +24,7 @@ struct ticket_owner {
     void (*again)(void *ctx);
     void (*changed)(void *ctx);
     void (*revoked)(void *ctx, const char *why);
+    void (*banned)(void *ctx, const char *why);
 };
 
 /* What all tickets of a shard share. Owned by the room that hands tickets out. */
@@ -37,6 +38,8 @@ struct ticket_office {
     enum access (*ask)(struct ticket_office *office, struct ticket *ticket, const struct acl_wish *wish,
                        struct auth_question **out);
     void (*forget)(struct ticket_office *office, struct auth_question *question);
+    /* A ticket that was counted (ticket_spec) is freed; NULL: nobody counts. */
+    void (*left)(struct ticket_office *office, const struct ticket *ticket);
 };
 
 /* Who is let in. Texts are copied. */
@@ -48,6 +51,7 @@ struct ticket_spec {
     struct acl_rule **rules;   /* of its own, from a token or the hook; taken over */
     uint32_t          rule_count;
     bool              rules_only;      /* what they do not speak of is denied */
+    uint8_t           counted;         /* the office's own */
     bool              in_table;        /* the user's row let it in: the row's end is its end */
     uint64_t          expires_wall_ns; /* 0: never */
     uint64_t          wall_ns;
@@ -66,6 +70,7 @@ struct ticket {
     uint32_t                  *rules; /* indexes into it; NULL with rule_count > 0: all of them */
     uint32_t                   rule_count;
     bool                       open; /* nothing forbids anything */
+    uint8_t                    counted;
     bool                       in_table;
     bool                       own_only;
     uint8_t                    last_wish; /* action, qos, retain of the last check */
@@ -132,5 +137,8 @@ void ticket_office_rules(struct ticket_office *office, struct acl *acl);
 void ticket_office_tell(struct ticket_office *office);
 /* The user is gone: those who came in by the table must go. */
 void ticket_office_revoke(struct ticket_office *office, struct bytes user, const char *why);
+/* Those with this client identifier, user or address must go; of size 0: whatever it is. One at least is not. */
+void ticket_office_ban(struct ticket_office *office, struct bytes client_id, struct bytes user, struct bytes address,
+                       const char *why);
 
 #endif

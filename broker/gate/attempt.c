@@ -120,6 +120,8 @@ static void refuse(struct attempt *a, enum auth_refusal refusal, const char *why
     settle(a, &answer);
 }
 
+static const char banned[] = "it is banned (keel ctl ban list says until when)";
+
 static void allow(struct attempt *a, struct bytes data)
 {
     struct gate       *gate   = a->gate;
@@ -132,7 +134,19 @@ static void allow(struct attempt *a, struct bytes data)
         settle(a, &answer);
         return;
     }
+    uint8_t     counted = 0;
+    const char *full    = NULL;
+    if (doorman_bans(gate, BAN_USER, a->name)) {
+        refuse(a, AUTH_BANNED, banned);
+        return;
+    }
+    full = doorman_enter(gate, a->name, a->address, a->client_id, &counted);
+    if (full != NULL) {
+        refuse(a, AUTH_QUOTA, full);
+        return;
+    }
     struct ticket_spec spec = {
+        .counted   = counted,
         .user      = a->name,
         .client_id = a->client_id,
         .groups    = a->groups,
@@ -150,6 +164,7 @@ static void allow(struct attempt *a, struct bytes data)
     }
     answer.ticket = ticket_new(&gate->office, &spec);
     if (answer.ticket == NULL) {
+        doorman_leave(gate, counted, a->name, a->address, a->client_id);
         refuse(a, AUTH_BUSY, "no memory to let it in");
         return;
     }
@@ -502,6 +517,11 @@ void attempt_begin(void *ctx, struct auth_attempt *client, const struct auth_req
         static const struct auth_answer full = {
             .outcome = AUTH_REFUSED, .refusal = AUTH_BUSY, .why = "no memory to ask who it is"};
         client->answered(client, &full);
+    } else if (doorman_bans(gate, BAN_CLIENT, a->client_id) || doorman_bans(gate, BAN_ADDRESS, a->address) ||
+               (a->has_user && doorman_bans(gate, BAN_USER, a->user))) {
+        refuse(a, AUTH_BANNED, banned);
+    } else if (!a->again && doorman_flaps(gate, a->client_id)) {
+        refuse(a, AUTH_BANNED, "it connects again and again (flapping.connects)");
     } else if (!request->has_method) {
         chain_go(a);
     } else if (bytes_equal(request->method, bytes_str(SCRAM_METHOD)) && in_chain(gate, AUTH_LINK_PASSWORD)) {

@@ -4,6 +4,7 @@
 #include "broker/auth/tables.h"
 #include "broker/gate/state.h"
 #include "shared/base/err.h"
+#include "shared/base/instant.h"
 #include "shared/loop/desk.h"
 #include "shared/rpc/op.h"
 
@@ -241,6 +242,75 @@ static void change_user(struct control *c, const char *name)
     write_row(c, TABLE_USERS, key, text, true, false);
 }
 
+/* ---- bans ------------------------------------------------------------------------------------------------------------------------ */
+
+static void list_bans(struct control *c)
+{
+    char        *text = NULL;
+    size_t       size = 0;
+    FILE        *to   = open_memstream(&text, &size);
+    struct gate *gate = c->gate;
+    if (to == NULL) {
+        settle(c, 500, NULL);
+        return;
+    }
+    for (uint32_t chain = 0; chain < hashmap_chains(&gate->bans.map); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&gate->bans.map, chain); n != NULL; n = n->next) {
+            const struct ban *ban = CONTAINER_OF(n, struct ban, by_key);
+            char              until[INSTANT_TEXT_BYTES];
+            enum ban_kind     kind;
+            struct bytes      name;
+            if (!ban_key_read(bytes_of(ban->key, n->extra), &kind, &name) || ban->until_wall_ns <= gate->wall_ns) {
+                continue;
+            }
+            bool ends = ban->until_wall_ns != UINT64_MAX;
+            if (ends) {
+                instant_write(ban->until_wall_ns, until);
+            }
+            fprintf(to, "%s\t%.*s\t%.*s\t%s\n", ban_kind_name(kind), (int)name.size, (const char *)name.data,
+                    ends ? INSTANT_TEXT_BYTES : 1, ends ? until : "-", ban->reason);
+        }
+    }
+    fclose(to);
+    settle(c, 200, text);
+}
+
+static void change_ban(struct control *c, const char *path)
+{
+    const char   *slash = strchr(path, '/');
+    enum ban_kind kind  = slash == NULL ? BAN_KINDS : ban_kind_of(bytes_of(path, (size_t)(slash - path)));
+    uint8_t       room[BAN_KEY_MAX_BYTES];
+    struct bytes  key = kind == BAN_KINDS ? (struct bytes){0} : ban_key(room, kind, bytes_str(slash + 1));
+    if (key.size == 0) {
+        settle_say(c, 400, "a ban is of client, user or address, and a name of 1 to 1024 bytes");
+        return;
+    }
+    c->call.done = written;
+    if (strcmp(c->method, "DELETE") == 0) {
+        struct bytes name = bytes_str(slash + 1);
+        if (bans_find(&c->gate->bans, kind, name, 0) == NULL) {
+            settle_say(c, 404, "there is no such ban; `keel ctl ban list` shows those that are");
+            return;
+        }
+        const struct op     op = {.kind = OP_TABLE_DELETE, .table = TABLE_BANS, .name = key};
+        struct wire_writer *w  = store_txn_begin(c->gate->store, AUTH_STRIPE);
+        op_encode(w, &op);
+        store_txn_end(c->gate->store, &c->call);
+        return;
+    }
+    uint64_t seconds = 0;
+    size_t   at      = 0;
+    for (; at < c->body_size && at < 10 && c->body[at] >= '0' && c->body[at] <= '9'; at++) {
+        seconds = seconds * 10 + (uint64_t)(c->body[at] - '0');
+    }
+    if (at == 0 || (at < c->body_size && c->body[at] != ' ') || c->body_size > at + 1 + BAN_REASON_MAX_BYTES) {
+        settle_say(c, 400, "the body is a number of seconds (0: for ever), then a blank and why, at most 255 bytes");
+        return;
+    }
+    struct bytes reason = at < c->body_size ? bytes_of(c->body + at + 1, c->body_size - at - 1) : (struct bytes){0};
+    doorman_put(c->gate, &c->call, key, seconds == 0 ? UINT64_MAX : c->gate->wall_ns + seconds * 1000000000u, reason);
+}
+
 /* ---- between the threads ------------------------------------------------------------------------------------------------------------- */
 
 static void run(struct desk_item *item)
@@ -259,6 +329,10 @@ static void run(struct desk_item *item)
         list_rules(c);
     } else if ((put || delete) && strncmp(c->path, "/auth/users/", 12) == 0) {
         change_user(c, c->path + 12);
+    } else if (get && strcmp(c->path, "/auth/bans") == 0) {
+        list_bans(c);
+    } else if ((put || delete) && strncmp(c->path, "/auth/bans/", 11) == 0) {
+        change_ban(c, c->path + 11);
     } else if (post && strcmp(c->path, "/auth/rules") == 0) {
         change_rule(c, NULL);
     } else if ((post || delete) && strncmp(c->path, "/auth/rules/", 12) == 0) {
@@ -266,7 +340,7 @@ static void run(struct desk_item *item)
     } else {
         settle_say(c, 404,
                    "paths: GET /auth/users, PUT and DELETE /auth/users/NAME, GET and POST /auth/rules, DELETE "
-                   "/auth/rules/NUMBER");
+                   "/auth/rules/NUMBER, GET /auth/bans, PUT and DELETE /auth/bans/KIND/NAME");
     }
 }
 

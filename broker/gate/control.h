@@ -6,6 +6,9 @@
  *   GET    /auth/rules            NUMBER<tab>rule, in the order in which they count; those of the file come after them, without a number
  *   POST   /auth/rules[/NUMBER]   body: a rule; without a number it goes to the end. Answer: its number
  *   DELETE /auth/rules/NUMBER
+ *   GET    /auth/bans                 KIND<tab>NAME<tab>until when, or "-"<tab>why
+ *   PUT    /auth/bans/KIND/NAME       body: SECONDS (0: for ever), a blank, why. KIND: client, user, address
+ *   DELETE /auth/bans/KIND/NAME
  *
  * Lifetime: made and freed by main.c, after the admin thread.   Threads: control_handle on any thread, waits up to five seconds. */
 #ifndef KEEL_BROKER_GATE_CONTROL_H

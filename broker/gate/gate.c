@@ -7,9 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void left(struct ticket_office *office, const struct ticket *ticket)
+{
+    doorman_leave(CONTAINER_OF(office, struct gate, office), ticket->counted, ticket->who.user,
+                  bytes_str(ticket->address != NULL ? ticket->address : ""), ticket->who.client);
+}
+
 static bool fill_office(struct gate *gate, const struct gate_spec *spec)
 {
-    gate->office = (struct ticket_office){.default_allow = spec->config->default_allow, .timers = spec->timers};
+    gate->office =
+        (struct ticket_office){.default_allow = spec->config->default_allow, .timers = spec->timers, .left = left};
     list_init(&gate->office.tickets);
     gate->office.acl = acl_new(NULL, 0);
     return gate->office.acl != NULL;
@@ -27,6 +34,7 @@ struct gate *gate_new(const struct gate_spec *spec)
     gate->store                      = spec->store;
     gate->desk                       = spec->desk;
     gate->workers                    = spec->workers;
+    gate->census                     = spec->census;
     gate->port =
         (struct auth_port){.ctx = gate, .begin = attempt_begin, .respond = attempt_respond, .cancel = attempt_cancel};
     list_init(&gate->attempts);
@@ -56,6 +64,7 @@ void gate_free(struct gate *gate)
     ASSERT(list_empty(&gate->office.tickets) && list_empty(&gate->attempts));
     hook_free(gate->hook);
     watch_fini(gate);
+    bans_fini(&gate->bans);
     acl_unref(gate->office.acl);
     free(gate);
 }
@@ -67,7 +76,7 @@ const struct auth_port *gate_port(struct gate *gate)
 
 bool gate_ready(const struct gate *gate)
 {
-    return gate->users_synced && gate->rules_synced && gate->secret_known;
+    return gate->users_synced && gate->rules_synced && gate->bans_synced && gate->secret_known;
 }
 
 void gate_turn(struct gate *gate, uint64_t now_ns, uint64_t wall_ns)
@@ -76,6 +85,7 @@ void gate_turn(struct gate *gate, uint64_t now_ns, uint64_t wall_ns)
     gate->wall_ns = wall_ns;
     if (UNLIKELY(!gate->watching) && store_known(gate->store)) {
         watch_start(gate);
+        doorman_start(gate);
     }
     if (UNLIKELY(gate->rules_changed) && gate->rules_synced) {
         watch_apply(gate);

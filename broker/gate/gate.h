@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct census;
 struct desk;
 struct gate;
 struct io;
@@ -31,7 +32,8 @@ struct gate_spec {
     struct timer_wheel       *timers;
     struct desk              *desk; /* of this shard */
     struct workers           *workers;
-    struct web               *web; /* NULL when no hook is configured */
+    struct census            *census; /* of all shards; NULL: nobody counts */
+    struct web               *web;    /* NULL when no hook is configured */
 };
 
 /* NULL when memory is out. */

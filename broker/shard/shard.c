@@ -119,6 +119,7 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
                                    .timers  = shard->timers,
                                    .desk    = broker->desks[index],
                                    .workers = broker->workers,
+                                   .census  = broker->census,
                                    .web     = broker->web};
     shard->gate                 = gate_new(&gate);
     shard->bridges              = bridges_new(shard);

@@ -30,6 +30,7 @@ struct outq_pool;
 struct store;
 struct timer_wheel;
 struct web;
+struct census;
 struct workers;
 
 /* What all shards of one process share; made by main.c, outlives them. */
@@ -43,6 +44,7 @@ struct broker {
     struct kernel             **kernels;   /* so are these two; NULL where nobody asks for them */
     struct bridges            **bridges;
     struct workers             *workers;
+    struct census              *census;
     struct web                 *web;                    /* NULL: no hook is configured */
     _Atomic uint32_t            ports[TRANSPORT_KINDS]; /* chosen by the first shard that listens, then used by all */
     _Atomic(struct tls_context *)

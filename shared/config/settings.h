@@ -54,6 +54,16 @@
       "TLS handshakes under way at once in one shard; further connections wait to be accepted.")                                 \
     X(connections_max,        "mqtt.connections_max",   NULL,       NUMBER,  "1000000",        1, 10000000, "connections",         \
       "Connections at once in one process, within LimitNOFILE; further ones are closed.")                                       \
+    X(connections_per_address, "mqtt.connections_per_address", NULL, NUMBER, "0",             0, 4294967295, "connections",          \
+      "Connections of one address to one broker; further ones are refused (0x97). 0: any.")                                      \
+    X(connections_per_user,   "mqtt.connections_per_user", NULL,    NUMBER,  "0",              0, 4294967295, "connections",          \
+      "The same of one user.")                                                                                                   \
+    X(flap_connects,          "flapping.connects",      NULL,       NUMBER,  "0",              0, 1000000, "connections",             \
+      "A client identifier that connects more often than this within flapping.window is banned. 0: none is.")                    \
+    X(flap_window_s,          "flapping.window",        NULL,       NUMBER,  "60",             1, 86400, "s",                         \
+      "See flapping.connects.")                                                                                                  \
+    X(flap_ban_s,             "flapping.ban",           NULL,       NUMBER,  "300",            1, 31536000, "s",                      \
+      "How long such a client is banned; `keel ctl ban` shows and ends it.")                                                     \
     X(connect_timeout_s,      "mqtt.connect_timeout",   NULL,       NUMBER,  "10",             1, 3600, "s",                       \
       "How long a new connection may take to send its CONNECT.")                                                                 \
     X(keep_alive_max_s,       "mqtt.keep_alive_max",    NULL,       NUMBER,  "0",              0, 65535, "s",                      \

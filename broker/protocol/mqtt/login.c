@@ -40,6 +40,8 @@ static struct mqtt_fault fault_of(const struct auth_answer *answer, bool open)
         [AUTH_NOT_AUTHORIZED]  = {MQTT_NOT_AUTHORIZED, MQTT_NOT_AUTHORIZED},
         [AUTH_BAD_METHOD]      = {MQTT_BAD_AUTHENTICATION_METHOD, MQTT_BAD_AUTHENTICATION_METHOD},
         [AUTH_PROTOCOL]        = {MQTT_NOT_AUTHORIZED, MQTT_NOT_AUTHORIZED},
+        [AUTH_BANNED]          = {MQTT_BANNED, MQTT_ADMINISTRATIVE_ACTION}, /* 0x8A is for CONNACK alone */
+        [AUTH_QUOTA]           = {MQTT_QUOTA_EXCEEDED, MQTT_QUOTA_EXCEEDED},
         [AUTH_BUSY]            = {MQTT_SERVER_BUSY, MQTT_SERVER_BUSY},
         [AUTH_UNAVAILABLE]     = {MQTT_SERVER_UNAVAILABLE, MQTT_SERVER_BUSY},
     };
@@ -200,7 +202,16 @@ static void on_revoked(void *ctx, const char *why)
     }
 }
 
-static const struct ticket_owner ticket_owner = {.again = on_again, .changed = on_changed, .revoked = on_revoked};
+static void on_banned(void *ctx, const char *why)
+{
+    struct mqtt_client *client = ctx;
+    if (mqtt_conn_of(client)->state != CONN_CLOSING) {
+        mqtt_client_doom(client, MQTT_ADMINISTRATIVE_ACTION, why);
+    }
+}
+
+static const struct ticket_owner ticket_owner = {
+    .again = on_again, .changed = on_changed, .revoked = on_revoked, .banned = on_banned};
 
 struct revoked {
     struct mqtt_client *client;

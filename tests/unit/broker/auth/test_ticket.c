@@ -29,7 +29,7 @@ static void on_revoked(void *ctx, const char *why)
     cr_assert_not_null(why);
     ((struct stage *)ctx)->revoked++;
 }
-static const struct ticket_owner owner = {on_again, on_changed, on_revoked};
+static const struct ticket_owner owner = {on_again, on_changed, on_revoked, on_revoked};
 
 static enum access ask(struct ticket_office *office, struct ticket *ticket, const struct acl_wish *wish,
                        struct auth_question **out)
