@@ -3,6 +3,7 @@
 
 #include "broker/transport/upgrade.h"
 #include "shared/base/err.h"
+#include "shared/base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,9 @@ enum {
     WHY_MAX_BYTES     = 120,
     PIECES_MAX        = 64
 };
+
+/* Registered behind RFC 6455 (IANA, WebSocket Close Code Number Registry); wslay has no names for them. */
+enum { CODE_SERVICE_RESTART = 1012, CODE_TRY_AGAIN_LATER = 1013, CODE_BAD_GATEWAY = 1014 };
 
 struct ws {
     const char             *path;
@@ -181,16 +185,57 @@ static const char *head_fault(const struct ws *ws, const struct wslay_frame_iocb
     }
 }
 
+/* Codes that a frame may carry: those of the standard and its register, without the ones that only tell an application what it did not
+ * get from the wire (RFC 6455, 7.4). */
+static bool close_code_valid(unsigned code)
+{
+    switch (code) {
+    case WSLAY_CODE_NORMAL_CLOSURE:
+    case WSLAY_CODE_GOING_AWAY:
+    case WSLAY_CODE_PROTOCOL_ERROR:
+    case WSLAY_CODE_UNSUPPORTED_DATA:
+    case WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA:
+    case WSLAY_CODE_POLICY_VIOLATION:
+    case WSLAY_CODE_MESSAGE_TOO_BIG:
+    case WSLAY_CODE_MANDATORY_EXT:
+    case WSLAY_CODE_INTERNAL_SERVER_ERROR:
+    case CODE_SERVICE_RESTART:
+    case CODE_TRY_AGAIN_LATER:
+    case CODE_BAD_GATEWAY:
+        return true;
+    default:
+        return code >= 3000 && code <= 4999; /* of libraries, and for private use */
+    }
+}
+
+/* A code comes back as it came; what may not be in a close frame is a fault like any other (RFC 6455, 5.5.1 and 7.1.6). */
+static int close_asked(struct ws *ws, struct bytes payload, struct outq *out)
+{
+    unsigned code = WSLAY_CODE_NORMAL_CLOSURE;
+    if (payload.size == 1) {
+        return fault(ws, out, WSLAY_CODE_PROTOCOL_ERROR, "a close frame with half a code");
+    }
+    if (payload.size != 0) {
+        code = (unsigned)(payload.data[0] << 8 | payload.data[1]);
+        if (!close_code_valid(code)) {
+            return fault(ws, out, WSLAY_CODE_PROTOCOL_ERROR, "a close frame with a code that may not be sent");
+        }
+        if (!utf8_valid(bytes_of(payload.data + 2, payload.size - 2))) {
+            return fault(ws, out, WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA, "the reason in a close frame is not UTF-8");
+        }
+    }
+    snprintf(ws->why, sizeof ws->why, "the client ended the WebSocket");
+    put_close(ws, out, (uint16_t)code);
+    return ERR_CLOSED;
+}
+
 static int control_ended(struct ws *ws, uint8_t opcode, struct outq *out)
 {
     struct bytes payload = bytes_of(ws->control, ws->control_bytes);
     if (opcode == WSLAY_PING) {
         put_control(out, WSLAY_PONG, payload);
     } else if (opcode == WSLAY_CONNECTION_CLOSE) {
-        snprintf(ws->why, sizeof ws->why, "the client ended the WebSocket");
-        put_close(ws, out,
-                  (uint16_t)(payload.size >= 2 ? payload.data[0] << 8 | payload.data[1] : WSLAY_CODE_NORMAL_CLOSURE));
-        return ERR_CLOSED;
+        return close_asked(ws, payload, out);
     }
     return 0;
 }

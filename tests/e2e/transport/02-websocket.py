@@ -196,6 +196,19 @@ def test_ping_is_answered_and_close_is_returned(keel):
         assert (CLOSE, struct.pack(">H", 1000)) in c.sock.control
 
 
+def test_a_close_that_rfc_6455_forbids_is_answered_as_a_protocol_error(keel):
+    def code(n):
+        return struct.pack(">H", n)
+    for payload, answer in ((b"", 1000), (code(1001) + b"away", 1001), (code(1014), 1014), (code(3000), 3000), (code(4999) + "grüße".encode(), 4999),
+                            (b"\x03", 1002), (code(0), 1002), (code(999), 1002), (code(1004), 1002), (code(1005), 1002), (code(1006), 1002),
+                            (code(1015), 1002), (code(1016), 1002), (code(2999), 1002), (code(5000), 1002), (code(65535), 1002),
+                            (code(1000) + b"\xc3", 1007), (code(1000) + b"\xed\xa0\x80", 1007)):
+        with WebClient(keel, "close") as c:
+            c.sock.sock.sendall(frame(CLOSE, payload))
+            c.expect_closed()
+            assert [each for each in c.sock.control if each[0] == CLOSE] == [(CLOSE, code(answer))], (payload, c.sock.control)
+
+
 def test_disconnect_reasons_reach_the_client_before_the_close(keel):
     with WebClient(keel, "same") as old:
         with WebClient(keel, "same"):

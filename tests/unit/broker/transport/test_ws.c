@@ -161,3 +161,61 @@ Test(ws, nothing_is_said_before_the_upgrade_and_after_the_close)
     cr_assert_eq(rig.out.size_bytes, 0);
     teardown(&rig);
 }
+
+/* What comes back for a close frame with this payload, which is masked with zeros; at once and in single bytes. */
+static void expect_close(const char *payload, size_t size, uint16_t code, int result)
+{
+    for (int split = 0; split < 2; split++) {
+        struct rig rig;
+        char       text[64];
+        uint8_t    in[6 + 125] = {0x88, (uint8_t)(0x80 | size)};
+        size_t     step        = split == 0 ? 6 + size : 1;
+        int        got         = 0;
+        open_it(&rig);
+        memcpy(in + 6, payload, size);
+        for (size_t at = 0; at < 6 + size; at += step) {
+            cr_assert_eq(got, 0);
+            got = feed(&rig, in + at, step);
+        }
+        cr_assert_eq(got, result);
+        cr_assert_eq(said(&rig, text, sizeof text), 4);
+        cr_assert_eq(memcmp(text, "\x88\x02", 2), 0);
+        cr_assert_eq((uint8_t)text[2] << 8 | (uint8_t)text[3], code);
+        teardown(&rig);
+    }
+}
+
+Test(ws, a_close_code_that_may_be_sent_comes_back)
+{
+    static const uint16_t codes[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010,
+                                     1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        const char payload[] = {(char)(codes[i] >> 8), (char)codes[i], 'b', 'y', 'e'};
+        expect_close(payload, 2, codes[i], ERR_CLOSED);
+        expect_close(payload, sizeof payload, codes[i], ERR_CLOSED);
+    }
+    expect_close("", 0, 1000, ERR_CLOSED);
+}
+
+Test(ws, a_close_code_that_may_not_be_sent_is_a_protocol_error)
+{
+    static const uint16_t codes[] = {0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        const char payload[] = {(char)(codes[i] >> 8), (char)codes[i]};
+        expect_close(payload, sizeof payload, 1002, ERR_MALFORMED);
+    }
+    expect_close("\x03", 1, 1002, ERR_MALFORMED);
+}
+
+Test(ws, a_reason_for_the_close_is_well_formed_utf8)
+{
+    char longest[125] = "\x03\xe8";
+    memset(longest + 2, 'x', sizeof longest - 2);
+    expect_close(longest, sizeof longest, 1000, ERR_CLOSED);
+    expect_close("\x03\xe8gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80", 17, 1000, ERR_CLOSED);
+    expect_close("\x03\xe8\xff", 3, 1007, ERR_MALFORMED);
+    expect_close("\x03\xe8gr\xc3", 5, 1007, ERR_MALFORMED);
+    expect_close("\x03\xe8\xed\xa0\x80", 5, 1007, ERR_MALFORMED);
+    expect_close("\x03\xe8\xc0\xaf", 4, 1007, ERR_MALFORMED);
+    expect_close("\x03\xed\xff", 3, 1002, ERR_MALFORMED);
+}
