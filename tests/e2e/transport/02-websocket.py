@@ -281,3 +281,24 @@ def test_websocket_over_tls():
                 assert a.message().payload == body
             a.disconnect(0)
             a.expect_closed()
+
+
+def test_connections_are_counted_by_their_transport():
+    c = certs()
+    with Keel("--mqtts", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--wss", "127.0.0.1:0", "--set", f"tls.cert={c}/server.crt", "--set",
+              f"tls.key={c}/server.key") as keel:
+        ready = harness.fields(keel.process.line)
+        sockets = [socket.create_connection(harness.split(ready[name]), 10) for name, times in (("mqtt", 1), ("mqtts", 2), ("ws", 3), ("wss", 4))
+                   for _ in range(times)]
+
+        def counted():
+            return [keel.metric(f"keel_connections_{name}_total") for name in ("tcp", "tls", "ws", "wss")]
+        await_true(lambda: counted() == [1, 2, 3, 4], "each is counted")
+        assert keel.metric("keel_connections_total") == 10
+        for s in sockets:
+            s.close()
+        for port in (ready["ws"], ready["wss"]):  # and what ends them before they are open
+            with socket.create_connection(harness.split(port), 10) as s:
+                s.sendall(b"nonsense\r\n\r\n")
+        await_true(lambda: keel.metric("keel_transport_faults_total") == 2, "both are faults")
+        assert counted() == [1, 2, 4, 5] and keel.metric("keel_tls_handshakes_total") == 0
