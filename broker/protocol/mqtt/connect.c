@@ -177,6 +177,7 @@ void mqtt_connack_accept(struct mqtt_client *client, bool session_present)
     uint8_t                   room[CONNACK_PROPERTIES_MAX_BYTES + CONNACK_AUTH_MAX_BYTES];
     struct wire_writer        w = wire_writer_fixed(room, sizeof room);
     if (client->version != MQTT_V5) {
+        packet.connack.session_present = session_present && client->version != MQTT_V31; /* a reserved byte in 3.1 */
         mqtt_client_send(client, &packet);
         return;
     }

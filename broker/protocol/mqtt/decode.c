@@ -148,8 +148,14 @@ static struct mqtt_fault decode_connect(enum mqtt_sender sender, struct bytes bo
             return fault;
         }
     }
+    if (out->version == MQTT_V31) { /* in 3.1 the length of the packet comes before these flags */
+        out->has_user_name = out->has_user_name && wire_left(&r) > 0;
+    }
     out->user_name = out->has_user_name ? get_binary(&r) : (struct bytes){0};
-    out->password  = out->has_password ? get_binary(&r) : (struct bytes){0};
+    if (out->version == MQTT_V31) {
+        out->has_password = out->has_password && wire_left(&r) > 0;
+    }
+    out->password = out->has_password ? get_binary(&r) : (struct bytes){0};
     if (r.bad || wire_left(&r) != 0) {
         return MALFORMED("CONNECT whose fields do not end with the packet");
     }
