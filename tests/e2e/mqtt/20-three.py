@@ -1,6 +1,7 @@
 """MQTT 3.1.1, statement by statement (statements-3.1.1.txt says which is which), and what MQTT 3.1 does differently."""
 import time
 
+from harness import Keel
 from rawmqtt import *
 
 REFUSED_LEVEL, REFUSED_ID = 1, 2
@@ -502,6 +503,14 @@ def test_nothing_is_heard_behind_disconnect(server):
         c.send(disconnect(version=4) + publish("three/bye", b"behind", version=4))
         assert c.recv() is None
         assert w.settle() == []
+
+
+def test_what_cannot_be_done_now_ends_the_connection():
+    """An acknowledgement of 3.1.1 can only mean yes."""
+    with Keel("--set", "segstore.delayed_max=1", "--set", "segstore.stripes=1", "--shards", "1") as keel, three(keel, "three-quota") as c:
+        c.publish("$delayed/1000/x", b"one", 1)
+        c.send(publish("$delayed/1000/x", b"one too many", 1, id=7, version=4))
+        assert c.recv() is None
 
 
 # ---- MQTT 3.1
