@@ -78,13 +78,17 @@ struct will {
 
 #define EXPIRY_NEVER UINT32_MAX
 
+/* Of a stored session: names in the store are as long as text of MQTT, and have a prefix (tables.h). */
+enum { STORED_ID_MAX_BYTES = 65500 };
+
 struct open_request {
-    bool         own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
-    struct bytes client_id; /* not empty: the protocol assigns one first */
-    bool         clean_start;
-    uint32_t     expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
-    uint16_t     receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
-    struct will  will;
+    bool own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
+    struct bytes
+         client_id; /* not empty: the protocol assigns one first; STORED_ID_MAX_BYTES at most when expiry_s is not 0 */
+    bool clean_start;
+    uint32_t    expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
+    uint16_t    receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
+    struct will will;
 };
 
 struct subscription {

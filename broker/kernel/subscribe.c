@@ -100,7 +100,7 @@ static void answer(struct kernel *k, struct announcement *a)
             (void)topic_exclusive_split(want->filter, &filter);
             sys_replay(s, filter, want->id);
             if (k->limits.retain_available) {
-                retain_replay(s, filter, want->flags & SUB_QOS, want->id);
+                retain_replay(s, filter, want->flags & SUB_QOS, (want->flags & SUB_NO_LOCAL) != 0, want->id);
             }
         }
     }

@@ -138,10 +138,15 @@ struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqt
         return fault;
     }
     fault = take_id(client, connect);
-    if (fault.why == NULL) {
-        take_properties(client, connect);
+    if (fault.why != NULL) {
+        return fault;
     }
-    return fault;
+    take_properties(client, connect);
+    if (client->session_expiry_s != 0 && client->id_size > STORED_ID_MAX_BYTES) {
+        return mqtt_fault(MQTT_CLIENT_IDENTIFIER_NOT_VALID,
+                          "a client identifier that is too long for a session that is kept");
+    }
+    return MQTT_FINE;
 }
 
 struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqtt_connect *connect)
