@@ -20,6 +20,7 @@ STATEMENTS = {
         "3.14.4": 3, "4.1.0": 2, "4.3.1": 1, "4.3.2": 2, "4.3.3": 2, "4.4.0": 1, "4.5.0": 2, "4.6.0": 6, "4.7.1": 3, "4.7.2": 1, "4.7.3": 4, "4.8.0": 2,
         "6.0.0": 4, "7.0.0": 2, "7.1.1": 1, "7.1.2": 1}, set()),
 }
+CHECKS = 57
 
 
 def lines(table):
@@ -53,9 +54,14 @@ def test_every_statement_has_a_line_and_one_only():
     return " and ".join(f"{total} statements" for total, _, _ in STATEMENTS.values())
 
 
+def test_every_check_has_a_line_and_one_only():
+    assert [number for numbers, _, _ in lines("checks.txt") for number in numbers] == [str(n) for n in range(1, CHECKS + 1)]
+    return f"{CHECKS} checks"
+
+
 def test_every_test_that_is_named_exists():
     wrong = []
-    for table in STATEMENTS:
+    for table in [*STATEMENTS, "checks.txt"]:
         for numbers, tests, words in lines(table):
             assert tests and words, f"{table}: {numbers} names no test"
             wrong += [f"{table}: {numbers[0]} {test}" for test in tests if not exists(test)]
