@@ -41,7 +41,7 @@ HALF_OF = "half of "  # a rate: half of what this scenario reached in the same r
 SHAPES = {  # of the table that every broker is compared by
     "1-1": [],
     "50-1": ["--pubs", "50", "--window", "20"],
-    "1-200": ["--subs", "200", "--window", "10"],
+    "1-200": ["--subs", "200", "--window", "20"],
     "100-100": ["--pubs", "100", "--subs", "100", "--pairs", "--window", "20"],
 }
 
@@ -53,6 +53,8 @@ def shape(name, qos, size):
 
 SCENARIOS = {  # name: arguments of mqttload
     **{f"{name} q{qos} {text}": shape(name, qos, size) for name in SHAPES for qos in (0, 1) for text, size in (("64", 64), ("1K", 1024))},
+    "1-200 q0 64 w10": flow("--subs", "200", "--window", "10"),
+    "1-200 q0 64 w100": flow("--subs", "200", "--window", "100"),
     "1-1 q2 64": flow("--qos", "2", "--window", "100"),
     "1-1 q0 1K tls": flow("--qos", "0", "--window", "1000", "--size", "1024", "--tls"),
     "50-1 q1 1K tls": flow("--pubs", "50", "--qos", "1", "--window", "20", "--size", "1024", "--tls"),

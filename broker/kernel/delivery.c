@@ -28,10 +28,8 @@ static enum deliver_result give(struct session *s, struct fanout *f, const struc
         .duplicate             = duplicate,
         .id                    = id,
         .subscription_id_count = tag->count,
+        .subscription_ids      = tag->ids,
     };
-    if (tag->count != 0) {
-        memcpy(d.subscription_ids, tag->ids, tag->count * sizeof *tag->ids);
-    }
     f->ops                     = s->client->ops;
     enum deliver_result result = s->client->ops->deliver(s->client, &d);
     s->kernel->counters.deliveries += result == DELIVER_OK;

@@ -54,8 +54,9 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
         uint32_t            count = 0;
         for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
             uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
-            struct delivery_tag tag   = gather_tag(k, &k->targets[at], message);
+            struct delivery_tag tag;
             bool                plain = k->targets[at].capture;
+            gather_tag(k, &k->targets[at], message, &tag);
             op_append_target(w, k->targets[at].stream_id, plain ? (struct bytes){0} : delivery_tag_write(bytes, &tag));
             k->counters.captured += plain;
             count++;
@@ -80,7 +81,8 @@ static void append_member(struct kernel *k, struct pending *pending, const struc
     }
     uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
     struct record       record = message_record(message);
-    struct delivery_tag tag    = gather_tag(k, t, message);
+    struct delivery_tag tag;
+    gather_tag(k, t, message, &tag);
     uint16_t            stripe = stream_id_stripe(t->stream_id);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
     size_t              begun  = op_append_begin(w, store_owner(k->store), 1, ++k->stripe_sequences[stripe]);
@@ -96,7 +98,12 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
     k->stripes_hit_count = 0;
     for (uint32_t i = 0; i < k->target_count; i++) {
         struct target *t = &k->targets[i];
-        if (t->stream_id == 0 || t->chained || (!t->capture && gather_tag(k, t, message).qos == 0)) {
+        if (t->stream_id == 0 || t->chained) {
+            continue;
+        }
+        struct delivery_tag tag;
+        gather_tag(k, t, message, &tag);
+        if (tag.qos == 0 && !t->capture) {
             continue;
         }
         if (t->sub == NULL && pending->writer_epoch != 0) {
@@ -123,7 +130,8 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
         if (t->session == NULL || t->chained) {
             continue;
         }
-        struct delivery_tag tag = gather_tag(k, t, f->message);
+        struct delivery_tag tag;
+        gather_tag(k, t, f->message, &tag);
         if (tag.qos == 0 || !session_stored(t->session)) {
             f->group = t->group;
             deliver(t->session, f, &tag);

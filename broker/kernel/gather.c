@@ -3,6 +3,7 @@
 
 #include "broker/kernel/capture.h"
 #include "broker/kernel/group.h"
+#include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/sub.h"
 #include "shared/base/hash.h"
@@ -173,35 +174,33 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             }
         }
     }
+    found.shards |= here_only ? 0 : interest_exact(k, message->topic, message->qos);
     found.any = found.any || found.shards != 0;
     return found;
 }
 
-struct delivery_tag gather_tag(const struct kernel *k, const struct target *t, const struct message *message)
+void gather_tag(const struct kernel *k, const struct target *t, const struct message *message, struct delivery_tag *tag)
 {
-    struct delivery_tag tag   = {0};
-    uint8_t             flags = t->flags;
-    if (t->group != NULL && t->stream_id != 0) {
-        tag.group = hash_bytes(group_filter(t->group));
-    }
+    uint8_t flags = t->flags;
+    tag->count    = 0; /* ids behind it are not looked at, and not set: this runs for every delivery */
+    tag->group    = t->group != NULL && t->stream_id != 0 ? hash_bytes(group_filter(t->group)) : 0;
     if (t->sub == NULL) {
         if (t->sub_id != 0) {
-            tag.ids[tag.count++] = t->sub_id;
+            tag->ids[tag->count++] = t->sub_id;
         }
     } else {
         for (const struct target *each = t;; each = &k->targets[each->more]) {
             uint8_t these = each->sub->link.flags;
             uint8_t qos   = (uint8_t)((these & SUB_QOS) > (flags & SUB_QOS) ? these & SUB_QOS : flags & SUB_QOS);
             flags         = (uint8_t)(((these | flags) & ~SUB_QOS) | qos);
-            if (each->sub->by_key.extra != 0 && tag.count < SUBSCRIPTION_IDS_MAX) {
-                tag.ids[tag.count++] = each->sub->by_key.extra;
+            if (each->sub->by_key.extra != 0 && tag->count < SUBSCRIPTION_IDS_MAX) {
+                tag->ids[tag->count++] = each->sub->by_key.extra;
             }
             if (each->more == TARGET_NONE) {
                 break;
             }
         }
     }
-    tag.qos    = qos_lower(message->qos, flags & SUB_QOS);
-    tag.retain = message->retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0;
-    return tag;
+    tag->qos    = qos_lower(message->qos, flags & SUB_QOS);
+    tag->retain = message->retain && (flags & SUB_RETAIN_AS_PUBLISHED) != 0;
 }

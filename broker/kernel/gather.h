@@ -21,7 +21,8 @@ struct found gather(struct kernel *k, const struct message *message, const struc
 /* Adds the member of a group whose turn it is; one that is on another shard is mailed to. */
 void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from);
 /* What one target gets: the highest QoS of its subscriptions, and all their ids. */
-struct delivery_tag gather_tag(const struct kernel *k, const struct target *t, const struct message *message);
+void gather_tag(const struct kernel *k, const struct target *t, const struct message *message,
+                struct delivery_tag *tag);
 
 /* What is delivered: no higher than it was published, no higher than it was asked for. */
 static inline uint8_t qos_lower(uint8_t a, uint8_t b)

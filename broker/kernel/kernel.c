@@ -6,6 +6,7 @@
 #include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
+#include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/orphan.h"
 #include "broker/kernel/pause.h"
@@ -115,11 +116,8 @@ void kernel_free(struct kernel *k)
     capture_fini(k);
     wire_writer_fini(&k->assembled);
     directory_fini(k);
+    interest_fini(k);
     struct hashmap_node *n;
-    while ((n = hashmap_any(&k->interests)) != NULL) {
-        hashmap_remove(&k->interests, n);
-        free(CONTAINER_OF(n, struct interest, by_node));
-    }
     while ((n = hashmap_any(&k->groups)) != NULL) {
         group_free(k, CONTAINER_OF(n, struct group, by_filter));
     }
@@ -127,7 +125,6 @@ void kernel_free(struct kernel *k)
     sys_fini(k);
     mail_fini(k);
     hashmap_fini(&k->subs);
-    hashmap_fini(&k->interests);
     hashmap_fini(&k->groups);
     hashmap_fini(&k->standings);
     hashmap_fini(&k->stored);
@@ -142,6 +139,11 @@ void kernel_free(struct kernel *k)
     free(k->stripes_hit);
     free(k->stripe_sequences);
     free(k);
+}
+
+bool kernel_settled(const struct kernel *k)
+{
+    return k->sessions.count == 0 && list_empty(&k->dirty) && list_empty(&k->batches) && list_empty(&k->cursors);
 }
 
 bool kernel_ready(const struct kernel *k)
@@ -197,13 +199,10 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
     case MAIL_CONFIRM:
         mail_confirm_received(k, from, mail->value);
         break;
-    case MAIL_INTEREST: {
-        struct wire_reader r     = mail_read(mail);
-        uint8_t            flags = wire_get_u8(&r);
-        sub_interest(k, from, flags, wire_get(&r, wire_left(&r)));
+    case MAIL_INTEREST:
+        interest_receive(k, from, mail);
         mail_announced(k, from);
         break;
-    }
     case MAIL_ROUTE:
         route_receive(k, mail);
         mail_announced(k, from);

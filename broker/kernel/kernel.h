@@ -45,12 +45,12 @@ enum { SUBSCRIPTION_IDS_MAX = 16 }; /* ids of overlapping subscriptions in one d
 /* A message as it goes to one client. */
 struct delivery {
     struct message *message;
-    uint8_t         qos;       /* min of published and granted */
-    bool            retain;    /* what the RETAIN flag must say */
-    bool            duplicate; /* DUP: it was sent on an earlier connection */
-    uint16_t        id;        /* 0 for QoS 0 */
-    uint8_t         subscription_id_count;
-    uint32_t        subscription_ids[SUBSCRIPTION_IDS_MAX];
+    uint8_t         qos;                   /* min of published and granted */
+    bool            retain;                /* what the RETAIN flag must say */
+    bool            duplicate;             /* DUP: it was sent on an earlier connection */
+    uint16_t        id;                    /* 0 for QoS 0 */
+    uint8_t         subscription_id_count; /* at most SUBSCRIPTION_IDS_MAX */
+    const uint32_t *subscription_ids;      /* borrowed, as message is */
 };
 
 enum deliver_result {
@@ -221,6 +221,8 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
 void           kernel_free(struct kernel *kernel);
 /* Stored subscriptions have been loaded once: clients may be let in. */
 bool kernel_ready(const struct kernel *kernel);
+/* Nobody is connected any more, and the store knows all that those who were have done. */
+bool kernel_settled(const struct kernel *kernel);
 /* First thing of each turn: sets the time. */
 void kernel_begin(struct kernel *kernel, uint64_t now_ns, uint64_t wall_ns);
 /* Last thing of each turn: gathered cursor moves, posts that found no room, resumed publishers. Returns when it wants to run again (ns, UINT64_MAX: no wish). */

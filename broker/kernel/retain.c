@@ -160,9 +160,8 @@ static struct replay_pace show(struct replay *r, struct message *m)
         fanout_end(&f);
         return (struct replay_pace){.taken = true, .more = !delivery_waiting(s)};
     }
-    struct delivery d = {.message = m, .retain = true, .subscription_id_count = tag.count};
-    memcpy(d.subscription_ids, tag.ids, sizeof tag.ids);
-    f.ops                      = s->client->ops;
+    struct delivery d = {.message = m, .retain = true, .subscription_id_count = tag.count, .subscription_ids = tag.ids};
+    f.ops             = s->client->ops;
     enum deliver_result result = s->client->ops->deliver(s->client, &d);
     fanout_end(&f);
     if (result == DELIVER_FULL) {

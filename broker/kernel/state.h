@@ -11,6 +11,7 @@
 #ifndef KEEL_BROKER_KERNEL_STATE_H
 #define KEEL_BROKER_KERNEL_STATE_H
 
+#include "broker/kernel/exact.h"
 #include "broker/kernel/kernel.h"
 #include "broker/kernel/hashmap.h"
 #include "broker/kernel/match.h"
@@ -114,6 +115,7 @@ struct kernel {
     struct match  *tree;
     struct hashmap subs;          /* struct sub.by_key */
     struct hashmap interests;     /* struct interest.by_node */
+    struct exact   exact;         /* interest in filters without wildcards */
     struct hashmap groups;        /* struct group.by_filter */
     struct hashmap stored;        /* struct stored.by_id */
     struct hashmap sessions;      /* struct session.by_serial */

@@ -3,14 +3,12 @@
 
 #include "broker/kernel/exclusive.h"
 #include "broker/kernel/group.h"
-#include "broker/kernel/mail.h"
+#include "broker/kernel/interest.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/hash.h"
 
 #include <stdlib.h>
-
-enum { INTEREST_ANY = 1, INTEREST_QUALITY = 2 };
 
 static uint64_t key_hash(const struct subscriber *owner, uint32_t node, const struct group *group)
 {
@@ -46,95 +44,17 @@ struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct by
     return node == MATCH_NONE ? NULL : find_at(k, owner, node, NULL);
 }
 
-/* ---- what other shards know --------------------------------------------------------------------------------------- */
-
-static struct interest *interest_find(struct kernel *k, uint32_t node)
-{
-    for (struct hashmap_node *n = hashmap_first(&k->interests, hash_u64(node)); n != NULL; n = hashmap_next(n)) {
-        struct interest *i = CONTAINER_OF(n, struct interest, by_node);
-        if (i->link.node == node) {
-            return i;
-        }
-    }
-    return NULL;
-}
-
-static struct interest *interest_make(struct kernel *k, struct bytes filter)
-{
-    uint32_t         node = match_node(k->tree, filter);
-    struct interest *i    = node == MATCH_NONE ? NULL : interest_find(k, node);
-    if (i != NULL) {
-        return i;
-    }
-    i = calloc(1, sizeof *i);
-    if (i == NULL) {
-        return NULL;
-    }
-    i->link.kind = LINK_INTEREST;
-    if (match_add(k->tree, filter, &i->link) != 0) {
-        free(i);
-        return NULL;
-    }
-    if (hashmap_insert(&k->interests, &i->by_node, hash_u64(i->link.node)) != 0) {
-        match_remove(k->tree, &i->link);
-        free(i);
-        return NULL;
-    }
-    return i;
-}
-
-static void interest_settle(struct kernel *k, struct interest *i)
-{
-    if (i->any == 0 && i->any_here == 0) {
-        hashmap_remove(&k->interests, &i->by_node);
-        match_remove(k->tree, &i->link);
-        free(i);
-    }
-}
-
-static uint8_t interest_here(const struct interest *i)
-{
-    return (uint8_t)((i->any_here != 0 ? INTEREST_ANY : 0) | (i->quality_here != 0 ? INTEREST_QUALITY : 0));
-}
-
-static bool wants_quality(const struct sub *sub)
-{
-    return sub->owner->stream_id == 0 || (sub->link.flags & SUB_QOS) == 0;
-}
-
-/* A live subscription came (step 1) or goes (step -1). */
-static void interest_count(struct kernel *k, struct interest *i, const struct sub *sub, struct bytes filter, int step)
-{
-    uint8_t before = interest_here(i);
-    i->any_here += (uint32_t)step;
-    i->quality_here += wants_quality(sub) ? (uint32_t)step : 0;
-    uint8_t after = interest_here(i);
-    if (after != before) {
-        struct wire_writer w = mail_begin();
-        wire_put_u8(&w, after);
-        wire_put_bytes(&w, filter);
-        mail_announce(k, MAIL_INTEREST, 0, &w);
-    }
-    interest_settle(k, i);
-}
-
-void sub_interest(struct kernel *k, unsigned from, uint8_t flags, struct bytes filter)
-{
-    struct interest *i = interest_make(k, filter);
-    if (i == NULL) {
-        return;
-    }
-    uint64_t bit = 1ull << from;
-    i->any       = (flags & INTEREST_ANY) != 0 ? i->any | bit : i->any & ~bit;
-    i->quality   = (flags & INTEREST_QUALITY) != 0 ? i->quality | bit : i->quality & ~bit;
-    interest_settle(k, i);
-}
-
 /* ---- put and remove ----------------------------------------------------------------------------------------------- */
 
 static bool announced(const struct kernel *k, const struct sub *sub)
 {
     return sub->link.kind == LINK_LIVE && k->shard_count > 1;
+}
+
+/* Is what is published with QoS 1 and 2 owed to it by mail? A stored session gets that from its stream. */
+static bool wants_quality(const struct sub *sub, uint8_t flags)
+{
+    return sub->owner->stream_id == 0 || (flags & SUB_QOS) == 0;
 }
 
 /* Enters a live subscription, whose options are set, into what the group or the other shards know. False: no memory. */
@@ -157,14 +77,7 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
         group_announce(k, group, true, group_member(group, k->shard, s->serial));
         return true;
     }
-    if (announced(k, sub)) {
-        struct interest *i = interest_make(k, filter);
-        if (i == NULL) {
-            return false;
-        }
-        interest_count(k, i, sub, filter, 1);
-    }
-    return true;
+    return !announced(k, sub) || interest_in(k, filter, wants_quality(sub, sub->link.flags));
 }
 
 static void live_out(struct kernel *k, struct sub *sub)
@@ -181,7 +94,7 @@ static void live_out(struct kernel *k, struct sub *sub)
     if (announced(k, sub)) {
         size_t       size   = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
         struct bytes filter = bytes_of(k->key, size);
-        interest_count(k, interest_find(k, sub->link.node), sub, filter, -1);
+        interest_out(k, filter, wants_quality(sub, sub->link.flags));
     }
 }
 
@@ -275,11 +188,10 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
         }
     } else if (kind == LINK_LIVE && sub_group(sub) == NULL && announced(k, sub)) {
         /* The new options may matter to the other shards: enter first, so that they never see it gone. */
-        struct sub       changed = *sub;
-        struct interest *i       = interest_find(k, sub->link.node);
-        changed.link.flags       = flags;
-        interest_count(k, i, &changed, filter, 1);
-        interest_count(k, i, sub, filter, -1);
+        if (!interest_in(k, filter, wants_quality(sub, flags))) {
+            return NULL;
+        }
+        interest_out(k, filter, wants_quality(sub, sub->link.flags));
         sub->link.flags   = flags;
         sub->by_key.extra = id;
         return sub;

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* How long clients may take to read their last packet when the broker stops. */
+/* How long clients may take to read their last packet when the broker stops, and the store to answer what was asked of it. */
 static const uint64_t stop_wait_ns     = 5000000000u;
 static const uint64_t metrics_every_ns = 200000000u;
 
@@ -399,5 +399,11 @@ uint64_t shard_turn(struct shard *shard)
 
 bool shard_stopped(const struct shard *shard)
 {
-    return shard->stopping && (shard->peer_count == 0 || shard->mqtt.now_ns >= shard->stop_at_ns);
+    if (!shard->stopping || shard->mqtt.now_ns >= shard->stop_at_ns) {
+        return shard->stopping;
+    }
+    struct store_client_counters store;
+    store_client_counters(shard->store, &store);
+    bool told = (kernel_settled(shard->kernel) && store.requests_open == 0) || store.links_up == 0;
+    return shard->peer_count == 0 && told;
 }

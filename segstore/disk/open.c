@@ -54,13 +54,33 @@ void opening_file_close(struct opening *o)
 
 /* ---- directory ---- */
 
-static void unlink_ignored(struct io_op *op, int result)
+static void super_read(struct storage *storage)
 {
-    (void)result;
-    free(op);
+    struct opening *o = storage->opening;
+    memset(o->page, 0, SUPER_BYTES);
+    if (!opening_file_open(storage, "super", IO_OPEN_READ_ONLY)) {
+        if (!o->refused) {
+            opening_format(storage);
+        }
+        return;
+    }
+    o->op = (struct io_op){.done = opening_super_done, .ctx = storage};
+    io_read(o->file, &o->op, o->page, SUPER_BYTES, 0);
 }
 
-/* Left over from a preparation or checkpoint that a crash cut short. */
+/* One that cannot be removed is written over when its name is needed. */
+static void leftover_gone(struct io_op *op, int result)
+{
+    struct storage *storage = op->ctx;
+    (void)result;
+    free(op);
+    storage->opening->leftovers--;
+    if (storage->opening->leftovers == 0 && storage->opening->taken) {
+        super_read(storage);
+    }
+}
+
+/* From a preparation or checkpoint that a crash cut short. It must be gone before anything else is made: the next file may have its name. */
 static void drop_file(struct storage *storage, const char *directory, const char *name)
 {
     char          path[PREPARE_PATH_BYTES];
@@ -68,7 +88,8 @@ static void drop_file(struct storage *storage, const char *directory, const char
     if (op == NULL) {
         return;
     }
-    op->done = unlink_ignored;
+    *op = (struct io_op){.done = leftover_gone, .ctx = storage};
+    storage->opening->leftovers++;
     snprintf(path, sizeof path, "%s/%s", directory, name);
     io_unlink(storage->io, op, path);
 }
@@ -141,18 +162,10 @@ void opening_begin(struct storage *storage)
     o->retry_ns      = UINT64_MAX;
     o->load_at[0]    = SIZE_MAX;
     o->load_at[1]    = SIZE_MAX;
-    if (!directory_take(storage)) {
-        return;
+    o->taken         = directory_take(storage);
+    if (o->taken && o->leftovers == 0) {
+        super_read(storage);
     }
-    memset(o->page, 0, SUPER_BYTES);
-    if (!opening_file_open(storage, "super", IO_OPEN_READ_ONLY)) {
-        if (!o->refused) {
-            opening_format(storage);
-        }
-        return;
-    }
-    o->op = (struct io_op){.done = opening_super_done, .ctx = storage};
-    io_read(o->file, &o->op, o->page, SUPER_BYTES, 0);
 }
 
 /* ---- checkpoint ---- */

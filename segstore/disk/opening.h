@@ -38,6 +38,8 @@ struct head {
 
 struct opening {
     uint8_t             step;
+    bool                taken;     /* the directory is ours and its files are known */
+    uint32_t            leftovers; /* being removed */
     struct io_op        op;
     struct io_file     *file;
     uint8_t            *page; /* SUPER_BYTES, aligned */

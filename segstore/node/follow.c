@@ -116,6 +116,10 @@ static void run(struct node *node, struct task *task)
             wait_for(f, FOLLOWER_DISK);
             return;
         }
+        if (result < 0 && record_lost(node, st, f->stream_id, offset)) {
+            f->next = offset + 1;
+            continue;
+        }
         if (result < 0) {
             subscription_end(&f->sub, ERR_CORRUPT);
             return;

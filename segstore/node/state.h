@@ -256,6 +256,9 @@ void follow_free(struct follower *f);
 void follow_close_frame(struct follower *f, size_t begun, uint32_t count);
 void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct bytes record);
 
+/* lost.c: a record on disk is damaged. True: pass over it. */
+bool record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset);
+
 /* watch.c */
 void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void watch_credit(struct watcher *w);

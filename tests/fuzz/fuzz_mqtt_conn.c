@@ -53,13 +53,12 @@ static void answer_late(void)
 static void deliver(struct client *client, struct message *message)
 {
     for (uint32_t copies = roll(4); copies > 0; copies--) {
-        struct delivery d = {.message = message, .qos = (uint8_t)roll(3), .retain = roll(2) == 0};
-        d.id              = d.qos == 0 ? 0 : (uint16_t)(1 + roll(65535));
-        d.duplicate       = d.qos > 0 && roll(4) == 0;
-        if (roll(4) == 0) {
-            d.subscription_id_count = 1;
-            d.subscription_ids[0]   = 1 + roll(1 << 20);
-        }
+        struct delivery d       = {.message = message, .qos = (uint8_t)roll(3), .retain = roll(2) == 0};
+        d.id                    = d.qos == 0 ? 0 : (uint16_t)(1 + roll(65535));
+        d.duplicate             = d.qos > 0 && roll(4) == 0;
+        const uint32_t sub_id   = 1 + roll(1 << 20);
+        d.subscription_id_count = roll(4) == 0;
+        d.subscription_ids      = &sub_id;
         (void)client->ops->deliver(client, &d);
     }
     if (message->cache != NULL) {

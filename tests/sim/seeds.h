@@ -19,6 +19,7 @@ struct known_seed {
     X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")     \
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \
     X(shared, 195, "the same")                                                                                       \
+    X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")     \
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                       \
     X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                     \
     X(will, 180, "a broker published wills before it knew who is subscribed")                                        \

@@ -225,73 +225,97 @@ static enum deliver_result deliver_alone(struct mqtt_client *client, struct mqtt
     return DELIVER_OK;
 }
 
-static enum deliver_result deliver_shared(struct mqtt_client *client, struct mqtt_outgoing *p, struct message *message)
+static enum deliver_result deliver_variant(struct mqtt_client *client, const struct variant *v, uint8_t qos,
+                                           uint16_t id)
 {
-    struct mqtt_cache *cache = message->cache;
-    uint32_t           key   = (p->version == MQTT_V5 ? 6u : 0u) + p->qos * 2u + p->retain;
-    struct variant    *v     = cache == NULL ? NULL : &cache->variants[key];
-    if (v == NULL || (cache->used >> key & 1) == 0 || v->expiry_s != p->expiry_s) {
-        size_t size = mqtt_publish_size(p);
-        if (size == 0 || size > client->packet_max_bytes) {
-            client->env->counters.too_big_out++;
-            return DELIVER_TOO_BIG;
-        }
-        bool first     = cache == NULL;
-        cache          = first ? cache_take(client->env) : cache;
-        message->cache = cache;
-        if (cache == NULL || (first && size <= OUTQ_RESERVE_MAX_BYTES)) {
-            if (!send_alone(client, p, size)) {
-                return refused(client);
-            }
-            client->env->counters.publishes_out++;
-            return DELIVER_OK;
-        }
-        v = &cache->variants[key];
-        cache->used &= ~(1u << key);
-        if (!variant_fill(v, p, size)) {
-            return refused(client);
-        }
-        cache->used |= 1u << key;
-    }
     if (v->size > client->packet_max_bytes) {
         client->env->counters.too_big_out++;
         return DELIVER_TOO_BIG;
     }
-    if (!send_variant(client, v, p->qos, p->packet_id)) {
+    if (!send_variant(client, v, qos, id)) {
         return refused(client);
     }
     client->env->counters.publishes_out++;
     return DELIVER_OK;
 }
 
+static uint32_t variant_key(bool five, uint8_t qos, bool retain)
+{
+    return (five ? 6u : 0u) + qos * 2u + retain;
+}
+
+/* The first to get a message gets it encoded in place; from the second on it is encoded once for all. */
+static enum deliver_result deliver_shared(struct mqtt_client *client, struct mqtt_outgoing *p, struct message *message)
+{
+    struct mqtt_cache *cache = message->cache;
+    size_t             size  = mqtt_publish_size(p);
+    if (size == 0 || size > client->packet_max_bytes) {
+        client->env->counters.too_big_out++;
+        return DELIVER_TOO_BIG;
+    }
+    bool first     = cache == NULL;
+    cache          = first ? cache_take(client->env) : cache;
+    message->cache = cache;
+    if (cache == NULL || (first && size <= OUTQ_RESERVE_MAX_BYTES)) {
+        if (!send_alone(client, p, size)) {
+            return refused(client);
+        }
+        client->env->counters.publishes_out++;
+        return DELIVER_OK;
+    }
+    uint32_t        key = variant_key(p->version == MQTT_V5, p->qos, p->retain);
+    struct variant *v   = &cache->variants[key];
+    cache->used &= ~(1u << key);
+    if (!variant_fill(v, p, size)) {
+        return refused(client);
+    }
+    cache->used |= 1u << key;
+    return deliver_variant(client, v, p->qos, p->packet_id);
+}
+
+/* Out of line: a fan-out takes the short way for all but its first two. */
+static __attribute__((noinline)) enum deliver_result deliver_new(struct mqtt_client *client, const struct delivery *d,
+                                                                 uint32_t expiry_s, bool alone)
+{
+    const struct message *message = d->message;
+    bool                  five    = client->version == MQTT_V5;
+    struct mqtt_outgoing  p       = {
+               .version               = (enum mqtt_version)client->version,
+               .qos                   = d->qos,
+               .duplicate             = d->duplicate && d->qos > 0,
+               .retain                = d->retain,
+               .packet_id             = d->id,
+               .topic                 = message->topic,
+               .payload               = message->payload,
+               .properties            = message->properties,
+               .expires               = five && message->expires_wall_ns != 0,
+               .expiry_s              = expiry_s,
+               .subscription_ids      = d->subscription_ids,
+               .subscription_id_count = five ? d->subscription_id_count : 0,
+    };
+    return alone ? deliver_alone(client, &p) : deliver_shared(client, &p, d->message);
+}
+
 enum deliver_result mqtt_deliver(struct client *kernel_client, struct delivery *delivery)
 {
-    struct mqtt_client *client  = mqtt_client_of(kernel_client);
-    struct message     *message = delivery->message;
+    struct mqtt_client *client   = mqtt_client_of(kernel_client);
+    struct message     *message  = delivery->message;
+    bool                five     = client->version == MQTT_V5;
+    bool                alone    = delivery->duplicate && delivery->qos > 0;
+    uint32_t            expiry_s = 0;
     if (UNLIKELY(client->out->size_bytes >= client->env->limits->output_max_bytes || client->doom.why != NULL)) {
         return refused(client);
     }
-    struct mqtt_outgoing p = {
-        .version    = (enum mqtt_version)client->version,
-        .qos        = delivery->qos,
-        .duplicate  = delivery->duplicate && delivery->qos > 0,
-        .retain     = delivery->retain,
-        .packet_id  = delivery->id,
-        .topic      = message->topic,
-        .payload    = message->payload,
-        .properties = message->properties,
-    };
-    bool alone = p.duplicate;
-    if (p.version == MQTT_V5) {
-        if (message->expires_wall_ns != 0) {
-            p.expires  = true;
-            p.expiry_s = seconds_left(client->env, message->expires_wall_ns);
-        }
-        p.subscription_ids      = delivery->subscription_ids;
-        p.subscription_id_count = delivery->subscription_id_count;
-        alone                   = alone || p.subscription_id_count > 0 || client->alias_out_max > 0;
+    if (five) {
+        expiry_s = message->expires_wall_ns != 0 ? seconds_left(client->env, message->expires_wall_ns) : 0;
+        alone    = alone || delivery->subscription_id_count > 0 || client->alias_out_max > 0;
     }
-    return alone ? deliver_alone(client, &p) : deliver_shared(client, &p, message);
+    struct mqtt_cache *cache = message->cache;
+    uint32_t           key   = variant_key(five, delivery->qos, delivery->retain);
+    if (alone || cache == NULL || (cache->used >> key & 1) == 0 || cache->variants[key].expiry_s != expiry_s) {
+        return deliver_new(client, delivery, expiry_s, alone);
+    }
+    return deliver_variant(client, &cache->variants[key], delivery->qos, delivery->id);
 }
 
 void mqtt_deliver_release(struct client *kernel_client, uint16_t id)

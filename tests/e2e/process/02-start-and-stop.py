@@ -74,6 +74,26 @@ def test_who_has_nothing_under_way_stops_at_once():
             assert time.monotonic() - started < harness.patience(1.5), process.log()  # what is under way is given 2 s
 
 
+def test_what_was_acknowledged_before_a_stop_is_not_sent_again_behind_it():
+    keep = {"session_expiry": 600}
+    with Apart() as keel:
+        for n in range(6):
+            with Client(keel, "before", clean=n == 0, props=keep) as c:
+                c.subscribe("stop", 1)
+            with Client(keel, "publisher") as c:
+                for m in range(60):
+                    c.publish("stop", b"%d" % m + b"m" * 3000, 1)
+            with Client(keel, "before", clean=False, props=keep) as c:
+                c.messages(60)
+                c.until_ping()
+            assert keel.broker.stop() == 0, keel.log()
+            keel.start_broker()
+            with Client(keel, "before", clean=False, props=keep) as c:
+                c.publish("stop", b"next", 1)
+                got = c.message()
+                assert got.payload == b"next", f"round {n}: {got.payload[:10]} again, dup {got.dup}"
+
+
 def test_a_store_on_a_used_directory_is_refused():
     with Keel() as keel:
         done = run(BUILD / "keel-segstore", "--data", keel.data, "--segstore", "127.0.0.1:0", timeout=20)

@@ -73,3 +73,42 @@ def test_a_torn_tail_is_cut_off_and_everything_acknowledged_is_there():
         keel.start_broker()
         with Client(keel, "damage", clean=False, props=KEEP) as c:
             assert [c.message().payload for _ in range(60)] == [MARK % n for n in range(60)]
+
+
+def test_with_damage_accepted_a_lost_record_holds_nobody_up():
+    often = ("--shards", "1", "--set", "segstore.checkpoint_interval=1")
+    with Apart(store_args=often, broker_args=("--shards", "1")) as keel:
+        def newest():
+            return max((path.name for path in keel.data.rglob("ckpt/0*")), default="")
+        with Client(keel, "damage", clean=False, props=KEEP) as c:
+            c.subscribe("damage", 1)
+        with Client(keel, "publisher") as c:
+            for n in range(60):
+                c.publish("damage", MARK % n, 1)
+            before = newest()
+            harness.await_true(lambda: newest() > before, "a checkpoint")
+            before = newest()
+            c.publish("damage", b"last", 1)
+            harness.await_true(lambda: newest() > before, "a checkpoint behind all of them")  # no replay meets the damage
+        keel.kill_broker()
+        keel.kill_store()
+        path, at = find(keel.data, MARK % 20)
+        with open(path, "r+b") as file:
+            file.seek(at + 100)
+            file.write(b"X")
+        keel.store_args += ["--set", "segstore.accept_damage=true"]
+        keel.start_store()
+        keel.start_broker()
+        with Client(keel, "damage", clean=False, props=KEEP) as c:
+            got = [c.message() for _ in range(60)]
+            assert [m.payload for m in got] == [MARK % n for n in range(60) if n != 20] + [b"last"]
+            c.until_ping()
+        assert "is lost: passed over" in keel.store.log(), keel.store.log()
+        del keel.store_args[-2:]
+        assert keel.broker.stop() == 0 and keel.store.stop() == 0
+        keel.start_store()
+        keel.start_broker()
+        with Client(keel, "damage", clean=False, props=KEEP) as c:
+            c.publish("damage", b"next", 1)
+            came = c.messages(1)
+            assert [m.payload for m in came] == [b"next"], f"{came[0].payload[:20]} {came[0].dup}: the lost record is done for good"

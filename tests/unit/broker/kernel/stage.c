@@ -225,7 +225,7 @@ static enum deliver_result on_deliver(struct client *client, struct delivery *de
     g->duplicate       = delivery->duplicate;
     g->id              = delivery->id;
     g->count           = delivery->subscription_id_count;
-    memcpy(g->ids, delivery->subscription_ids, sizeof g->ids);
+    memcpy(g->ids, delivery->subscription_ids, g->count * sizeof *g->ids);
     return DELIVER_OK;
 }
 

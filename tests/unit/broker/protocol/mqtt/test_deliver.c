@@ -44,10 +44,13 @@ Test(deliver, retain_dup_and_subscription_ids_are_written)
 {
     struct message  m   = message_of("t", "x");
     struct rig     *rig = rig_connected(5);
-    struct delivery d   = {
-          .message = &m, .qos = 2, .id = 7, .retain = true, .duplicate = true, .subscription_id_count = 2};
-    d.subscription_ids[0] = 1;
-    d.subscription_ids[1] = 200;
+    struct delivery d   = {.message               = &m,
+                           .qos                   = 2,
+                           .id                    = 7,
+                           .retain                = true,
+                           .duplicate             = true,
+                           .subscription_id_count = 2,
+                           .subscription_ids      = (const uint32_t[]){1, 200}};
     cr_assert_eq(rig->fake.client->ops->deliver(rig->fake.client, &d), DELIVER_OK);
     rig_expect(rig, "3d 0c 0001't' 0007 05 0b01 0bc801 'x'");
     cr_assert_null(m.cache);
