@@ -579,3 +579,10 @@ def test_mqtt_3_1_may_leave_out_the_user_name_that_its_flag_announces(server):
     with Client(server, open=False, version=3) as c:
         c.send(raw(0x10, text("MQIsdp"), 3, 0x82, 0, 0, text("31-user"), 0, 9, b"cut"))
         assert c.recv() is None
+
+
+def test_mqtt_3_1_has_unused_bits_in_connect(server):
+    for first, flags in ((0x10, 0x03), (0x14, 0x02), (0x1F, 0x03)):
+        with Client(server, open=False, version=3) as c:
+            c.send(raw(first, text("MQIsdp"), 3, flags, 0, 0, text("31-unused")))
+            assert c.expect(CONNACK).reason == 0

@@ -333,6 +333,63 @@ def test_acknowledgements_of_nothing_harm_nobody(server):
             assert c.until_ping() == []
 
 
+def test_an_acknowledgement_of_the_wrong_kind_ends_the_connection(server):
+    """It finishes nothing: the message comes again on the next connection."""
+    for version, make in ((4, Client), (5, Client), (5, stored)):
+        for qos, steps in ((1, (PUBREC,)), (1, (PUBCOMP,)), (2, (PUBACK,)), (2, (PUBCOMP,)), (2, (PUBREC, PUBACK))):
+            more = {} if make is stored else {"version": version}
+            with make(server, "checks-kind", **more) as c:
+                c.subscribe("checks/kind", qos)
+                c.publish("checks/kind", b"x", qos)
+                got = c.expect(PUBLISH)
+                for step in steps:
+                    c.send(ack(step, got.id))
+                    if step != steps[-1]:
+                        c.expect(PUBREL, id=got.id)
+                c.expect_closed(PROTOCOL if version == 5 else None)
+            if make is stored:
+                with stored(server, "checks-kind") as c:
+                    again = c.recv()
+                    assert again.id == got.id and again.kind == (PUBREL if len(steps) == 2 else PUBLISH), again
+                    c.disconnect(0, {"session_expiry": 0})
+
+
+def test_what_was_published_before_a_subscription_is_not_live_for_it(server):
+    """The packets of a client count in their order, whatever waits for the disk."""
+    for make in (Client, stored):
+        forget(server, "checks-before")
+        with make(server, "checks-before") as c:
+            c.send(b"".join(publish(f"checks/before/{qos}", b"kept", qos, retain=True, id=qos + 1) for qos in (0, 1, 2))
+                   + subscribe([("checks/before/+", 2)], 9) + publish("checks/before/live", b"live", 0))
+            wanted = {"0": True, "1": True, "2": True}
+            if make is Client:  # one that is stored is there once it is recorded
+                wanted["live"] = False
+            got = []
+            while len(got) < len(wanted):
+                p = c.recv()
+                got += [(p.topic[14:], p.retain)] if p.kind == PUBLISH else []
+            assert dict(got) == wanted, got
+            assert [p for p in c.settle() if p.kind == PUBLISH] == []
+            for qos in (0, 1, 2):
+                c.send(publish(f"checks/before/{qos}", b"", 0, retain=True))
+        forget(server, "checks-before")
+
+
+def test_subscribe_and_unsubscribe_in_one_breath(server):
+    for make in (Client, stored):
+        forget(server, "checks-breath")
+        with make(server, "checks-breath") as c:
+            c.send(subscribe([("checks/breath", 1)], 1) + unsubscribe(["checks/breath"], 2) + unsubscribe(["checks/breath"], 3))
+            assert {p.id: p.codes for p in (c.recv(), c.recv(), c.recv())} == {1: [1], 2: [0], 3: [0x11]}
+            c.publish("checks/breath", b"x", 1)
+            assert c.settle() == []
+            c.send(subscribe([("checks/breath", 1)], 1) + unsubscribe(["checks/breath"], 2) + subscribe([("checks/breath", 2)], 3))
+            assert {p.id: p.codes for p in (c.recv(), c.recv(), c.recv())} == {1: [1], 2: [0], 3: [2]}
+            c.publish("checks/breath", b"x", 2)
+            assert c.message().qos == 2
+        forget(server, "checks-breath")
+
+
 def test_every_form_of_a_puback_counts(server):
     with Client(server, "checks-forms", props={"receive_max": 1}) as c:
         c.subscribe("checks/forms", 1)
