@@ -44,6 +44,8 @@
     X(WILLS,                  "keel_wills_total",                   counter, "Wills published.")                                   \
     X(EXPIRED,                "keel_expired_total",                 counter, "Messages that expired before delivery.")             \
     X(DENIED,                 "keel_denied_total",                  counter, "Requests refused by a limit or a rule.")             \
+    X(OVER_LIMIT,             "keel_over_limit_total",              counter, "CONNECT, PUBLISH and SUBSCRIBE refused for a limit of mqtt.* settings.") \
+    X(HELD_BACK,              "keel_held_back_total",               counter, "Times that a client was not read for a while, as it publishes too fast.") \
     X(AUTHENTICATED,          "keel_authenticated_total",           counter, "Clients let in after they were asked who they are.")  \
     X(UNAUTHENTICATED,        "keel_unauthenticated_total",         counter, "Clients refused because of who they are.")            \
     X(AUTH_BUSY,              "keel_auth_busy_total",               counter, "Clients refused because too many waited to be checked.") \

@@ -131,7 +131,7 @@ static void changed(struct store_watch *watch, const struct store_item *item)
         leave(k, item->key, item->version);
         return;
     }
-    if (!capture_name_valid(item->key) || !row_read(item->value, &row)) {
+    if (!capture_name_valid(item->key) || !row_read(item->value, &row) || !kernel_has_stripe(k, row.stream_id)) {
         log_error("a capture rule is not understood: what it matches is not captured");
         return;
     }

@@ -242,7 +242,7 @@ static int took(struct session *s, struct bytes results)
     wire_get_u8(&r); /* the expiry timer existed */
     o->present         = wire_get_u64(&r) != 0;
     struct bytes value = wire_get_blob(&r);
-    s->who.stream_id   = wire_get_u64(&r);
+    uint64_t stream_id = wire_get_u64(&r);
     o->present         = wire_get_u8(&r) == 0 && o->present;
     wire_get_u64(&r); /* start */
     uint64_t next = wire_get_u64(&r);
@@ -252,6 +252,10 @@ static int took(struct session *s, struct bytes results)
     keep->sent        = wire_get_u64(&r);
     wire_get_u64(&r); /* next, again */
     uint32_t count = wire_get_u32(&r);
+    if (r.bad || stream_id_stripe(stream_id) != session_stripe(s)) {
+        return ERR_MALFORMED;
+    }
+    s->who.stream_id = stream_id;
     if (d == NULL) {
         return ERR_QUOTA;
     }

@@ -106,7 +106,7 @@ static void changed(struct store_watch *watch, const struct store_item *item)
         leave(k, client_id, filter, item->version);
         return;
     }
-    if (!sub_row_read(item->value, &row)) {
+    if (!sub_row_read(item->value, &row) || !kernel_has_stripe(k, row.stream_id)) {
         log_error("a stored subscription is not understood: passed over");
         return;
     }

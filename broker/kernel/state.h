@@ -17,6 +17,7 @@
 #include "broker/kernel/match.h"
 #include "broker/kernel/store.h"
 #include "broker/kernel/tables.h"
+#include "shared/rpc/op.h"
 #include "shared/base/list.h"
 #include "shared/base/timer.h"
 #include "shared/mem/pool.h"
@@ -179,5 +180,11 @@ struct kernel {
 
     uint8_t key[SUB_KEY_MAX_BYTES]; /* scratch for keys and names */
 };
+
+/* Could the store have a stream of this id? Asked of what rows say before anything relies on it. */
+static inline bool kernel_has_stripe(const struct kernel *k, uint64_t stream_id)
+{
+    return stream_id_stripe(stream_id) < store_stripe_count(k->store);
+}
 
 #endif

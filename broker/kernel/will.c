@@ -86,7 +86,10 @@ static bool take_orphan(struct publisher *p, uint64_t sequence, struct bytes cli
     }
     pending->sequence = sequence;
     pending->delayed  = true;
-    if (!orphan_begin(p, pending, client_id, stream_id)) {
+    if (!kernel_has_stripe(p->kernel, stream_id)) {
+        log_error("what is said of the queue of an ended session is not understood: passed over");
+        publisher_flush(p);
+    } else if (!orphan_begin(p, pending, client_id, stream_id)) {
         log_error("no memory for the queue of an ended session: what is left in it is dropped");
         publisher_flush(p);
     }

@@ -67,6 +67,13 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
     config->mqtt.connect_timeout_ns   = settings->connect_timeout_s * 1000000000u;
     config->mqtt.retain_available     = settings->retain;
     config->mqtt.session_expiry_max_s = (uint32_t)settings->session_expiry_max_s;
+    config->mqtt.topic_bytes_max      = (uint32_t)settings->topic_bytes_max;
+    config->mqtt.topic_levels_max     = (uint32_t)settings->topic_levels_max;
+    config->mqtt.client_id_bytes_max  = (uint32_t)settings->client_id_bytes_max;
+    config->mqtt.publish_rate         = settings->publish_rate;
+    config->mqtt.publish_bytes_rate   = settings->publish_bytes_rate;
+    config->mqtt.publish_patience_ns  = settings->publish_patience_s * 1000000000u;
+    config->mqtt.connect_rate         = (settings->connection_rate + shard_count - 1) / shard_count;
 
     config->kernel = (struct kernel_limits){
         .subscriptions_max    = (uint32_t)settings->subscriptions_max,

@@ -343,6 +343,8 @@ static void publish_metrics(struct shard *shard)
         [METRIC_WILLS]                     = kernel->wills,
         [METRIC_EXPIRED]                   = kernel->expired,
         [METRIC_DENIED]                    = kernel->denied + shard->mqtt.counters.subscriptions_denied,
+        [METRIC_OVER_LIMIT]                = shard->mqtt.counters.over_limit,
+        [METRIC_HELD_BACK]                 = shard->mqtt.counters.held_back,
         [METRIC_AUTHENTICATED]             = shard->mqtt.counters.authenticated,
         [METRIC_UNAUTHENTICATED]           = shard->mqtt.counters.unauthenticated,
         [METRIC_AUTH_BUSY]                 = gate.busy,

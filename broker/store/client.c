@@ -37,8 +37,12 @@ static void on_answered(void *ctx, struct link *link, uint16_t kind, void *owner
     ASSERT(kind == RPC_TXN);
     struct store_call *call    = owner;
     struct bytes       results = {0};
-    if (frame->kind == RPC_TXN_DONE && !r.bad) {
+    if (frame->kind == RPC_TXN_DONE && !r.bad && status == 0) {
         results = bytes_of(r.at, wire_left(&r));
+    } else if (frame->kind == RPC_TXN_DONE && !r.bad) {
+        if (wire_get_u8(&r) != 0 && !r.bad) {
+            link_resume(link);
+        }
     } else if (frame->kind != RPC_ERROR || status >= 0) {
         status = ERR_MALFORMED;
     }

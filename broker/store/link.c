@@ -250,6 +250,15 @@ void link_request(struct link *link, struct bytes frame, uint16_t kind, void *ow
     queue_request(&link->queue, frame, kind, owner);
 }
 
+void link_resume(struct link *link)
+{
+    uint8_t            bytes[RPC_HEADER_BYTES];
+    struct wire_writer w     = wire_writer_fixed(bytes, sizeof bytes);
+    int                ended = frame_end(&w, frame_begin(&w, RPC_RESUME, 0));
+    ASSERT(ended == 0);
+    queue_notice(&link->queue, wire_written(&w));
+}
+
 void link_notice(struct link *link, struct bytes frame)
 {
     if (link->state == LINK_UP) {

@@ -74,6 +74,8 @@ void link_init(struct link *link);
 void link_fini(struct link *link);
 /* Begins to connect; all members above `socket` are set. */
 void link_start(struct link *link);
+/* The store refuses appends until it is told that this is known (RPC_TXN_DONE). */
+void link_resume(struct link *link);
 /* frame: whole, with queue_next_id as its id. */
 void link_request(struct link *link, struct bytes frame, uint16_t kind, void *owner);
 /* A frame without an answer. Only when up: otherwise it is dropped, up() asks again. */

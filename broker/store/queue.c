@@ -122,6 +122,11 @@ void queue_request(struct queue *q, struct bytes frame, uint16_t kind, void *own
     q->open_count++;
 }
 
+void queue_notice(struct queue *q, struct bytes frame)
+{
+    (void)put(q, frame);
+}
+
 /* Frees chunks at the front that were sent whole and hold no open request. */
 static void drop_front(struct queue *q)
 {
@@ -188,11 +193,12 @@ static void allow(struct queue *q)
         }
         struct rpc_header header;
         memcpy(&header, q->allowed->data + q->allowed_at, sizeof header);
-        size_t size = header.size + (size_t)RPC_HEADER_BYTES;
-        if (q->used_bytes != 0 && q->used_bytes + size > q->credit_bytes) {
+        size_t size   = header.size + (size_t)RPC_HEADER_BYTES;
+        size_t counts = header.kind == RPC_RESUME ? 0 : size;
+        if (q->used_bytes != 0 && q->used_bytes + counts > q->credit_bytes) {
             return;
         }
-        q->used_bytes += size;
+        q->used_bytes += counts;
         q->allowed_at += size;
     }
 }

@@ -46,6 +46,8 @@ void queue_fini(struct queue *q);
 uint64_t queue_next_id(const struct queue *q);
 /* Takes a request's whole frame; its id must be queue_next_id. */
 void queue_request(struct queue *q, struct bytes frame, uint16_t kind, void *owner);
+/* Takes a frame without an answer, to be sent behind all that was taken before it. A new connection does without. */
+void queue_notice(struct queue *q, struct bytes frame);
 /* The answer to id arrived: its owner, or NULL when nobody waits for it. */
 void *queue_answered(struct queue *q, uint64_t id, uint16_t *out_kind);
 /* The owner no longer wants the answer; the credit is still used until it comes. */

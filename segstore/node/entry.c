@@ -83,6 +83,8 @@ static void answer(struct node *node, const struct proposal *origin, int status)
     wire_put_u32(&s->out, (uint32_t)status);
     if (status == 0) {
         wire_put_bytes(&s->out, wire_written(&node->results));
+    } else {
+        wire_put_u8(&s->out, 0);
     }
     session_end(s, begun);
     session_answered(s, origin->request_bytes);

@@ -4,11 +4,24 @@
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
 
-static void txn_failed(struct session *s, uint64_t id, int status)
+static void txn_failed(struct session *s, uint64_t id, int status, bool refusing)
 {
     size_t begun = session_begin(s, RPC_TXN_DONE, id);
     wire_put_u32(&s->out, (uint32_t)status);
+    wire_put_u8(&s->out, refusing);
     session_end(s, begun);
+}
+
+static bool appends_once(struct bytes ops)
+{
+    struct wire_reader r = wire_reader_of(ops);
+    struct op          op;
+    while (op_next(&r, &op) > 0) {
+        if (op.kind == OP_APPEND && op.writer_id != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static int txn(struct session *s, uint64_t id, struct bytes body)
@@ -22,6 +35,9 @@ static int txn(struct session *s, uint64_t id, struct bytes body)
     if (result == 0) {
         result = stripe_validate(ops, node->config->record_max_bytes, false);
     }
+    if (UNLIKELY(s->refusing) && result == 0 && appends_once(ops)) {
+        result = ERR_DISK_FULL;
+    }
     if (result == 0) {
         struct proposal origin = {.session_serial = s->serial,
                                   .session_slot   = s->slot,
@@ -33,7 +49,9 @@ static int txn(struct session *s, uint64_t id, struct bytes body)
         return ERR_FULL;
     }
     if (result < 0) {
-        txn_failed(s, id, result);
+        bool first  = result == ERR_DISK_FULL && !s->refusing && appends_once(ops);
+        s->refusing = s->refusing || first;
+        txn_failed(s, id, result, first);
     } else {
         s->unanswered_bytes += body.size;
     }
@@ -99,6 +117,9 @@ int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes b
         session_end(s, session_begin(s, RPC_PONG, id));
         return 0;
     case RPC_PONG:
+        return 0;
+    case RPC_RESUME:
+        s->refusing = false;
         return 0;
     default:
         session_error(s, id, ERR_UNKNOWN, "this store does not know that kind of request");

@@ -124,6 +124,7 @@ struct session {
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           unanswered_bytes;
+    bool               refusing; /* idempotent appends, until RPC_RESUME */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
     struct wire_writer hello; /* bytes that go along when the socket moves */

@@ -68,6 +68,20 @@
       "Topic aliases that a client may set; memory is taken by those who use them only.")                    \
     X(subscriptions_max,      "mqtt.subscriptions_max", NULL,       NUMBER,  "10000",          1, 1000000, "filters",              \
       "Subscriptions of one client; further ones are refused with 0x97.")                                                        \
+    X(topic_bytes_max,        "mqtt.topic_max",         NULL,       NUMBER,  "65535",          1, 65535, "bytes",                     \
+      "The longest topic or filter.")                                                                                            \
+    X(topic_levels_max,       "mqtt.topic_levels_max",  NULL,       NUMBER,  "200",            1, 65536, "levels",                    \
+      "Levels of a topic or filter at most.")                                                                                    \
+    X(client_id_bytes_max,    "mqtt.client_id_max",     NULL,       NUMBER,  "65535",          23, 65535, "bytes",                    \
+      "The longest client identifier.")                                                                                          \
+    X(publish_rate,           "mqtt.publish_rate",      NULL,       NUMBER,  "0",              0, 1000000000, "messages/s",           \
+      "What one client may publish; a second's worth may come at once, then it is read no faster. 0: any.")                      \
+    X(publish_bytes_rate,     "mqtt.publish_bytes_rate", NULL,      NUMBER,  "0",              0, 1099511627776, "bytes/s",           \
+      "The same in bytes of PUBLISH packets. 0: any.")                                                                           \
+    X(publish_patience_s,     "mqtt.publish_patience",  NULL,       NUMBER,  "60",             0, 86400, "s",                         \
+      "A client that is over its rate for so long without a break is disconnected (0x96). 0: never.")                            \
+    X(connection_rate,        "mqtt.connection_rate",   NULL,       NUMBER,  "0",              0, 1000000000, "connections/s",        \
+      "CONNECTs of this broker, shared out evenly among its shards; further ones are refused (0x9F). 0: any.")                   \
     X(session_expiry_max_s,   "mqtt.session_expiry_max", NULL,      NUMBER,  "4294967295",     0, 4294967295, "s",                 \
       "Caps the session expiry that clients ask for; 4294967295: sessions may be kept for ever.")                                \
     X(retain,                 "mqtt.retain",            NULL,       BOOL,    "true",           0, 0, NULL,                        \

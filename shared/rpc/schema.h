@@ -42,7 +42,10 @@ enum rpc_kind {
     RPC_ERROR = 3,
     /* broker -> store. stripe u16, zero u16, ops. Answer TXN_DONE once the entry is durable and applied. */
     RPC_TXN = 10,
-    /* store -> broker. status i32 (0, or the error of the op that ended it), results (none when status is not 0). */
+    /* store -> broker. status i32, then when it is 0: results, else (the error of the op that ended it, nothing was done): refusing u8.
+     * refusing 1: the disk is full, and from now on this connection's transactions with an idempotent APPEND are refused with the same status, until
+     * RESUME: one that came later must not be taken while the news of this refusal may be lost, for it would make the earlier one, asked again over
+     * the next connection, look like a duplicate. */
     RPC_TXN_DONE = 11,
     /* broker -> store. stripe u16 (0xffff: all of this shard), kind u8 (0 key, 1 prefix, 2 topic filter), zero u8, table u32, limit_items u32, limit_bytes u32,
      * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start). Not logged; sees all that is applied.
@@ -80,6 +83,8 @@ enum rpc_kind {
     /* both ways, answered with PONG of the same id: the peer lives. No body. */
     RPC_PING = 26,
     RPC_PONG = 27,
+    /* broker -> store, behind all requests that were made before it heard of the refusal. No body, no answer. */
+    RPC_RESUME = 28,
     RPC_KIND_END
 };
 

@@ -21,6 +21,8 @@ struct known_seed {
     X(shared, 195, "the same")                                                                                       \
     X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")     \
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                       \
+    X(trouble, 103373,                                                                                               \
+      "the disk was full for one message and not for the next: asked again, the first was a duplicate")              \
     X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                     \
     X(will, 180, "a broker published wills before it knew who is subscribed")                                        \
     X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                     \

@@ -118,6 +118,11 @@ static void on_txn_done(struct store_tester *c, uint64_t id, struct wire_reader 
     uint64_t              n      = id & 0xffffffffffff;
     struct tester_stripe *s      = &c->stripes[stripe];
     int                   status = (int)wire_get_u32(r);
+    if (status < 0 && wire_get_u8(r) != 0) { /* refusing: it may take what comes behind this */
+        size_t begun;
+        begin(c, RPC_RESUME, 0, &begun);
+        end(c, begun);
+    }
     if (status == ERR_UNAVAILABLE) {
         s->unavailable = true;
         return;

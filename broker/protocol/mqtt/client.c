@@ -4,6 +4,7 @@
 #include "broker/protocol/mqtt/alias.h"
 #include "broker/protocol/mqtt/encode.h"
 #include "broker/protocol/mqtt/login.h"
+#include "broker/protocol/mqtt/pace.h"
 #include "broker/protocol/mqtt/subscribe.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -24,6 +25,7 @@ void mqtt_client_init(struct mqtt_client *client, struct mqtt_env *env, struct o
 void mqtt_client_fini(struct mqtt_client *client)
 {
     mqtt_login_fini(client);
+    mqtt_pace_free(client);
     timer_cancel(client->env->timers, &client->timer);
     list_remove(&client->soon);
     mqtt_aliases_free(client->aliases_in);
@@ -36,6 +38,19 @@ void mqtt_client_fini(struct mqtt_client *client)
     client->aliases_in  = NULL;
     client->aliases_out = NULL;
     client->id          = NULL;
+}
+
+bool mqtt_client_topic_fits(const struct mqtt_client *client, struct bytes topic)
+{
+    const struct mqtt_limits *limits = client->env->limits;
+    if (LIKELY(topic.size < limits->topic_levels_max && topic.size <= limits->topic_bytes_max)) {
+        return true; /* it cannot have more levels than bytes and one */
+    }
+    uint32_t levels = 1;
+    for (size_t i = 0; i < topic.size; i++) {
+        levels += topic.data[i] == '/';
+    }
+    return topic.size <= limits->topic_bytes_max && levels <= limits->topic_levels_max;
 }
 
 void mqtt_client_soon(struct mqtt_client *client)

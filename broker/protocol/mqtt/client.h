@@ -16,6 +16,7 @@
 
 struct mqtt_aliases;
 struct mqtt_login; /* login.c */
+struct mqtt_pace;  /* pace.c */
 struct mqtt_reply; /* subscribe.c */
 struct peer_identity;
 struct ticket;
@@ -38,6 +39,7 @@ struct mqtt_client {
     const struct peer_identity *identity; /* NULL: nothing is known of the peer */
     struct ticket              *ticket;   /* what it may do; NULL: everything */
     struct mqtt_login          *login;    /* while it is asked who it is, and for those who may be asked again */
+    struct mqtt_pace           *pace;     /* NULL: there is no rate, or it has published nothing */
     struct mqtt_ids             qos2_in;  /* MQTT 5: not completed */
     struct mqtt_fault           doom;     /* why it will be closed soon; why is NULL when it will not */
     uint32_t                    id_size;
@@ -55,6 +57,7 @@ struct mqtt_client {
     bool                        problem_information;
     bool                        automatic;      /* it is to get subscriptions first of all */
     bool                        wants_writable; /* a delivery was answered DELIVER_FULL */
+    bool                        held_back;      /* it publishes too fast: not read for a while */
     bool                        waiting;        /* the packet at the front waits to be allowed */
     bool                        recheck;        /* rules have changed: are its subscriptions still allowed? */
     bool                        recheck_waits;  /* some of the answers to that are still to come */
@@ -77,13 +80,15 @@ void mqtt_client_doom(struct mqtt_client *client, enum mqtt_reason reason_code, 
 void mqtt_client_send(struct mqtt_client *client, const struct mqtt_packet *packet);
 /* It was refused something; a line per client and second. */
 void mqtt_client_log_denied(struct mqtt_client *client, const char *what, struct bytes topic);
+/* Is a topic or filter no longer than the operator allows, and of no more levels? */
+bool mqtt_client_topic_fits(const struct mqtt_client *client, struct bytes topic);
 /* PUBACK and its like, without properties. */
 void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint16_t packet_id, uint8_t reason_code);
 
 /* May more be read from it, as far as its own state goes? */
 static inline bool mqtt_client_takes_input(const struct mqtt_client *client)
 {
-    return client->doom.why == NULL && !client->waiting && !client->automatic &&
+    return client->doom.why == NULL && !client->waiting && !client->held_back && !client->automatic &&
            client->reply_count < MQTT_REPLIES_MAX &&
            client->out->size_bytes < 2 * client->env->limits->output_max_bytes;
 }

@@ -131,9 +131,31 @@ static struct mqtt_fault take_will(struct mqtt_client *client, const struct mqtt
     return MQTT_FINE;
 }
 
+/* What the operator allows. */
+static struct mqtt_fault check_bounds(struct mqtt_client *client, const struct mqtt_connect *connect)
+{
+    struct mqtt_env          *env    = client->env;
+    const struct mqtt_limits *limits = env->limits;
+    struct mqtt_fault         fault  = MQTT_FINE;
+    if (limits->connect_rate != 0 && !bucket_try(&env->connects, limits->connect_rate, env->now_ns)) {
+        fault = mqtt_fault(MQTT_CONNECTION_RATE_EXCEEDED, "more connections come than mqtt.connection_rate allows");
+    } else if (connect->client_id.size > limits->client_id_bytes_max) {
+        fault = mqtt_fault(MQTT_CLIENT_IDENTIFIER_NOT_VALID, "a client identifier longer than mqtt.client_id_max");
+    } else if (connect->has_will && !mqtt_client_topic_fits(client, connect->will_topic)) {
+        fault = mqtt_fault(
+            MQTT_TOPIC_NAME_INVALID,
+            "a will whose topic is longer than mqtt.topic_max or has more levels than mqtt.topic_levels_max");
+    }
+    env->counters.over_limit += fault.why != NULL;
+    return fault;
+}
+
 struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqtt_connect *connect)
 {
     struct mqtt_fault fault = check_limits(client->env->limits, connect);
+    if (fault.why == NULL) {
+        fault = check_bounds(client, connect);
+    }
     if (fault.why != NULL) {
         return fault;
     }
@@ -241,6 +263,7 @@ static int v3_return(uint8_t reason_code)
     case MQTT_SERVER_BUSY:
     case MQTT_SERVER_SHUTTING_DOWN:
     case MQTT_QUOTA_EXCEEDED:
+    case MQTT_CONNECTION_RATE_EXCEEDED:
         return MQTT_V3_SERVER_UNAVAILABLE;
     case MQTT_BAD_USER_NAME_OR_PASSWORD:
         return MQTT_V3_BAD_USER_OR_PASSWORD;

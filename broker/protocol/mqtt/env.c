@@ -17,6 +17,9 @@ const struct mqtt_limits mqtt_limits_default = {
     .subscription_id_available = true,
     .session_expiry_max_s      = EXPIRY_NEVER,
     .connect_timeout_ns        = 10ull * 1000 * 1000 * 1000,
+    .topic_bytes_max           = 65535,
+    .topic_levels_max          = 65536,
+    .client_id_bytes_max       = 65535,
     .output_max_bytes          = 1 << 20,
 };
 

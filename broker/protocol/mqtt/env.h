@@ -11,6 +11,7 @@
 
 #include "broker/auth/port.h"
 #include "broker/kernel/kernel.h"
+#include "shared/base/bucket.h"
 #include "shared/base/list.h"
 #include "shared/base/log.h"
 #include "shared/base/timer.h"
@@ -32,6 +33,13 @@ struct mqtt_limits {
     uint32_t session_expiry_max_s; /* as in kernel_limits; EXPIRY_NEVER: any */
     uint64_t connect_timeout_ns; /* from the connection to the end of CONNECT and of what it takes to know the client */
     bool denied_ends_v3; /* before MQTT 5: a denied publish ends the connection; else it is acknowledged and dropped */
+    uint32_t topic_bytes_max;
+    uint32_t topic_levels_max;
+    uint32_t client_id_bytes_max;
+    uint64_t publish_rate;        /* PUBLISH packets of one client per second; 0: any (pace.h) */
+    uint64_t publish_bytes_rate;  /* their bytes */
+    uint64_t publish_patience_ns; /* over it for so long: closed; 0: never */
+    uint64_t connect_rate;        /* CONNECTs of this shard per second; 0: any */
     size_t
         output_max_bytes; /* queued for one client: nothing is delivered beyond it, nothing read beyond twice as much */
 };
@@ -68,7 +76,7 @@ struct mqtt_port {
 struct mqtt_counters { /* grow only; read by metrics */
     /* packets_out: all but PUBLISH */
     uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, packets_out, publishes_out,
-        too_big_out, full_out, authenticated, unauthenticated, subscriptions_denied;
+        too_big_out, full_out, authenticated, unauthenticated, subscriptions_denied, over_limit, held_back;
 };
 
 struct mqtt_cache;
@@ -86,6 +94,7 @@ struct mqtt_env {
     uint64_t                      now_ns;
     uint64_t                      wall_ns;
     struct mqtt_counters          counters;
+    struct bucket                 connects; /* of connect_rate */
 
     /* private */
     struct list        soon;       /* connections with something left for mqtt_conn_turn */

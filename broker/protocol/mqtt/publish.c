@@ -117,6 +117,15 @@ struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqt
             return fault;
         }
     }
+    if (UNLIKELY(!mqtt_client_topic_fits(client, message.topic))) {
+        env->counters.over_limit++;
+        mqtt_client_log_denied(client, "publish to a topic that is too long or has too many levels:", message.topic);
+        if (client->version != MQTT_V5) {
+            return mqtt_fault(MQTT_TOPIC_NAME_INVALID,
+                              "a topic longer than mqtt.topic_max, or of more levels than mqtt.topic_levels_max");
+        }
+        message.refused = ERR_MALFORMED;
+    }
     if (UNLIKELY(env->topics != NULL)) {
         message.topic = mqtt_topics_publish(client, message.topic);
     }

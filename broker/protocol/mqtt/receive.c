@@ -6,6 +6,7 @@
 #include "broker/protocol/mqtt/dispatch.h"
 #include "broker/protocol/mqtt/life.h"
 #include "broker/protocol/mqtt/login.h"
+#include "broker/protocol/mqtt/pace.h"
 
 enum { INPUT_HELD_MAX_BYTES = 16 * 1024 }; /* that may wait before receiving is stopped: one receive buffer */
 
@@ -84,6 +85,10 @@ static size_t conn_consume(struct mqtt_conn *conn, struct bytes in)
             break; /* it comes again when it is known whether it may */
         }
         taken += mqtt_frame_bytes(frame);
+        if (UNLIKELY(mqtt_paced(conn->client.env->limits)) && mqtt_frame_type(frame) == MQTT_PUBLISH &&
+            conn->state == CONN_OPEN) {
+            mqtt_pace_publish(&conn->client, mqtt_frame_bytes(frame));
+        }
     }
     conn->busy = false;
     if (taken > 0) {

@@ -148,6 +148,11 @@ static uint8_t limit_code(struct mqtt_client *client, const struct mqtt_filter *
         mqtt_client_log_denied(client, "subscribe to", filter);
         return MQTT_NOT_AUTHORIZED;
     }
+    if (!mqtt_client_topic_fits(client, filter)) {
+        client->env->counters.over_limit++;
+        mqtt_client_log_denied(client, "subscribe to a filter that is too long or has too many levels:", filter);
+        return MQTT_TOPIC_FILTER_INVALID;
+    }
     if (!limits->shared_available && mqtt_topic_filter_shared(filter)) {
         return MQTT_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     }

@@ -95,6 +95,43 @@ Test(client, what_is_not_answered_is_sent_again_in_its_order)
     far_fini(&far);
 }
 
+Test(client, a_refusal_that_others_follow_is_confirmed_behind_what_was_asked_before)
+{
+    struct far   far;
+    struct asked a[3];
+    struct frame f;
+    far_init(&far);
+    far.credit = 700;
+    far_up(&far, 1, 4);
+    ask(&far, &a[0], 0, 500);
+    ask(&far, &a[1], 1, 500); /* no credit yet: it is made before the refusal is heard, and sent behind it */
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f));
+    uint8_t            bytes[8];
+    struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
+    wire_put_u32(&w, (uint32_t)ERR_DISK_FULL);
+    wire_put_u8(&w, 1);
+    far_send(far_socket(&far, 0), RPC_TXN_DONE, f.id, wire_written(&w));
+    cr_assert(a[0].answers == 1 && a[0].status == ERR_DISK_FULL && a[0].result_bytes == 0);
+    ask(&far, &a[2], 2, 10);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f));
+    cr_assert(f.kind == RPC_TXN && f.body.data[0] == 1);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f));
+    cr_assert_eq(f.kind, RPC_RESUME);
+    cr_assert(far_next(&far, far_socket(&far, 0), &f));
+    cr_assert(f.kind == RPC_TXN && f.body.data[0] == 2);
+    far_break(far_socket(&far, 0));
+    far_pass(&far, 2000000000);
+    far_up(&far, 1, 4); /* over a new connection nothing was refused */
+    for (int i = 1; i < 3; i++) {
+        cr_assert(far_next(&far, far_socket(&far, 0), &f));
+        cr_assert(f.kind == RPC_TXN && f.body.data[0] == i);
+    }
+    cr_assert(!far_next(&far, far_socket(&far, 0), &f));
+    far_fini(&far);
+}
+
 Test(client, credit_bounds_what_is_unanswered_but_lets_one_request_through)
 {
     struct far   far;

@@ -214,6 +214,7 @@ Test(conn, limits_are_told_in_connack)
                                            .keep_alive_max_s     = 60,
                                            .session_expiry_max_s = EXPIRY_NEVER,
                                            .connect_timeout_ns   = 1,
+                                           .client_id_bytes_max  = 23,
                                            .output_max_bytes     = 1000};
     rig_send(rig, "10 0e 0004'MQTT' 05 02 0000 00 0001'c'");
     rig_expect(rig, "20 15 00 00 12 24 01 25 00 27 000003e8 28 00 29 00 2a 00 13 003c");
