@@ -135,7 +135,7 @@ tsan: clients
 clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
 build/clients/%: tests/e2e/clients/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CSTD) $(WARN) -O1 -g -o $@ $< -lpaho-mqtt3c -lpaho-mqtt3a
+	$(CC) $(CSTD) $(WARN) -O1 -g -o $@ $< -lpaho-mqtt3cs
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
 clean:

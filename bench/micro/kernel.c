@@ -159,7 +159,7 @@ int main(void)
     began_ns = clock_ns();
     for (int i = 0; i < ROUNDS; i++) {
         kernel_publish(kernel, &writer, &m, 1);
-        if (kernel_done(kernel, &quality.client, quality.id) != 0) {
+        if (kernel_done(kernel, &quality.client, quality.id, DELIVERY_TAKEN) != 0) {
             return 1;
         }
     }

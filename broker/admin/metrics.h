@@ -17,6 +17,10 @@
 #define METRICS_TABLE(X)                                                                                                           \
     X(CONNECTIONS_OPEN,       "keel_connections_open",              gauge,   "Connections that are open now.")                     \
     X(CONNECTIONS_TOTAL,      "keel_connections_total",             counter, "Connections accepted.")                              \
+    X(CONNECTIONS_TCP,        "keel_connections_tcp_total",         counter, "Of these, of plain MQTT.")                           \
+    X(CONNECTIONS_TLS,        "keel_connections_tls_total",         counter, "Of these, of MQTT over TLS.")                        \
+    X(CONNECTIONS_WS,         "keel_connections_ws_total",          counter, "Of these, of MQTT over WebSocket.")                  \
+    X(CONNECTIONS_WSS,        "keel_connections_wss_total",         counter, "Of these, of MQTT over WebSocket over TLS.")         \
     X(SESSIONS_OPEN,          "keel_sessions_open",                 gauge,   "Sessions with a connected client.")                  \
     X(SESSIONS_STORED,        "keel_sessions_stored",               gauge,   "Stored sessions with subscriptions, connected or not.") \
     X(SESSIONS_STORED_OPEN,   "keel_sessions_stored_open",          gauge,   "Of these, with a connected client.")                 \
@@ -48,7 +52,7 @@
     X(PROTOCOL_ERRORS,        "keel_protocol_errors_total",         counter, "Connections ended for what they sent.")              \
     X(STORE_REQUESTS_OPEN,    "keel_store_requests_open",           gauge,   "Requests to the segment store without an answer.")   \
     X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \
-    X(HANDSHAKES,             "keel_tls_handshakes_total",          counter, "TLS and WebSocket handshakes that went through.")    \
+    X(HANDSHAKES,             "keel_tls_handshakes_total",          counter, "TLS handshakes that went through, with the upgrade behind it in wss.") \
     X(HANDSHAKES_OPEN,        "keel_tls_handshakes_open",           gauge,   "TLS handshakes under way.")                          \
     X(TRANSPORT_FAULTS,       "keel_transport_faults_total",        counter, "Connections ended by TLS or WebSocket.")             \
     X(TURNS,                  "keel_turns_total",                   counter, "Turns of the loop.")

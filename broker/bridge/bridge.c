@@ -334,6 +334,26 @@ static void on_suback(struct bridge *b, const struct mqtt_suback *ack)
     }
 }
 
+static void on_ack(struct bridge *b, enum mqtt_type type, const struct mqtt_ack *ack)
+{
+    struct client *c     = &b->client;
+    int            found = 0;
+    if (type == MQTT_PUBREC && ack->reason_code < 0x80) {
+        found = kernel_received(b->kernel, c, ack->packet_id);
+        if (found == ERR_NOT_FOUND) {
+            send_ack(b, MQTT_PUBREL, ack->packet_id, is_v5(b) ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : 0);
+        }
+    } else {
+        found = kernel_done(b->kernel, c, ack->packet_id,
+                            type == MQTT_PUBACK    ? DELIVERY_TAKEN
+                            : type == MQTT_PUBCOMP ? DELIVERY_RELEASED
+                                                   : DELIVERY_REFUSED);
+    }
+    if (found == ERR_CONFLICT) {
+        drop(b, "it acknowledged a message in another way than its QoS asks for");
+    }
+}
+
 static void on_packet(struct bridge *b, const struct mqtt_packet *packet)
 {
     struct client *c = &b->client;
@@ -350,20 +370,12 @@ static void on_packet(struct bridge *b, const struct mqtt_packet *packet)
         on_publish(b, &packet->publish);
         break;
     case MQTT_PUBACK:
-        (void)!kernel_done(b->kernel, c, packet->ack.packet_id);
-        break;
     case MQTT_PUBREC:
-        if (packet->ack.reason_code >= 0x80) {
-            (void)!kernel_done(b->kernel, c, packet->ack.packet_id);
-        } else if (kernel_received(b->kernel, c, packet->ack.packet_id) != 0) {
-            send_ack(b, MQTT_PUBREL, packet->ack.packet_id, is_v5(b) ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : 0);
-        }
+    case MQTT_PUBCOMP:
+        on_ack(b, (enum mqtt_type)packet->type, &packet->ack);
         break;
     case MQTT_PUBREL:
         kernel_publish_release(b->kernel, c, packet->ack.packet_id);
-        break;
-    case MQTT_PUBCOMP:
-        (void)!kernel_done(b->kernel, c, packet->ack.packet_id);
         break;
     case MQTT_SUBACK:
         on_suback(b, &packet->suback);

@@ -85,18 +85,34 @@ int kernel_received(struct kernel *k, struct client *client, uint16_t id)
     case WINDOW_RELEASED:
         client->ops->deliver_release(client, id);
         return 0;
+    case WINDOW_SENT_1:
+        return ERR_CONFLICT;
     default:
         return ERR_NOT_FOUND;
     }
 }
 
-int kernel_done(struct kernel *k, struct client *client, uint16_t id)
+/* May a delivery in this state end so? */
+static bool ends(enum window_state state, enum delivery_end end)
+{
+    switch (end) {
+    case DELIVERY_TAKEN:
+        return state == WINDOW_SENT_1;
+    case DELIVERY_RELEASED:
+        return state == WINDOW_RELEASED;
+    case DELIVERY_REFUSED:
+        return state != WINDOW_SENT_1;
+    }
+    return false;
+}
+
+int kernel_done(struct kernel *k, struct client *client, uint16_t id, enum delivery_end end)
 {
     (void)k;
     struct session *s = client->session;
     uint64_t        offset;
     if (id > WINDOW_WIDTH_MAX) {
-        return reader_ended(s, id);
+        return end == DELIVERY_TAKEN ? reader_ended(s, id) : ERR_NOT_FOUND; /* they send QoS 1 */
     }
     if (s->delivery == NULL || !window_find(&s->delivery->window, id, &offset)) {
         return ERR_NOT_FOUND;
@@ -104,6 +120,9 @@ int kernel_done(struct kernel *k, struct client *client, uint16_t id)
     enum window_state state = window_get(&s->delivery->window, offset);
     if (state == WINDOW_NONE || state == WINDOW_DONE) {
         return ERR_NOT_FOUND;
+    }
+    if (!ends(state, end)) {
+        return ERR_CONFLICT;
     }
     int error = window_set(&s->delivery->window, offset, WINDOW_DONE);
     ASSERT(error == 0);

@@ -78,13 +78,17 @@ struct will {
 
 #define EXPIRY_NEVER UINT32_MAX
 
+/* Of a stored session: names in the store are as long as text of MQTT, and have a prefix (tables.h). */
+enum { STORED_ID_MAX_BYTES = 65500 };
+
 struct open_request {
-    bool         own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
-    struct bytes client_id; /* not empty: the protocol assigns one first */
-    bool         clean_start;
-    uint32_t     expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
-    uint16_t     receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
-    struct will  will;
+    bool own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
+    struct bytes
+         client_id; /* not empty: the protocol assigns one first; STORED_ID_MAX_BYTES at most when expiry_s is not 0 */
+    bool clean_start;
+    uint32_t    expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
+    uint16_t    receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
+    struct will will;
 };
 
 struct subscription {
@@ -154,10 +158,18 @@ void kernel_unsubscribe(struct kernel *kernel, struct client *client, uint16_t i
 void kernel_subscriptions(struct kernel *kernel, const struct client                      *client,
                           void (*each)(void *ctx, struct bytes filter, uint8_t qos), void *ctx);
 
-/* The client acknowledged a delivery: received = PUBREC with success (deliver_release follows once recorded); done = PUBACK, PUBCOMP,
- * or a PUBREC that refuses. ERR_NOT_FOUND: no delivery with this id waits for that. */
+/* How a delivery came to its end. */
+enum delivery_end {
+    DELIVERY_TAKEN,    /* PUBACK, also one that refuses: of QoS 1 */
+    DELIVERY_RELEASED, /* PUBCOMP: of QoS 2, behind deliver_release */
+    DELIVERY_REFUSED   /* a PUBREC that refuses: of QoS 2 */
+};
+
+/* The client acknowledged a delivery: received = PUBREC with success (deliver_release follows once recorded); done = what ends it.
+ *   ERR_NOT_FOUND   no delivery with this id waits for anything
+ *   ERR_CONFLICT    it waits for something else; nothing changed */
 int kernel_received(struct kernel *kernel, struct client *client, uint16_t id);
-int kernel_done(struct kernel *kernel, struct client *client, uint16_t id);
+int kernel_done(struct kernel *kernel, struct client *client, uint16_t id, enum delivery_end end);
 /* The client's output fell below its bound after DELIVER_FULL. */
 void kernel_writable(struct kernel *kernel, struct client *client);
 

@@ -23,6 +23,8 @@ void life_expiry_start(struct wire_writer *w, struct session *session);
 
 /* subscribe.c: forgets the subscribes and unsubscribes whose answers nobody waits for. */
 void subscribe_cancel_all(struct session *session);
+/* This publish, which requests of the same client came behind, has been handed out (pending.awaited). */
+void subscribe_handed_out(struct session *session, const struct pending *pending);
 /* May it be subscribed to exclusively? status 0, or why not. */
 void subscribe_exclusive_answer(struct kernel *kernel, uint64_t serial, uint32_t ticket, uint32_t index, int status,
                                 struct bytes filter);

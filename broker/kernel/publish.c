@@ -20,7 +20,7 @@ static void record_retained(struct publisher *p, struct pending *pending, const 
         return;
     }
     pending->before++;
-    retain_store(p->kernel, message, &work->call);
+    retain_store(p->kernel, message, p->session, &work->call);
 }
 
 void publish_answer_client(struct publisher *p, struct pending *pending)

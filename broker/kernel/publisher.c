@@ -2,6 +2,7 @@
 #include "broker/kernel/publisher.h"
 
 #include "broker/kernel/fanout.h"
+#include "broker/kernel/life.h"
 #include "broker/kernel/message.h"
 
 void publisher_init(struct publisher *p, struct kernel *k, struct session *s,
@@ -75,6 +76,10 @@ static void advance(struct publisher *p)
         }
         buf_unref(pending->copy);
         pending->copy = NULL;
+        if (UNLIKELY(pending->awaited)) {
+            pending->awaited = false;
+            subscribe_handed_out(p->session, pending);
+        }
     }
 }
 

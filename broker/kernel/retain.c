@@ -5,13 +5,14 @@
 #include "broker/kernel/message.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
 #include "shared/rpc/schema.h"
 
 #include <stdlib.h>
 
-enum { REPLAY_APPENDS_MAX = 32 };
+enum { REPLAY_APPENDS_MAX = 32, FROM_BYTES = 8 };
 
 struct replay {
     struct list       link; /* in session.replays */
@@ -21,6 +22,7 @@ struct replay {
     uint32_t          appends; /* to its own stream, under way */
     uint32_t          sub_id;
     uint8_t           qos;
+    bool              no_local;
     bool              started;
     bool              paused;   /* the scan waits for store_scan_resume */
     bool              finished; /* the scan is at its end */
@@ -28,7 +30,12 @@ struct replay {
     uint8_t           filter[];
 };
 
-void retain_store(struct kernel *k, const struct message *m, struct store_call *call)
+static uint64_t from_of(const struct session *s)
+{
+    return s == NULL ? 0 : hash_bytes(session_id(s));
+}
+
+void retain_store(struct kernel *k, const struct message *m, const struct session *from, struct store_call *call)
 {
     uint16_t            stripe = store_stripe(k->store, m->topic);
     struct wire_writer *w      = store_txn_begin(k->store, stripe);
@@ -36,11 +43,14 @@ void retain_store(struct kernel *k, const struct message *m, struct store_call *
     uint8_t            *image  = NULL;
     if (m->payload.size != 0) {
         struct record record = message_record(m);
-        image                = malloc(record_size(&record));
+        size_t        size   = record_size(&record);
+        uint64_t      origin = from_of(from);
+        image                = malloc(size + FROM_BYTES);
         if (image != NULL) {
             record_encode(&record, image);
+            memcpy(image + size, &origin, FROM_BYTES);
             op.kind    = OP_TABLE_PUT;
-            op.value   = bytes_of(image, record_size(&record));
+            op.value   = bytes_of(image, size + FROM_BYTES);
             op.wall_ns = m->expires_wall_ns;
         }
         w->bad = w->bad || image == NULL;
@@ -49,6 +59,16 @@ void retain_store(struct kernel *k, const struct message *m, struct store_call *
     op_encode(w, &op);
     free(image);
     store_txn_end(k->store, call);
+}
+
+/* Is what lies behind the record the mark of this session's client? */
+static bool is_own(const struct session *s, struct bytes value, size_t record_bytes)
+{
+    uint64_t from = 0;
+    if (value.size >= record_bytes + FROM_BYTES) {
+        memcpy(&from, value.data + record_bytes, FROM_BYTES);
+    }
+    return from != 0 && from == from_of(s);
 }
 
 static void replay_free(struct replay *r)
@@ -174,7 +194,7 @@ static bool scanned(struct store_scan *scan, const struct store_item *item)
         return true;
     }
     struct message m = message_of_record(&record);
-    if (message_expired(&m, s->kernel->wall_ns)) {
+    if (message_expired(&m, s->kernel->wall_ns) || (r->no_local && is_own(s, item->value, (size_t)size))) {
         return true;
     }
     struct replay_pace pace = show(r, &m);
@@ -245,7 +265,7 @@ void retain_continue(struct session *s)
     }
 }
 
-void retain_replay(struct session *s, struct bytes filter, uint8_t qos, uint32_t sub_id)
+void retain_replay(struct session *s, struct bytes filter, uint8_t qos, bool no_local, uint32_t sub_id)
 {
     struct asking *asking = session_asking(s);
     struct replay *r      = asking == NULL ? NULL : calloc(1, sizeof *r + filter.size);
@@ -255,6 +275,7 @@ void retain_replay(struct session *s, struct bytes filter, uint8_t qos, uint32_t
     }
     r->session     = s;
     r->qos         = qos;
+    r->no_local    = no_local;
     r->sub_id      = sub_id;
     r->scan.item   = scanned;
     r->scan.done   = scan_done;

@@ -38,6 +38,7 @@ struct pending {
     bool              duplicate;
     bool              recorded; /* the id's row is written */
     bool              delayed;  /* stored for later: not handed out now */
+    bool              awaited;  /* a request of the same client comes behind it */
 };
 
 enum pause_reason { PAUSE_PENDING = 1, PAUSE_STORE = 2, PAUSE_MAIL = 4, PAUSE_SLOW = 8 };

@@ -39,9 +39,10 @@ struct request {
     uint16_t            id;
     bool                subscribe;
     bool                called; /* the store will answer */
+    struct pending     *behind; /* the publish that must be handed out first, or NULL */
     uint32_t            ticket;
-    uint32_t
-                  asked; /* exclusive ones whose home has not answered, readers that look where to begin; 1 more while the request is made */
+    /* exclusive ones whose home has not answered, readers that look where to begin, a publish before it; 1 more while the request is made */
+    uint32_t      asked;
     int           count;
     struct wanted wanted[];
 };
@@ -100,7 +101,7 @@ static void answer(struct kernel *k, struct announcement *a)
             (void)topic_exclusive_split(want->filter, &filter);
             sys_replay(s, filter, want->id);
             if (k->limits.retain_available) {
-                retain_replay(s, filter, want->flags & SUB_QOS, want->id);
+                retain_replay(s, filter, want->flags & SUB_QOS, (want->flags & SUB_NO_LOCAL) != 0, want->id);
             }
         }
     }
@@ -256,6 +257,19 @@ static void proceed(struct request *r)
     }
 }
 
+/* Packets of a client count in their order: what it published before waits for the store perhaps, then the request waits too. */
+static void wait_behind(struct request *r)
+{
+    struct publisher *p = r->session->publisher;
+    struct pending   *last =
+        p == NULL || list_empty(&p->pendings) ? NULL : CONTAINER_OF(p->pendings.prev, struct pending, link);
+    if (last != NULL && !last->handed_out) {
+        last->awaited = true;
+        r->behind     = last;
+        r->asked++;
+    }
+}
+
 static void reader_found(struct reader_asker *asker, int status)
 {
     struct wanted  *want = CONTAINER_OF(asker, struct wanted, asker);
@@ -303,6 +317,7 @@ static void ask(struct request *r, const struct subscription *subscriptions)
     struct bytes    rest;
     r->asked  = 1;
     r->ticket = ++s->kernel->ticket;
+    wait_behind(r);
     for (int i = 0; i < r->count; i++) {
         if (r->wanted[i].result >= 0 && r->wanted[i].stream) {
             ask_reader(r, &r->wanted[i], &subscriptions[i]);
@@ -313,6 +328,46 @@ static void ask(struct request *r, const struct subscription *subscriptions)
         }
     }
     proceed(r);
+}
+
+static struct request *waiting_behind(const struct session *s, const struct pending *pending)
+{
+    if (s->asking != NULL) {
+        LIST_EACH (&s->asking->requests, link) {
+            struct request *r = CONTAINER_OF(link, struct request, link);
+            if (r->behind == pending) {
+                return r;
+            }
+        }
+    }
+    return NULL;
+}
+
+void subscribe_handed_out(struct session *s, const struct pending *pending)
+{
+    struct request *r;
+    while ((r = waiting_behind(s, pending)) != NULL) {
+        r->behind = NULL;
+        proceed(r);
+    }
+}
+
+/* Will it have this subscription when all that it asked for before is carried out? */
+static bool will_exist(struct session *s, struct bytes filter)
+{
+    bool exists = reader_filter(filter) ? reader_find(s, filter) != NULL : sub_find(s->kernel, &s->who, filter) != NULL;
+    if (s->asking == NULL) {
+        return exists;
+    }
+    LIST_EACH (&s->asking->requests, link) {
+        const struct request *r = CONTAINER_OF(link, struct request, link);
+        for (int i = 0; i < r->count; i++) {
+            if (r->wanted[i].result >= 0 && bytes_equal(r->wanted[i].filter, filter)) {
+                exists = r->subscribe;
+            }
+        }
+    }
+    return exists;
 }
 
 static struct bytes keep_text(uint8_t **at, struct bytes text)
@@ -348,7 +403,7 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
         struct bytes               rest;
         ASSERT(topic_filter_valid(sub->filter) && sub->qos <= 2);
         want->stream = reader_filter(sub->filter);
-        bool exists  = want->stream ? reader_find(s, sub->filter) != NULL : sub_find(k, &s->who, sub->filter) != NULL;
+        bool exists  = will_exist(s, sub->filter);
         want->filter = keep_text(&at, sub->filter);
         want->id     = sub->id;
         want->result = sub->qos;
@@ -370,6 +425,7 @@ void kernel_subscribe(struct kernel *k, struct client *client, uint16_t id, cons
 
 void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, const struct bytes *filters, int count)
 {
+    (void)k;
     struct session *s    = client->session;
     size_t          text = 0;
     ASSERT(s->state == SESSION_OPEN && count > 0 && count <= 256);
@@ -383,17 +439,13 @@ void kernel_unsubscribe(struct kernel *k, struct client *client, uint16_t id, co
     }
     uint8_t *at = request_text(r);
     for (int i = 0; i < count; i++) {
+        r->wanted[i].result = will_exist(s, filters[i]) ? 0 : ERR_NOT_FOUND;
         r->wanted[i].filter = keep_text(&at, filters[i]);
         r->wanted[i].stream = reader_filter(filters[i]);
-        bool exists =
-            r->wanted[i].stream ? reader_find(s, filters[i]) != NULL : sub_find(k, &s->who, filters[i]) != NULL;
-        r->wanted[i].result = exists ? 0 : ERR_NOT_FOUND;
     }
-    if (session_stored(s)) {
-        record(r);
-    } else {
-        carry_out(r, NULL);
-    }
+    r->asked = 1;
+    wait_behind(r);
+    proceed(r);
 }
 
 void subscribe_cancel_all(struct session *s)

@@ -263,6 +263,7 @@ void peer_accept(struct shard *shard, struct io_socket *socket, enum transport_k
     list_push_back(&shard->peers, &peer->link);
     shard->peer_count++;
     shard->counters.accepted++;
+    shard->counters.accepted_by[kind]++;
     io_socket_peer(socket, peer->name, sizeof peer->name);
     if (kind != TRANSPORT_TCP) {
         peer->transport = transport_new(&shard->transport, kind);

@@ -316,6 +316,10 @@ static void publish_metrics(struct shard *shard)
     const uint64_t values[METRIC_COUNT] = {
         [METRIC_CONNECTIONS_OPEN]  = shard->peer_count,
         [METRIC_CONNECTIONS_TOTAL] = shard->counters.accepted,
+        [METRIC_CONNECTIONS_TCP]   = shard->counters.accepted_by[TRANSPORT_TCP],
+        [METRIC_CONNECTIONS_TLS]   = shard->counters.accepted_by[TRANSPORT_TLS],
+        [METRIC_CONNECTIONS_WS]    = shard->counters.accepted_by[TRANSPORT_WS],
+        [METRIC_CONNECTIONS_WSS]   = shard->counters.accepted_by[TRANSPORT_WSS],
         [METRIC_SESSIONS_OPEN]     = kernel->sessions_open,
         /* Every shard knows all of them. */
         [METRIC_SESSIONS_STORED]           = shard->index == 0 ? kernel->stored_sessions : 0,

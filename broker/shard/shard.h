@@ -57,6 +57,7 @@ struct broker {
 };
 
 struct shard_counters {
+    uint64_t accepted_by[TRANSPORT_KINDS]; /* of accepted */
     uint64_t accepted, received_bytes, sent_bytes, turns, handshakes_done, transport_faults;
 };
 

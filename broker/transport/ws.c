@@ -3,20 +3,23 @@
 
 #include "broker/transport/upgrade.h"
 #include "shared/base/err.h"
+#include "shared/base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wslay/wslay.h>
 
-/* A frame to the client: enough for a send, small enough to leave room for others. */
 enum {
-    FRAME_MAX_BYTES   = 64 * 1024,
-    WIRE_MAX_BYTES    = 256 * 1024,
+    WIRE_MAX_BYTES    = 256 * 1024, /* enough for a send, small enough to leave room for others */
+    HEADER_MAX_BYTES  = 5,          /* of a packet: its type and its length */
     CONTROL_MAX_BYTES = 125,
     WHY_MAX_BYTES     = 120,
     PIECES_MAX        = 64
 };
+
+/* Registered behind RFC 6455 (IANA, WebSocket Close Code Number Registry); wslay has no names for them. */
+enum { CODE_SERVICE_RESTART = 1012, CODE_TRY_AGAIN_LATER = 1013, CODE_BAD_GATEWAY = 1014 };
 
 struct ws {
     const char             *path;
@@ -26,6 +29,10 @@ struct ws {
     uint64_t                left;    /* payload bytes of the current frame that have not come */
     uint8_t                 control[CONTROL_MAX_BYTES];
     uint8_t                 control_bytes;
+    uint8_t                 pong_bytes;
+    uint8_t                 pong[CONTROL_MAX_BYTES]; /* owed, once the frame to the client is whole */
+    bool                    pong_owed;
+    size_t                  out_left; /* of the frame to the client that is begun */
     bool                    in_frame;
     bool                    in_message; /* a fragment came that is not the last */
     bool                    ended;
@@ -104,7 +111,7 @@ static void put_control(struct outq *out, uint8_t opcode, struct bytes payload)
 static void put_close(struct ws *ws, struct outq *out, uint16_t code)
 {
     const uint8_t payload[2] = {(uint8_t)(code >> 8), (uint8_t)code};
-    if (!ws->ended) {
+    if (!ws->ended && ws->out_left == 0) { /* nothing can be said inside of a frame */
         put_control(out, WSLAY_CONNECTION_CLOSE, bytes_of(payload, sizeof payload));
     }
     ws->ended = true;
@@ -117,31 +124,76 @@ static int fault(struct ws *ws, struct outq *out, uint16_t code, const char *why
     return ERR_MALFORMED;
 }
 
+/* Control frames stand between frames: the last PING is answered when there is room. */
+static void pay_pong(struct ws *ws, struct outq *out)
+{
+    if (ws->pong_owed && ws->out_left == 0) {
+        ws->pong_owed = false;
+        put_control(out, WSLAY_PONG, bytes_of(ws->pong, ws->pong_bytes));
+    }
+}
+
+/* The length of the packet at the front of the pieces; 0: they end inside its header. */
+static size_t packet_bytes(const struct iovec *iov, int count)
+{
+    size_t size  = 0;
+    int    index = 0; /* of the byte in the header */
+    for (int i = 0; i < count; i++) {
+        const uint8_t *at = iov[i].iov_base;
+        for (size_t j = 0; j < iov[i].iov_len && index < HEADER_MAX_BYTES; j++, index++) {
+            size |= index == 0 ? 0 : (size_t)(at[j] & 0x7f) << (7 * (index - 1));
+            if (index > 0 && (at[j] & 0x80) == 0) {
+                return (size_t)index + 1 + size;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Moves what one look at the queue shows, and says how much that was; 0: nothing can be moved now. */
+static ssize_t send_some(struct ws *ws, struct outq *plain, struct outq *out)
+{
+    struct iovec iov[PIECES_MAX];
+    int          count = outq_gather(plain, iov, PIECES_MAX);
+    size_t       moved = 0;
+    for (int i = 0; i < count && out->size_bytes < WIRE_MAX_BYTES;) {
+        if (ws->out_left == 0) {
+            pay_pong(ws, out);
+            ws->out_left = packet_bytes(iov + i, count - i);
+            if (ws->out_left == 0) {
+                break;
+            }
+            if (put_head(out, WSLAY_BINARY_FRAME, ws->out_left) != 0) {
+                return ERR_FULL;
+            }
+        }
+        size_t room = WIRE_MAX_BYTES - out->size_bytes;
+        size_t size = iov[i].iov_len < ws->out_left ? iov[i].iov_len : ws->out_left;
+        size        = size < room ? size : room;
+        if (outq_put(out, bytes_of(iov[i].iov_base, size)) != 0) {
+            return ERR_FULL; /* in the middle of a frame: the connection is of no more use */
+        }
+        iov[i].iov_base = (uint8_t *)iov[i].iov_base + size;
+        iov[i].iov_len -= size;
+        ws->out_left -= size;
+        moved += size;
+        i += iov[i].iov_len == 0;
+    }
+    outq_consume(plain, moved);
+    return (ssize_t)moved;
+}
+
 int ws_send(struct ws *ws, struct outq *plain, struct outq *out)
 {
     if (ws->upgrade != NULL || ws->ended) {
         return 0;
     }
-    while (plain->size_bytes > 0 && out->size_bytes < WIRE_MAX_BYTES) {
-        struct iovec iov[PIECES_MAX];
-        int          count = outq_gather(plain, iov, PIECES_MAX);
-        size_t       size  = 0;
-        for (int i = 0; i < count; i++) {
-            size_t room    = FRAME_MAX_BYTES - size;
-            iov[i].iov_len = iov[i].iov_len < room ? iov[i].iov_len : room;
-            size += iov[i].iov_len;
-        }
-        if (put_head(out, WSLAY_BINARY_FRAME, size) != 0) {
-            return ERR_FULL;
-        }
-        for (int i = 0; i < count && iov[i].iov_len != 0; i++) {
-            if (outq_put(out, bytes_of(iov[i].iov_base, iov[i].iov_len)) != 0) {
-                return ERR_FULL; /* in the middle of a frame: the connection is of no more use */
-            }
-        }
-        outq_consume(plain, size);
+    ssize_t moved = 1;
+    while (moved > 0 && plain->size_bytes > 0) {
+        moved = send_some(ws, plain, out);
     }
-    return 0;
+    pay_pong(ws, out);
+    return moved < 0 ? ERR_FULL : 0;
 }
 
 void ws_end(struct ws *ws, struct outq *out)
@@ -181,16 +233,60 @@ static const char *head_fault(const struct ws *ws, const struct wslay_frame_iocb
     }
 }
 
+/* Codes that a frame may carry: those of the standard and its register, without the ones that only tell an application what it did not
+ * get from the wire (RFC 6455, 7.4). */
+static bool close_code_valid(unsigned code)
+{
+    switch (code) {
+    case WSLAY_CODE_NORMAL_CLOSURE:
+    case WSLAY_CODE_GOING_AWAY:
+    case WSLAY_CODE_PROTOCOL_ERROR:
+    case WSLAY_CODE_UNSUPPORTED_DATA:
+    case WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA:
+    case WSLAY_CODE_POLICY_VIOLATION:
+    case WSLAY_CODE_MESSAGE_TOO_BIG:
+    case WSLAY_CODE_MANDATORY_EXT:
+    case WSLAY_CODE_INTERNAL_SERVER_ERROR:
+    case CODE_SERVICE_RESTART:
+    case CODE_TRY_AGAIN_LATER:
+    case CODE_BAD_GATEWAY:
+        return true;
+    default:
+        return code >= 3000 && code <= 4999; /* of libraries, and for private use */
+    }
+}
+
+/* A code comes back as it came; what may not be in a close frame is a fault like any other (RFC 6455, 5.5.1 and 7.1.6). */
+static int close_asked(struct ws *ws, struct bytes payload, struct outq *out)
+{
+    unsigned code = WSLAY_CODE_NORMAL_CLOSURE;
+    if (payload.size == 1) {
+        return fault(ws, out, WSLAY_CODE_PROTOCOL_ERROR, "a close frame with half a code");
+    }
+    if (payload.size != 0) {
+        code = (unsigned)(payload.data[0] << 8 | payload.data[1]);
+        if (!close_code_valid(code)) {
+            return fault(ws, out, WSLAY_CODE_PROTOCOL_ERROR, "a close frame with a code that may not be sent");
+        }
+        if (!utf8_valid(bytes_of(payload.data + 2, payload.size - 2))) {
+            return fault(ws, out, WSLAY_CODE_INVALID_FRAME_PAYLOAD_DATA, "the reason in a close frame is not UTF-8");
+        }
+    }
+    snprintf(ws->why, sizeof ws->why, "the client ended the WebSocket");
+    put_close(ws, out, (uint16_t)code);
+    return ERR_CLOSED;
+}
+
 static int control_ended(struct ws *ws, uint8_t opcode, struct outq *out)
 {
     struct bytes payload = bytes_of(ws->control, ws->control_bytes);
     if (opcode == WSLAY_PING) {
-        put_control(out, WSLAY_PONG, payload);
+        memcpy(ws->pong, ws->control, ws->control_bytes);
+        ws->pong_bytes = ws->control_bytes;
+        ws->pong_owed  = true;
+        pay_pong(ws, out);
     } else if (opcode == WSLAY_CONNECTION_CLOSE) {
-        snprintf(ws->why, sizeof ws->why, "the client ended the WebSocket");
-        put_close(ws, out,
-                  (uint16_t)(payload.size >= 2 ? payload.data[0] << 8 | payload.data[1] : WSLAY_CODE_NORMAL_CLOSURE));
-        return ERR_CLOSED;
+        return close_asked(ws, payload, out);
     }
     return 0;
 }

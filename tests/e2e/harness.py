@@ -9,6 +9,7 @@ Waiting is for a condition with a deadline (await_true); no sleeping for a while
 KEEL_TARGET=mosquitto runs Mosquitto instead of `keel dev`, to check a test against another broker.
 KEEL_BUILD=asan (tsan, debug, release) runs the programs of build/asan; what a sanitizer finds fails the test (Findings).
 """
+import fcntl
 import os
 import pathlib
 import shutil
@@ -98,6 +99,21 @@ def children(pid):
 def run(*args, timeout=30.0, input=None, **more):
     """A command to its end: CompletedProcess with text output."""
     return subprocess.run([str(a) for a in args], timeout=patience(timeout), input=input, capture_output=True, text=True, **more)
+
+
+def mqtt_js():
+    """node and the environment in which it finds MQTT.js; installed into build/npm by whoever needs it first."""
+    node, folder = shutil.which("node"), ROOT / "build" / "npm"
+    if node is None:
+        raise Skip("node is not installed")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "node_modules" / "mqtt").exists() and shutil.which("npm"):
+            subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "mqtt@5"], capture_output=True, timeout=100)
+    if not (folder / "node_modules" / "mqtt").exists():
+        raise Skip("the npm package mqtt is not to be had here")
+    return node, {**os.environ, "NODE_PATH": str(folder / "node_modules")}
 
 
 class Process:

@@ -119,7 +119,7 @@ static void act(struct play *p, uint8_t what, uint8_t which)
         break;
     case 2:
         (void)kernel_received(p->kernel, client, which);
-        (void)kernel_done(p->kernel, client, which);
+        (void)kernel_done(p->kernel, client, which, (enum delivery_end)(which % 3));
         break;
     case 3: {
         struct close_request request = {.discard_will = (which & 16) != 0};

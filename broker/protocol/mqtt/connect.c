@@ -160,10 +160,15 @@ struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqt
         return fault;
     }
     fault = take_id(client, connect);
-    if (fault.why == NULL) {
-        take_properties(client, connect);
+    if (fault.why != NULL) {
+        return fault;
     }
-    return fault;
+    take_properties(client, connect);
+    if (client->session_expiry_s != 0 && client->id_size > STORED_ID_MAX_BYTES) {
+        return mqtt_fault(MQTT_CLIENT_IDENTIFIER_NOT_VALID,
+                          "a client identifier that is too long for a session that is kept");
+    }
+    return MQTT_FINE;
 }
 
 struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqtt_connect *connect)
@@ -199,6 +204,7 @@ void mqtt_connack_accept(struct mqtt_client *client, bool session_present)
     uint8_t                   room[CONNACK_PROPERTIES_MAX_BYTES + CONNACK_AUTH_MAX_BYTES];
     struct wire_writer        w = wire_writer_fixed(room, sizeof room);
     if (client->version != MQTT_V5) {
+        packet.connack.session_present = session_present && client->version != MQTT_V31; /* a reserved byte in 3.1 */
         mqtt_client_send(client, &packet);
         return;
     }

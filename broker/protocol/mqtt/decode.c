@@ -91,8 +91,8 @@ static struct mqtt_fault decode_connect_flags(uint8_t flags, struct mqtt_connect
     out->has_password  = (flags & CONNECT_PASSWORD) != 0;
     out->will_retain   = (flags & CONNECT_WILL_RETAIN) != 0;
     out->will_qos      = (uint8_t)((flags & CONNECT_WILL_QOS) >> 3);
-    if ((flags & CONNECT_RESERVED) != 0) {
-        return MALFORMED("CONNECT with its reserved flag set"); /* [MQTT-3.1.2-3] */
+    if ((flags & CONNECT_RESERVED) != 0 && out->version != MQTT_V31) { /* unused there */
+        return MALFORMED("CONNECT with its reserved flag set");        /* [MQTT-3.1.2-3] */
     }
     if (out->will_qos == 3) {
         return MALFORMED("CONNECT with will QoS 3"); /* [MQTT-3.1.2-12] */
@@ -148,8 +148,14 @@ static struct mqtt_fault decode_connect(enum mqtt_sender sender, struct bytes bo
             return fault;
         }
     }
+    if (out->version == MQTT_V31) { /* in 3.1 the length of the packet comes before these flags */
+        out->has_user_name = out->has_user_name && wire_left(&r) > 0;
+    }
     out->user_name = out->has_user_name ? get_binary(&r) : (struct bytes){0};
-    out->password  = out->has_password ? get_binary(&r) : (struct bytes){0};
+    if (out->version == MQTT_V31) {
+        out->has_password = out->has_password && wire_left(&r) > 0;
+    }
+    out->password = out->has_password ? get_binary(&r) : (struct bytes){0};
     if (r.bad || wire_left(&r) != 0) {
         return MALFORMED("CONNECT whose fields do not end with the packet");
     }
@@ -442,7 +448,7 @@ bool mqtt_type_from_client(enum mqtt_type type)
            type != MQTT_PINGRESP;
 }
 
-/* The low four bits of the first byte [MQTT-2.1.3-1]. In MQTT 3.1 they had QoS 1 and a DUP that may be set. */
+/* The low four bits of the first byte [MQTT-2.1.3-1]. In MQTT 3.1 they had QoS 1 and a DUP that may be set; those of CONNECT were not used. */
 static bool flags_valid(enum mqtt_version version, enum mqtt_type type, uint8_t flags)
 {
     switch (type) {
@@ -452,6 +458,8 @@ static bool flags_valid(enum mqtt_version version, enum mqtt_type type, uint8_t 
     case MQTT_SUBSCRIBE:
     case MQTT_UNSUBSCRIBE:
         return flags == 2 || (version == MQTT_V31 && flags == 10);
+    case MQTT_CONNECT:
+        return flags == 0 || version == MQTT_V31;
     default:
         return flags == 0;
     }
@@ -465,6 +473,7 @@ struct mqtt_fault mqtt_decode(enum mqtt_version version, enum mqtt_sender sender
     out->type = (uint8_t)type;
     if (type == MQTT_CONNECT) {
         out->connect.version = 0;
+        version              = (enum mqtt_version)mqtt_connect_peek_version(body);
     }
     if (!flags_valid(version, type, frame.first & 0x0f)) {
         return MALFORMED("reserved bits of the fixed header are wrong");

@@ -72,8 +72,7 @@ static struct mqtt_fault take_packet(struct mqtt_conn *conn, struct mqtt_frame f
     case MQTT_PUBREC:
     case MQTT_PUBREL:
     case MQTT_PUBCOMP:
-        mqtt_ack_take(client, type, &packet.ack);
-        return MQTT_FINE;
+        return mqtt_ack_take(client, type, &packet.ack);
     case MQTT_SUBSCRIBE:
         return mqtt_subscribe_take(client, &packet.subscribe);
     case MQTT_UNSUBSCRIBE:

@@ -56,7 +56,7 @@ struct mqtt_kernel_api {
     void (*subscriptions)(struct kernel *, const struct client *, void (*each)(void *, struct bytes, uint8_t),
                           void *ctx);
     int (*received)(struct kernel *, struct client *, uint16_t id);
-    int (*done)(struct kernel *, struct client *, uint16_t id);
+    int (*done)(struct kernel *, struct client *, uint16_t id, enum delivery_end end);
     void (*writable)(struct kernel *, struct client *);
     void (*close)(struct kernel *, struct client *, const struct close_request *);
 };

@@ -153,28 +153,36 @@ struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqt
     return MQTT_FINE;
 }
 
-void mqtt_ack_take(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_ack *ack)
+struct mqtt_fault mqtt_ack_take(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_ack *ack)
 {
-    struct mqtt_env              *env = client->env;
-    const struct mqtt_kernel_api *api = env->kernel_api;
+    struct mqtt_env              *env   = client->env;
+    const struct mqtt_kernel_api *api   = env->kernel_api;
+    int                           found = 0;
     switch (type) {
     case MQTT_PUBREL:
         api->publish_release(env->kernel, &client->kernel, ack->packet_id);
         break;
     case MQTT_PUBREC:
-        if (ack->reason_code < MQTT_UNSPECIFIED_ERROR) {
-            if (api->received(env->kernel, &client->kernel, ack->packet_id) == ERR_NOT_FOUND) {
-                /* The client still holds an id that means nothing here: PUBREL lets it go [MQTT-4.3.3-4]. */
-                mqtt_client_send_ack(client, MQTT_PUBREL, ack->packet_id, MQTT_PACKET_IDENTIFIER_NOT_FOUND);
-            }
+        if (ack->reason_code >= MQTT_UNSPECIFIED_ERROR) { /* refused: that ends it [MQTT-4.4.0-2] */
+            found = api->done(env->kernel, &client->kernel, ack->packet_id, DELIVERY_REFUSED);
             break;
         }
-        (void)api->done(env->kernel, &client->kernel, ack->packet_id); /* refused: that ends it [MQTT-4.4.0-2] */
+        found = api->received(env->kernel, &client->kernel, ack->packet_id);
+        if (found == ERR_NOT_FOUND) {
+            /* The client still holds an id that means nothing here: PUBREL lets it go [MQTT-4.3.3-4]. */
+            mqtt_client_send_ack(client, MQTT_PUBREL, ack->packet_id, MQTT_PACKET_IDENTIFIER_NOT_FOUND);
+        }
         break;
-    default: /* PUBACK, PUBCOMP; one that nobody waits for changes nothing */
-        (void)api->done(env->kernel, &client->kernel, ack->packet_id);
+    case MQTT_PUBCOMP:
+        found = api->done(env->kernel, &client->kernel, ack->packet_id, DELIVERY_RELEASED);
+        break;
+    default: /* PUBACK; one that nobody waits for changes nothing */
+        found = api->done(env->kernel, &client->kernel, ack->packet_id, DELIVERY_TAKEN);
         break;
     }
+    return UNLIKELY(found == ERR_CONFLICT)
+               ? mqtt_fault(MQTT_PROTOCOL_ERROR, "an acknowledgement of another kind than the message waits for")
+               : MQTT_FINE;
 }
 
 static uint8_t reason_of(int status, bool matched)

@@ -16,8 +16,8 @@
 
 /* A decoded PUBLISH. A fault closes the connection. */
 MUST_CHECK struct mqtt_fault mqtt_publish_take(struct mqtt_client *client, const struct mqtt_publish *publish);
-/* A decoded PUBACK, PUBREC, PUBREL or PUBCOMP. */
-void mqtt_ack_take(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_ack *ack);
+/* A decoded PUBACK, PUBREC, PUBREL or PUBCOMP. A fault closes the connection: it is not what the delivery waits for. */
+MUST_CHECK struct mqtt_fault mqtt_ack_take(struct mqtt_client *client, enum mqtt_type type, const struct mqtt_ack *ack);
 
 /* client_ops.published and .publish_released. */
 void mqtt_published(struct client *client, uint16_t id, uint8_t qos, int status, bool matched);

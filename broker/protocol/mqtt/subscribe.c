@@ -195,6 +195,20 @@ static struct subscription subscription_of(const struct mqtt_client *client, con
     };
 }
 
+/* A code of 5.0 as this client knows it. 3.1 has only the QoS granted: what is forbidden looks granted, as it wants it for PUBLISH too; for
+ * what fails see settle. */
+static uint8_t code_for(const struct mqtt_client *client, const struct mqtt_filter *filter, uint8_t code)
+{
+    switch (client->version) {
+    case MQTT_V5:
+        return code;
+    case MQTT_V31:
+        return filter->qos;
+    default:
+        return MQTT_V3_SUBSCRIBE_FAILURE;
+    }
+}
+
 /* Sets the codes that are known without the kernel, and counts the others. */
 static void reply_prepare(struct mqtt_client *client, const struct mqtt_subscribe *subscribe, struct mqtt_reply *reply)
 {
@@ -202,7 +216,7 @@ static void reply_prepare(struct mqtt_client *client, const struct mqtt_subscrib
     struct mqtt_filter filter;
     for (uint32_t i = 0; mqtt_filter_next(&left, reply->type == MQTT_SUBACK, &filter); i++) {
         uint8_t code    = reply->type == MQTT_SUBACK ? limit_code(client, &filter) : PENDING;
-        reply->codes[i] = code == PENDING || client->version == MQTT_V5 ? code : MQTT_V3_SUBSCRIBE_FAILURE;
+        reply->codes[i] = code == PENDING ? code : code_for(client, &filter, code);
         reply->pending += code == PENDING;
     }
 }
@@ -337,6 +351,10 @@ static void settle(struct client *kernel_client, enum mqtt_type type, uint16_t i
     struct mqtt_reply  *reply = *at;
     ASSERT(reply != NULL && count > 0 && (uint32_t)count <= reply->pending);
     for (int i = 0; i < count; i++, reply->at++) {
+        if (results[i] < 0 && type == MQTT_SUBACK && client->version == MQTT_V31) { /* which has no word for no */
+            mqtt_client_doom(client, MQTT_QUOTA_EXCEEDED, err_sentence(results[i]));
+            return;
+        }
         while (reply->codes[reply->at] != PENDING) {
             reply->at++;
         }

@@ -2,6 +2,7 @@
 #include "broker/protocol/mqtt/utf8.h"
 
 #include "shared/base/assert.h"
+#include "shared/base/utf8.h"
 
 /* Bytes that a name is stopped by, beside those that are not ASCII. */
 enum { ASCII_SPACE = 0x20, ASCII_DELETE = 0x7f };
@@ -27,38 +28,6 @@ static uint64_t any_equal(uint64_t word, uint8_t byte)
     return any_below(word ^ EACH(byte), 1);
 }
 
-/* Length of the well-formed character at the start of [at, end), which is not ASCII; 0 when there is none. The ranges are table 3-7 of Unicode:
- * the second byte alone decides about overlong forms, surrogates and the end of the code space. */
-static size_t character_size(const uint8_t *at, const uint8_t *end)
-{
-    uint8_t first = at[0];
-    uint8_t low   = 0x80;
-    uint8_t high  = 0xbf;
-    size_t  size;
-    if (first >= 0xc2 && first <= 0xdf) {
-        size = 2;
-    } else if (first >= 0xe0 && first <= 0xef) {
-        size = 3;
-        low  = first == 0xe0 ? 0xa0 : low;
-        high = first == 0xed ? 0x9f : high;
-    } else if (first >= 0xf0 && first <= 0xf4) {
-        size = 4;
-        low  = first == 0xf0 ? 0x90 : low;
-        high = first == 0xf4 ? 0x8f : high;
-    } else {
-        return 0;
-    }
-    if ((size_t)(end - at) < size || at[1] < low || at[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < size; i++) {
-        if ((at[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    return size;
-}
-
 bool mqtt_string_valid(struct bytes text)
 {
     if (text.size == 0) {
@@ -81,7 +50,7 @@ bool mqtt_string_valid(struct bytes text)
             at++;
             continue;
         }
-        size_t size = character_size(at, end);
+        size_t size = utf8_wide_size(at, end);
         if (size == 0) {
             return false;
         }
@@ -151,7 +120,7 @@ static bool name_valid(struct bytes name, bool wildcards)
             at++;
             continue;
         }
-        size_t size = character_size(at, end);
+        size_t size = utf8_wide_size(at, end);
         if (size == 0 || is_c1_control(at)) {
             return false;
         }

@@ -198,3 +198,13 @@ def test_ctl_refuses_what_is_no_rule(server):
     listed = ctl(server, "acl", "list").splitlines()
     assert listed == [f'{between}\tdeny user "a b" publish "x y"', f"{number}\tallow all publish x"], listed
     rules(server)
+
+
+def test_a_denied_filter_of_mqtt_3_1_is_acknowledged_and_gets_nothing(server):
+    rules(server, "deny all subscribe secret/#")
+    with Client(server, "acl-31", 3, name="MQIsdp") as old, Client(server, "acl-31-pub") as pub:
+        assert old.subscribe(["a31", "secret/x", "secret/y"], 2) == [2, 2, 2], "3.1 has no word for no"
+        pub.publish("secret/x", b"no", 1), pub.publish("a31", b"yes", 1)
+        assert old.message().payload == b"yes"
+        assert old.settle() == []
+    rules(server)

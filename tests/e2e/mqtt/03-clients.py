@@ -96,5 +96,5 @@ def test_paho_for_c_in_every_qos(server):
         raise harness.Skip("build/clients/paho_c is not built (make clients)")
     for version in (4, 5):
         for qos in (0, 1, 2):
-            done = run(program, server.host, server.port, version, qos, 20)  # it waits 100 ms by itself for each
+            done = run(program, f"tcp://{server.host}:{server.port}", version, "-", "echo", f"paho-c-{version}-{qos}", qos, 5)  # 100 ms each, by itself
             assert done.returncode == 0 and done.stdout.strip() == "ok", f"version {version} QoS {qos}: {done.stdout}"

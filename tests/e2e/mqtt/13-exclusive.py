@@ -19,6 +19,9 @@ def test_the_second_is_refused_with_quota_exceeded():
         harness.await_true(lambda: clients[5].subscribe("$exclusive/exclusive/b/+", 0) == [0], "released with the connection")
         with Client(keel, "exclusive-v3", version=4) as old:
             assert old.subscribe("$exclusive/exclusive/a", 1) == [0x80]
+        with Client(keel, "exclusive-v31", version=3, name="MQIsdp") as oldest:  # has no word for no
+            oldest.send(subscribe([("exclusive/x", 1), ("$exclusive/exclusive/a", 1)], version=3))
+            assert oldest.recv() is None
         [c.close() for c in clients]
 
 

@@ -1,11 +1,8 @@
-"""MQTT over WebSocket: Paho, MQTT.js where npm has it, and a raw client for what no library would send. RFC 6455; MQTT 5.0, 6."""
+"""MQTT over WebSocket with a raw client, for what no library would send (03-clients.py has the libraries). RFC 6455; MQTT 5.0, 6."""
 import os
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
-import threading
 
 import harness
 from harness import Keel, await_true
@@ -176,6 +173,22 @@ def test_packets_need_not_begin_or_end_with_frames(keel):
         assert [p.payload for p in got if p.kind == PUBLISH] == [b"1", b"2"]
 
 
+def test_each_packet_to_the_client_is_a_frame_of_its_own(keel):
+    """The standard asks less; there are clients that take one packet out of a frame and lose the rest."""
+    with WebClient(keel, "own") as c, Client(keel, "own-pub") as pub:
+        c.subscribe("own/#", 1)
+        c.send(b"".join(publish("own/x", os.urandom(n), 1, id=n + 1) + packet(PINGREQ, 0, b"") for n in range(100)))
+        pub.publish("own/large", os.urandom(900000), 1)
+        kinds = {PUBLISH: 101, PUBACK: 100, PINGRESP: 100}
+        while any(kinds.values()):
+            if (found := c._next()) is None:
+                assert c.buffer == b"", "a frame ended inside of a packet"
+                c.buffer = c.sock.recv()
+                found = c._next()
+                assert found is not None and c.buffer == b"", "a frame is not one packet"
+            kinds[found.kind] -= 1
+
+
 def test_frames_that_are_forbidden_end_the_connection(keel):
     for data, code in ((frame(TEXT, b"hello"), 1003), (frame(BINARY, b"\xc0\x00", mask=False), 1002), (frame(BINARY, b"\xc0\x00", rsv=4), 1002),
                        (frame(0, b"\xc0\x00"), 1002), (frame(3, b""), 1002), (frame(PING, b"x", fin=False), 1002),
@@ -196,6 +209,19 @@ def test_ping_is_answered_and_close_is_returned(keel):
         assert (CLOSE, struct.pack(">H", 1000)) in c.sock.control
 
 
+def test_a_close_that_rfc_6455_forbids_is_answered_as_a_protocol_error(keel):
+    def code(n):
+        return struct.pack(">H", n)
+    for payload, answer in ((b"", 1000), (code(1001) + b"away", 1001), (code(1014), 1014), (code(3000), 3000), (code(4999) + "grüße".encode(), 4999),
+                            (b"\x03", 1002), (code(0), 1002), (code(999), 1002), (code(1004), 1002), (code(1005), 1002), (code(1006), 1002),
+                            (code(1015), 1002), (code(1016), 1002), (code(2999), 1002), (code(5000), 1002), (code(65535), 1002),
+                            (code(1000) + b"\xc3", 1007), (code(1000) + b"\xed\xa0\x80", 1007)):
+        with WebClient(keel, "close") as c:
+            c.sock.sock.sendall(frame(CLOSE, payload))
+            c.expect_closed()
+            assert [each for each in c.sock.control if each[0] == CLOSE] == [(CLOSE, code(answer))], (payload, c.sock.control)
+
+
 def test_disconnect_reasons_reach_the_client_before_the_close(keel):
     with WebClient(keel, "same") as old:
         with WebClient(keel, "same"):
@@ -209,44 +235,6 @@ def test_the_will_is_published_when_the_websocket_breaks(keel):
         c = WebClient(keel, "dies", will=dict(topic="will", payload=b"gone", qos=1))
         c.sock.sock.close()
         assert w.message().payload == b"gone"
-
-
-def test_paho_python_over_websocket(keel):
-    import paho.mqtt.client as paho
-    got, ready = [], threading.Event()
-    c = paho.Client(client_id="paho-ws", transport="websockets")
-    c.ws_set_options(path="/mqtt")
-    c.on_connect = lambda cl, u, f, rc: cl.subscribe("pw/#", 2)
-    c.on_subscribe = lambda *a: ready.set()
-    c.on_message = lambda cl, u, m: got.append(m.payload)
-    c.connect("127.0.0.1", ws_port(keel))
-    c.loop_start()
-    assert ready.wait(10)
-    for n in range(100):
-        c.publish("pw/x", b"%d" % n, 2)
-    await_true(lambda: len(got) == 100, "all arrive")
-    assert got == [b"%d" % n for n in range(100)]
-    c.disconnect(), c.loop_stop()
-
-
-def test_mqtt_js_over_websocket(keel):
-    node = shutil.which("node")
-    folder = harness.ROOT / "build" / "npm"
-    if node and not (folder / "node_modules" / "mqtt").exists() and shutil.which("npm"):
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "mqtt@5"], capture_output=True, timeout=120)
-    if not node or not (folder / "node_modules" / "mqtt").exists():
-        raise harness.Skip("node or the npm package mqtt is not to be had here")
-    script = f"""
-const mqtt = require('mqtt')
-const c = mqtt.connect('ws://127.0.0.1:{ws_port(keel)}/mqtt', {{protocolVersion: 5, clientId: 'js'}})
-let n = 0
-c.on('connect', () => c.subscribe('js/#', {{qos: 2}}, () => {{ for (let i = 0; i < 50; i++) c.publish('js/x', 'm' + i, {{qos: 2}}) }}))
-c.on('message', (t, m) => {{ if (m.toString() !== 'm' + n) process.exit(2); if (++n === 50) c.end(false, () => {{ console.log('all'); process.exit(0) }}) }})
-setTimeout(() => process.exit(3), 20000)
-"""
-    done = harness.run(node, "-e", script, cwd=folder, timeout=40)
-    assert done.returncode == 0 and "all" in done.stdout, (done.returncode, done.stderr)
 
 
 def test_websocket_over_tls():
@@ -268,3 +256,24 @@ def test_websocket_over_tls():
                 assert a.message().payload == body
             a.disconnect(0)
             a.expect_closed()
+
+
+def test_connections_are_counted_by_their_transport():
+    c = certs()
+    with Keel("--mqtts", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--wss", "127.0.0.1:0", "--set", f"tls.cert={c}/server.crt", "--set",
+              f"tls.key={c}/server.key") as keel:
+        ready = harness.fields(keel.process.line)
+        sockets = [socket.create_connection(harness.split(ready[name]), 10) for name, times in (("mqtt", 1), ("mqtts", 2), ("ws", 3), ("wss", 4))
+                   for _ in range(times)]
+
+        def counted():
+            return [keel.metric(f"keel_connections_{name}_total") for name in ("tcp", "tls", "ws", "wss")]
+        await_true(lambda: counted() == [1, 2, 3, 4], "each is counted")
+        assert keel.metric("keel_connections_total") == 10
+        for s in sockets:
+            s.close()
+        for port in (ready["ws"], ready["wss"]):  # and what ends them before they are open
+            with socket.create_connection(harness.split(port), 10) as s:
+                s.sendall(b"nonsense\r\n\r\n")
+        await_true(lambda: keel.metric("keel_transport_faults_total") == 2, "both are faults")
+        assert counted() == [1, 2, 4, 5] and keel.metric("keel_tls_handshakes_total") == 0

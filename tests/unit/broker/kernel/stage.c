@@ -394,8 +394,9 @@ int ack(struct broker *b, unsigned shard, struct actor *a, int got, int step)
 {
     const struct got *g = &a->gots[got];
     ASSERT(got < a->got_count && g->qos != 0);
-    return g->qos == 2 && step == 1 ? kernel_received(b->kernels[shard], &a->client, g->id)
-                                    : kernel_done(b->kernels[shard], &a->client, g->id);
+    return g->qos == 2 && step == 1
+               ? kernel_received(b->kernels[shard], &a->client, g->id)
+               : kernel_done(b->kernels[shard], &a->client, g->id, g->qos == 1 ? DELIVERY_TAKEN : DELIVERY_RELEASED);
 }
 
 bool heard(const struct actor *a, const char *payloads)

@@ -36,7 +36,7 @@ struct person {
 
 struct todo {
     uint16_t id;
-    uint8_t  what; /* 1 received, 2 done */
+    uint8_t  what; /* 1 received, 2 taken, 3 writable, 4 released */
 };
 
 struct line {
@@ -169,7 +169,7 @@ static void on_deliver_release(struct client *client, uint16_t id)
 {
     struct line *l     = (struct line *)client;
     l->person->has[id] = false;
-    later(l, id, 2);
+    later(l, id, 4);
 }
 
 static void on_subscribed(struct client *client, uint16_t id, const int *results, int count)
@@ -244,8 +244,9 @@ static void act_acks(struct line *l, int most)
         struct todo t = l->todo[done];
         if (t.what == 1) {
             cr_assert_eq(kernel_received(b->kernels[l->shard], &l->client, t.id), 0);
-        } else if (t.what == 2) {
-            cr_assert_eq(kernel_done(b->kernels[l->shard], &l->client, t.id), 0);
+        } else if (t.what != 3) {
+            enum delivery_end end = t.what == 2 ? DELIVERY_TAKEN : DELIVERY_RELEASED;
+            cr_assert_eq(kernel_done(b->kernels[l->shard], &l->client, t.id, end), 0);
         } else {
             kernel_writable(b->kernels[l->shard], &l->client);
         }

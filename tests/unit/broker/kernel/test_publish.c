@@ -77,10 +77,11 @@ Test(test_publish, qos_2_of_a_live_publisher_is_delivered_once_until_it_is_relea
     cr_assert_eq(bob->releases[0], bob->gots[0].id);
     cr_assert_eq(ack(b, 0, bob, 0, 1), 0);
     cr_assert_eq(bob->release_count, 2);
+    cr_assert_eq(kernel_done(b->kernels[0], &bob->client, bob->gots[0].id, DELIVERY_TAKEN), ERR_CONFLICT);
     cr_assert_eq(ack(b, 0, bob, 0, 2), 0);
     cr_assert_eq(ack(b, 0, bob, 0, 2), ERR_NOT_FOUND);
     cr_assert_eq(kernel_received(b->kernels[0], &bob->client, 4711), ERR_NOT_FOUND);
-    cr_assert_eq(kernel_done(b->kernels[0], &bob->client, 0), ERR_NOT_FOUND);
+    cr_assert_eq(kernel_done(b->kernels[0], &bob->client, 0, DELIVERY_TAKEN), ERR_NOT_FOUND);
     down();
 }
 

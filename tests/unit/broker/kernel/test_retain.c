@@ -93,6 +93,25 @@ Test(test_retain, retain_handling_decides_per_filter_and_session)
     down();
 }
 
+Test(test_retain, no_local_leaves_out_what_the_same_client_published)
+{
+    up(1);
+    say_retained(b, 0, ann, "t/ann", "a", 0, 0, 0);
+    say_retained(b, 0, bob, "t/bob", "b", 0, 0, 0);
+    settle(b);
+    struct subscription sub = {.filter = bytes_str("t/+"), .no_local = true};
+    follow_with(b, 0, bob, sub);
+    cr_assert(heard(bob, "a"));
+    leave(b, 0, bob);
+    enter(b, 0, bob, true, 0); /* whose identifier it is counts, not whose connection */
+    follow_with(b, 0, bob, sub);
+    cr_assert(heard(bob, "a a"));
+    sub.no_local = false;
+    follow_with(b, 0, bob, sub);
+    cr_assert_eq(bob->got_count, 4);
+    down();
+}
+
 Test(test_retain, it_expires_and_is_counted_down)
 {
     up(1);

@@ -95,7 +95,7 @@ Test(test_session, a_clean_start_forgets_and_an_unacknowledged_one_comes_again)
     ack(b, 0, bob, 1, 1);
     settle(b);
     ack(b, 0, bob, 1, 2);
-    cr_assert_eq(kernel_done(b->kernels[0], &bob->client, 3), 0);
+    cr_assert_eq(kernel_done(b->kernels[0], &bob->client, 3, DELIVERY_RELEASED), 0);
     settle(b);
     leave(b, 0, bob);
     actor_clear(bob);

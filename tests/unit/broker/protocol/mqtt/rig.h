@@ -34,6 +34,7 @@ struct fake {
     uint64_t             expires_wall_ns;
     struct subscription  subscriptions[8];
     int                  received_status;
+    int                  done_status;
 };
 
 struct rig {
@@ -155,11 +156,13 @@ static int fake_received(struct kernel *kernel, struct client *client, uint16_t 
     return fake_of(kernel)->received_status;
 }
 
-static int fake_done(struct kernel *kernel, struct client *client, uint16_t id)
+static int fake_done(struct kernel *kernel, struct client *client, uint16_t id, enum delivery_end end)
 {
+    static const char *const names[] = {
+        [DELIVERY_TAKEN] = "taken", [DELIVERY_RELEASED] = "released", [DELIVERY_REFUSED] = "refused"};
     (void)client;
-    fake_call(fake_of(kernel), "done", id, bytes_str(""));
-    return 0;
+    fake_call(fake_of(kernel), names[end], id, bytes_str(""));
+    return fake_of(kernel)->done_status;
 }
 
 static void fake_writable(struct kernel *kernel, struct client *client)

@@ -54,20 +54,24 @@ Test(publish, acknowledgements_go_to_the_kernel)
 {
     struct rig *rig = rig_connected(5);
     rig_send(rig, "40 02 0001");
-    cr_assert_str_eq(rig_last(rig)->what, "done");
+    cr_assert_str_eq(rig_last(rig)->what, "taken");
     rig_send(rig, "40 03 0002 80");
-    cr_assert(strcmp(rig_last(rig)->what, "done") == 0 && rig_last(rig)->id == 2);
+    cr_assert(strcmp(rig_last(rig)->what, "taken") == 0 && rig_last(rig)->id == 2);
     rig_send(rig, "50 02 0003");
     cr_assert_str_eq(rig_last(rig)->what, "received");
     rig_expect(rig, "62 02 0003");
     rig_send(rig, "50 03 0004 87");
-    cr_assert_str_eq(rig_last(rig)->what, "done");
+    cr_assert_str_eq(rig_last(rig)->what, "refused");
     rig_expect(rig, "");
     rig_send(rig, "70 02 0003");
-    cr_assert_str_eq(rig_last(rig)->what, "done");
+    cr_assert_str_eq(rig_last(rig)->what, "released");
     rig->fake.received_status = ERR_NOT_FOUND;
     rig_send(rig, "50 02 0009");
     rig_expect(rig, "62 03 0009 92");
+    rig->fake.done_status = ERR_CONFLICT; /* it waits for something else */
+    rig_send(rig, "40 02 0005");
+    rig_expect(rig, "e0 01 82");
+    cr_assert(rig_closed(rig));
     rig_free(rig);
 }
 
