@@ -240,10 +240,10 @@ static int took(struct session *s, struct bytes results)
         skip_deleted(&r);
     }
     wire_get_u8(&r); /* the expiry timer existed */
-    o->present         = wire_get_u64(&r) != 0;
-    struct bytes value = wire_get_blob(&r);
-    uint64_t stream_id = wire_get_u64(&r);
-    o->present         = wire_get_u8(&r) == 0 && o->present;
+    o->present             = wire_get_u64(&r) != 0;
+    struct bytes value     = wire_get_blob(&r);
+    uint64_t     stream_id = wire_get_u64(&r);
+    o->present             = wire_get_u8(&r) == 0 && o->present;
     wire_get_u64(&r); /* start */
     uint64_t next = wire_get_u64(&r);
     wire_get_u64(&r); /* epoch before */

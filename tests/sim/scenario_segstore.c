@@ -331,7 +331,7 @@ void scenario_segstore_rot(struct world *world)
     sim_check(world, stopped_stripes(s) == 0, "with the damage accepted every stripe serves");
     s->config.accept_damage = false;
     go_on(s);
-    if (s->client.rotten) { /* these streams are logs: the record is there for whoever reads it, and is not handed out */
+    if (s->client.rotten) { /* these streams are logs: the record is there for whoever reads it, not handed out */
         story_end(s);
         return;
     }
