@@ -30,7 +30,7 @@ LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohtt
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
         libargon2-dev libjwt-dev python3-cryptography \
-        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps
+        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
@@ -102,7 +102,7 @@ fuzz: $(addprefix build/fuzz/,$(FUZZ))
 # Only what decoders need: pure rooms, built by clang with coverage.
 FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
              $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
-             broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c
+             broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c broker/transport/proxy.c
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
 # What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
 build/fuzz/fuzz_reply: $(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c

@@ -54,6 +54,7 @@
     X(STORE_CONNECTED,        "keel_store_connections",             gauge,   "Connections to segment-store shards that are up.")   \
     X(HANDSHAKES,             "keel_tls_handshakes_total",          counter, "TLS handshakes that went through, with the upgrade behind it in wss.") \
     X(HANDSHAKES_OPEN,        "keel_tls_handshakes_open",           gauge,   "TLS handshakes under way.")                          \
+    X(PROXY_FAULTS,           "keel_proxy_faults_total",            counter, "Connections closed for a missing, wrong or untrusted PROXY header.") \
     X(TRANSPORT_FAULTS,       "keel_transport_faults_total",        counter, "Connections ended by TLS or WebSocket.")             \
     X(TURNS,                  "keel_turns_total",                   counter, "Turns of the loop.")
 /* clang-format on */

@@ -1,6 +1,7 @@
 /* config.c - settings to the limits of each room. */
 #include "broker/shard/config.h"
 
+#include "shared/base/err.h"
 #include "shared/config/settings.h"
 
 #include <stdio.h>
@@ -26,10 +27,17 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
         [TRANSPORT_WS]  = &settings->ws_listen,
         [TRANSPORT_WSS] = &settings->wss_listen,
     };
+    config->proxied[TRANSPORT_TCP] = settings->mqtt_proxy;
+    config->proxied[TRANSPORT_TLS] = settings->mqtts_proxy;
+    config->proxied[TRANSPORT_WS]  = settings->ws_proxy;
+    config->proxied[TRANSPORT_WSS] = settings->wss_proxy;
+    if (!networks_read(settings->proxy_trusted, &config->proxies, why, why_size)) {
+        return ERR_MALFORMED;
+    }
     for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
         snprintf(config->listen[kind].address, sizeof config->listen[kind].address, "%s", listen[kind]->host);
         config->listen[kind].port = listen[kind]->port;
-        config->loopback[kind] = strncmp(listen[kind]->host, "127.", 4) == 0 || strcmp(listen[kind]->host, "::1") == 0;
+        config->loopback[kind]    = network_is_loopback(listen[kind]->host);
     }
     snprintf(config->ws_path, sizeof config->ws_path, "%s", settings->ws_path);
     snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);

@@ -6,6 +6,7 @@
 #include "broker/auth/config.h"
 #include "broker/kernel/kernel.h"
 #include "broker/protocol/mqtt/conn.h"
+#include "broker/shard/networks.h"
 #include "broker/shard/rules.h"
 #include "broker/transport/transport.h"
 
@@ -25,6 +26,8 @@ struct broker_config {
     uint16_t             segstore_port;
     uint32_t             connections_max;           /* per shard */
     uint64_t             output_pool_bytes;         /* per shard: what all connections together may have queued */
+    bool                 proxied[TRANSPORT_KINDS];  /* a PROXY header comes first */
+    struct networks      proxies;                   /* who may send one */
     bool                 loopback[TRANSPORT_KINDS]; /* that address is reached from this machine only */
     struct auth_config   auth;
     uint64_t             sys_interval_ns; /* 0: nothing under $SYS */

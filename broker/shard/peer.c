@@ -3,10 +3,12 @@
 
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/shard.h"
+#include "broker/transport/proxy.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/loop/io.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A client that does not read its last packet holds a socket this long. */
@@ -53,6 +55,7 @@ static void peer_free(struct peer *peer)
 {
     struct shard *shard = peer->shard;
     shaken(peer);
+    free(peer->proxy);
     transport_free(peer->transport);
     list_remove(&peer->postponed_link);
     free(peer->postponed);
@@ -167,11 +170,57 @@ void peer_handshakes(struct shard *shard)
     }
 }
 
+static void be_at(struct peer *peer, enum transport_kind kind);
+
+/* It is not one of those who may say where clients are, or what it says is not understood. */
+static void turn_away(struct peer *peer, const char *why)
+{
+    struct shard *shard      = peer->shard;
+    uint64_t      suppressed = 0;
+    shard->counters.proxy_faults++;
+    if (log_allowed(&shard->transport_complaint, shard->mqtt.now_ns, complain_every_ns, &suppressed)) {
+        log_warn("connection from %s closed: %s", peer->name, why);
+    }
+    peer->mute = true;
+    peer_close(peer);
+}
+
+/* The header of a load balancer: where the client really is. True: it is through, *data is what follows it. */
+static bool proxied(struct peer *peer, struct bytes *data)
+{
+    struct proxy *proxy = peer->proxy;
+    if (peer->mute) {
+        return false;
+    }
+    if (!networks_have(&peer->shard->broker->config->proxies, peer->identity.address)) {
+        turn_away(peer, "its address is not among those that may send a PROXY header (proxy.trusted)");
+        return false;
+    }
+    int result = proxy_feed(proxy, data);
+    if (result < 0) {
+        turn_away(peer, "it does not begin with a PROXY header, which this listener expects");
+    }
+    if (result != 1) {
+        return false;
+    }
+    if (proxy->address[0] != '\0') {
+        bool six = strchr(proxy->address, ':') != NULL;
+        snprintf(peer->name, sizeof peer->name, six ? "[%s]:%u" : "%s:%u", proxy->address, proxy->port);
+        be_at(peer, peer->kind);
+    }
+    peer->proxy = NULL;
+    free(proxy);
+    return data->size > 0;
+}
+
 static void on_received(void *ctx, struct bytes data)
 {
     struct peer  *peer  = ctx;
     struct shard *shard = peer->shard;
     shard->counters.received_bytes += data.size;
+    if (UNLIKELY(peer->proxy != NULL) && !proxied(peer, &data)) {
+        return;
+    }
     if (LIKELY(peer->transport == NULL)) {
         on_data(peer, data);
         return;
@@ -237,7 +286,7 @@ static void on_closed(void *ctx, int reason)
 static const struct io_handler peer_handler = {.received = on_received, .sent = on_sent, .closed = on_closed};
 
 /* "192.0.2.1:1234" or "[2001:db8::1]:1234", as io names a peer. */
-static void identify(struct peer *peer, enum transport_kind kind)
+static void be_at(struct peer *peer, enum transport_kind kind)
 {
     struct peer_identity *identity = &peer->identity;
     const char           *colon    = strrchr(peer->name, ':');
@@ -247,7 +296,7 @@ static void identify(struct peer *peer, enum transport_kind kind)
         memcpy(identity->address, peer->name + (six ? 1 : 0), size);
         identity->port = (uint16_t)strtoul(colon + 1, NULL, 10);
     }
-    identity->loopback = peer->shard->broker->config->loopback[kind];
+    identity->loopback = peer->shard->broker->config->loopback[kind] && network_is_loopback(identity->address);
 }
 
 void peer_accept(struct shard *shard, struct io_socket *socket, enum transport_kind kind)
@@ -265,16 +314,21 @@ void peer_accept(struct shard *shard, struct io_socket *socket, enum transport_k
     shard->counters.accepted++;
     shard->counters.accepted_by[kind]++;
     io_socket_peer(socket, peer->name, sizeof peer->name);
+    peer->kind = kind;
+    if (shard->broker->config->proxied[kind]) {
+        peer->proxy = calloc(1, sizeof *peer->proxy);
+    }
     if (kind != TRANSPORT_TCP) {
         peer->transport = transport_new(&shard->transport, kind);
     }
     peer->conn = mqtt_conn_new(&shard->mqtt, &peer->out, peer, peer->name);
-    if (peer->conn == NULL || (kind != TRANSPORT_TCP && peer->transport == NULL)) {
+    if (peer->conn == NULL || (kind != TRANSPORT_TCP && peer->transport == NULL) ||
+        (shard->broker->config->proxied[kind] && peer->proxy == NULL)) {
         peer_detach(peer);
         peer_end(peer);
         return;
     }
-    identify(peer, kind);
+    be_at(peer, kind);
     mqtt_conn_identify(peer->conn, &peer->identity);
     if (kind == TRANSPORT_TLS || kind == TRANSPORT_WSS) {
         shaking(peer);

@@ -17,12 +17,14 @@
 
 struct io_socket;
 struct mqtt_conn;
+struct proxy;
 struct shard;
 
 struct peer {
     struct shard        *shard;
     struct io_socket    *socket;
     struct mqtt_conn    *conn;      /* NULL once the protocol is done with it */
+    struct proxy        *proxy;     /* its header is still to come; NULL: none, or it has come */
     struct transport    *transport; /* between socket and protocol; NULL: none, TCP */
     struct outq          out;
     struct list          link;         /* in shard->peers */
@@ -32,6 +34,7 @@ struct peer {
     uint32_t             postponed_bytes;
     uint8_t             *postponed; /* came while the shard had done enough handshakes for one turn */
     struct list          postponed_link;
+    uint8_t              kind; /* enum transport_kind */
     bool                 closing;
     bool                 shaking;  /* counted in shard->handshakes */
     bool                 mute;     /* the transport is over: what the protocol wants to say cannot be said */

@@ -355,6 +355,7 @@ static void publish_metrics(struct shard *shard)
         [METRIC_TURNS]                     = shard->counters.turns,
         [METRIC_HANDSHAKES]                = shard->counters.handshakes_done,
         [METRIC_HANDSHAKES_OPEN]           = shard->handshakes,
+        [METRIC_PROXY_FAULTS]              = shard->counters.proxy_faults,
         [METRIC_TRANSPORT_FAULTS]          = shard->counters.transport_faults,
     };
     bool changed = false;

@@ -60,7 +60,7 @@ struct broker {
 
 struct shard_counters {
     uint64_t accepted_by[TRANSPORT_KINDS]; /* of accepted */
-    uint64_t accepted, received_bytes, sent_bytes, turns, handshakes_done, transport_faults;
+    uint64_t accepted, received_bytes, sent_bytes, turns, handshakes_done, transport_faults, proxy_faults;
 };
 
 /* One kind of connection is accepted here. */

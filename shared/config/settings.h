@@ -30,6 +30,16 @@
       "Where MQTT clients connect over WebSocket (8083 by custom), or off.")                                                     \
     X(wss_listen,             "wss.listen",             "wss",      ADDRESS, "off",            0, 1, NULL,                        \
       "Where MQTT clients connect over WebSocket and TLS (8084 by custom), or off.")                                             \
+    X(mqtt_proxy,             "mqtt.proxy",             NULL,       BOOL,    "false",          0, 0, NULL,                               \
+      "Whether connections to mqtt.listen begin with a PROXY header (version 1 or 2), as those of load balancers do.")           \
+    X(mqtts_proxy,            "mqtts.proxy",            NULL,       BOOL,    "false",          0, 0, NULL,                               \
+      "The same for mqtts.listen; the header comes before TLS.")                                                                 \
+    X(ws_proxy,               "ws.proxy",               NULL,       BOOL,    "false",          0, 0, NULL,                               \
+      "The same for ws.listen.")                                                                                                 \
+    X(wss_proxy,              "wss.proxy",              NULL,       BOOL,    "false",          0, 0, NULL,                               \
+      "The same for wss.listen.")                                                                                                \
+    X(proxy_trusted,          "proxy.trusted",          NULL,       TEXT,    "127.0.0.1, ::1", 0, 255, "ADDRESSES",                   \
+      "Who may send such a header: addresses and prefixes; connections of others to such a listener are closed.")                \
     X(ws_path,                "ws.path",                NULL,       TEXT,    "/mqtt",          1, 255, "PATH",                    \
       "The path of the WebSocket's HTTP request.")                                                                               \
     X(tls_certificate,        "tls.cert",               NULL,       TEXT,    "",               0, 255, "FILE",                    \
