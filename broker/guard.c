@@ -9,6 +9,7 @@
 #include "broker/gate/gate.h"
 #include "broker/shard/bridges.h"
 #include "broker/shard/config.h"
+#include "broker/shard/drain.h"
 #include "broker/shard/shard.h"
 #include "broker/shard/streams.h"
 #include "shared/base/log.h"
@@ -165,6 +166,9 @@ int guard_control(void *ctx, const char *method, const char *path, const void *b
         return bridges_handle(broker->desks, broker->bridges, broker->shard_count, method, path, bytes_of(body, size),
                               out_text);
     }
+    if (strcmp(path, "/drain") == 0) {
+        return drain_handle(broker, method, bytes_of(body, size), out_text);
+    }
     struct control_answer answer =
         control_handle(broker->desks[0], &broker->gates[0], method, path, bytes_of(body, size));
     *out_text = answer.text;
@@ -199,6 +203,7 @@ void guard_close(struct broker *broker, const struct broker_config *config)
     for (unsigned i = 0; i < broker->shard_count; i++) {
         desk_free(broker->desks[i]);
     }
+    drain_free(broker);
     free(broker->bridges);
     free(broker->kernels);
     free(broker->desks);

@@ -10,6 +10,7 @@
 #include "broker/admin/metrics.h"
 #include "broker/guard.h"
 #include "broker/shard/config.h"
+#include "broker/shard/drain.h"
 #include "broker/shard/shard.h"
 #include "broker/transport/tls.h"
 #include "shared/base/assert.h"
@@ -91,6 +92,10 @@ static bool is_ready(void *ctx, char *why, size_t why_size)
     struct broker *broker = ctx;
     if (atomic_load_explicit(&broker->stopping, memory_order_relaxed)) {
         snprintf(why, why_size, "the broker stops");
+        return false;
+    }
+    if (drain_on(broker)) {
+        snprintf(why, why_size, "clients are sent away (keel ctl drain)");
         return false;
     }
     if (atomic_load_explicit(&broker->ready_count, memory_order_acquire) < broker->shard_count) {

@@ -2,6 +2,7 @@
 #include "keel/ctl.h"
 
 #include "keel/ban.h"
+#include "keel/drain.h"
 #include "keel/people.h"
 #include "keel/request.h"
 #include "keel/stream.h"
@@ -23,6 +24,7 @@ static void print_help(FILE *to)
           "  keel ctl users                          who has one\n"
           "  keel ctl acl      list|add|remove       who may publish and subscribe to what\n"
           "  keel ctl ban      list|add|remove       who is not let in\n"
+          "  keel ctl drain    [--stop]              sends all clients to other brokers\n"
           "  keel ctl stream   create|list|info|delete   messages that are kept and can be read again\n"
           "  keel ctl bridge   create|list|info|delete   connections to other MQTT brokers\n\n"
           "  --config and --set admin.listen=ADDR:PORT are understood too.\n",
@@ -67,8 +69,8 @@ int ctl_run(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl},
-                {"ban", ban_run},          {"stream", stream_run},  {"bridge", uplink_run}};
+    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl},   {"ban", ban_run},
+                {"drain", drain_run},      {"stream", stream_run},  {"bridge", uplink_run}};
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         print_help(argc < 2 ? stderr : stdout);

@@ -37,6 +37,10 @@ bool line_read(int argc, char **argv, struct line *line)
             line->help = true;
         } else if (strcmp(argv[i], "--delete") == 0) {
             line->delete = true;
+        } else if (strcmp(argv[i], "--stop") == 0) {
+            line->stop = true;
+        } else if (strcmp(argv[i], "--permanent") == 0) {
+            line->permanent = true;
         } else if (flag_value(argc, argv, &i, "--password-file", &line->password_file) ||
                    flag_value(argc, argv, &i, "--to", &line->to) ||
                    flag_value(argc, argv, &i, "--groups", &line->groups) ||

@@ -16,7 +16,7 @@ struct line {
     const char     *words[WORDS_MAX];
     int             count;
     const char     *password_file, *to, *groups, *at, *span, *reason;
-    bool delete, help;
+    bool delete, help, stop, permanent;
 };
 
 /* False after a message. */

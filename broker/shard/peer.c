@@ -336,6 +336,19 @@ void peer_stop_all(struct shard *shard)
     }
 }
 
+uint32_t peers_move(struct shard *shard, uint32_t most)
+{
+    uint32_t moved = 0;
+    LIST_EACH (&shard->peers, link) {
+        struct peer *peer = CONTAINER_OF(link, struct peer, link);
+        if (moved == most) {
+            break;
+        }
+        moved += peer->conn != NULL && !peer->closing && mqtt_conn_move(peer->conn);
+    }
+    return moved;
+}
+
 void peer_free_all(struct shard *shard)
 {
     LIST_EACH (&shard->peers, link) {

@@ -383,6 +383,7 @@ uint64_t shard_turn(struct shard *shard)
     if (shard->index == 0 && shard->open) {
         sys_ns = sys_turn(&shard->sys, shard->all_metrics, shard->kernel, shard->mqtt.now_ns);
     }
+    uint64_t drain_ns  = drain_turn(shard);
     uint64_t kernel_ns = kernel_end(shard->kernel);
     bridges_turn(shard->bridges);
     peer_reap(shard);
@@ -397,6 +398,7 @@ uint64_t shard_turn(struct shard *shard)
     uint64_t timer_ns = timer_next_ns(shard->timers);
     uint64_t next_ns  = timer_ns < kernel_ns ? timer_ns : kernel_ns;
     next_ns           = sys_ns < next_ns ? sys_ns : next_ns;
+    next_ns           = drain_ns < next_ns ? drain_ns : next_ns;
     return next_ns < shard->metrics_at_ns ? next_ns : shard->metrics_at_ns;
 }
 

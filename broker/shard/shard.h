@@ -9,6 +9,7 @@
 
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/config.h"
+#include "broker/shard/drain.h"
 #include "broker/shard/sys.h"
 #include "broker/transport/transport.h"
 #include "shared/base/list.h"
@@ -48,9 +49,10 @@ struct broker {
     struct web                 *web;                    /* NULL: no hook is configured */
     _Atomic uint32_t            ports[TRANSPORT_KINDS]; /* chosen by the first shard that listens, then used by all */
     _Atomic(struct tls_context *)
-                    *tls_next; /* per shard: what its new connections use from the next turn on, or NULL */
-    _Atomic uint32_t ready_count;
-    _Atomic bool     stopping;
+                                 *tls_next; /* per shard: what its new connections use from the next turn on, or NULL */
+    _Atomic(struct drain_order *) drain;    /* the last one that was given, or NULL */
+    _Atomic uint32_t              ready_count;
+    _Atomic bool                  stopping;
     /* The address cannot be had: a sentence for the operator. Does not return, or the shard stays without a listener. */
     void (*refused)(const char *why);
     void (*listening)(void); /* called by each shard once it lets clients in, on its thread; or NULL */
@@ -92,9 +94,10 @@ struct shard {
     struct list           closing; /* peers whose protocol asked for the end */
     uint32_t              peer_count;
     bool                  stopping;
-    bool                  refused;       /* its address could not be had */
-    uint64_t              stop_at_ns;    /* while stopping: no longer than this */
-    struct sys            sys;           /* of shard 0 */
+    bool                  refused;    /* its address could not be had */
+    uint64_t              stop_at_ns; /* while stopping: no longer than this */
+    struct sys            sys;        /* of shard 0 */
+    struct drain          drain;
     struct metrics       *all_metrics;   /* of all shards, or NULL */
     struct metrics_shard *metrics;       /* or NULL: nobody asks */
     uint64_t              metrics_at_ns; /* when they were published last */

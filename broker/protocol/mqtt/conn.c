@@ -238,6 +238,16 @@ void mqtt_conn_stop(struct mqtt_conn *conn)
     }
 }
 
+bool mqtt_conn_move(struct mqtt_conn *conn)
+{
+    ASSERT(conn->client.env->moved != NULL);
+    if (conn->state != CONN_OPEN) {
+        return false;
+    }
+    mqtt_conn_dismiss(conn, conn->client.version, mqtt_connect_moved(conn->client.env));
+    return true;
+}
+
 void mqtt_conn_closed(struct mqtt_conn *conn)
 {
     static const struct close_request keep_will = {0};

@@ -41,6 +41,8 @@ bool mqtt_conn_turn_wanted(const struct mqtt_env *env);
 void mqtt_conn_writable(struct mqtt_conn *conn);
 /* The broker stops: says so to the client (0x8B) and asks the port to close. */
 void mqtt_conn_stop(struct mqtt_conn *conn);
+/* env.moved is set: tells the client so and asks the port to close. False: it is not let in, or closing already. */
+bool mqtt_conn_move(struct mqtt_conn *conn);
 /* The socket is gone; so is conn when this returns. */
 void mqtt_conn_closed(struct mqtt_conn *conn);
 

@@ -131,6 +131,18 @@ static struct mqtt_fault take_will(struct mqtt_client *client, const struct mqtt
     return MQTT_FINE;
 }
 
+struct mqtt_fault mqtt_connect_moved(const struct mqtt_env *env)
+{
+    return mqtt_fault((enum mqtt_reason)env->moved->reason_code, "clients are sent to another server (keel ctl drain)");
+}
+
+void mqtt_put_reference(const struct mqtt_env *env, uint8_t reason_code, struct wire_writer *w)
+{
+    if (env->moved != NULL && reason_code == env->moved->reason_code && env->moved->reference[0] != '\0') {
+        mqtt_property_put_bytes(w, MQTT_SERVER_REFERENCE, bytes_str(env->moved->reference));
+    }
+}
+
 /* What the operator allows. */
 static struct mqtt_fault check_bounds(struct mqtt_client *client, const struct mqtt_connect *connect)
 {
@@ -153,6 +165,9 @@ static struct mqtt_fault check_bounds(struct mqtt_client *client, const struct m
 struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqtt_connect *connect)
 {
     struct mqtt_fault fault = check_limits(client->env->limits, connect);
+    if (UNLIKELY(client->env->moved != NULL)) {
+        return mqtt_connect_moved(client->env);
+    }
     if (fault.why == NULL) {
         fault = check_bounds(client, connect);
     }
@@ -264,6 +279,8 @@ static int v3_return(uint8_t reason_code)
     case MQTT_SERVER_SHUTTING_DOWN:
     case MQTT_QUOTA_EXCEEDED:
     case MQTT_CONNECTION_RATE_EXCEEDED:
+    case MQTT_USE_ANOTHER_SERVER:
+    case MQTT_SERVER_MOVED:
         return MQTT_V3_SERVER_UNAVAILABLE;
     case MQTT_BAD_USER_NAME_OR_PASSWORD:
         return MQTT_V3_BAD_USER_OR_PASSWORD;
@@ -278,7 +295,7 @@ static int v3_return(uint8_t reason_code)
 void mqtt_connack_refuse(struct mqtt_client *client, uint8_t version, struct mqtt_fault fault)
 {
     struct mqtt_packet packet = {.type = MQTT_CONNACK, .connack = {.reason_code = fault.reason_code}};
-    uint8_t            room[CONNACK_PROPERTIES_MAX_BYTES];
+    uint8_t            room[CONNACK_PROPERTIES_MAX_BYTES + CONNACK_AUTH_MAX_BYTES];
     struct wire_writer w = wire_writer_fixed(room, sizeof room);
     if (version == 0) {
         return;
@@ -289,8 +306,11 @@ void mqtt_connack_refuse(struct mqtt_client *client, uint8_t version, struct mqt
             return;
         }
         packet.connack.reason_code = (uint8_t)code;
-    } else if (client->env->limits->reason_strings) {
-        mqtt_property_put_bytes(&w, MQTT_REASON_STRING, bytes_str(fault.why));
+    } else {
+        mqtt_put_reference(client->env, fault.reason_code, &w);
+        if (client->env->limits->reason_strings) {
+            mqtt_property_put_bytes(&w, MQTT_REASON_STRING, bytes_str(fault.why));
+        }
         packet.connack.properties.raw = w.bad ? (struct bytes){0} : wire_written(&w);
     }
     client->version = version;

@@ -4,8 +4,12 @@
 #define KEEL_BROKER_PROTOCOL_MQTT_CONNECT_H
 
 #include "broker/protocol/mqtt/client.h"
+#include "shared/base/wire.h"
 
 /* A decoded CONNECT: takes over all it says but the will. A fault refuses it. */
+/* env.moved is set: why clients are not let in, and the property that says where to go, if reason_code is that one. */
+struct mqtt_fault            mqtt_connect_moved(const struct mqtt_env *env);
+void                         mqtt_put_reference(const struct mqtt_env *env, uint8_t reason_code, struct wire_writer *w);
 MUST_CHECK struct mqtt_fault mqtt_connect_take(struct mqtt_client *client, const struct mqtt_connect *connect);
 /* The same CONNECT, from a client that is let in: asks the kernel to open the session; the answer is client_ops.opened. A fault: it was not asked. */
 MUST_CHECK struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqtt_connect *connect);

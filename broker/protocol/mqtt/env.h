@@ -73,6 +73,12 @@ struct mqtt_port {
     uint64_t (*random)(void *ctx);
 };
 
+/* Clients are sent elsewhere: what CONNACK and DISCONNECT say. */
+struct mqtt_moved {
+    uint8_t     reason_code; /* MQTT_USE_ANOTHER_SERVER, MQTT_SERVER_MOVED */
+    const char *reference;   /* Server Reference; empty: none */
+};
+
 struct mqtt_counters { /* grow only; read by metrics */
     /* packets_out: all but PUBLISH */
     uint64_t connects, refused, disconnects, faults, timeouts, packets_in, publishes_in, packets_out, publishes_out,
@@ -90,6 +96,7 @@ struct mqtt_env {
     const struct mqtt_limits     *limits;
     const struct auth_port       *auth;   /* NULL: everybody is let in and may do everything */
     struct mqtt_topics           *topics; /* topics.h, or NULL */
+    const struct mqtt_moved      *moved;  /* NULL: clients are let in */
     struct mqtt_port              port;
     uint64_t                      now_ns;
     uint64_t                      wall_ns;

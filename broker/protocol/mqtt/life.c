@@ -53,13 +53,16 @@ static void send_disconnect(struct mqtt_conn *conn, struct mqtt_fault fault)
 {
     struct mqtt_client *client = &conn->client;
     struct mqtt_packet  packet = {.type = MQTT_DISCONNECT, .disconnect = {.reason_code = fault.reason_code}};
-    uint8_t             room[128];
+    uint8_t             room[512];
     struct wire_writer  w = wire_writer_fixed(room, sizeof room);
     if (client->version != MQTT_V5) {
         return; /* 3.x has no DISCONNECT from the server */
     }
+    mqtt_put_reference(client->env, fault.reason_code, &w);
     if (client->env->limits->reason_strings && client->problem_information) {
         mqtt_property_put_bytes(&w, MQTT_REASON_STRING, bytes_str(fault.why));
+    }
+    if (w.size > 0) {
         packet.disconnect.properties.raw = w.bad ? (struct bytes){0} : wire_written(&w);
         if (mqtt_encode_size(MQTT_V5, &packet) > client->packet_max_bytes) { /* [MQTT-3.14.2-3] */
             packet.disconnect.properties.raw = (struct bytes){0};
