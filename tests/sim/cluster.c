@@ -203,7 +203,8 @@ static void start(struct cluster *c, struct world *world, bool names)
     struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
     snprintf(listen->address, sizeof listen->address, "0.0.0.0");
     snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
-    listen->port = CLUSTER_MQTT_PORT;
+    listen->port                    = CLUSTER_MQTT_PORT;
+    c->broker_config.auth.anonymous = AUTH_ANONYMOUS_YES;
     if (names) {
         want_names(c);
     }
