@@ -446,7 +446,7 @@ static uint64_t client_turn(void *shard)
     if (c->dropping) {
         io_socket_close(c->socket);
         over(c, MQTT5_LEFT);
-        return UINT64_MAX;
+        return c->wanted ? c->retry_ns : UINT64_MAX; /* it may be wanted again before it got its turn */
     }
     if (c->sending) { /* memory under a send does not move */
         return UINT64_MAX;
