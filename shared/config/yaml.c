@@ -203,5 +203,8 @@ int config_read_yaml(const char *name, const char *text, size_t size, const stru
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&parser);
+    for (char *at = error; result < 0 && *at != '\0'; at++) { /* a value of several lines is quoted in one */
+        *at = (unsigned char)*at < ' ' ? ' ' : *at;
+    }
     return result;
 }
