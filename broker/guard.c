@@ -219,7 +219,7 @@ static void say_who_comes_in(const struct settings *settings, const struct broke
     for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
         struct config_address at = {.port = config->listen[kind].port};
         char                  where[80];
-        if (config->listen[kind].address[0] == '\0') {
+        if (config->listen[kind].address[0] == '\0' || kind == TRANSPORT_UNIX) {
             continue;
         }
         snprintf(at.host, sizeof at.host, "%.63s", config->listen[kind].address);

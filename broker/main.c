@@ -139,10 +139,13 @@ static void announce(const struct settings *settings, const struct broker *broke
     char   line[600]         = "";
     size_t used              = 0;
     for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
-        if (kinds[kind].address->host[0] != '\0') {
+        if (kinds[kind].address != NULL && kinds[kind].address->host[0] != '\0') {
             used += put_address(line + used, sizeof line - used, kinds[kind].name, *kinds[kind].address,
                                 atomic_load(&broker->ports[kind]));
         }
+    }
+    if (*settings->mqtt_unix != '\0') {
+        used += (size_t)snprintf(line + used, sizeof line - used, " unix=%s", settings->mqtt_unix);
     }
     put_address(line + used, sizeof line - used, "admin", settings->admin_listen, admin_port(admin));
     printf("keel-broker ready%s\n", line);

@@ -21,6 +21,7 @@
     X(CONNECTIONS_TLS,        "keel_connections_tls_total",         counter, "Of these, of MQTT over TLS.")                        \
     X(CONNECTIONS_WS,         "keel_connections_ws_total",          counter, "Of these, of MQTT over WebSocket.")                  \
     X(CONNECTIONS_WSS,        "keel_connections_wss_total",         counter, "Of these, of MQTT over WebSocket over TLS.")         \
+    X(CONNECTIONS_UNIX,       "keel_connections_unix_total",         counter, "Of these, of MQTT over a Unix socket.")         \
     X(SESSIONS_OPEN,          "keel_sessions_open",                 gauge,   "Sessions with a connected client.")                  \
     X(SESSIONS_STORED,        "keel_sessions_stored",               gauge,   "Stored sessions with subscriptions, connected or not.") \
     X(SESSIONS_STORED_OPEN,   "keel_sessions_stored_open",          gauge,   "Of these, with a connected client.")                 \

@@ -10,7 +10,7 @@
 /* What all clients of a process may have queued for sending: far above what sockets take, far below what hurts. */
 static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
 /* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
-enum { PUBLISH_PENDING_SLACK = 64 };
+enum { PUBLISH_PENDING_SLACK = 64, UNIX_ADDRESS_MAX_BYTES = 112 };
 
 int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count, char *why,
                        size_t why_size)
@@ -34,7 +34,17 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
     if (!networks_read(settings->proxy_trusted, &config->proxies, why, why_size)) {
         return ERR_MALFORMED;
     }
-    for (int kind = 0; kind < TRANSPORT_KINDS; kind++) {
+    static const uint32_t modes[] = {0600, 0660, 0666};
+    struct listen_at     *local   = &config->listen[TRANSPORT_UNIX];
+    local->mode                   = modes[settings->mqtt_unix_mode];
+    if (*settings->mqtt_unix != '\0' &&
+        snprintf(local->address, sizeof local->address, "unix:%s", settings->mqtt_unix) > UNIX_ADDRESS_MAX_BYTES) {
+        snprintf(why, why_size, "mqtt.unix: the path of a socket has at most 107 bytes, not %zu",
+                 strlen(settings->mqtt_unix));
+        return ERR_MALFORMED;
+    }
+    config->loopback[TRANSPORT_UNIX] = true;
+    for (int kind = 0; kind < TRANSPORT_UNIX; kind++) {
         snprintf(config->listen[kind].address, sizeof config->listen[kind].address, "%s", listen[kind]->host);
         config->listen[kind].port = listen[kind]->port;
         config->loopback[kind]    = network_is_loopback(listen[kind]->host);

@@ -17,8 +17,9 @@ struct settings;
 struct broker_config {
     /* Where each kind of connection is accepted; an empty address: nowhere. */
     struct listen_at {
-        char     address[64];
+        char     address[128]; /* numeric, or "unix:/path" */
         uint16_t port;
+        uint32_t mode; /* of a Unix socket */
     } listen[TRANSPORT_KINDS];
     char                 ws_path[256];
     uint32_t             handshakes_max; /* TLS, per shard */

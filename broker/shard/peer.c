@@ -296,7 +296,8 @@ static void be_at(struct peer *peer, enum transport_kind kind)
         memcpy(identity->address, peer->name + (six ? 1 : 0), size);
         identity->port = (uint16_t)strtoul(colon + 1, NULL, 10);
     }
-    identity->loopback = peer->shard->broker->config->loopback[kind] && network_is_loopback(identity->address);
+    identity->loopback = kind == TRANSPORT_UNIX ||
+                         (peer->shard->broker->config->loopback[kind] && network_is_loopback(identity->address));
 }
 
 void peer_accept(struct shard *shard, struct io_socket *socket, enum transport_kind kind)
@@ -318,11 +319,11 @@ void peer_accept(struct shard *shard, struct io_socket *socket, enum transport_k
     if (shard->broker->config->proxied[kind]) {
         peer->proxy = calloc(1, sizeof *peer->proxy);
     }
-    if (kind != TRANSPORT_TCP) {
+    if (!transport_plain(kind)) {
         peer->transport = transport_new(&shard->transport, kind);
     }
     peer->conn = mqtt_conn_new(&shard->mqtt, &peer->out, peer, peer->name);
-    if (peer->conn == NULL || (kind != TRANSPORT_TCP && peer->transport == NULL) ||
+    if (peer->conn == NULL || (!transport_plain(kind) && peer->transport == NULL) ||
         (shard->broker->config->proxied[kind] && peer->proxy == NULL)) {
         peer_detach(peer);
         peer_end(peer);

@@ -163,12 +163,16 @@ static bool door_open(struct shard *shard, enum transport_kind kind)
     if (door->listener != NULL || at->address[0] == '\0') {
         return true;
     }
+    if (shard->index != 0 && kind == TRANSPORT_UNIX) {
+        return true; /* a path has one listener: the first shard serves it */
+    }
     if (shard->index != 0 && port == 0) {
         return false;
     }
     *door                            = (struct door){.shard = shard, .kind = kind};
     const struct io_listen_spec spec = {
         .address    = at->address,
+        .mode       = at->mode,
         .port       = shard->index == 0 ? at->port : (uint16_t)port,
         .reuse_port = broker->shard_count > 1,
         .first      = shard->index == 0,
@@ -176,7 +180,7 @@ static bool door_open(struct shard *shard, enum transport_kind kind)
         .accepted   = on_accepted,
         .ctx        = door,
     };
-    static const char *const flags[TRANSPORT_KINDS] = {"--mqtt", "--mqtts", "--ws", "--wss"};
+    static const char *const flags[TRANSPORT_KINDS] = {"--mqtt", "--mqtts", "--ws", "--wss", "mqtt.unix"};
     int                      error                  = io_listen(shard->io, &spec, &door->listener);
     if (error < 0) {
         char why[256];
@@ -319,6 +323,7 @@ static void publish_metrics(struct shard *shard)
         [METRIC_CONNECTIONS_TCP]   = shard->counters.accepted_by[TRANSPORT_TCP],
         [METRIC_CONNECTIONS_TLS]   = shard->counters.accepted_by[TRANSPORT_TLS],
         [METRIC_CONNECTIONS_WS]    = shard->counters.accepted_by[TRANSPORT_WS],
+        [METRIC_CONNECTIONS_UNIX]  = shard->counters.accepted_by[TRANSPORT_UNIX],
         [METRIC_CONNECTIONS_WSS]   = shard->counters.accepted_by[TRANSPORT_WSS],
         [METRIC_SESSIONS_OPEN]     = kernel->sessions_open,
         /* Every shard knows all of them. */

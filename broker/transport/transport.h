@@ -3,7 +3,7 @@
  *     socket ──wire bytes──▶ transport_receive ──▶ [TLS records] ──▶ [WebSocket frames] ──▶ data() ──▶ protocol
  *     socket ◀──wire outq── transport_send     ◀── [TLS records] ◀── [WebSocket frames] ◀── the protocol's outq
  *
- * A plain TCP connection has no transport: its peer passes bytes on itself.
+ * A plain TCP connection, and one over a Unix socket, has no transport: its peer passes bytes on itself.
  * Errors are answered on the wire where the layer has an answer (HTTP status, close frame, TLS alert) before they are returned.
  * Memory: an idle WebSocket takes 4.5 KiB (wslay's frame buffer), a TLS connection what OpenSSL needs, about 10 KiB.
  * Threads: the shard of the connection.   Units: bytes. */
@@ -14,7 +14,7 @@
 #include "shared/base/bytes.h"
 #include "shared/mem/outq.h"
 
-enum transport_kind { TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_KINDS };
+enum transport_kind { TRANSPORT_TCP, TRANSPORT_TLS, TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_UNIX, TRANSPORT_KINDS };
 
 struct tls_context;
 struct transport;
@@ -32,7 +32,13 @@ struct transport_sink {
     void *ctx;
 };
 
-/* kind: not TRANSPORT_TCP. NULL: out of memory. */
+/* Bytes as they are? */
+static inline bool transport_plain(enum transport_kind kind)
+{
+    return kind == TRANSPORT_TCP || kind == TRANSPORT_UNIX;
+}
+
+/* kind: not a plain one. NULL: out of memory. */
 struct transport *transport_new(const struct transport_env *env, enum transport_kind kind);
 void              transport_free(struct transport *transport);
 

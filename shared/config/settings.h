@@ -30,6 +30,10 @@
       "Where MQTT clients connect over WebSocket (8083 by custom), or off.")                                                     \
     X(wss_listen,             "wss.listen",             "wss",      ADDRESS, "off",            0, 1, NULL,                        \
       "Where MQTT clients connect over WebSocket and TLS (8084 by custom), or off.")                                             \
+    X(mqtt_unix,              "mqtt.unix",              NULL,       TEXT,    "",               0, 255, "PATH",                           \
+      "A Unix socket for MQTT clients of this machine (served by the first shard); empty: none.")                                \
+    X(mqtt_unix_mode,         "mqtt.unix_mode",         NULL,       CHOICE,  "group",          0, 0, "owner|group|all",                  \
+      "Who may connect to it: its owner (0600), its group (0660), everybody (0666).")                                            \
     X(mqtt_proxy,             "mqtt.proxy",             NULL,       BOOL,    "false",          0, 0, NULL,                               \
       "Whether connections to mqtt.listen begin with a PROXY header (version 1 or 2), as those of load balancers do.")           \
     X(mqtts_proxy,            "mqtts.proxy",            NULL,       BOOL,    "false",          0, 0, NULL,                               \

@@ -107,6 +107,7 @@ struct io_listener {
     void (*accepted)(void *ctx, struct io_socket *socket);
     void    *ctx;
     uint64_t retry_ns; /* after a failed accept: not before; 0: now */
+    char    *path;     /* of a Unix socket: removed at the end; else NULL */
     int      fd;
     uint16_t port;
     bool     movable;
@@ -240,6 +241,10 @@ void names_wait(struct io *io);
 /* A numeric address; false when it is a name. */
 /* For a start-up that meets what another process still has: false once 5 s were waited, counted in *looks (0 at first). */
 bool leftover_wait(unsigned *looks, const char *what);
+/* The path of "unix:/path", or NULL. */
+const char *unix_path(const char *address);
+/* A listening socket there, or -errno: -EADDRINUSE when somebody listens. What a killed process left there is removed. */
+int  unix_listen(const char *path, uint32_t backlog, uint32_t mode);
 bool name_parse(const char *text, uint16_t port, struct sockaddr_storage *out);
 
 /* ---- uring_file.c ---- */

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -88,22 +89,31 @@ static uint16_t bound_port(int fd)
                                                : ((struct sockaddr_in *)&address)->sin_port);
 }
 
-int io_listen(struct io *io, const struct io_listen_spec *spec, struct io_listener **out)
+static int listen_on(const struct io_listen_spec *spec)
 {
     struct sockaddr_storage address;
+    if (unix_path(spec->address) != NULL) {
+        return unix_listen(unix_path(spec->address), spec->backlog, spec->mode);
+    }
     if (!name_parse(spec->address, spec->port, &address)) {
         return -EINVAL;
     }
+    int result = spec->first ? await_alone(spec, &address) : 0;
+    return result < 0 ? result : listener_open(spec, &address);
+}
+
+int io_listen(struct io *io, const struct io_listen_spec *spec, struct io_listener **out)
+{
     struct io_listener *listener = calloc(1, sizeof *listener);
     if (listener == NULL) {
         return -ENOMEM;
     }
-    int result = spec->first ? await_alone(spec, &address) : 0;
-    int fd     = result < 0 ? result : listener_open(spec, &address);
+    int fd = listen_on(spec);
     if (fd < 0) {
         free(listener);
         return fd;
     }
+    listener->path     = unix_path(spec->address) != NULL ? strdup(unix_path(spec->address)) : NULL;
     listener->io       = io;
     listener->accepted = spec->accepted;
     listener->ctx      = spec->ctx;
@@ -136,6 +146,10 @@ static void listener_free(struct io_listener *listener)
 {
     list_remove(&listener->link);
     close(listener->fd);
+    if (listener->path != NULL) {
+        unlink(listener->path);
+        free(listener->path);
+    }
     free(listener);
 }
 

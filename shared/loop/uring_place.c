@@ -98,6 +98,10 @@ struct io_socket *socket_new(struct io *io, int fd, bool movable)
 const char *io_socket_peer(const struct io_socket *socket, char *buffer, size_t size)
 {
     char ip[INET6_ADDRSTRLEN] = "?";
+    if (socket->peer.family == AF_UNIX) {
+        snprintf(buffer, size, "unix");
+        return buffer;
+    }
     if (socket->peer.family == AF_INET || socket->peer.family == AF_INET6) {
         inet_ntop(socket->peer.family, socket->peer.ip, ip, sizeof ip);
     }
