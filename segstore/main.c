@@ -107,20 +107,23 @@ static void run_shard(void *ctx)
 
 static void config_from(struct segstore_config *config, const struct settings *settings)
 {
-    *config                    = segstore_config_default();
-    config->data_directory     = settings->data;
-    config->listen_address     = settings->segstore_address.host;
-    config->listen_port        = settings->segstore_address.port;
-    config->stripes            = (uint32_t)settings->stripes;
-    config->segment_bytes      = settings->wal_file_bytes;
-    config->checkpoint_bytes   = settings->checkpoint_bytes;
-    config->checkpoint_ns      = settings->checkpoint_s * 1000000000u;
-    config->tail_bytes         = settings->tail_bytes;
-    config->wal_depth          = (uint32_t)settings->wal_depth;
-    config->disk_sector_bytes  = (uint32_t)settings->disk_sector_bytes;
-    config->accept_damage      = settings->accept_damage;
-    config->owner_lease_ns     = settings->broker_lease_ms * 1000000u;
-    config->table_bytes_max    = settings->table_bytes_max / settings->stripes + 1;
+    *config                   = segstore_config_default();
+    config->data_directory    = settings->data;
+    config->listen_address    = settings->segstore_address.host;
+    config->listen_port       = settings->segstore_address.port;
+    config->stripes           = (uint32_t)settings->stripes;
+    config->segment_bytes     = settings->wal_file_bytes;
+    config->checkpoint_bytes  = settings->checkpoint_bytes;
+    config->checkpoint_ns     = settings->checkpoint_s * 1000000000u;
+    config->tail_bytes        = settings->tail_bytes;
+    config->wal_depth         = (uint32_t)settings->wal_depth;
+    config->disk_sector_bytes = (uint32_t)settings->disk_sector_bytes;
+    config->accept_damage     = settings->accept_damage;
+    config->owner_lease_ns    = settings->broker_lease_ms * 1000000u;
+    config->table_bytes_max   = settings->table_bytes_max / settings->stripes + 1;
+    config->retained_max      = settings->retained_max == 0 ? 0 : settings->retained_max / settings->stripes + 1;
+    config->retained_bytes_max =
+        settings->retained_bytes_max == 0 ? 0 : settings->retained_bytes_max / settings->stripes + 1;
     config->streams_max        = settings->streams_max / settings->stripes + 1;
     config->delays_max         = settings->delays_max / settings->stripes + 1;
     config->stream_records_max = settings->stream_records_max;

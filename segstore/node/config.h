@@ -31,6 +31,8 @@ struct segstore_config {
     uint32_t credit_bytes;       /* requests of one connection without an answer */
     uint32_t output_bytes;       /* pushes wait while more is unsent on a connection */
     uint64_t table_bytes_max;    /* per stripe */
+    uint64_t retained_max;       /* rows of the table of retained messages, per stripe; 0: no limit */
+    uint64_t retained_bytes_max; /* their bytes */
     uint64_t streams_max;        /* per stripe */
     uint64_t delays_max;         /* messages that wait for their time, per stripe */
     uint64_t stream_records_max; /* backlog of one stream, 0: no limit */

@@ -42,10 +42,16 @@ static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes
     watch_changed(st->node, st->id, table, key, value, version, expires_wall_ns, deleted);
 }
 
+/* What brokers call it: broker/kernel/tables.h. Their other tables are bounded by what uses them. */
+enum { TABLE_RETAINED = 3 };
+
 void stripes_make(struct node *node)
 {
     const struct segstore_config *c      = node->config;
     const struct stripe_limits    limits = {.table_bytes_max    = c->table_bytes_max,
+                                            .bounded_table      = TABLE_RETAINED,
+                                            .bounded_rows_max   = c->retained_max,
+                                            .bounded_bytes_max  = c->retained_bytes_max,
                                             .streams_max        = c->streams_max,
                                             .delays_max         = c->delays_max,
                                             .stream_records_max = c->stream_records_max,

@@ -78,6 +78,7 @@ struct item {
 struct table {
     uint32_t      id;
     uint64_t      count;
+    uint64_t      bytes;     /* of keys and values */
     struct table *following; /* by id; a table stays once it was used */
     struct item  *first[LEVELS_MAX];
 };

@@ -26,7 +26,10 @@ struct stripe_limits {
                                     STREAM_LATEST without a max_count forgets beyond it. 0: no limit */
     uint64_t
         delays_max; /* timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit */
-    uint32_t writers_max; /* remembered idempotent writers; the one unused for longest is forgotten */
+    uint32_t bounded_table; /* one table with bounds of its own: TABLE_PUT above them fails with ERR_QUOTA. 0: none */
+    uint64_t bounded_rows_max;  /* 0: no limit */
+    uint64_t bounded_bytes_max; /* of its keys and values. 0: no limit */
+    uint32_t writers_max;       /* remembered idempotent writers; the one unused for longest is forgotten */
 };
 
 /* Told while an entry is applied; only notes what to do later. NULL members are not called. During stripe_load and replay `live` is false

@@ -144,6 +144,13 @@ static void schedule(struct stripe *s, struct item *item)
     }
 }
 
+/* Or takes away: modulo 2^64. */
+static void add_bytes(struct stripe *s, const struct item *item, uint64_t bytes)
+{
+    item->table->bytes += bytes;
+    s->table_bytes += bytes;
+}
+
 static void link_item(struct stripe *s, struct item *item)
 {
     struct item **links[LEVELS_MAX];
@@ -154,7 +161,7 @@ static void link_item(struct stripe *s, struct item *item)
     }
     map_insert(&s->items, item);
     item->table->count++;
-    s->table_bytes += item_bytes(item, item->value);
+    add_bytes(s, item, item_bytes(item, item->value));
     schedule(s, item);
 }
 
@@ -169,7 +176,7 @@ static void unlink_item(struct stripe *s, struct item *item)
     map_remove(&s->items, item);
     heap_remove(&s->expiries, &item->node);
     item->table->count--;
-    s->table_bytes -= item_bytes(item, item->value);
+    add_bytes(s, item, 0 - item_bytes(item, item->value));
 }
 
 static struct value *value_make(struct bytes data, uint64_t version, uint64_t expires_wall_ns)
@@ -213,9 +220,9 @@ static void tell(struct stripe *s, const struct item *item, const struct value *
 
 static void exchange(struct stripe *s, struct item *item, struct value *value)
 {
-    s->table_bytes -= item_bytes(item, item->value);
+    add_bytes(s, item, 0 - item_bytes(item, item->value));
     item->value = value;
-    s->table_bytes += item_bytes(item, item->value);
+    add_bytes(s, item, item_bytes(item, item->value));
     schedule(s, item);
 }
 
@@ -274,12 +281,25 @@ int table_check(const struct stripe *s, const struct op *op)
     return (item != NULL ? item->value->version : 0) == op->version ? 0 : ERR_CONFLICT;
 }
 
+/* Would a row that grows from before to after bytes be too much for its table? */
+static bool over_bounds(const struct stripe *s, const struct op *op, uint64_t before, uint64_t after)
+{
+    const struct stripe_limits *limits = &s->limits;
+    const struct table         *table  = limits->bounded_table == op->table ? table_of(s, op->table) : NULL;
+    if (table == NULL || after <= before) {
+        return false;
+    }
+    return (limits->bounded_rows_max != 0 && before == 0 && table->count >= limits->bounded_rows_max) ||
+           (limits->bounded_bytes_max != 0 && table->bytes - before + after > limits->bounded_bytes_max);
+}
+
 int table_put(struct stripe *s, const struct op *op, struct wire_writer *results)
 {
     struct item *item   = table_find(s, op->table, op->name);
     uint64_t     before = item != NULL ? item_bytes(item, item->value) : 0;
     uint64_t     after  = op->name.size + op->value.size;
-    if (after > before && s->table_bytes - before + after > s->limits.table_bytes_max) {
+    if ((after > before && s->table_bytes - before + after > s->limits.table_bytes_max) ||
+        over_bounds(s, op, before, after)) {
         return ERR_QUOTA;
     }
     struct value *value = value_make(op->value, ++s->counters.version, op->wall_ns);

@@ -213,6 +213,10 @@
       "How long a broker that is gone may take to come back before its clients count as disconnected.")                          \
     X(table_bytes_max,        "segstore.table_max",     NULL,       NUMBER,  "1GiB",           1048576, 1099511627776, "bytes",    \
       "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \
+    X(retained_max,           "segstore.retained_max",  NULL,       NUMBER,  "0",              0, 1000000000000, "messages",             \
+      "Retained messages, shared out evenly among the stripes; further topics are refused (0x97). 0: any.")                      \
+    X(retained_bytes_max,     "segstore.retained_bytes_max", NULL,  NUMBER,  "0",              0, 1099511627776, "bytes",                \
+      "Their topics and payloads, likewise. 0: within segstore.table_max.")                                                      \
     X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "streams",            \
       "Streams, one per stored session, per stripe.")                                                                            \
     X(delays_max,             "segstore.delayed_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "messages",           \

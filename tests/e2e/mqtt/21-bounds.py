@@ -104,3 +104,16 @@ def test_connections_over_the_rate_are_refused_with_0x9f():
                 c.send(connect("rate-later"))
                 return c.expect(CONNACK).reason == 0
         await_true(again, "and let in later")
+
+
+def test_retained_messages_are_bounded():
+    with Keel("--set", "segstore.stripes=1", "--shards", "1", "--set", "segstore.retained_max=3") as server, Client(server, "retains") as c:
+        for n in range(4):  # a stripe's share is rounded up
+            c.publish(f"retained/{n}", b"x", 1, retain=True, reason=0x10)
+        c.publish("retained/one-too-many", b"x", 1, retain=True, reason=0x97)
+        c.publish("retained/0", b"another", 1, retain=True, reason=0x10)
+        c.publish("retained/1", b"", 1, retain=True, reason=0x10)
+        c.publish("retained/one-too-many", b"x", 1, retain=True, reason=0x10)
+        c.subscribe("retained/#", 1)
+        assert sorted(m.topic for m in c.messages(4)) == ["retained/0", "retained/2", "retained/3", "retained/one-too-many"]
+        c.publish("not/retained", b"x", 1, reason=0x10)

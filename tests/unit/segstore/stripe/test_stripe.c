@@ -231,6 +231,32 @@ Test(stripe, a_full_stream_is_skipped_beside_another_and_refused_alone)
     teardown(&b);
 }
 
+static int put_row(struct bench *b, uint32_t table, const char *key, const char *value)
+{
+    return one(b, (struct op){.kind = OP_TABLE_PUT, .table = table, .name = bytes_str(key), .value = bytes_str(value)});
+}
+
+Test(stripe, one_table_has_bounds_of_its_own)
+{
+    struct bench b;
+    setup_limited(&b, (struct stripe_limits){.table_bytes_max   = 1000,
+                                             .streams_max       = 2,
+                                             .writers_max       = 1,
+                                             .bounded_table     = 3,
+                                             .bounded_rows_max  = 2,
+                                             .bounded_bytes_max = 20});
+    cr_assert_eq(put_row(&b, 3, "a", "1234"), 0);
+    cr_assert_eq(put_row(&b, 3, "b", "1234"), 0);
+    cr_assert_eq(put_row(&b, 3, "c", "1"), ERR_QUOTA);
+    cr_assert_eq(put_row(&b, 4, "c", "12345678901234567890"), 0, "others have none");
+    cr_assert_eq(put_row(&b, 3, "a", "12345678901234"), 0, "20 bytes are there now");
+    cr_assert_eq(put_row(&b, 3, "b", "12345"), ERR_QUOTA);
+    cr_assert_eq(put_row(&b, 3, "b", "4321"), 0);
+    cr_assert_eq(one(&b, (struct op){.kind = OP_TABLE_DELETE, .table = 3, .name = S("a")}), 0);
+    cr_assert_eq(put_row(&b, 3, "c", "1"), 0);
+    teardown(&b);
+}
+
 Test(stripe, a_queue_is_trimmed_to_its_lowest_cursor_and_done_bodies_ahead_are_released)
 {
     struct bench b;
