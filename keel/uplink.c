@@ -156,7 +156,8 @@ int uplink_run(int argc, char **argv)
         "the other broker stays.\n"
         "    keel ctl bridge create office --address broker.example --topic 'sensors/# out 1 \"\" site-7/' --topic "
         "'commands/# in 1'\n"
-        "keel ctl bridge list            name, address, state, messages sent, received and dropped, connections begun\n"
+        "keel ctl bridge list            name, address, state, messages sent, received and dropped, connections begun, "
+        "why it is away\n"
         "keel ctl bridge info NAME\n"
         "keel ctl bridge delete NAME     with what is still owed to the other broker\n",
         line.help ? stdout : stderr);

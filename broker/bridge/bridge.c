@@ -40,6 +40,11 @@ const char *bridge_state_name(const struct bridge *b)
     return states[b->state].name;
 }
 
+const char *bridge_why(const struct bridge *b)
+{
+    return b->state == BRIDGE_UP ? "" : b->why;
+}
+
 static struct bridge *bridge_of(struct client *client)
 {
     return CONTAINER_OF(client, struct bridge, client);
@@ -151,8 +156,18 @@ static void wait_again(struct bridge *b)
     timer_arm(b->timers, &b->timer, b->now_ns + wait_ns, on_timer);
 }
 
+/* For those who ask later. */
+static void explain(struct bridge *b, const char *why)
+{
+    if (why != b->why) {
+        (void)snprintf(b->why, sizeof b->why, "%s", why);
+    }
+}
+
 static void gone(struct bridge *b, const char *why)
 {
+    explain(b, why);
+    b->explained = false;
     if (b->stopped) {
         log_info("bridge %.*s to %s:%u is stopped", (int)b->name_size, (const char *)b->name, b->spec.host,
                  b->spec.port);
@@ -181,7 +196,9 @@ static void drop(struct bridge *b, const char *why)
         return;
     }
     if (b->in_input) {
-        b->doomed = true;
+        b->doomed    = true;
+        b->explained = true;
+        explain(b, why);
         log_warn("bridge %.*s to %s:%u: %s", (int)b->name_size, (const char *)b->name, b->spec.host, b->spec.port, why);
         return;
     }
@@ -193,7 +210,7 @@ static void drop(struct bridge *b, const char *why)
 static void end_call(struct bridge *b)
 {
     if (b->doomed) {
-        drop(b, "the connection is given up");
+        drop(b, b->explained ? b->why : "the connection is given up");
     }
 }
 

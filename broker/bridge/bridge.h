@@ -27,6 +27,9 @@
 /* What is owed to the other broker is kept so long while it is away. */
 enum { BRIDGE_EXPIRY_S = 7 * 86400 };
 
+/* A reason for people; a longer one is cut. */
+enum { BRIDGE_WHY_MAX = 160 };
+
 /* Client ids of this prefix belong to bridges: no client may come with one. */
 #define BRIDGE_CLIENT_PREFIX "$bridge/"
 
@@ -79,6 +82,8 @@ struct bridge {
     bool                   stopped;
     bool                   ending; /* its session is to go */
     bool                   ended;
+    bool                   explained; /* why is that of the connection which is being given up */
+    char                   why[BRIDGE_WHY_MAX];
     uint16_t               name_size;
     uint8_t                name[BRIDGE_NAME_MAX];
     uint8_t                topic[65535]; /* scratch */
@@ -106,5 +111,7 @@ void bridge_receive(struct bridge *bridge, struct bytes data);
 void bridge_writable(struct bridge *bridge);
 
 const char *bridge_state_name(const struct bridge *bridge);
+/* Why the last connection ended or could not be made, as long as there is none that is up; else empty. */
+const char *bridge_why(const struct bridge *bridge);
 
 #endif

@@ -363,10 +363,11 @@ static void list_all(struct bridges_question *q)
     LIST_EACH (&all->uplinks, link) {
         const struct uplink *u = CONTAINER_OF(link, struct uplink, link);
         const struct bridge *b = u->bridge;
-        fprintf(to, "%.*s\t%s:%u\t%s\t%llu\t%llu\t%llu\t%llu\n", (int)u->name_size, (const char *)u->name, b->spec.host,
-                b->spec.port, u->ending ? "ending" : bridge_state_name(b), (unsigned long long)b->counters.sent,
-                (unsigned long long)b->counters.received, (unsigned long long)b->counters.dropped,
-                (unsigned long long)b->counters.connects);
+        fprintf(to, "%.*s\t%s:%u\t%s\t%llu\t%llu\t%llu\t%llu\t%s\n", (int)u->name_size, (const char *)u->name,
+                b->spec.host, b->spec.port, u->ending ? "ending" : bridge_state_name(b),
+                (unsigned long long)b->counters.sent, (unsigned long long)b->counters.received,
+                (unsigned long long)b->counters.dropped, (unsigned long long)b->counters.connects,
+                u->ending ? "" : bridge_why(b));
     }
     fclose(to);
     question_settle(&q->question, 200, text);
@@ -395,6 +396,9 @@ static void show(struct bridges_question *q)
     fprintf(to, "sent: %llu\nreceived: %llu\ndropped: %llu\nconnects: %llu\n", (unsigned long long)b->counters.sent,
             (unsigned long long)b->counters.received, (unsigned long long)b->counters.dropped,
             (unsigned long long)b->counters.connects);
+    if (*bridge_why(b) != '\0') {
+        fprintf(to, "reason: %s\n", bridge_why(b));
+    }
     for (uint32_t i = 0; i < b->spec.topic_count; i++) {
         const struct bridge_topic *t      = &b->spec.topics[i];
         static const char *const   ways[] = {"", "->", "<-", "<->"};

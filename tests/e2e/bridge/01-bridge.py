@@ -139,6 +139,8 @@ def test_credentials_are_sent_and_a_refusal_is_tried_again(server):
     other.start()
     ctl(server, "create", "login", "--address", f"127.0.0.1:{other.port}", "--topic", "a out 1")
     harness.await_true(lambda: "refused" in server.log(), "it is refused without a password")
+    assert "refused with reason code 0x" in info(server, "login")["reason"]
+    assert "refused with reason code 0x" in ctl(server, "list")
     file = server.dir / "secret"
     file.write_text("secret\n")
     bridge(server, "login", other, "a out 1", more=["--user", "keel", "--password-file", file])

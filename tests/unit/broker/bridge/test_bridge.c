@@ -261,3 +261,23 @@ Test(bridge, garbage_and_refusals_end_the_connection)
     cr_assert(closes == 2 && b->state == BRIDGE_AWAY);
     down();
 }
+
+Test(bridge, why_it_is_away_is_told_until_it_is_up_again)
+{
+    up("address=h\ntopic=o out 1\n");
+    cr_assert_str_eq(bridge_why(b), "");
+    come(false);
+    cr_assert_str_eq(bridge_why(b), "");
+    bridge_lost(b, "the cable was cut");
+    cr_assert_str_eq(bridge_why(b), "the cable was cut");
+    for (int i = 0; i < 100 && b->state == BRIDGE_AWAY; i++) {
+        pass_ms(500);
+    }
+    bridge_connected(b);
+    (void)sent();
+    tell((struct mqtt_packet){.type = MQTT_CONNACK, .connack = {.reason_code = 0x87}});
+    cr_assert_str_eq(bridge_why(b), "the connection was refused with reason code 0x87");
+    come(false);
+    cr_assert_str_eq(bridge_why(b), "");
+    down();
+}
