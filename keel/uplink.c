@@ -57,12 +57,13 @@ static void add_password(struct line *line, const char *path)
 /* False after a message. What is no flag of ours is a flag of the settings, or a word. */
 static bool read_line(int argc, char **argv, struct line *line)
 {
-    static const char *const keys[][2]       = {{"--address", "address"},       {"--version", "version"},
-                                                {"--client-id", "client_id"},   {"--user", "user"},
-                                                {"--keep-alive", "keep_alive"}, {"--topic", "topic"}};
-    char                    *rest[WORDS_MAX] = {argv[0]};
-    int                      rest_count      = 1;
-    char                     error[CONFIG_ERROR_MAX];
+    static const char *const keys[][2] = {
+        {"--address", "address"},   {"--version", "version"},       {"--client-id", "client_id"},
+        {"--user", "user"},         {"--keep-alive", "keep_alive"}, {"--tls-ca", "tls_ca"},
+        {"--tls-cert", "tls_cert"}, {"--tls-key", "tls_key"},       {"--topic", "topic"}};
+    char *rest[WORDS_MAX] = {argv[0]};
+    int   rest_count      = 1;
+    char  error[CONFIG_ERROR_MAX];
     for (int i = 1; i < argc; i++) {
         const char *value = NULL;
         const char *key   = NULL;
@@ -73,7 +74,9 @@ static bool read_line(int argc, char **argv, struct line *line)
             fputs("keel ctl: too many words\n", stderr);
             return false;
         }
-        if (key != NULL) {
+        if (strcmp(argv[i], "--tls") == 0) {
+            add(line, "tls", "yes");
+        } else if (key != NULL) {
             add(line, key, value);
         } else if (flag_value(argc, argv, &i, "--password-file", &value)) {
             add_password(line, value);
@@ -150,6 +153,7 @@ int uplink_run(int argc, char **argv)
     fputs(
         "keel ctl bridge create NAME --address HOST[:PORT] --topic 'PATTERN [out|in|both] [QOS] [LOCAL] [REMOTE]' ..\n"
         "    [--version 4|5] [--client-id ID] [--user NAME] [--password-file FILE|stdin] [--keep-alive S]\n"
+        "    [--tls] [--tls-ca FILE] [--tls-cert FILE --tls-key FILE]     files of the broker's machine\n"
         "    connects to another MQTT broker, as a client of it. LOCAL and REMOTE are prefixes that topics have here "
         "and there (\"\": none);\n"
         "    the direction is out and the QoS 0 unless said. One that is there already is made anew; what is owed to "

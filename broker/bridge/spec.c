@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-enum { KEEP_ALIVE_S = 60, PORT = 1883, WORDS_MAX = 5 };
+enum { KEEP_ALIVE_S = 60, PORT = 1883, TLS_PORT = 8883, WORDS_MAX = 5 };
 
 /* ---- matching -------------------------------------------------------------------------------------------------------------- */
 
@@ -108,7 +108,7 @@ static bool copy(char out[BRIDGE_TEXT_MAX], struct bytes text)
 /* "host:port", "[::1]:port", or a host alone. */
 static bool address_of(struct bridge_spec *spec, struct bytes text)
 {
-    uint64_t    port  = PORT;
+    uint64_t    port  = 0;
     const char *start = (const char *)text.data;
     size_t      size  = text.size;
     const char *colon = NULL;
@@ -248,7 +248,20 @@ static const char *line_read(struct bridge_spec *spec, struct bytes line)
     if (bytes_equal(key, bytes_str("password"))) {
         return copy(spec->password, value) ? NULL : "the password has at most 255 bytes";
     }
-    return "keys are address, version, client_id, user, password, keep_alive and topic";
+    if (bytes_equal(key, bytes_str("tls"))) {
+        spec->tls = bytes_equal(value, bytes_str("yes"));
+        return spec->tls || bytes_equal(value, bytes_str("no")) ? NULL : "tls is yes or no";
+    }
+    if (bytes_equal(key, bytes_str("tls_ca"))) {
+        return copy(spec->tls_authority, value) ? NULL : "a path has at most 255 bytes";
+    }
+    if (bytes_equal(key, bytes_str("tls_cert"))) {
+        return copy(spec->tls_certificate, value) ? NULL : "a path has at most 255 bytes";
+    }
+    if (bytes_equal(key, bytes_str("tls_key"))) {
+        return copy(spec->tls_key, value) ? NULL : "a path has at most 255 bytes";
+    }
+    return "keys are address, version, client_id, user, password, keep_alive, tls, tls_ca, tls_cert, tls_key and topic";
 }
 
 int bridge_spec_read(struct bytes name, struct bytes text, struct bridge_spec *out, char *why, size_t why_size)
@@ -269,10 +282,15 @@ int bridge_spec_read(struct bytes name, struct bytes text, struct bridge_spec *o
     const char *missing = out->host[0] == '\0'    ? "a bridge needs the address of the other broker"
                           : out->topic_count == 0 ? "a bridge needs a topic"
                           : out->password[0] != '\0' && out->user[0] == '\0' ? "a password needs a user"
-                                                                             : NULL;
+                          : (out->tls_certificate[0] == '\0') != (out->tls_key[0] == '\0')
+                              ? "tls_cert and tls_key come together"
+                          : !out->tls && (out->tls_authority[0] != '\0' || out->tls_certificate[0] != '\0')
+                              ? "tls_ca and tls_cert need tls=yes"
+                              : NULL;
     if (missing != NULL) {
         (void)snprintf(why, why_size, "%s", missing);
         return ERR_MALFORMED;
     }
+    out->port = out->port != 0 ? out->port : out->tls ? TLS_PORT : PORT;
     return 0;
 }

@@ -5,6 +5,8 @@
  *   client_id=keel.office           the one the other broker keeps a session for
  *   user=.. password=..
  *   keep_alive=60                   s
+ *   tls=yes                         the address is then 8883 when it names no port, and its certificate is checked against the host
+ *   tls_ca=FILE tls_cert=FILE tls_key=FILE      on the broker's machine; without tls_ca what the system trusts
  *   topic=PATTERN [out|in|both] [QOS] [LOCAL-PREFIX] [REMOTE-PREFIX]      one line each; as in mosquitto.conf; "" is an empty prefix
  *
  *   out   local   LOCAL-PREFIX  + PATTERN    ─▶  remote  REMOTE-PREFIX + what PATTERN matched
@@ -46,6 +48,10 @@ struct bridge_spec {
     char                client_id[BRIDGE_TEXT_MAX];
     char                user[BRIDGE_TEXT_MAX]; /* empty: none; so is the next */
     char                password[BRIDGE_TEXT_MAX];
+    bool                tls;
+    char                tls_authority[BRIDGE_TEXT_MAX]; /* empty: none; so are the next two */
+    char                tls_certificate[BRIDGE_TEXT_MAX];
+    char                tls_key[BRIDGE_TEXT_MAX];
     uint32_t            topic_count;
     struct bridge_topic topics[BRIDGE_TOPICS_MAX];
 };

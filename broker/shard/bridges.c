@@ -6,6 +6,7 @@
 #include "broker/kernel/store.h"
 #include "broker/shard/question.h"
 #include "broker/shard/shard.h"
+#include "broker/shard/uplink.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -15,21 +16,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ROW_VERSION = 1, SEND_IOVECS_MAX = 64, NAME_AT = 9 /* behind "/bridges/" */ };
+enum { ROW_VERSION = 1, NAME_AT = 9 /* behind "/bridges/" */ };
 
-struct uplink {
-    struct list       link;
-    struct bridges   *bridges;
-    struct bridge    *bridge;
-    struct io_socket *socket; /* NULL: none */
-    struct outq       out;
-    size_t            sending_bytes;
-    uint64_t          version;
-    uint32_t          generation;
-    uint16_t          stripe; /* of its row */
-    bool              ending;
-    uint8_t           name_size;
-    uint8_t           name[BRIDGE_NAME_MAX];
+/* One bridge that this shard runs. */
+struct runner {
+    struct list     link;
+    struct bridges *bridges;
+    struct bridge  *bridge;
+    struct uplink   uplink;
+    uint64_t        version;
+    uint32_t        generation;
+    uint16_t        stripe; /* of its row */
+    bool            ending;
+    uint8_t         name_size;
+    uint8_t         name[BRIDGE_NAME_MAX];
 };
 
 struct bridges {
@@ -43,114 +43,17 @@ struct bridges {
     uint32_t          *generations;  /* per store shard, of what it shows: grows with every time */
 };
 
-/* ---- sockets ----------------------------------------------------------------------------------------------------------------- */
-
-static void flush(struct uplink *u)
-{
-    struct iovec iov[SEND_IOVECS_MAX];
-    size_t       size = 0;
-    if (u->socket == NULL || u->sending_bytes != 0 || u->bridge->state == BRIDGE_CONNECTING) {
-        return;
-    }
-    int count = outq_gather(&u->out, iov, SEND_IOVECS_MAX);
-    for (int i = 0; i < count; i++) {
-        size += iov[i].iov_len;
-    }
-    if (size != 0) {
-        u->sending_bytes = size;
-        io_socket_send(u->socket, iov, count);
-    }
-}
-
-static void forget_output(struct uplink *u)
-{
-    outq_fini(&u->out);
-    outq_init(&u->out, u->bridges->shard->chunks, &u->bridges->dirty);
-    u->sending_bytes = 0;
-}
-
-static void on_connected(void *ctx, int result)
-{
-    struct uplink *u = ctx;
-    if (result < 0) {
-        u->socket = NULL;
-        bridge_lost(u->bridge, err_sentence(result));
-        return;
-    }
-    bridge_connected(u->bridge);
-}
-
-static void on_received(void *ctx, struct bytes data)
-{
-    struct uplink *u = ctx;
-    bridge_receive(u->bridge, data);
-}
-
-static void on_sent(void *ctx, int result)
-{
-    struct uplink *u = ctx;
-    if (result < 0) { /* closed() follows */
-        return;
-    }
-    outq_consume(&u->out, u->sending_bytes);
-    u->sending_bytes = 0;
-    bridge_writable(u->bridge);
-    flush(u);
-}
-
-static void on_closed(void *ctx, int reason)
-{
-    struct uplink *u = ctx;
-    u->socket        = NULL;
-    forget_output(u);
-    bridge_lost(u->bridge, reason == 0 ? "the other broker closed the connection" : err_sentence(reason));
-}
-
-static const struct io_handler uplink_io = {
-    .connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
-
-static void port_connect(void *ctx)
-{
-    struct uplink *u = ctx;
-    u->socket        = io_connect(u->bridges->shard->io, u->bridge->spec.host, u->bridge->spec.port, &uplink_io, u);
-}
-
-static void port_close(void *ctx)
-{
-    struct uplink *u = ctx;
-    if (u->socket != NULL) {
-        flush(u);
-        io_socket_close(u->socket);
-        u->socket = NULL;
-    }
-    forget_output(u);
-}
-
-static void port_receiving(void *ctx, bool on)
-{
-    struct uplink *u = ctx;
-    if (u->socket != NULL) {
-        io_socket_receiving(u->socket, on);
-    }
-}
-
-static uint64_t port_random(void *ctx)
-{
-    const struct uplink *u = ctx;
-    return io_random(u->bridges->shard->io);
-}
-
 /* ---- rows -------------------------------------------------------------------------------------------------------------------- */
 
-static struct bytes name_of(const struct uplink *u)
+static struct bytes name_of(const struct runner *u)
 {
     return bytes_of(u->name, u->name_size);
 }
 
-static struct uplink *find(struct bridges *all, struct bytes name)
+static struct runner *find(struct bridges *all, struct bytes name)
 {
     LIST_EACH (&all->uplinks, link) {
-        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        struct runner *u = CONTAINER_OF(link, struct runner, link);
         if (!u->ending && bytes_equal(name_of(u), name)) {
             return u;
         }
@@ -158,16 +61,16 @@ static struct uplink *find(struct bridges *all, struct bytes name)
     return NULL;
 }
 
-static void uplink_free(struct uplink *u)
+static void runner_free(struct runner *u)
 {
     bridge_stop(u->bridge);
     bridge_free(u->bridge);
-    outq_fini(&u->out);
+    uplink_fini(&u->uplink);
     list_remove(&u->link);
     free(u);
 }
 
-static void uplink_end(struct uplink *u)
+static void runner_end(struct runner *u)
 {
     u->ending = true;
     bridge_end(u->bridge);
@@ -183,29 +86,29 @@ static uint32_t generation_of(const struct bridges *all, uint16_t stripe)
     return all->generations[stripe % all->store_shards];
 }
 
-static void uplink_start(struct bridges *all, struct bytes name, const struct bridge_spec *spec, uint64_t version,
+static void runner_start(struct bridges *all, struct bytes name, const struct bridge_spec *spec, uint64_t version,
                          uint16_t stripe)
 {
-    struct uplink *u = calloc(1, sizeof *u);
+    struct runner *u = calloc(1, sizeof *u);
     if (u == NULL) {
         log_error("no memory for a bridge");
         return;
     }
-    const struct bridge_port port = {
-        .ctx = u, .connect = port_connect, .close = port_close, .receiving = port_receiving, .random = port_random};
     u->bridges    = all;
     u->version    = version;
     u->generation = generation_of(all, stripe);
     u->stripe     = stripe;
     u->name_size  = (uint8_t)name.size;
     memcpy(u->name, name.data, name.size);
-    outq_init(&u->out, all->shard->chunks, &all->dirty);
-    u->bridge = bridge_new(all->shard->kernel, all->shard->timers, &u->out, &port, name, spec);
+    uplink_init(&u->uplink, all->shard->io, all->shard->chunks, &all->dirty);
+    const struct bridge_port port = uplink_port(&u->uplink);
+    u->bridge = bridge_new(all->shard->kernel, all->shard->timers, &u->uplink.out, &port, name, spec);
     if (u->bridge == NULL) {
         log_error("no memory for a bridge");
         free(u);
         return;
     }
+    u->uplink.bridge = u->bridge;
     bridge_begin(u->bridge, all->shard->mqtt.now_ns, all->shard->mqtt.wall_ns);
     list_push_back(&all->uplinks, &u->link);
 }
@@ -218,14 +121,14 @@ static void changed(struct store_watch *watch, const struct store_item *item)
         owner_of(item->key, all->shard->broker->shard_count) != all->shard->index) {
         return;
     }
-    struct uplink *u = find(all, item->key);
+    struct runner *u = find(all, item->key);
     if (u != NULL && u->version >= item->version) {
         u->generation = generation_of(all, item->stripe);
         return;
     }
     if (item->deleted) {
         if (u != NULL) {
-            uplink_end(u);
+            runner_end(u);
         }
         return;
     }
@@ -237,9 +140,9 @@ static void changed(struct store_watch *watch, const struct store_item *item)
         return;
     }
     if (u != NULL) {
-        uplink_free(u);
+        runner_free(u);
     }
-    uplink_start(all, item->key, own, item->version, item->stripe);
+    runner_start(all, item->key, own, item->version, item->stripe);
     free(own);
 }
 
@@ -258,9 +161,9 @@ static void synced(struct store_watch *watch, uint32_t shard, uint32_t shard_cou
 {
     struct bridges *all = watch->ctx;
     LIST_EACH (&all->uplinks, link) {
-        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        struct runner *u = CONTAINER_OF(link, struct runner, link);
         if (u->stripe % shard_count == shard && u->generation != all->generations[shard] && !u->ending) {
-            uplink_end(u);
+            runner_end(u);
         }
     }
 }
@@ -285,7 +188,7 @@ void bridges_free(struct bridges *all)
         return;
     }
     LIST_EACH (&all->uplinks, link) {
-        uplink_free(CONTAINER_OF(link, struct uplink, link));
+        runner_free(CONTAINER_OF(link, struct runner, link));
     }
     free(all->generations);
     free(all);
@@ -294,7 +197,7 @@ void bridges_free(struct bridges *all)
 void bridges_begin(struct bridges *all)
 {
     LIST_EACH (&all->uplinks, link) {
-        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        struct runner *u = CONTAINER_OF(link, struct runner, link);
         bridge_begin(u->bridge, all->shard->mqtt.now_ns, all->shard->mqtt.wall_ns);
     }
 }
@@ -306,16 +209,16 @@ void bridges_turn(struct bridges *all)
         store_watch_start(all->shard->store, &all->watch, TABLE_BRIDGES);
     }
     LIST_EACH (&all->uplinks, link) {
-        struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        struct runner *u = CONTAINER_OF(link, struct runner, link);
         bridge_turn(u->bridge);
         if (u->ending && bridge_ended(u->bridge)) {
-            uplink_free(u);
+            runner_free(u);
         }
     }
     struct list *link = NULL;
     while ((link = list_pop_front(&all->dirty)) != NULL) {
         struct outq *out = CONTAINER_OF(link, struct outq, dirty_link);
-        flush(CONTAINER_OF(out, struct uplink, out));
+        uplink_flush(CONTAINER_OF(out, struct uplink, out));
     }
 }
 
@@ -323,7 +226,7 @@ void bridges_stop(struct bridges *all)
 {
     all->stopped = true;
     LIST_EACH (&all->uplinks, link) {
-        bridge_stop(CONTAINER_OF(link, struct uplink, link)->bridge);
+        bridge_stop(CONTAINER_OF(link, struct runner, link)->bridge);
     }
 }
 
@@ -331,7 +234,7 @@ uint64_t bridges_up(const struct bridges *all)
 {
     uint64_t count = 0;
     for (const struct list *link = all->uplinks.next; link != &all->uplinks; link = link->next) {
-        const struct uplink *u = CONTAINER_OF((struct list *)(uintptr_t)link, struct uplink, link);
+        const struct runner *u = CONTAINER_OF((struct list *)(uintptr_t)link, struct runner, link);
         count += u->bridge->state == BRIDGE_UP;
     }
     return count;
@@ -361,7 +264,7 @@ static void list_all(struct bridges_question *q)
         return;
     }
     LIST_EACH (&all->uplinks, link) {
-        const struct uplink *u = CONTAINER_OF(link, struct uplink, link);
+        const struct runner *u = CONTAINER_OF(link, struct runner, link);
         const struct bridge *b = u->bridge;
         fprintf(to, "%.*s\t%s:%u\t%s\t%llu\t%llu\t%llu\t%llu\t%s\n", (int)u->name_size, (const char *)u->name,
                 b->spec.host, b->spec.port, u->ending ? "ending" : bridge_state_name(b),
@@ -379,7 +282,7 @@ static void show(struct bridges_question *q)
 {
     char                *text = NULL;
     size_t               size = 0;
-    const struct uplink *u    = find(*q->bridges, bytes_of(q->name, q->name_size));
+    const struct runner *u    = find(*q->bridges, bytes_of(q->name, q->name_size));
     if (u == NULL) {
         question_say(&q->question, 404, no_bridge);
         return;

@@ -93,7 +93,7 @@ struct tls *tls_over(SSL *ssl, struct tls_context *context, enum tls_name name)
     SSL_set_bio(ssl, bio, bio);
     SSL_set_accept_state(ssl);
     tls->ssl     = ssl;
-    tls->context = tls_context_ref(context);
+    tls->context = context == NULL ? NULL : tls_context_ref(context);
     tls->name    = name;
     return tls;
 }

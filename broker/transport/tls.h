@@ -37,6 +37,15 @@ void                tls_context_unref(struct tls_context *context);
 
 struct tls;
 struct tls *tls_new(struct tls_context *context);
+/* As the client of another broker. Paths of PEM files; empty: none, and for authority what the system trusts. */
+struct tls_remote {
+    const char *host; /* whose certificate it has to be: a name or an address */
+    const char *authority;
+    const char *certificate; /* to be shown when asked, with its key */
+    const char *key;
+};
+/* NULL with a sentence in why. Its first words go out with a tls_receive of no bytes. */
+struct tls *tls_client_new(const struct tls_remote *remote, char *why, size_t why_size);
 void        tls_free(struct tls *tls);
 /* As transport_receive and transport_send; wire: where the records go. */
 MUST_CHECK int tls_receive(struct tls *tls, struct bytes in, const struct transport_sink *sink, struct outq *wire);

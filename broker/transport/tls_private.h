@@ -6,7 +6,7 @@
 
 #include <openssl/ssl.h>
 
-/* Takes ssl over, which is freed when memory is out. */
+/* Made for the side that accepts. context: NULL for none. Takes ssl over, which is freed when memory is out. */
 struct tls *tls_over(SSL *ssl, struct tls_context *context, enum tls_name name);
 /* Makes what all connections share; called once before there are any. */
 void *tls_wire_method(void);
