@@ -7,6 +7,7 @@
 #include "broker/gate/census.h"
 #include "broker/gate/control.h"
 #include "broker/gate/gate.h"
+#include "broker/reload.h"
 #include "broker/shard/bridges.h"
 #include "broker/shard/config.h"
 #include "broker/shard/drain.h"
@@ -86,7 +87,7 @@ static bool read_auth_files(const struct settings *settings, struct bytes *passw
     return good;
 }
 
-/* Keys of tokens, once. False after a sentence in why. */
+/* Keys of tokens. False after a sentence in why. */
 static bool read_jwt_keys(const struct settings *settings, struct jwt_keys **out, char *why, size_t why_size)
 {
     struct bytes file   = {0};
@@ -112,6 +113,7 @@ static bool read_jwt_keys(const struct settings *settings, struct jwt_keys **out
 struct reload {
     struct desk_item item;
     struct gate    **gate;
+    struct jwt_keys *keys; /* a share */
     size_t           password_size;
     size_t           acl_size;
     uint8_t          texts[];
@@ -121,19 +123,26 @@ static void run_reload(struct desk_item *item)
 {
     struct reload *reload = (struct reload *)item;
     if (*reload->gate != NULL) {
+        gate_keys(*reload->gate, reload->keys);
+        reload->keys = NULL;
         gate_files(*reload->gate, bytes_of(reload->texts, reload->password_size),
                    bytes_of(reload->texts + reload->password_size, reload->acl_size));
     }
+    jwt_keys_free(reload->keys);
     free(reload);
 }
 
-void guard_reload(struct broker *broker, const struct settings *settings)
+bool guard_reload(struct broker *broker, const struct settings *settings, char *why, size_t why_size)
 {
-    struct bytes password, acl;
-    char         why[600];
-    if (!read_auth_files(settings, &password, &acl, why, sizeof why)) {
-        log_error("%s; users and rules of files stay as they were", why);
-        return;
+    struct bytes     password, acl;
+    struct jwt_keys *keys;
+    if (!read_auth_files(settings, &password, &acl, why, why_size)) {
+        return false;
+    }
+    if (!read_jwt_keys(settings, &keys, why, why_size)) {
+        free((uint8_t *)(uintptr_t)password.data);
+        free((uint8_t *)(uintptr_t)acl.data);
+        return false;
     }
     for (unsigned i = 0; i < broker->shard_count; i++) {
         struct reload *reload = malloc(sizeof *reload + password.size + acl.size);
@@ -142,17 +151,20 @@ void guard_reload(struct broker *broker, const struct settings *settings)
         }
         reload->item.run      = run_reload;
         reload->gate          = &broker->gates[i];
+        reload->keys          = jwt_keys_ref(keys);
         reload->password_size = password.size;
         reload->acl_size      = acl.size;
         memcpy(reload->texts, password.data != NULL ? password.data : (const uint8_t *)"", password.size);
         memcpy(reload->texts + password.size, acl.data != NULL ? acl.data : (const uint8_t *)"", acl.size);
         if (!desk_post(broker->desks[i], &reload->item)) {
+            jwt_keys_free(reload->keys);
             free(reload);
         }
     }
+    jwt_keys_free(keys);
     free((uint8_t *)(uintptr_t)password.data);
     free((uint8_t *)(uintptr_t)acl.data);
-    log_info("users and rules of files were read again");
+    return true;
 }
 
 /* For the admin threads. */
@@ -165,6 +177,9 @@ int guard_control(void *ctx, const char *method, const char *path, const void *b
     if (strncmp(path, "/bridges", 8) == 0) {
         return bridges_handle(broker->desks, broker->bridges, broker->shard_count, method, path, bytes_of(body, size),
                               out_text);
+    }
+    if (strcmp(path, "/reload") == 0) {
+        return reload_handle(broker, method, out_text);
     }
     if (strcmp(path, "/drain") == 0) {
         return drain_handle(broker, method, bytes_of(body, size), out_text);
@@ -208,7 +223,7 @@ void guard_close(struct broker *broker, const struct broker_config *config)
     free(broker->kernels);
     free(broker->desks);
     free(broker->gates);
-    jwt_keys_free((struct jwt_keys *)(uintptr_t)config->auth.jwt_keys);
+    jwt_keys_free(config->auth.jwt_keys);
     free((uint8_t *)(uintptr_t)config->auth.password_text.data);
     free((uint8_t *)(uintptr_t)config->auth.acl_text.data);
 }

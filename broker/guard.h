@@ -19,8 +19,8 @@ MUST_CHECK bool guard_read(const struct settings *settings, struct broker_config
 void guard_open(struct broker *broker, const struct settings *settings);
 /* Behind the shards and the admin. */
 void guard_close(struct broker *broker, const struct broker_config *config);
-/* Users and rules of files are read again; what is wrong is logged and changes nothing. */
-void guard_reload(struct broker *broker, const struct settings *settings);
+/* Users and rules of files, and keys of tokens, are read again. False with a sentence in why: nothing has changed. Any thread. */
+MUST_CHECK bool guard_reload(struct broker *broker, const struct settings *settings, char *why, size_t why_size);
 /* For admin_spec.control; ctx: the struct broker. */
 int guard_control(void *ctx, const char *method, const char *path, const void *body, size_t size, char **out_text);
 

@@ -9,6 +9,7 @@
 #include "broker/admin/admin.h"
 #include "broker/admin/metrics.h"
 #include "broker/guard.h"
+#include "broker/reload.h"
 #include "broker/shard/config.h"
 #include "broker/shard/drain.h"
 #include "broker/shard/shard.h"
@@ -156,39 +157,6 @@ static void announce(const struct settings *settings, const struct broker *broke
     }
 }
 
-/* Reads the files of TLS and hands them to every shard for its new connections. */
-static int load_tls(const struct settings *settings, struct broker *broker, char *why, size_t why_size)
-{
-    const struct tls_spec spec = {.certificate  = settings->tls_certificate,
-                                  .key          = settings->tls_key,
-                                  .authority    = settings->tls_authority,
-                                  .revoked      = settings->tls_revoked,
-                                  .directory    = settings->tls_directory,
-                                  .ciphers      = settings->tls_ciphers,
-                                  .tls_1_3_only = settings->tls_version == 1,
-                                  .client       = (enum tls_client)settings->tls_client,
-                                  .name         = (enum tls_name)settings->tls_name};
-    if (settings->mqtts_listen.host[0] == '\0' && settings->wss_listen.host[0] == '\0') {
-        return 0;
-    }
-    if (*spec.certificate == '\0' || *spec.key == '\0') {
-        snprintf(why, why_size,
-                 "TLS is wanted (mqtts.listen, wss.listen), but tls.cert and tls.key do not both name a file");
-        return ERR_MALFORMED;
-    }
-    struct tls_context *context = NULL;
-    int                 result  = tls_context_new(&spec, &context, why, why_size);
-    if (result < 0) {
-        return result;
-    }
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        tls_context_unref(
-            atomic_exchange_explicit(&broker->tls_next[i], tls_context_ref(context), memory_order_acq_rel));
-    }
-    tls_context_unref(context);
-    return 0;
-}
-
 /* For jemalloc: a thread of its own gives memory back that a burst left, though the shards sleep. */
 const char *malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_decay_ms:0";
 
@@ -233,11 +201,12 @@ int main(int argc, char **argv)
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
     make_mailboxes(&broker);
+    broker.settings = &settings;
     guard_open(&broker, &settings);
     broker.tls_next = calloc(count, sizeof *broker.tls_next);
     ASSERT(broker.tls_next != NULL); /* out of memory */
     char why[512] = "";
-    if (load_tls(&settings, &broker, why, sizeof why) < 0) {
+    if (reload_tls(&settings, &broker, why, sizeof why) < 0) {
         fatal(EXIT_USAGE, "%s", why);
     }
     struct metrics *metrics = metrics_new(count);
@@ -272,12 +241,7 @@ int main(int argc, char **argv)
     bool announced     = false; /* the last two shards may be ready before the first of their signals is heard */
     while (sigwait(&signals, &signal_number) == 0 && (signal_number == SIGUSR1 || signal_number == SIGHUP)) {
         if (signal_number == SIGHUP) {
-            guard_reload(&broker, &settings);
-            if (load_tls(&settings, &broker, why, sizeof why) < 0) {
-                log_error("%s; new connections go on with the certificates read before", why);
-            } else {
-                log_info("the files of TLS were read again; new connections use them");
-            }
+            reload_all(&broker, NULL);
         } else if (!announced && atomic_load_explicit(&broker.ready_count, memory_order_acquire) == count) {
             announced = true;
             announce(&settings, &broker, admin);

@@ -24,6 +24,7 @@ static void print_help(FILE *to)
           "  keel ctl users                          who has one\n"
           "  keel ctl acl      list|add|remove       who may publish and subscribe to what\n"
           "  keel ctl ban      list|add|remove       who is not let in\n"
+          "  keel ctl reload                         reads certificates, users, rules and keys again\n"
           "  keel ctl drain    [--stop]              sends all clients to other brokers\n"
           "  keel ctl stream   create|list|info|delete   messages that are kept and can be read again\n"
           "  keel ctl bridge   create|list|info|delete   connections to other MQTT brokers\n\n"
@@ -60,12 +61,23 @@ static int ctl_metrics(const struct settings *settings)
     return status == 200 ? 0 : 1;
 }
 
+static int ctl_reload(const struct settings *settings)
+{
+    static struct answer answer;
+    long                 status = request_send(settings, "POST", "/reload", "", &answer);
+    if (status < 0) {
+        return 1;
+    }
+    fputs(answer.text, status == 200 ? stdout : stderr);
+    return status == 200 ? 0 : 1;
+}
+
 int ctl_run(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int (*run)(const struct settings *settings);
-    } verbs[] = {{"status", ctl_status}, {"metrics", ctl_metrics}};
+    } verbs[] = {{"status", ctl_status}, {"metrics", ctl_metrics}, {"reload", ctl_reload}};
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);

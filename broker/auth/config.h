@@ -26,23 +26,23 @@ struct auth_config {
     uint32_t connections_per_user;
     uint32_t
         flap_connects; /* CONNECTs of one client identifier within flap_window_ns; one more is a ban for flap_ban_ns */
-    uint64_t               flap_window_ns;
-    uint64_t               flap_ban_ns;
-    uint32_t               hook_timeout_ms;
-    uint32_t               hook_cache_entries;
-    uint32_t               hook_cache_ms;
-    const char            *login_url; /* empty: none */
-    const char            *access_url;
-    const char            *hook_token; /* what hooks are shown; empty: nothing */
-    const struct jwt_keys *jwt_keys;   /* NULL: none */
-    const char            *jwt_issuer; /* empty: any */
-    const char            *jwt_audience;
-    const char            *jwt_user_claim;
-    uint32_t               jwt_leeway_s;
-    const char            *password_name; /* of the file, for messages */
-    const char            *acl_name;
-    struct bytes           password_text; /* size 0: no file */
-    struct bytes           acl_text;
+    uint64_t         flap_window_ns;
+    uint64_t         flap_ban_ns;
+    uint32_t         hook_timeout_ms;
+    uint32_t         hook_cache_entries;
+    uint32_t         hook_cache_ms;
+    const char      *login_url; /* empty: none */
+    const char      *access_url;
+    const char      *hook_token; /* what hooks are shown; empty: nothing */
+    struct jwt_keys *jwt_keys;   /* at start; NULL: none */
+    const char      *jwt_issuer; /* empty: any */
+    const char      *jwt_audience;
+    const char      *jwt_user_claim;
+    uint32_t         jwt_leeway_s;
+    const char      *password_name; /* of the file, for messages */
+    const char      *acl_name;
+    struct bytes     password_text; /* size 0: no file */
+    struct bytes     acl_text;
 };
 
 /* "cert, password, jwt, http" to links. False: a word that is none, or twice; *why is a sentence. */

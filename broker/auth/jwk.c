@@ -11,6 +11,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { NUMBER_MAX_BYTES = 2048, RSA_MIN_BITS = 2048 };
@@ -208,8 +209,11 @@ static const char *read_jwks(struct jwt_keys *keys, struct bytes text)
 
 struct jwt_keys *jwt_keys_new(struct bytes secret, struct bytes file, char *why, size_t why_size)
 {
-    struct jwt_keys *keys  = calloc(1, sizeof *keys);
-    const char      *wrong = keys == NULL ? "no memory for keys" : NULL;
+    struct jwt_keys *keys = calloc(1, sizeof *keys);
+    if (keys != NULL) {
+        atomic_init(&keys->refs, 1);
+    }
+    const char *wrong = keys == NULL ? "no memory for keys" : NULL;
     if (wrong == NULL && secret.size > 0 && !add(keys, JWK_SECRET, NULL, secret.data, secret.size)) {
         wrong = "no memory for a secret";
     }
@@ -227,9 +231,20 @@ struct jwt_keys *jwt_keys_new(struct bytes secret, struct bytes file, char *why,
     return keys;
 }
 
+struct jwt_keys *jwt_keys_ref(struct jwt_keys *keys)
+{
+    if (keys != NULL) {
+        atomic_fetch_add_explicit(&keys->refs, 1, memory_order_relaxed);
+    }
+    return keys;
+}
+
 void jwt_keys_free(struct jwt_keys *keys)
 {
-    for (uint32_t i = 0; keys != NULL && i < keys->count; i++) {
+    if (keys == NULL || atomic_fetch_sub_explicit(&keys->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    for (uint32_t i = 0; i < keys->count; i++) {
         OPENSSL_cleanse(keys->keys[i].data, keys->keys[i].size);
         free(keys->keys[i].data);
     }

@@ -16,8 +16,9 @@ struct jwk {
 };
 
 struct jwt_keys {
-    uint32_t   count;
-    struct jwk keys[JWK_KEYS_MAX];
+    _Atomic uint32_t refs;
+    uint32_t         count;
+    struct jwk       keys[JWK_KEYS_MAX];
 };
 
 #endif

@@ -21,7 +21,8 @@ struct jwt_keys;
 
 /* secret: of HS256 and its like, size 0: none. file: text of a PEM or JWKS file, size 0: none. NULL with a sentence in why. */
 struct jwt_keys *jwt_keys_new(struct bytes secret, struct bytes file, char *why, size_t why_size);
-void             jwt_keys_free(struct jwt_keys *keys); /* accepts NULL */
+struct jwt_keys *jwt_keys_ref(struct jwt_keys *keys);  /* one more share; accepts NULL */
+void             jwt_keys_free(struct jwt_keys *keys); /* gives a share up; accepts NULL */
 
 struct jwt_wants {
     const char *issuer; /* empty: any */

@@ -18,6 +18,7 @@ struct attempt {
     struct work_item     work;
     struct scram        *scram;   /* an exchange, or NULL */
     struct hook_login   *login;   /* asked of the hook, or NULL */
+    struct jwt_keys     *keys;    /* a share, once a token is to be checked */
     struct jwt_claims   *claims;  /* of a token or the hook, or NULL */
     const char          *why;     /* a token does not count */
     unsigned             step;    /* of the chain */
@@ -54,6 +55,7 @@ static void attempt_free(struct attempt *a)
         jwt_claims_fini(a->claims);
         free(a->claims);
     }
+    jwt_keys_free(a->keys);
     free(a);
 }
 
@@ -258,7 +260,7 @@ static void check_token(struct work_item *work)
                                         .audience   = config->jwt_audience,
                                         .user_claim = config->jwt_user_claim,
                                         .leeway_s   = config->jwt_leeway_s};
-    a->why                           = jwt_check(config->jwt_keys, &wants, a->password, a->wall_ns, a->claims);
+    a->why                           = jwt_check(a->keys, &wants, a->password, a->wall_ns, a->claims);
 }
 
 static void token_checked(struct work_item *work)
@@ -288,10 +290,11 @@ static void token_checked(struct work_item *work)
 static enum verdict by_token(struct attempt *a)
 {
     struct gate *gate = a->gate;
-    if (gate->config->jwt_keys == NULL || !a->has_password || !jwt_is_token(a->password)) {
+    if (gate->jwt_keys == NULL || !a->has_password || !jwt_is_token(a->password)) {
         return VERDICT_IGNORE;
     }
     a->claims    = calloc(1, sizeof *a->claims);
+    a->keys      = jwt_keys_ref(gate->jwt_keys); /* as they are now: the worker looks at them later */
     a->work.run  = check_token;
     a->work.done = token_checked;
     if (a->claims == NULL || !workers_submit(gate->workers, gate->desk, &a->work)) {

@@ -1,6 +1,7 @@
 /* gate.c - made, turned, freed. */
 #include "broker/gate/gate.h"
 
+#include "broker/auth/jwt.h"
 #include "broker/gate/hook.h"
 #include "broker/gate/state.h"
 
@@ -37,11 +38,13 @@ struct gate *gate_new(const struct gate_spec *spec)
     gate->census                     = spec->census;
     gate->port =
         (struct auth_port){.ctx = gate, .begin = attempt_begin, .respond = attempt_respond, .cancel = attempt_cancel};
+    gate->jwt_keys = jwt_keys_ref(config->jwt_keys);
     list_init(&gate->attempts);
     snprintf(gate->nobody, sizeof gate->nobody,
              "$argon2id$v=19$m=%u,t=%u,p=1$bm9ib2R5IGtub3dzIGl0$ei2Fqt3cM0JXBSN5M3ZsbAbYbmhSK7kSr4HbVXxtmLM",
              config->argon2_memory_kib, config->argon2_passes);
     if (!fill_office(gate, spec)) {
+        jwt_keys_free(gate->jwt_keys);
         free(gate);
         return NULL;
     }
@@ -65,8 +68,15 @@ void gate_free(struct gate *gate)
     hook_free(gate->hook);
     watch_fini(gate);
     bans_fini(&gate->bans);
+    jwt_keys_free(gate->jwt_keys);
     acl_unref(gate->office.acl);
     free(gate);
+}
+
+void gate_keys(struct gate *gate, struct jwt_keys *keys)
+{
+    jwt_keys_free(gate->jwt_keys);
+    gate->jwt_keys = keys;
 }
 
 const struct auth_port *gate_port(struct gate *gate)
@@ -103,7 +113,7 @@ bool gate_judges(const struct gate *gate)
             }
             break;
         case AUTH_LINK_JWT:
-            if (config->jwt_keys != NULL) {
+            if (gate->jwt_keys != NULL) {
                 return true;
             }
             break;

@@ -20,6 +20,7 @@ struct census;
 struct desk;
 struct gate;
 struct io;
+struct jwt_keys;
 struct store;
 struct timer_wheel;
 struct web;
@@ -47,6 +48,8 @@ bool gate_ready(const struct gate *gate);
 void gate_turn(struct gate *gate, uint64_t now_ns, uint64_t wall_ns);
 /* Files were read again: copies of their texts, size 0 for a file that is not configured. They were found good before. */
 void gate_files(struct gate *gate, struct bytes password_text, struct bytes acl_text);
+/* Keys of tokens were read again: a share of them, or NULL. Tokens that were let in stay. */
+void gate_keys(struct gate *gate, struct jwt_keys *keys);
 /* Can anybody be let in who is not anonymous, as far as is known now? For a warning at start. */
 bool gate_judges(const struct gate *gate);
 

@@ -35,7 +35,8 @@ struct gate {
     struct desk              *desk;
     struct workers           *workers;
     struct census            *census;
-    struct hook              *hook; /* hook.c; NULL: none */
+    struct jwt_keys          *jwt_keys; /* a share of those in force; NULL: none */
+    struct hook              *hook;     /* hook.c; NULL: none */
     uint64_t                  now_ns;
     uint64_t                  wall_ns;
     struct list               attempts; /* struct attempt.link */

@@ -32,12 +32,14 @@ struct store;
 struct timer_wheel;
 struct web;
 struct census;
+struct settings;
 struct workers;
 
 /* What all shards of one process share; made by main.c, outlives them. */
 struct broker {
     const struct broker_config *config;
     uint64_t                    instance; /* random: this process, to the segment store */
+    const struct settings      *settings; /* to read their files again; NULL where nobody does */
     unsigned                    shard_count;
     struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */
     struct desk               **desks;     /* [shard] */

@@ -186,3 +186,31 @@ def test_a_key_file_without_keys_stops_the_start():
         done = harness.run(harness.BUILD / "keel-broker", "--set", f"auth.jwt_key_file={dir / 'keys'}")
         assert done.returncode == 2 and "keys:" in done.stderr and "JWKS" in done.stderr, (text, done.stderr)
     harness.shutil.rmtree(dir)
+
+
+def test_keys_are_read_again_and_wrong_ones_change_nothing():
+    def reload(server, status=0):
+        done = harness.run(harness.BUILD / "keel", "ctl", "reload", "--admin", server.admin)
+        assert done.returncode == status, done
+        return done.stdout + done.stderr
+
+    def lets_in(server, alg):
+        with Client(server, open=False) as c:
+            c.send(connect("jwt", user="dev", password=token({"sub": "dev"}, alg)))
+            return c.expect(CONNACK).reason == 0
+    only_secret = b'{"keys": [{"kty": "oct", "k": "' + base64.urlsafe_b64encode(b"another secret of some length") .rstrip(b"=") + b'"}]}'
+    with_keys = WithKeys(Keys.pem())
+    with with_keys as server, Client(server, "stays", user="dev", password=token({"sub": "dev"}, "RS256")) as stays:
+        file = with_keys.dir / "keys"
+        assert lets_in(server, "RS256")
+        file.write_bytes(b"no keys at all")
+        assert "auth.jwt_key_file" in reload(server, 1)
+        assert lets_in(server, "RS256"), "what was read before counts still"
+        file.write_bytes(only_secret)
+        assert "read again" in reload(server)
+        harness.await_true(lambda: not lets_in(server, "RS256"), "the key is gone")
+        assert lets_in(server, "HS256"), "the secret of the settings is there"
+        file.write_bytes(Keys.pem())
+        reload(server)
+        harness.await_true(lambda: lets_in(server, "RS256"), "and there again")
+        stays.until_ping()
