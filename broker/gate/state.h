@@ -1,6 +1,6 @@
 /* state - what the files of the gate share.
  *
- *   attempt.c   one client that is asked who it is: the chain
+ *   attempt.h   one client that is asked who it is: the chain, its links, exchanges
  *   watch.c     users and rules as the store's tables and the files have them
  *   doorman.c   bans, and how many are let in
  *   control.c   operators change the tables
