@@ -42,7 +42,7 @@ class Program:
         self.name, self.command, self.uris, self.env = name, command, uris, env
 
     def __call__(self, keel, transport, version, verb, topic, qos=1, count=1):
-        uri = f"{self.uris[transport]}://localhost:{keel.ports[transport]}" + ("/mqtt" if "ws" in transport else "")
+        uri = f"{self.uris[transport]}://127.0.0.1:{keel.ports[transport]}" + ("/mqtt" if "ws" in transport else "")
         done = run(*self.command, uri, version, authority(transport), verb, topic, qos, count, env=self.env)
         good = (0, -signal.SIGKILL) if verb == "will" else (0,)
         assert done.returncode in good and done.stdout.strip() == "ok", f"{verb} {version} QoS {qos}: {done.returncode} {done.stdout}{done.stderr}"
@@ -82,7 +82,7 @@ class PahoPython:
             more["properties"].SessionExpiryInterval = 0 if clean else 300
         if verb == "will":
             client.will_set(topic, "gone", 1)
-        client.connect("localhost", keel.ports[transport], **more)
+        client.connect("127.0.0.1", keel.ports[transport], **more)
         client.loop_start()
         try:
             await_true(lambda: present, "CONNACK")
@@ -126,7 +126,7 @@ class Mosquitto:
     def __call__(self, keel, transport, version, verb, topic, qos=1, count=1):
         def args(client_id):
             tls = ["--cafile", authority(transport)] if secure(transport) else []
-            return list(map(str, ["-h", "localhost", "-p", keel.ports[transport], *tls, "-V", "mqttv5" if version == 5 else "mqttv311", "-i", client_id]))
+            return list(map(str, ["-h", "127.0.0.1", "-p", keel.ports[transport], *tls, "-V", "mqttv5" if version == 5 else "mqttv311", "-i", client_id]))
 
         def pub(*more, **keys):
             done = run("mosquitto_pub", *args(f"{topic}-pub"), "-t", topic, "-q", qos, *more, **keys)
