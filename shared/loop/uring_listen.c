@@ -93,7 +93,12 @@ static int listen_on(const struct io_listen_spec *spec)
 {
     struct sockaddr_storage address;
     if (unix_path(spec->address) != NULL) {
-        return unix_listen(unix_path(spec->address), spec->backlog, spec->mode);
+        unsigned looks = 0;
+        int      fd;
+        do {
+            fd = unix_listen(unix_path(spec->address), spec->backlog, spec->mode);
+        } while (fd == -EADDRINUSE && leftover_wait(&looks, spec->address));
+        return fd;
     }
     if (!name_parse(spec->address, spec->port, &address)) {
         return -EINVAL;
