@@ -18,7 +18,7 @@
 
 #include <stdint.h>
 
-enum { RPC_VERSION_MAJOR = 1, RPC_VERSION_MINOR = 0 };
+enum { RPC_VERSION_MAJOR = 2, RPC_VERSION_MINOR = 0 }; /* 2: RPC_RESUME */
 enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
 #define RPC_MAGIC 0x4c45454bu /* "KEEL" */
 
