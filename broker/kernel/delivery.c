@@ -30,8 +30,11 @@ static enum deliver_result give(struct session *s, struct fanout *f, const struc
         .subscription_id_count = tag->count,
         .subscription_ids      = tag->ids,
     };
-    f->ops                     = s->client->ops;
+    const void         *cache  = f->message->cache;
     enum deliver_result result = s->client->ops->deliver(s->client, &d);
+    if (UNLIKELY(f->message->cache != cache)) {
+        f->ops = s->client->ops; /* whose it is: of the clients of a message some may be bridges */
+    }
     s->kernel->counters.deliveries += result == DELIVER_OK;
     s->kernel->counters.dropped += result == DELIVER_TOO_BIG;
     return result;

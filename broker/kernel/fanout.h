@@ -9,7 +9,7 @@
 struct fanout {
     struct message          *message;
     struct buf              *shared;    /* a copy, once somebody had to keep it */
-    const struct client_ops *ops;       /* of somebody it was given to */
+    const struct client_ops *ops;       /* of whoever made message.cache */
     struct publisher        *publisher; /* here, or NULL */
     struct group            *group;     /* the next one gets it as a member of this, or NULL */
     unsigned                 from_shard;
