@@ -4,7 +4,7 @@
  *   shard 0..n    for (;;) { shard_turn; io_turn }                              (shard/shard.h)
  *   admin         /health /ready /metrics                                       (admin/admin.h)
  *
- * SIGHUP: the files of users and access rules are read again.
+ * SIGHUP: certificates, users, rules and keys of tokens are read again (reload.h).
  * SIGTERM and SIGINT: clients are told (0x8B), what is owed to the store is sent, exit status 0. */
 #include "broker/admin/admin.h"
 #include "broker/admin/metrics.h"
