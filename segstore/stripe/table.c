@@ -285,12 +285,15 @@ int table_check(const struct stripe *s, const struct op *op)
 static bool over_bounds(const struct stripe *s, const struct op *op, uint64_t before, uint64_t after)
 {
     const struct stripe_limits *limits = &s->limits;
-    const struct table         *table  = limits->bounded_table == op->table ? table_of(s, op->table) : NULL;
-    if (table == NULL || after <= before) {
+    if (limits->bounded_table == 0 || limits->bounded_table != op->table || after <= before) {
         return false;
     }
-    return (limits->bounded_rows_max != 0 && before == 0 && table->count >= limits->bounded_rows_max) ||
-           (limits->bounded_bytes_max != 0 && table->bytes - before + after > limits->bounded_bytes_max);
+    const struct table *table =
+        table_of(s, op->table); /* one that was never used is like one that is empty: it is not in an image */
+    uint64_t rows  = table != NULL ? table->count : 0;
+    uint64_t bytes = table != NULL ? table->bytes : 0;
+    return (limits->bounded_rows_max != 0 && before == 0 && rows >= limits->bounded_rows_max) ||
+           (limits->bounded_bytes_max != 0 && bytes - before + after > limits->bounded_bytes_max);
 }
 
 int table_put(struct stripe *s, const struct op *op, struct wire_writer *results)
