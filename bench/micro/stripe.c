@@ -43,11 +43,13 @@ static uint64_t stream_of(uint64_t i)
 int main(void)
 {
     struct stripe_limits limits = {.table_bytes_max = UINT64_MAX / 2, .streams_max = UINT64_MAX, .writers_max = 10000};
-    struct stripe       *s      = stripe_new(0, &limits, NULL);
+    struct stripe       *s      = stripe_new(0, NULL);
     struct wire_writer   w      = wire_writer_growing(1 << 20);
     struct wire_writer   res    = wire_writer_growing(1 << 20);
     struct record        record = {.qos = 1, .topic = bytes_str("sensor/42/temperature"), .payload = bytes_str("21.5")};
     char                 name[64];
+    stripe_limits_op(&limits, &w);
+    apply(s, &w, &res);
     for (int i = 0; i < STREAMS; i++) {
         int size = snprintf(name, sizeof name, "mqtt/session/client-%d", i);
         w.size   = 0;

@@ -11,6 +11,9 @@ void due_turn(struct node *node)
     node->next_due_ns = UINT64_MAX;
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
+        if (st->limits_wanted) {
+            limits_propose(st);
+        }
         if (st->stopped || st->due_proposed) {
             continue;
         }
@@ -21,7 +24,7 @@ void due_turn(struct node *node)
                 st->due_proposed = true;
                 continue;
             }
-            node->next_due_ns = wall_ns + 10000000; /* the log is full now */
+            node->next_due_ns = wall_ns + DUE_AGAIN_NS; /* the log is full now */
         } else {
             node->next_due_ns = st->next_due_ns < node->next_due_ns ? st->next_due_ns : node->next_due_ns;
         }

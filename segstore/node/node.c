@@ -24,6 +24,15 @@ static void shard_is_ready(struct node *node)
     mailbox_ring(node->outbox[0]);
 }
 
+static void serve(struct node *node)
+{
+    node->serving = true;
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        limits_propose(&node->stripes[i]);
+    }
+    shard_is_ready(node);
+}
+
 static void on_opened(void *ctx, int result, const char *why)
 {
     struct node *node = ctx;
@@ -41,8 +50,7 @@ static void on_opened(void *ctx, int result, const char *why)
     node->due_dirty = true;
     owners_found(node);
     if (!node->storage->save.wanted) { /* else the checkpoint comes first */
-        node->serving = true;
-        shard_is_ready(node);
+        serve(node);
     }
 }
 
@@ -50,8 +58,7 @@ static void on_saved(void *ctx)
 {
     struct node *node = ctx;
     if (!node->serving) {
-        node->serving = true;
-        shard_is_ready(node);
+        serve(node);
     }
 }
 

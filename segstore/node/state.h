@@ -1,6 +1,6 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder.
  *
- *   node ── stripes            stripes.c  entry.c: propose, apply; due.c
+ *   node ── stripes            stripes.c  entry.c: propose, apply; due.c limits.c
  *        ── sessions           session.c  one connection: frames in, frames out
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
@@ -32,9 +32,10 @@ struct node_stripe {
     struct list           waiting; /* .. struct waiting_entry, to be applied in their order */
     uint64_t              waiting_count;
     size_t                waiting_bytes;
-    struct list           behind_link;  /* node->behind */
-    bool                  stopped;      /* entries may be missing: it serves nobody */
-    bool                  due_proposed; /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    struct list           behind_link;   /* node->behind */
+    bool                  stopped;       /* entries may be missing: it serves nobody */
+    bool                  due_proposed;  /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool                  limits_wanted; /* the log had no room for them */
 };
 
 /* An entry on its way: who waits for it. In the order of the log. */
@@ -222,7 +223,11 @@ void entry_committed(void *ctx, const struct log_entry *entry);
 bool entries_turn(struct node *node);
 void entries_drop(struct node_stripe *stripe);
 
+/* limits.c: before any other entry of a stripe that begins to serve: its limits become the ones of the configuration, if they are others. */
+void limits_propose(struct node_stripe *st);
+
 /* due.c */
+enum { DUE_AGAIN_NS = 10000000 }; /* what the log had no room for is tried again then */
 void     due_turn(struct node *node);
 uint64_t due_next_ns(const struct node *node);
 

@@ -42,22 +42,11 @@ static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes
     watch_changed(st->node, st->id, table, key, value, version, expires_wall_ns, deleted);
 }
 
-/* What brokers call it: broker/kernel/tables.h. Their other tables are bounded by what uses them. */
-enum { TABLE_RETAINED = 3 };
-
 void stripes_make(struct node *node)
 {
-    const struct segstore_config *c      = node->config;
-    const struct stripe_limits    limits = {.table_bytes_max    = c->table_bytes_max,
-                                            .bounded_table      = TABLE_RETAINED,
-                                            .bounded_rows_max   = c->retained_max,
-                                            .bounded_bytes_max  = c->retained_bytes_max,
-                                            .streams_max        = c->streams_max,
-                                            .delays_max         = c->delays_max,
-                                            .stream_records_max = c->stream_records_max,
-                                            .writers_max        = c->writers_max};
-    node->stripe_count                   = (c->stripes - node->shard + c->shards - 1) / c->shards;
-    node->stripes                        = calloc(node->stripe_count, sizeof *node->stripes);
+    const struct segstore_config *c = node->config;
+    node->stripe_count              = (c->stripes - node->shard + c->shards - 1) / c->shards;
+    node->stripes                   = calloc(node->stripe_count, sizeof *node->stripes);
     ASSERT(node->stripes != NULL); /* out of memory */
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe    *st       = &node->stripes[i];
@@ -71,7 +60,7 @@ void stripes_make(struct node *node)
         st->id                          = (uint16_t)(i * c->shards + node->shard);
         st->next_due_ns                 = UINT64_MAX;
         list_init(&st->waiting);
-        st->stripe = stripe_new(st->id, &limits, &observer);
+        st->stripe = stripe_new(st->id, &observer);
         ASSERT(st->stripe != NULL); /* out of memory */
     }
 }

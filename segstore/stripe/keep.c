@@ -128,11 +128,15 @@ static void count_record(struct stripe *s, const struct stream *stream, uint64_t
 
 /* ---- limits ---- */
 
-static void limit_latest(struct stripe *s, struct stream *stream)
+/* held: topics that were there before; the stripe's own limit takes none of those without a new one, whatever it was lowered to. */
+static void limit_latest(struct stripe *s, struct stream *stream, uint64_t held)
 {
     const struct keeping *k    = stream->keeping;
     const struct latest  *l    = k->latest;
-    uint64_t              most = k->limits.max_count != 0 ? k->limits.max_count : s->limits.stream_records_max;
+    uint64_t              most = k->limits.max_count;
+    if (most == 0 && s->limits.stream_records_max != 0) {
+        most = s->limits.stream_records_max > held ? s->limits.stream_records_max : held;
+    }
     while (l->topics.count > 1 &&
            ((most != 0 && l->topics.count > most) || (k->limits.max_bytes != 0 && l->bytes > k->limits.max_bytes))) {
         stream_trim(s, stream, latest_from(l, 0)->offset + 1);
@@ -154,23 +158,23 @@ static void limit_log(struct stripe *s, struct stream *stream)
     }
 }
 
-static void limit(struct stripe *s, struct stream *stream)
+static void limit(struct stripe *s, struct stream *stream, uint64_t held)
 {
     if (stream->keeping->latest != NULL) {
-        limit_latest(s, stream);
+        limit_latest(s, stream, held);
     } else {
         limit_log(s, stream);
     }
 }
 
-void keep_appended(struct stripe *s, struct stream *stream, uint64_t record_bytes)
+void keep_appended(struct stripe *s, struct stream *stream, uint64_t record_bytes, uint64_t held)
 {
     if (stream->keeping->latest == NULL) {
         count_record(s, stream, record_bytes);
     } else {
         remember(s, stream->keeping);
     }
-    limit(s, stream);
+    limit(s, stream, held);
 }
 
 static void undo_set(struct stripe *s, const struct change *change)
@@ -203,7 +207,7 @@ int keep_set(struct stripe *s, struct stream *stream, const struct op *op)
     *journal_add(&s->journal) = (struct change){.undo = undo_set, .commit = commit_schedule, .subject = k, .x = saved};
     k->limits =
         (struct keep_limits){.max_age_ns = op->max_age_ns, .max_bytes = op->max_bytes, .max_count = op->max_count};
-    limit(s, stream);
+    limit(s, stream, k->latest != NULL ? k->latest->topics.count : 0);
     return 0;
 }
 

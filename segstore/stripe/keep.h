@@ -59,8 +59,8 @@ int  keep_set(struct stripe *s, struct stream *stream, const struct op *op);
 void keep_stat(const struct stream *stream, const struct op *op, struct wire_writer *results);
 /* OP_STREAM_AGE. */
 void keep_age(struct stripe *s, struct stream *stream);
-/* The record at the stream's end was appended just now: it is counted, and what is over the limits goes. */
-void keep_appended(struct stripe *s, struct stream *stream, uint64_t record_bytes);
+/* The record at the stream's end was appended just now: it is counted, and what is over the limits goes. held: topics before it, of the latest. */
+void keep_appended(struct stripe *s, struct stream *stream, uint64_t record_bytes, uint64_t held);
 /* The stream was trimmed: marks that are passed go. At a commit. */
 void keep_trimmed(struct stripe *s, struct stream *stream);
 /* Puts the stream into the heap, where its oldest part stands, or out of it. At a commit, and after loading. */

@@ -134,9 +134,9 @@ static bool load_stream(struct stripe *s, uint16_t version, struct wire_reader *
     struct bytes name  = wire_get_blob(r);
     uint64_t     local = id & 0xffffffffffffu;
     bool         is    = !r->bad && stream_find(s, id) == NULL && stream_id_stripe(id) == s->id && local != 0 &&
-              local < s->counters.next_local && flags <= (version < IMAGE_VERSION ? STREAM_QUEUE : STREAM_LATEST) &&
-              start <= next && next != UINT64_MAX && name.size <= STRIPE_NAME_MAX_BYTES &&
-              stream_find_name(s, name) == NULL;
+              local < s->counters.next_local &&
+              flags <= (version < IMAGE_VERSION_KEEPS ? STREAM_QUEUE : STREAM_LATEST) && start <= next &&
+              next != UINT64_MAX && name.size <= STRIPE_NAME_MAX_BYTES && stream_find_name(s, name) == NULL;
     if (!is) {
         return false;
     }
@@ -148,7 +148,7 @@ static bool load_stream(struct stripe *s, uint16_t version, struct wire_reader *
     stream->owner         = owner;
     stream_insert(s, stream);
     is = (flags & STREAM_LATEST) != 0 ? load_latest(stream, r) : load_positions(stream, r);
-    if (!is || (version == IMAGE_VERSION && !load_keeping(s, stream, r))) {
+    if (!is || (version >= IMAGE_VERSION_KEEPS && !load_keeping(s, stream, r))) {
         return false;
     }
     uint32_t cursors = wire_get_u32(r);
@@ -224,7 +224,7 @@ static bool action_is_ops(struct bytes action)
     struct op          op;
     int                got;
     while ((got = op_next(&r, &op)) > 0) {
-        if (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE) {
+        if (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS) {
             return false;
         }
     }
@@ -321,7 +321,7 @@ static void tell_retained(struct stripe *s)
 
 static bool version_known(uint16_t version)
 {
-    return version == IMAGE_VERSION || version == IMAGE_VERSION_PLAIN || version == IMAGE_VERSION_SORTED;
+    return version >= IMAGE_VERSION_SORTED && version <= IMAGE_VERSION;
 }
 
 int stripe_load(struct stripe *s, struct bytes image)
@@ -344,8 +344,9 @@ int stripe_load(struct stripe *s, struct bytes image)
     s->counters.next_local     = wire_get_u64(&r);
     s->counters.version        = wire_get_u64(&r);
     s->counters.actions_failed = wire_get_u64(&r);
-    is = s->counters.next_local != 0 && load_streams(s, version, &r) && load_writers(s, &r) && load_tables(s, &r) &&
-         load_deadlines(s, &r) && wire_left(&r) == 0;
+    is = s->counters.next_local != 0 && (version < IMAGE_VERSION || limits_read(&r, &s->limits)) &&
+         load_streams(s, version, &r) && load_writers(s, &r) && load_tables(s, &r) && load_deadlines(s, &r) &&
+         wire_left(&r) == 0;
     if (!is) {
         return ERR_MALFORMED;
     }

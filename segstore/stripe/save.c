@@ -240,6 +240,7 @@ static void save_head(struct stripe_saving *saving, struct wire_writer *w)
     wire_put_u64(w, s->counters.next_local);
     wire_put_u64(w, s->counters.version);
     wire_put_u64(w, s->counters.actions_failed);
+    limits_write(&s->limits, w);
     wire_put_u64(w, s->streams_by_id.count);
     saving->part = SAVING_STREAMS;
 }

@@ -4,7 +4,8 @@
  *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
  *   deadline.c  timers and their owners              writer.c   who has appended what already
  *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
- *   save.c load.c  image, hash                          journal.c  undo and commit
+ *   limits.c    how much it may hold                 journal.c  undo and commit
+ *   save.c load.c  image, hash
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
@@ -225,9 +226,19 @@ void deadline_owner_lost(struct stripe *s, uint64_t owner, int depth);
 /* Tells the observer of every record that the timer's action would append. */
 void deadline_positions(const struct deadline *timer, void (*each)(void *ctx, uint64_t position), void *ctx);
 
+/* limits.c */
+extern const struct stripe_limits limits_at_first;
+/* OP_LIMITS. ERR_MALFORMED */
+int limits_set(struct stripe *s, const struct op *op);
+/* The body of OP_LIMITS, which is what an image has of them. */
+void limits_write(const struct stripe_limits *limits, struct wire_writer *w);
+bool limits_read(struct wire_reader *r, struct stripe_limits *out);
+
 /* writer.c */
 void writers_init(struct stripe *s);
 void writers_fini(struct stripe *s);
+/* Forgets those unused for longest until there are at most so many. */
+void writers_forget(struct stripe *s, size_t most);
 /* 1: new, and remembered with the offset that writer_set_offset gives it; 0: a duplicate, *out_offset of the first time; ERR_FENCED. */
 int            writer_admit(struct stripe *s, const struct op *op, struct writer **out, uint64_t *out_offset);
 struct writer *writer_make(uint64_t id);

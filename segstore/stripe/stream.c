@@ -253,7 +253,9 @@ static bool append_one(struct stripe *s, struct stream *stream, const struct op 
     if (stream->keeping == NULL && limit != 0 && stream->next - stream->start >= limit) {
         return false;
     }
+    uint64_t held = 0;
     if (UNLIKELY(latest_of(stream) != NULL)) {
+        held = latest_of(stream)->topics.count;
         latest_append(s, stream, record_topic(op->record), op->record.size, position);
     } else {
         if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
@@ -271,7 +273,7 @@ static bool append_one(struct stripe *s, struct stream *stream, const struct op 
                                                 .z       = (uint64_t)(end - target->at)};
     stream->next++;
     if (UNLIKELY(stream->keeping != NULL)) {
-        keep_appended(s, stream, op->record.size);
+        keep_appended(s, stream, op->record.size, held);
     }
     return true;
 }

@@ -6,15 +6,14 @@
 
 #include <stdlib.h>
 
-struct stripe *stripe_new(uint16_t id, const struct stripe_limits *limits, const struct stripe_observer *observer)
+struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer)
 {
-    ASSERT(limits->writers_max != 0);
     struct stripe *s = calloc(1, sizeof *s);
     if (s == NULL) {
         return NULL;
     }
     s->id       = id;
-    s->limits   = *limits;
+    s->limits   = limits_at_first;
     s->observer = observer != NULL ? *observer : (struct stripe_observer){0};
     s->counters = (struct counters){.next_local = 1};
     streams_init(s);
@@ -39,6 +38,13 @@ void stripe_free(struct stripe *s)
     free(s);
 }
 
+static bool limits_are_good(struct bytes body)
+{
+    struct wire_reader   r = wire_reader_of(body);
+    struct stripe_limits unused;
+    return limits_read(&r, &unused);
+}
+
 static int validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_here)
 {
     struct wire_reader r = wire_reader_of(ops);
@@ -48,8 +54,9 @@ static int validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_h
         if (op.kind == OP_TIMER_SET) {
             got = validate(op.value, record_max_bytes, proposed_here); /* as deep as op_next allows: once */
         } else if (op.kind == OP_OWNER_LOST || op.kind == OP_TIMER_FIRE || op.kind == OP_TABLE_EXPIRE ||
-                   op.kind == OP_STREAM_AGE) {
+                   op.kind == OP_STREAM_AGE || op.kind == OP_LIMITS) {
             got = proposed_here ? 0 : ERR_DENIED;
+            got = got == 0 && op.kind == OP_LIMITS && !limits_are_good(op.value) ? ERR_MALFORMED : got;
         } else if (op.kind == OP_APPEND) {
             struct record record;
             int64_t       size = record_decode(op.record, &record);
@@ -151,6 +158,8 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
     case OP_TIMER_FIRE:
         deadline_fire(s, op, context->depth);
         return 0;
+    case OP_LIMITS:
+        return limits_set(s, op);
     case OP_KIND_END:
         break;
     }

@@ -2,8 +2,8 @@
  *
  *   entry (ops) ──stripe_apply──▶ state, results for the reply, and calls to the observer
  *
- * Applying the same entries in the same order gives the same state on every replica and after every restart: time is in the entry,
- * nothing is drawn at random, and no hash table is walked in an order that reaches results.
+ * Applying the same entries in the same order gives the same state on every replica and after every restart: time and limits are in
+ * entries, nothing is drawn at random, and no hash table is walked in an order that reaches results.
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
  * Memory: an idle stream costs at most 128 bytes, a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
  * the newest record of each topic: see latest.h.
@@ -17,20 +17,24 @@
 
 struct stripe;
 
+/* How much a stripe may hold: part of its state, set by OP_LIMITS. Until its first one nothing is limited but writers. What is over a limit that was lowered
+ * stays, except for writers. */
 struct stripe_limits {
     uint64_t
              table_bytes_max; /* keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA */
     uint64_t streams_max;     /* ERR_QUOTA */
     uint64_t
         stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
-                                    STREAM_LATEST without a max_count forgets beyond it. 0: no limit */
+                                    STREAM_LATEST without a max_count forgets as many as come when it is there. 0: no limit */
     uint64_t
         delays_max; /* timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit */
     uint32_t bounded_table; /* one table with bounds of its own: TABLE_PUT above them fails with ERR_QUOTA. 0: none */
     uint64_t bounded_rows_max;  /* 0: no limit */
     uint64_t bounded_bytes_max; /* of its keys and values. 0: no limit */
-    uint32_t writers_max;       /* remembered idempotent writers; the one unused for longest is forgotten */
+    uint32_t writers_max;       /* remembered idempotent writers, at least 1; the one unused for longest is forgotten */
 };
+
+enum { STRIPE_WRITERS_AT_FIRST = 1 << 18 }; /* writers_max before the first OP_LIMITS */
 
 /* Told while an entry is applied; only notes what to do later. NULL members are not called. During stripe_load and replay `live` is false
  * and only retained/released are called. */
@@ -45,7 +49,7 @@ struct stripe_observer {
                     uint64_t expires_wall_ns, bool deleted);
 };
 
-struct stripe *stripe_new(uint16_t id, const struct stripe_limits *limits, const struct stripe_observer *observer);
+struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer);
 void           stripe_free(struct stripe *stripe);
 
 struct stripe_entry {
@@ -61,6 +65,10 @@ MUST_CHECK int stripe_validate(struct bytes ops, uint32_t record_max_bytes, bool
 /* Applies one entry. Returns 0 or the error of the op that ended it (then nothing but index and time changed); results are
  * written on success only. live: false while replaying. */
 int stripe_apply(struct stripe *stripe, const struct stripe_entry *entry, bool live, struct wire_writer *results);
+
+/* Are these its limits? And the op that makes them so: OP_LIMITS into w. */
+bool stripe_limits_are(const struct stripe *stripe, const struct stripe_limits *limits);
+void stripe_limits_op(const struct stripe_limits *limits, struct wire_writer *w);
 
 uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
 uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */

@@ -72,13 +72,18 @@ static void undo_insert(struct stripe *s, const struct change *change)
     free(writer);
 }
 
-static struct writer *insert_new(struct stripe *s, uint64_t id)
+void writers_forget(struct stripe *s, size_t most)
 {
-    while (s->writers.count != 0 && s->writers.count >= s->limits.writers_max) {
+    while (s->writers.count > most) {
         struct writer *oldest = CONTAINER_OF(list_pop_front(&s->writers_by_use), struct writer, link);
         map_remove(&s->writers, oldest);
         *journal_add(&s->journal) = (struct change){.undo = undo_forget, .commit = commit_forget, .subject = oldest};
     }
+}
+
+static struct writer *insert_new(struct stripe *s, uint64_t id)
+{
+    writers_forget(s, s->limits.writers_max - 1);
     struct writer *writer = writer_make(id);
     writer_insert_last(s, writer);
     *journal_add(&s->journal) = (struct change){.undo = undo_insert, .subject = writer};

@@ -66,7 +66,7 @@ static void append_checked(struct wire_reader *r, struct op *op)
 
 static int next_op(struct wire_reader *r, struct op *out, bool in_action);
 
-/* What a timer does is a list of ops like any other, but it sets and fires no timers. */
+/* What a timer does is a list of ops like any other, but it sets and fires no timers, and the stripe's limits are no client's business. */
 static bool action_is_ops(struct bytes action)
 {
     struct wire_reader r = wire_reader_of(action);
@@ -172,6 +172,10 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         break;
     case OP_STREAM_AGE:
         op->stream_id = wire_get_u64(r);
+        break;
+    case OP_LIMITS:
+        op->value = wire_get(r, OP_LIMITS_BYTES);
+        r->bad    = r->bad || in_action;
         break;
     case OP_KIND_END:
     default:
@@ -348,6 +352,10 @@ void op_encode(struct wire_writer *w, const struct op *op)
         break;
     case OP_STREAM_AGE:
         wire_put_u64(w, op->stream_id);
+        break;
+    case OP_LIMITS:
+        ASSERT(op->value.size == OP_LIMITS_BYTES);
+        wire_put_bytes(w, op->value);
         break;
     case OP_APPEND:
     case OP_KIND_END:

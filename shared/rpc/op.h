@@ -84,6 +84,10 @@ enum op_kind {
     OP_STREAM_STAT = 22,
     /* STREAM_AGE stream_id u64.  Forgets what is too old. Absent is no error. Proposed by the segment store. result: - */
     OP_STREAM_AGE = 23,
+    /* LIMITS table_bytes_max u64, streams_max u64, stream_records_max u64, delays_max u64, bounded_table u32, bounded_rows_max u64, bounded_bytes_max u64,
+     * writers_max u32 (not 0).  What the stripe may hold from now on (struct stripe_limits). What is over a lower limit stays, but for writers: those that
+     * were not used for longest are forgotten. Proposed by the segment store itself. result: - */
+    OP_LIMITS = 24,
     OP_KIND_END
 };
 
@@ -94,7 +98,13 @@ enum stream_flags {
 enum take_over_flags { TIMER_ENDED = 1 };
 enum cursor_mark { CURSOR_RECEIVED = 1, CURSOR_DONE = 2 };
 
-enum { OP_HEADER_BYTES = 8, OP_TARGET_HEADER_BYTES = 13, OP_TARGETS_MAX = 4096, OP_TAG_MAX_BYTES = 255 };
+enum {
+    OP_HEADER_BYTES        = 8,
+    OP_TARGET_HEADER_BYTES = 13,
+    OP_LIMITS_BYTES        = 56, /* its body */
+    OP_TARGETS_MAX         = 4096,
+    OP_TAG_MAX_BYTES       = 255
+};
 
 /* In place of a stream_id: the stream of the last STREAM_CREATE in the same transaction. */
 #define OP_STREAM_LAST UINT64_MAX
@@ -134,7 +144,7 @@ struct op {
     uint64_t     max_bytes;
     uint64_t     max_count;
     struct bytes name;   /* also key, prefix */
-    struct bytes value;  /* also action */
+    struct bytes value;  /* also action, the whole body of LIMITS */
     struct bytes items;  /* encoded targets or ranges: op_target_next, op_range_next */
     struct bytes record; /* whole, checksum not looked at */
 };
@@ -157,7 +167,8 @@ void   op_append_target(struct wire_writer *w, uint64_t stream_id, struct bytes 
 void   op_append_end(struct wire_writer *w, size_t begun, uint32_t count, const struct record *record);
 
 /* The next op of a list: 1 and *out, 0 at the end, ERR_MALFORMED (unknown kind or flag, sizes that do not fit or leave bytes over, targets
- * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET or TIMER_FIRE in it);
+ * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET, TIMER_FIRE or
+ * LIMITS in it);
  * after that the reader stays bad. *out is set with 1 only. */
 MUST_CHECK int op_next(struct wire_reader *r, struct op *out);
 /* Walks op->items; false at the end. Cannot fail on an op that op_next returned. */

@@ -27,6 +27,15 @@ static void mend_records(uint8_t *ops, size_t size, int depth)
     }
 }
 
+static void limit(struct stripe *s)
+{
+    struct wire_writer op = wire_writer_growing(1000);
+    stripe_limits_op(&limits, &op);
+    struct stripe_entry entry = {.index = 1, .ops = wire_written(&op)};
+    ASSERT(stripe_apply(s, &entry, true, NULL) == 0);
+    wire_writer_fini(&op);
+}
+
 static void apply(struct stripe *s, uint8_t *ops, size_t size)
 {
     struct bytes all = bytes_of(ops, size);
@@ -49,7 +58,7 @@ static void same_when_loaded(const struct stripe *s)
 {
     struct wire_writer image  = wire_writer_growing(1 << 26);
     struct wire_writer again  = wire_writer_growing(1 << 26);
-    struct stripe     *loaded = stripe_new(0, &limits, NULL);
+    struct stripe     *loaded = stripe_new(0, NULL);
     stripe_save(s, &image);
     ASSERT(stripe_load(loaded, wire_written(&image)) == 0);
     stripe_save(loaded, &again);
@@ -65,11 +74,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2) {
         return 0;
     }
-    struct stripe *s     = stripe_new(0, &limits, NULL);
+    struct stripe *s     = stripe_new(0, NULL);
     size_t         bytes = size - 1 + 8;
     uint8_t       *copy  = malloc(bytes);
     memcpy(copy, data + 1, size - 1);
     if ((data[0] & 1) == 0) {
+        limit(s);
         apply(s, copy, size - 1);
         same_when_loaded(s);
     } else {

@@ -339,3 +339,79 @@ void scenario_segstore_rot(struct world *world)
     store_tester_check_tables(&s->client);
     story_end(s);
 }
+
+/* ---- limits ---- */
+
+static bool limits_hold(void *ctx)
+{
+    const struct story           *s      = ctx;
+    const struct segstore_config *c      = &s->config;
+    const struct stripe_limits    limits = {.table_bytes_max    = c->table_bytes_max,
+                                            .streams_max        = c->streams_max,
+                                            .stream_records_max = c->stream_records_max,
+                                            .delays_max         = c->delays_max,
+                                            .bounded_table      = 3,
+                                            .bounded_rows_max   = c->retained_max,
+                                            .bounded_bytes_max  = c->retained_bytes_max,
+                                            .writers_max        = c->writers_max};
+    for (uint16_t i = 0; i < STRIPES; i++) {
+        if (!stripe_limits_are(node_stripe(s->node, i), &limits)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void assert_limited(struct story *s, const char *when)
+{
+    sim_check(s->world, world_run_until(s->world, limits_hold, s, 5 * SIM_S), "limits are the configured ones %s",
+              when);
+}
+
+/* Limits are lowered below what is there, and the store killed again and again: all of it is replayed, and nothing that was acknowledged is
+ * missing. Raised again, the store takes more. */
+void scenario_segstore_limits(struct world *world)
+{
+    struct story *s = story_new(world, 256u << 20, 0);
+    if (between(s, 0, 1) == 0) { /* all is replayed each time; else some of it is in an image */
+        s->config.checkpoint_bytes = UINT64_MAX;
+        s->config.checkpoint_ns    = 1000000 * SIM_S;
+        restart(s, false);
+        wait_up(s);
+    }
+    const struct segstore_config wide = s->config;
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, between(s, 10, 100));
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    assert_limited(s, "at first");
+
+    s->config.table_bytes_max    = between(s, 1, 20);
+    s->config.streams_max        = 1;
+    s->config.stream_records_max = between(s, 1, 5);
+    s->config.writers_max        = 1;
+    s->config.retained_max       = 1;
+    for (uint64_t again = between(s, 1, 3); again > 0; again--) {
+        restart(s, between(s, 0, 1) == 0);
+        world_run_ns(world, between(s, SIM_US, 200 * SIM_MS));
+    }
+    wait_up(s);
+    assert_limited(s, "after they were lowered");
+    s->client.again_one_in = 1;
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    wait_client(s, store_tester_done, "all records are handed over after limits were lowered");
+    store_tester_check_tables(&s->client);
+    assert_limited(s, "after another start");
+
+    s->config = wide;
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, s->client.stripes[i].wanted + 10);
+    }
+    wait_client(s, store_tester_done, "with limits raised again more is taken");
+    assert_limited(s, "after they were raised");
+    store_tester_check_tables(&s->client);
+    story_end(s);
+}

@@ -10,23 +10,24 @@
 
 struct world;
 
-#define SCENARIOS(X)  \
-    X(timers)         \
-    X(wake)           \
-    X(move)           \
-    X(echo)           \
-    X(partition)      \
-    X(torn)           \
-    X(full)           \
-    X(segstore_crash) \
-    X(segstore_full)  \
-    X(segstore_rot)   \
-    X(mqtt_qos1)      \
-    X(mqtt_qos2)      \
-    X(takeover)       \
-    X(will)           \
-    X(shared)         \
-    X(retained)       \
+#define SCENARIOS(X)   \
+    X(timers)          \
+    X(wake)            \
+    X(move)            \
+    X(echo)            \
+    X(partition)       \
+    X(torn)            \
+    X(full)            \
+    X(segstore_crash)  \
+    X(segstore_full)   \
+    X(segstore_rot)    \
+    X(segstore_limits) \
+    X(mqtt_qos1)       \
+    X(mqtt_qos2)       \
+    X(takeover)        \
+    X(will)            \
+    X(shared)          \
+    X(retained)        \
     X(trouble)
 
 struct scenario {

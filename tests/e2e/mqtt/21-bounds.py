@@ -117,3 +117,28 @@ def test_retained_messages_are_bounded():
         c.subscribe("retained/#", 1)
         assert sorted(m.topic for m in c.messages(4)) == ["retained/0", "retained/2", "retained/3", "retained/one-too-many"]
         c.publish("not/retained", b"x", 1, reason=0x10)
+
+
+def test_a_limit_that_is_lowered_takes_nothing_that_was_acknowledged():
+    wide = ["--set", "segstore.stripes=1", "--shards", "1"]
+    with Keel(*wide) as server:
+        with Client(server, "lowers") as c:
+            for n in range(20):
+                c.publish(f"lowered/{n}", b"x" * 100, 1, retain=True, reason=0x10)
+        for kill in (True, False, True):  # what is replayed, and what an image holds
+            if kill:
+                server.process.kill()
+            else:
+                server.process.stop()
+            server.args = wide + ["--set", "segstore.retained_max=3", "--set", "segstore.retained_bytes_max=200"]
+            server.start()
+            with Client(server, "lowers") as c:
+                c.subscribe("lowered/#", 1)
+                assert len({m.topic for m in c.messages(20)}) == 20
+                c.publish("lowered/one-too-many", b"x", 1, retain=True, reason=0x97)
+                c.publish("lowered/7", b"y" * 100, 1, retain=True, reason=0)
+        server.process.kill()
+        server.args = wide
+        server.start()
+        with Client(server, "lowers") as c:
+            c.publish("lowered/one-more", b"x", 1, retain=True, reason=0x10)

@@ -162,6 +162,8 @@ static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes
     }
 }
 
+static int apply(struct fake_world *w, uint16_t stripe, struct bytes ops, struct wire_writer *results);
+
 struct fake_world *fake_world_new(uint16_t stripes, uint64_t stream_records_max)
 {
     struct fake_world           *w        = calloc(1, sizeof *w);
@@ -174,7 +176,11 @@ struct fake_world *fake_world_new(uint16_t stripes, uint64_t stream_records_max)
     w->wall_ns                            = 1700000000ull * 1000000000ull;
     w->stripes                            = calloc(stripes, sizeof(struct stripe *));
     for (uint16_t i = 0; i < stripes; i++) {
-        w->stripes[i] = stripe_new(i, &limits, &observer);
+        w->stripes[i]         = stripe_new(i, &observer);
+        struct wire_writer op = wire_writer_growing(1000);
+        stripe_limits_op(&limits, &op);
+        ASSERT(apply(w, i, wire_written(&op), NULL) == 0);
+        wire_writer_fini(&op);
     }
     return w;
 }

@@ -5,151 +5,9 @@
 #include "shared/record/record.h"
 #include "shared/rpc/op.h"
 #include "shared/rpc/schema.h"
+#include "tests/unit/segstore/stripe/stripe_bench.h"
 
-#include <criterion/criterion.h>
 #include <stdio.h>
-
-struct told {
-    int      retained, released, appended, ended, changed, deleted;
-    uint64_t below;
-    int      status;
-    char     tag[8];
-};
-
-static void on_retained(void *ctx, uint64_t position)
-{
-    (void)position;
-    ((struct told *)ctx)->retained++;
-}
-static void on_released(void *ctx, uint64_t position)
-{
-    (void)position;
-    ((struct told *)ctx)->released++;
-}
-static void on_appended(void *ctx, uint64_t id, uint64_t offset, struct bytes tag, struct bytes record)
-{
-    struct told  *told = ctx;
-    struct record r;
-    (void)id;
-    (void)offset;
-    cr_assert_gt(record_decode(record, &r), 0);
-    memcpy(told->tag, tag.data, tag.size < 7 ? tag.size : 7);
-    told->appended++;
-}
-static void on_ended(void *ctx, uint64_t id, uint64_t below, int status)
-{
-    struct told *told = ctx;
-    (void)id;
-    told->ended++;
-    told->below  = below;
-    told->status = status;
-}
-static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
-                       uint64_t expires, bool deleted)
-{
-    (void)table;
-    (void)key;
-    (void)value;
-    (void)version;
-    (void)expires;
-    ((struct told *)ctx)->changed++;
-    ((struct told *)ctx)->deleted += deleted;
-}
-
-struct bench {
-    struct stripe     *s;
-    struct told        told;
-    struct wire_writer ops, results;
-    struct wire_reader r; /* of results */
-    uint64_t           wall;
-};
-
-static void setup_limited(struct bench *b, struct stripe_limits limits)
-{
-    memset(b, 0, sizeof *b);
-    b->s       = stripe_new(1, &limits,
-                            &(struct stripe_observer){&b->told, on_retained, on_released, on_appended, on_ended, on_changed});
-    b->ops     = wire_writer_growing(1 << 20);
-    b->results = wire_writer_growing(1 << 20);
-    wire_put_u8(&b->ops, 0); /* so that data is there */
-    b->ops.size = 0;
-}
-
-static void setup(struct bench *b)
-{
-    setup_limited(b, (struct stripe_limits){
-                         .table_bytes_max = 1000, .streams_max = 10, .writers_max = 2, .stream_records_max = 0});
-}
-
-static void teardown(struct bench *b)
-{
-    stripe_free(b->s);
-    wire_writer_fini(&b->ops);
-    wire_writer_fini(&b->results);
-}
-
-/* Applies what was written to ops. */
-static int go(struct bench *b)
-{
-    struct stripe_entry entry = {.index    = stripe_applied(b->s) + 1,
-                                 .wall_ns  = b->wall,
-                                 .ops      = wire_written(&b->ops),
-                                 .position = 1000 * stripe_applied(b->s)};
-    cr_assert_eq(stripe_validate(entry.ops, 1000, true), 0);
-    b->results.size = 0;
-    int status      = stripe_apply(b->s, &entry, true, &b->results);
-    b->r            = wire_reader_of(wire_written(&b->results));
-    b->ops.size     = 0;
-    return status;
-}
-
-static struct bytes S(const char *text) {
-    return bytes_str(text);
-}
-
-static int
-one(struct bench *b, struct op op)
-{
-    op_encode(&b->ops, &op);
-    return go(b);
-}
-
-static uint64_t create(struct bench *b, const char *name, uint8_t flags)
-{
-    cr_assert_eq(one(b, (struct op){.kind = OP_STREAM_CREATE, .flags = flags, .name = S(name)}), 0);
-    return wire_get_u64(&b->r);
-}
-
-static void put_append(struct wire_writer *w, uint64_t a, uint64_t b, uint64_t writer, uint64_t epoch,
-                       uint64_t sequence)
-{
-    struct record record = {.topic = S("t"), .payload = S("p")};
-    size_t        begun  = op_append_begin(w, writer, epoch, sequence);
-    op_append_target(w, a, S("A"));
-    if (b != 0) {
-        op_append_target(w, b, S("B"));
-    }
-    op_append_end(w, begun, b != 0 ? 2 : 1, &record);
-}
-
-static int append(struct bench *b, uint64_t stream, uint64_t writer, uint64_t epoch, uint64_t sequence)
-{
-    put_append(&b->ops, stream, 0, writer, epoch, sequence);
-    return go(b);
-}
-
-static int mark(struct bench *b, uint64_t stream, uint32_t cursor, uint64_t first, uint64_t last, uint8_t how)
-{
-    uint8_t            memory[17];
-    struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
-    op_range_append(&w, (struct op_range){first, last, how});
-    return one(b, (struct op){.kind      = OP_CURSOR_MOVE,
-                              .stream_id = stream,
-                              .cursor    = cursor,
-                              .count     = 1,
-                              .items     = wire_written(&w),
-                              .epoch     = 9});
-}
 
 Test(stripe, a_deleted_name_gets_a_new_id_and_followers_are_told)
 {
@@ -319,16 +177,6 @@ Test(stripe, leases_keep_offsets_from_others_until_they_end_or_are_given_back)
     teardown(&b);
 }
 
-static void set_timer(struct bench *b, const char *key, uint64_t owner, uint64_t delay, struct wire_writer *action)
-{
-    cr_assert_eq(one(b, (struct op){.kind     = OP_TIMER_SET,
-                                    .name     = S(key),
-                                    .owner    = owner,
-                                    .delay_ns = delay,
-                                    .value    = wire_written(action)}),
-                 0);
-}
-
 Test(stripe, a_timer_of_an_owner_sleeps_until_he_is_lost_and_then_publishes_the_will)
 {
     struct bench       b;
@@ -395,9 +243,7 @@ Test(stripe, timers_that_run_without_an_owner_are_bounded_and_others_are_not)
     struct wire_writer image = wire_writer_growing(1 << 20);
     stripe_save(b.s, &image);
     stripe_free(b.s);
-    b.s = stripe_new(
-        1, &(struct stripe_limits){.table_bytes_max = 1000, .streams_max = 10, .writers_max = 2, .delays_max = 2},
-        &(struct stripe_observer){.ctx = &b.told});
+    b.s = stripe_new(1, &(struct stripe_observer){.ctx = &b.told});
     cr_assert_eq(stripe_load(b.s, wire_written(&image)), 0);
     cr_assert_eq(one(&b, more), ERR_QUOTA);
     b.wall = 11;
@@ -509,6 +355,11 @@ Test(stripe, only_the_store_itself_may_propose_what_it_watches)
         cr_assert_eq(stripe_validate(wire_written(&w), 1000, false), ERR_DENIED);
         wire_writer_fini(&w);
     }
+    struct wire_writer w = wire_writer_growing(1000);
+    stripe_limits_op(&(struct stripe_limits){.writers_max = 1}, &w);
+    cr_assert_eq(stripe_validate(wire_written(&w), 1000, true), 0);
+    cr_assert_eq(stripe_validate(wire_written(&w), 1000, false), ERR_DENIED);
+    wire_writer_fini(&w);
 }
 
 Test(stripe, records_are_checked_where_they_enter_in_actions_too)
@@ -603,7 +454,7 @@ Test(stripe, a_failing_op_leaves_no_trace_wherever_it_stands)
             /* the index is part of the hash: compare with a stripe that applied an entry which fails at once */
             struct wire_writer image = wire_writer_growing(1 << 20);
             stripe_save(b.s, &image);
-            struct stripe *other = stripe_new(1, &(struct stripe_limits){.writers_max = 2}, NULL);
+            struct stripe *other = stripe_new(1, NULL);
             cr_assert_eq(stripe_load(other, wire_written(&image)), 0);
             struct wire_writer check = wire_writer_growing(100);
             op_encode(&check, &failures[0]);
@@ -637,10 +488,10 @@ Test(stripe, an_image_cut_or_changed_anywhere_is_malformed)
     cr_assert_eq(one(&b, (struct op){.kind = OP_TABLE_PUT, .name = S("k"), .value = S("v")}), 0);
     stripe_save(b.s, &image);
     for (size_t at = 0; at < image.size; at++) {
-        struct stripe *s = stripe_new(1, &(struct stripe_limits){.writers_max = 2}, NULL);
+        struct stripe *s = stripe_new(1, NULL);
         cr_assert_eq(stripe_load(s, bytes_of(image.data, at)), ERR_MALFORMED);
         stripe_free(s);
-        s = stripe_new(1, &(struct stripe_limits){.writers_max = 2}, NULL);
+        s = stripe_new(1, NULL);
         image.data[at] ^= 0x10;
         cr_assert_eq(stripe_load(s, wire_written(&image)), ERR_MALFORMED);
         image.data[at] ^= 0x10;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 enum { STREAMS = 16, OFFSETS = 400, CURSORS = 2, ITEMS = 24, TIMERS = 8, WRITERS = 3, ACTION = 700, VALUE = 40 };
-enum { STREAMS_MAX = 6, RECORDS_MAX = 12, TABLE_BYTES_MAX = 220, DEPTH_MAX = 8 };
+enum { STREAMS_MAX = 6, RECORDS_MAX = 12, DEPTH_MAX = 8 };
 
 struct m_cursor {
     bool     there;
@@ -42,7 +42,7 @@ struct m_item {
     uint64_t version, expires;
 };
 struct m_timer {
-    bool     there;
+    bool     there, delayed; /* set with its time running */
     char     key;
     uint64_t owner, delay, due, order, position;
     uint32_t action_size;
@@ -58,6 +58,8 @@ struct model {
     struct m_timer  timers[TIMERS];
     struct m_writer writers[WRITERS]; /* the one unused for longest first */
     int             writer_count;
+
+    struct stripe_limits limits;
 };
 
 static struct m_stream *m_stream_of(struct model *m, uint64_t id)
@@ -162,9 +164,13 @@ static uint64_t m_count(const struct m_stream *st)
     return count;
 }
 
-static void m_limit(struct m_stream *st)
+/* held: records that were there before */
+static void m_limit(const struct model *m, struct m_stream *st, uint64_t held)
 {
-    uint64_t most = st->max_count != 0 ? st->max_count : m_is_latest(st) ? RECORDS_MAX : UINT64_MAX;
+    uint64_t most = st->max_count != 0 ? st->max_count : UINT64_MAX;
+    if (st->max_count == 0 && m_is_latest(st) && m->limits.stream_records_max != 0) {
+        most = m->limits.stream_records_max > held ? m->limits.stream_records_max : held;
+    }
     uint64_t first;
     uint64_t end;
     while (m_count(st) > most && m_oldest(st, &first, &end)) {
@@ -185,18 +191,19 @@ static void m_age(struct m_stream *st, uint64_t time)
     }
 }
 
-static void m_count_in(struct m_stream *st, uint64_t time, const struct op *op)
+static void m_count_in(const struct model *m, struct m_stream *st, const struct op *op, uint64_t held)
 {
-    uint64_t o   = st->next - 1;
-    st->time[o]  = time;
-    st->size[o]  = (uint16_t)op->record.size;
-    st->topic[o] = record_topic(op->record).data[0];
-    st->mark[o]  = false;
+    uint64_t time = m->time;
+    uint64_t o    = st->next - 1;
+    st->time[o]   = time;
+    st->size[o]   = (uint16_t)op->record.size;
+    st->topic[o]  = record_topic(op->record).data[0];
+    st->mark[o]   = false;
     if (m_is_latest(st)) {
         for (uint64_t old = st->start; old < o; old++) {
             st->position[old] = st->topic[old] == st->topic[o] ? UINT64_MAX : st->position[old];
         }
-        m_limit(st);
+        m_limit(m, st, held);
         return;
     }
     if (!st->keeps) {
@@ -210,13 +217,13 @@ static void m_count_in(struct m_stream *st, uint64_t time, const struct op *op)
         bytes += st->size[--first];
     }
     st->mark[o] = first == o || bytes >= part_bytes || time - st->time[first] >= part_ns || o - first >= 128;
-    m_limit(st);
+    m_limit(m, st, held);
 }
 
-static void m_keep(struct m_stream *st, uint64_t time, const struct op *op)
+static void m_keep(const struct model *m, struct m_stream *st, const struct op *op)
 {
     for (uint64_t o = st->start; !m_is_latest(st) && !st->keeps && o < st->next; o++) {
-        st->time[o] = time;
+        st->time[o] = m->time;
         st->size[o] = 0;
         st->mark[o] = o == st->start;
     }
@@ -224,7 +231,7 @@ static void m_keep(struct m_stream *st, uint64_t time, const struct op *op)
     st->max_age   = op->max_age_ns;
     st->max_bytes = op->max_bytes;
     st->max_count = op->max_count;
-    m_limit(st);
+    m_limit(m, st, m_count(st));
 }
 
 static void m_stat(const struct m_stream *st, const struct op *op, struct wire_writer *w)
@@ -329,7 +336,7 @@ static int m_writer(struct model *m, const struct op *op, uint64_t *offset)
         if (op->epoch < wr.epoch) {
             return ERR_FENCED;
         }
-    } else if (m->writer_count == WRITERS) {
+    } else if (m->writer_count == (int)m->limits.writers_max) {
         at    = 0;
         known = true; /* its place is taken */
     }
@@ -370,15 +377,17 @@ static int m_append(struct model *m, struct bytes ops, uint64_t position, const 
         }
         struct m_stream *st = m_stream_of(m, target.stream_id);
         offset              = UINT64_MAX;
-        bool forgets        = st != NULL && (st->keeps || m_is_latest(st));
-        if (st != NULL && (forgets || st->next - st->start < RECORDS_MAX)) {
+        bool     forgets    = st != NULL && (st->keeps || m_is_latest(st));
+        uint64_t most       = m->limits.stream_records_max;
+        if (st != NULL && (forgets || most == 0 || st->next - st->start < most)) {
+            uint64_t held = m_count(st);
             cr_assert_lt(st->next, OFFSETS);
             for (int c = 0; c < CURSORS; c++) {
                 st->cursor[c].mark[st->next] = 0;
             }
             offset                   = st->next;
             st->position[st->next++] = position + (uint64_t)(target.at - ops.data);
-            m_count_in(st, m->time, op);
+            m_count_in(m, st, op, held);
             taken++;
         } else if (st != NULL) {
             full++;
@@ -410,16 +419,35 @@ static bool m_live(const struct model *m, const struct m_item *it)
     return it != NULL && (it->expires == 0 || it->expires > m->time);
 }
 
-static int m_put(struct model *m, const struct op *op, struct wire_writer *w)
+/* Bytes of one table, or with UINT32_MAX of all; and its rows. */
+static uint64_t m_used(const struct model *m, uint32_t table, uint64_t *rows)
 {
     uint64_t used = 0;
+    *rows         = 0;
     for (int i = 0; i < ITEMS; i++) {
-        used += m->items[i].there ? m->items[i].key_size + m->items[i].value_size : 0;
+        if (m->items[i].there && (table == UINT32_MAX || m->items[i].table == table)) {
+            used += m->items[i].key_size + m->items[i].value_size;
+            (*rows)++;
+        }
     }
-    struct m_item *it     = m_item_of(m, op->table, op->name);
-    uint64_t       before = it != NULL ? it->key_size + it->value_size : 0;
-    uint64_t       after  = op->name.size + op->value.size;
-    if (after > before && used - before + after > TABLE_BYTES_MAX) {
+    return used;
+}
+
+static int m_put(struct model *m, const struct op *op, struct wire_writer *w)
+{
+    const struct stripe_limits *l = &m->limits;
+    uint64_t                    rows;
+    uint64_t                    used   = m_used(m, UINT32_MAX, &rows);
+    struct m_item              *it     = m_item_of(m, op->table, op->name);
+    uint64_t                    before = it != NULL ? it->key_size + it->value_size : 0;
+    uint64_t                    after  = op->name.size + op->value.size;
+    if (after > before && used - before + after > l->table_bytes_max) {
+        return ERR_QUOTA;
+    }
+    used = m_used(m, op->table, &rows);
+    if (l->bounded_table != 0 && l->bounded_table == op->table && after > before &&
+        ((l->bounded_rows_max != 0 && it == NULL && rows >= l->bounded_rows_max) ||
+         (l->bounded_bytes_max != 0 && used - before + after > l->bounded_bytes_max))) {
         return ERR_QUOTA;
     }
     for (int i = 0; it == NULL; i++) {
@@ -512,7 +540,7 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
                 used += m->streams[i].there;
                 st = m->streams[i].there ? st : &m->streams[i];
             }
-            if (used >= STREAMS_MAX) {
+            if ((uint64_t)used >= m->limits.streams_max) {
                 return ERR_QUOTA;
             }
             *st = (struct m_stream){.there = true,
@@ -561,7 +589,7 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
         if (st == NULL || (st->flags & STREAM_QUEUE) != 0) {
             return st == NULL ? ERR_NOT_FOUND : ERR_DENIED;
         }
-        m_keep(st, m->time, op);
+        m_keep(m, st, op);
         return 0;
     case OP_STREAM_STAT:
         if (st == NULL) {
@@ -610,11 +638,24 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
         }
         return 0;
     case OP_TIMER_SET: {
+        uint64_t rows;
+        uint64_t bytes  = m_used(m, UINT32_MAX, &rows) + op->name.size + op->value.size;
+        uint64_t delays = 0;
+        for (int i = 0; i < TIMERS; i++) {
+            bool counts = m->timers[i].there && m->timers[i].delayed;
+            delays += counts;
+            bytes += counts ? 1 + m->timers[i].action_size : 0;
+        }
+        if (op->owner == 0 && m->limits.delays_max != 0 && (t == NULL || !t->delayed) &&
+            (delays >= m->limits.delays_max || bytes > m->limits.table_bytes_max)) {
+            return ERR_QUOTA;
+        }
         for (int i = 0; t == NULL; i++) {
             cr_assert_lt(i, TIMERS);
             t = m->timers[i].there ? NULL : &m->timers[i];
         }
         *t = (struct m_timer){.there       = true,
+                              .delayed     = op->owner == 0,
                               .key         = (char)op->name.data[0],
                               .owner       = op->owner,
                               .delay       = op->delay_ns,
@@ -653,6 +694,21 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
             m_run(m, t, depth);
         }
         return 0;
+    case OP_LIMITS: {
+        struct wire_reader r         = wire_reader_of(op->value);
+        m->limits.table_bytes_max    = wire_get_u64(&r);
+        m->limits.streams_max        = wire_get_u64(&r);
+        m->limits.stream_records_max = wire_get_u64(&r);
+        m->limits.delays_max         = wire_get_u64(&r);
+        m->limits.bounded_table      = wire_get_u32(&r);
+        m->limits.bounded_rows_max   = wire_get_u64(&r);
+        m->limits.bounded_bytes_max  = wire_get_u64(&r);
+        m->limits.writers_max        = wire_get_u32(&r);
+        while (m->writer_count > (int)m->limits.writers_max) {
+            memmove(&m->writers[0], &m->writers[1], (size_t)--m->writer_count * sizeof m->writers[0]);
+        }
+        return 0;
+    }
     default:
         cr_assert(false);
         return 0;
@@ -716,6 +772,19 @@ static void put_some_append(struct rand *r, const struct model *m, struct wire_w
     op_append_end(w, begun, count, &record);
 }
 
+static void put_some_limits(struct rand *r, struct wire_writer *w)
+{
+    struct stripe_limits limits = {.table_bytes_max    = 60 + rand_below(r, 260),
+                                   .streams_max        = 2 + rand_below(r, STREAMS_MAX - 1),
+                                   .stream_records_max = rand_chance(r, 8) ? 0 : 2 + rand_below(r, RECORDS_MAX - 1),
+                                   .delays_max         = rand_chance(r, 3) ? 1 + rand_below(r, 4) : 0,
+                                   .bounded_table      = (uint32_t)rand_below(r, 2),
+                                   .bounded_rows_max   = rand_below(r, 6),
+                                   .bounded_bytes_max  = rand_chance(r, 2) ? 20 + rand_below(r, 80) : 0,
+                                   .writers_max        = 1 + (uint32_t)rand_below(r, WRITERS)};
+    stripe_limits_op(&limits, w);
+}
+
 static void put_some_op(struct rand *r, const struct model *m, struct wire_writer *w, bool in_action);
 
 static void put_some(struct rand *r, const struct model *m, struct wire_writer *w, bool in_action, uint64_t below)
@@ -736,7 +805,11 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
     } else if (rand_chance(r, 5)) {
         op.kind = (uint8_t)(OP_STREAM_KEEP + rand_below(r, 3));
     }
-    if (in_action && (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE)) {
+    if (op.kind == OP_LIMITS && !in_action) {
+        put_some_limits(r, w);
+        return;
+    }
+    if (in_action && (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS)) {
         op.kind = OP_TIMER_RUN;
     }
     if (op.kind == OP_APPEND) {
@@ -942,16 +1015,11 @@ static void compare(const struct stripe *s, const struct model *m, const struct 
     cr_assert(counted.count == balance->count && counted.sum == balance->sum);
 }
 
-static const struct stripe_limits limits = {.table_bytes_max    = TABLE_BYTES_MAX,
-                                            .streams_max        = STREAMS_MAX,
-                                            .stream_records_max = RECORDS_MAX,
-                                            .writers_max        = WRITERS};
-
 static struct stripe *fresh(struct balance *balance)
 {
     *balance                        = (struct balance){0};
     struct stripe_observer observer = {.ctx = balance, .retained = on_retained, .released = on_released};
-    return stripe_new(3, &limits, &observer);
+    return stripe_new(3, &observer);
 }
 
 static struct wire_writer image_of(const struct stripe *s)
@@ -1007,7 +1075,9 @@ static void one_seed(uint64_t seed)
     for (int i = 0; i < ENTRIES; i++) {
         lists[i]     = wire_writer_growing(1 << 20);
         uint64_t now = m->time + rand_below(&r, 10);
-        if (!rand_chance(&r, 5) || !stripe_due(s, now, &lists[i])) {
+        if (i == 0) {
+            put_some_limits(&r, &lists[i]); /* the model has room for some of all only */
+        } else if (!rand_chance(&r, 5) || !stripe_due(s, now, &lists[i])) {
             put_some(&r, m, &lists[i], false, 7);
         }
         cr_assert_eq(stripe_validate(wire_written(&lists[i]), 1 << 20, true), 0);

@@ -31,9 +31,10 @@ static void put_append(struct wire_writer *w, uint32_t count)
 /* One of each kind but APPEND, every listed field set to something of its own. */
 static void put_kind(struct wire_writer *w, uint8_t kind)
 {
-    uint8_t            memory[128];
-    struct wire_writer ranges = wire_writer_fixed(memory, sizeof memory);
-    struct wire_writer action = wire_writer_growing(4096);
+    static const uint8_t limits[OP_LIMITS_BYTES] = {1, 2, 3};
+    uint8_t              memory[128];
+    struct wire_writer   ranges = wire_writer_fixed(memory, sizeof memory);
+    struct wire_writer   action = wire_writer_growing(4096);
     op_range_append(&ranges, (struct op_range){.first = 3, .last = 4, .mark = CURSOR_RECEIVED});
     op_range_append(&ranges, (struct op_range){.first = 9, .last = 9, .mark = CURSOR_DONE});
     put_append(&action, 2);
@@ -52,7 +53,9 @@ static void put_kind(struct wire_writer *w, uint8_t kind)
                     .delay_ns  = 19,
                     .wall_ns   = 20,
                     .name      = S("the/name"),
-                    .value     = kind == OP_TIMER_SET ? wire_written(&action) : S("value"),
+                    .value     = kind == OP_TIMER_SET ? wire_written(&action)
+                                 : kind == OP_LIMITS  ? bytes_of(limits, sizeof limits)
+                                                      : S("value"),
                     .items     = wire_written(&ranges)};
     op_encode(w, &op);
     wire_writer_fini(&action);
@@ -271,14 +274,14 @@ Test(op, unknown_kinds_flags_marks_and_counts_are_malformed)
     wire_writer_fini(&w);
 }
 
-Test(op, an_action_may_run_timers_but_not_set_or_fire_them)
+Test(op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the_stripe)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         struct wire_writer action = wire_writer_growing(1 << 16);
         struct wire_writer w      = wire_writer_growing(1 << 16);
         put_any(&action, kind);
         op_encode(&w, &(struct op){.kind = OP_TIMER_SET, .name = S("t"), .value = wire_written(&action)});
-        bool allowed = kind != OP_TIMER_SET && kind != OP_TIMER_FIRE;
+        bool allowed = kind != OP_TIMER_SET && kind != OP_TIMER_FIRE && kind != OP_LIMITS;
         cr_assert_eq(first_of(wire_written(&w)), allowed ? 1 : ERR_MALFORMED, "kind %d", kind);
         wire_writer_fini(&action);
         wire_writer_fini(&w);
