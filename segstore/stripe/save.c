@@ -309,27 +309,33 @@ void stripe_save_end(struct stripe_saving *saving)
     }
 }
 
-static void save_whole(const struct stripe *s, bool place, struct wire_writer *w)
+static struct stripe_saving *save_begin_sorted(const struct stripe *s)
 {
     struct stripe_saving *saving = stripe_save_begin(s);
-    saving->place                = place;
     saving->streams              = image_sorted(&s->streams_by_id, by_id);
     saving->timers               = image_sorted(&s->deadlines, image_by_order);
-    (void)stripe_save_more(saving, w, SIZE_MAX);
-    stripe_save_end(saving);
+    return saving;
 }
 
 void stripe_save(const struct stripe *s, struct wire_writer *w)
 {
-    save_whole(s, true, w);
+    struct stripe_saving *saving = save_begin_sorted(s);
+    (void)stripe_save_more(saving, w, SIZE_MAX);
+    stripe_save_end(saving);
 }
 
 uint64_t stripe_hash(const struct stripe *s)
 {
-    struct wire_writer w = wire_writer_growing(SIZE_MAX / 4);
-    save_whole(s, false, &w);
+    enum { SLICE_BYTES = 256 * 1024 };
+    struct wire_writer    w      = wire_writer_growing(SIZE_MAX / 4);
+    struct stripe_saving *saving = save_begin_sorted(s);
+    saving->place                = false;
+    while (stripe_save_more(saving, &w, SLICE_BYTES)) {
+        w.size = 0; /* the sum has seen it */
+    }
     ASSERT(!w.bad);
-    uint64_t hash = hash_bytes(wire_written(&w));
+    uint64_t hash = XXH3_64bits_digest(saving->sum);
+    stripe_save_end(saving);
     wire_writer_fini(&w);
     return hash;
 }

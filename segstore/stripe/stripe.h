@@ -72,9 +72,9 @@ void stripe_limits_op(const struct stripe_limits *limits, struct wire_writer *w)
 
 uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
 uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */
-uint64_t stripe_hash(
-    const struct stripe
-        *stripe); /* of the whole state: equal on equal states, whatever the history (restart, checkpoint) */
+/* Of the whole state but leases and where records lie (only which are still held): equal on replicas that have applied the same entries, whatever their
+ * history (restart, checkpoint, image from another node). Takes as long as an image. */
+uint64_t stripe_hash(const struct stripe *stripe);
 uint64_t stripe_actions_failed(const struct stripe *stripe); /* actions of timers that were dropped whole */
 
 /* What is due: writes the op (TIMER_FIRE, TABLE_EXPIRE, STREAM_AGE) to propose next at or before now into w and returns true; nothing due: false.

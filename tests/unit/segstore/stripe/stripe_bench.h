@@ -1,5 +1,5 @@
 /* stripe_bench - a stripe on a bench: ops are written, applied as its next entry, and what it answered and told lies there to be looked at.
- * Entry n lies at position 1000 x (n - 1) + moved_by; stripe 1. */
+ * Entry n lies at position (1000 + moved_by) x (n - 1); stripe 1. */
 #ifndef KEEL_TESTS_UNIT_SEGSTORE_STRIPE_STRIPE_BENCH_H
 #define KEEL_TESTS_UNIT_SEGSTORE_STRIPE_STRIPE_BENCH_H
 
@@ -106,7 +106,7 @@ static inline int go(struct bench *b)
     struct stripe_entry entry = {.index    = stripe_applied(b->s) + 1,
                                  .wall_ns  = b->wall,
                                  .ops      = wire_written(&b->ops),
-                                 .position = 1000 * stripe_applied(b->s) + b->moved_by};
+                                 .position = (1000 + b->moved_by) * stripe_applied(b->s)};
     cr_assert_eq(stripe_validate(entry.ops, 1000, true), 0);
     b->results.size = 0;
     int status      = stripe_apply(b->s, &entry, true, &b->results);
