@@ -1,0 +1,30 @@
+/* pick - which entries of a log still hold something that a stripe needs: what is sent to a node that gets the stripe's image.
+ *
+ *   live      ·  ··        ·                   ·              positions, ascending, some perhaps twice
+ *   entries  [======]  [======]  [=====]    [====]            of the stripe, by position: an entry's ops from its first byte on
+ *             picked    picked    passed     picked
+ *
+ * Walks both once, over as many blocks as there are. Whole segments and blocks before pick_position can be passed over unread.
+ * Threads: any; pure.   Lifetime: borrows live. */
+#ifndef KEEL_SEGSTORE_LOG_PICK_H
+#define KEEL_SEGSTORE_LOG_PICK_H
+
+#include "segstore/log/block.h"
+
+struct pick {
+    const uint64_t *live;
+    size_t          count;
+    size_t          at; /* all before it were met or missed */
+    size_t   missed;    /* positions that lie in no entry that was walked: damage took it, or it is another stripe's */
+    uint16_t stripe;
+};
+
+void pick_init(struct pick *p, uint16_t stripe, const uint64_t *live, size_t count);
+/* The next entry of a block that is picked; false: there is none behind the cursor. Blocks come in the order of their positions. */
+bool pick_next(struct pick *p, struct block_cursor *c, struct log_entry *out);
+/* The first live position that was not met yet; UINT64_MAX: all were. */
+uint64_t pick_position(const struct pick *p);
+/* There are no more blocks: what was not met was missed. */
+void pick_end(struct pick *p);
+
+#endif
