@@ -78,7 +78,7 @@ int stripes_load(void *ctx, const struct checkpoint_section *section)
     if (st == NULL) {
         return ERR_MALFORMED;
     }
-    int result = stripe_load(st->stripe, section->image);
+    int result = stripe_load(st->stripe, section->image, NULL);
     return result < 0 ? result : stripe_applied(st->stripe) == section->index ? 0 : ERR_MALFORMED;
 }
 

@@ -50,16 +50,26 @@ static bool load_cursor(struct stream *stream, uint32_t *last_id, bool first, st
     return true;
 }
 
-static bool load_latest(struct stream *stream, struct wire_reader *r)
+/* Of a record that is held: where it lies on this node. */
+static bool load_position(struct wire_reader *r, const struct stripe_moved *moved, uint64_t *out)
+{
+    uint64_t from = wire_get_u64(r);
+    *out          = from;
+    return !r->bad && from != UINT64_MAX &&
+           (moved == NULL || (moved->position(moved->ctx, from, out) && *out != UINT64_MAX));
+}
+
+static bool load_latest(struct stream *stream, const struct stripe_moved *moved, struct wire_reader *r)
 {
     uint64_t from = stream->start;
     for (uint64_t count = wire_get_u64(r); count != 0 && !r->bad; count--) {
-        uint64_t     offset   = wire_get_u64(r);
-        uint64_t     position = wire_get_u64(r);
-        uint64_t     time_ns  = wire_get_u64(r);
-        uint32_t     bytes    = wire_get_u32(r);
-        struct bytes topic    = wire_get_blob(r);
-        if (r->bad || offset < from || offset >= stream->next || position == UINT64_MAX ||
+        uint64_t     offset = wire_get_u64(r);
+        uint64_t     position;
+        bool         is      = load_position(r, moved, &position);
+        uint64_t     time_ns = wire_get_u64(r);
+        uint32_t     bytes   = wire_get_u32(r);
+        struct bytes topic   = wire_get_blob(r);
+        if (r->bad || !is || offset < from || offset >= stream->next ||
             !latest_load(stream->keeping->latest, topic, offset, position, time_ns, bytes)) {
             return false;
         }
@@ -68,9 +78,10 @@ static bool load_latest(struct stream *stream, struct wire_reader *r)
     return !r->bad;
 }
 
-static bool load_positions(struct stream *stream, struct wire_reader *r)
+static bool load_positions(struct stream *stream, const struct stripe_moved *moved, struct wire_reader *r)
 {
-    uint64_t next = stream->next;
+    static const uint64_t released = UINT64_MAX;
+    uint64_t              next     = stream->next;
     if (next - stream->start > wire_left(r) / 8) {
         return false;
     }
@@ -78,7 +89,12 @@ static bool load_positions(struct stream *stream, struct wire_reader *r)
         if (!offsets_fits(&stream->offsets, stream->start, stream->next)) {
             offsets_grow(&stream->offsets, stream->start, stream->next);
         }
-        *offsets_slot(&stream->offsets, stream->next) = wire_get_u64(r);
+        uint64_t *slot = offsets_slot(&stream->offsets, stream->next);
+        if (memcmp(r->at, &released, sizeof released) == 0) {
+            *slot = wire_get_u64(r);
+        } else if (!load_position(r, moved, slot)) {
+            return false;
+        }
     }
     return true;
 }
@@ -123,7 +139,7 @@ static bool load_keeping(struct stripe *s, struct stream *stream, struct wire_re
     return true;
 }
 
-static bool load_stream(struct stripe *s, uint16_t version, struct wire_reader *r)
+static bool load_stream(struct stripe *s, uint16_t version, const struct stripe_moved *moved, struct wire_reader *r)
 {
     uint64_t     id    = wire_get_u64(r);
     uint8_t      flags = wire_get_u8(r);
@@ -147,7 +163,7 @@ static bool load_stream(struct stripe *s, uint16_t version, struct wire_reader *
     stream->epoch         = epoch;
     stream->owner         = owner;
     stream_insert(s, stream);
-    is = (flags & STREAM_LATEST) != 0 ? load_latest(stream, r) : load_positions(stream, r);
+    is = (flags & STREAM_LATEST) != 0 ? load_latest(stream, moved, r) : load_positions(stream, moved, r);
     if (!is || (version >= IMAGE_VERSION_KEEPS && !load_keeping(s, stream, r))) {
         return false;
     }
@@ -161,10 +177,10 @@ static bool load_stream(struct stripe *s, uint16_t version, struct wire_reader *
     return !r->bad;
 }
 
-static bool load_streams(struct stripe *s, uint16_t version, struct wire_reader *r)
+static bool load_streams(struct stripe *s, uint16_t version, const struct stripe_moved *moved, struct wire_reader *r)
 {
     for (uint64_t count = wire_get_u64(r); count != 0; count--) {
-        if (!load_stream(s, version, r)) {
+        if (!load_stream(s, version, moved, r)) {
             return false;
         }
     }
@@ -254,6 +270,35 @@ static struct deadline *load_deadline(const struct stripe *s, struct wire_reader
     return timer;
 }
 
+/* What an action appends lies in one entry, and so do their copies: all are moved by the same distance, and with them the action. */
+struct moving {
+    const struct stripe_moved *moved;
+    uint64_t                   by;
+    bool                       any;
+    bool                       is;
+};
+
+static void move_one(void *ctx, uint64_t position)
+{
+    struct moving *moving = ctx;
+    uint64_t       to;
+    if (!moving->moved->position(moving->moved->ctx, position, &to) || (moving->any && to - position != moving->by)) {
+        moving->is = false;
+        return;
+    }
+    moving->by  = to - position;
+    moving->any = true;
+}
+
+static bool move_action(struct deadline *timer, const struct stripe_moved *moved)
+{
+    struct moving moving = {.moved = moved, .is = true};
+    deadline_positions(timer, move_one, &moving);
+    timer->action_position =
+        moving.any ? timer->action_position + moving.by : 0; /* one that appends nothing lies nowhere */
+    return moving.is;
+}
+
 /* Entered in the order they were set: timers of one owner keep it. */
 static bool enter_deadlines(struct stripe *s, struct deadline **timers, uint64_t count)
 {
@@ -273,7 +318,7 @@ static bool enter_deadlines(struct stripe *s, struct deadline **timers, uint64_t
     return is;
 }
 
-static bool load_deadlines(struct stripe *s, struct wire_reader *r)
+static bool load_deadlines(struct stripe *s, const struct stripe_moved *moved, struct wire_reader *r)
 {
     enum { TIMER_MIN_BYTES = 40 };
     uint64_t wanted = wire_get_u64(r);
@@ -283,40 +328,14 @@ static bool load_deadlines(struct stripe *s, struct wire_reader *r)
     struct deadline **timers = malloc((wanted + 1) * sizeof(void *));
     ASSERT(timers != NULL); /* out of memory */
     uint64_t count = 0;
-    while (count < wanted && (timers[count] = load_deadline(s, r)) != NULL) {
+    bool     all   = true;
+    while (count < wanted && all && (timers[count] = load_deadline(s, r)) != NULL) {
+        all = moved == NULL || move_action(timers[count], moved);
         count++;
     }
-    bool is = enter_deadlines(s, timers, count) && count == wanted;
+    bool is = enter_deadlines(s, timers, count) && all && count == wanted;
     free(timers);
     return is;
-}
-
-/* The log learns what it must keep, once all is known to be well. */
-static void tell_retained(struct stripe *s)
-{
-    if (s->observer.retained == NULL) {
-        return;
-    }
-    MAP_EACH(&s->streams_by_id, struct stream, stream)
-    {
-        if ((stream->flags & STREAM_LATEST) != 0) {
-            const struct latest *latest = stream->keeping->latest;
-            for (const struct slot *slot = latest_from(latest, 0); slot != NULL; slot = latest_after(latest, slot)) {
-                s->observer.retained(s->observer.ctx, slot->position);
-            }
-            continue;
-        }
-        for (uint64_t offset = stream->start; offset < stream->next; offset++) {
-            uint64_t position = *offsets_slot(&stream->offsets, offset);
-            if (position != UINT64_MAX) {
-                s->observer.retained(s->observer.ctx, position);
-            }
-        }
-    }
-    MAP_EACH(&s->deadlines, struct deadline, timer)
-    {
-        deadline_positions(timer, s->observer.retained, s->observer.ctx);
-    }
 }
 
 static bool version_known(uint16_t version)
@@ -324,7 +343,7 @@ static bool version_known(uint16_t version)
     return version >= IMAGE_VERSION_SORTED && version <= IMAGE_VERSION;
 }
 
-int stripe_load(struct stripe *s, struct bytes image)
+int stripe_load(struct stripe *s, struct bytes image, const struct stripe_moved *moved)
 {
     ASSERT(s->applied == 0 && s->streams_by_id.count == 0 && s->items.count == 0);
     if (image.size < IMAGE_CHECKSUM_BYTES) {
@@ -345,11 +364,13 @@ int stripe_load(struct stripe *s, struct bytes image)
     s->counters.version        = wire_get_u64(&r);
     s->counters.actions_failed = wire_get_u64(&r);
     is = s->counters.next_local != 0 && (version < IMAGE_VERSION || limits_read(&r, &s->limits)) &&
-         load_streams(s, version, &r) && load_writers(s, &r) && load_tables(s, &r) && load_deadlines(s, &r) &&
-         wire_left(&r) == 0;
+         load_streams(s, version, moved, &r) && load_writers(s, &r) && load_tables(s, &r) &&
+         load_deadlines(s, moved, &r) && wire_left(&r) == 0;
     if (!is) {
         return ERR_MALFORMED;
     }
-    tell_retained(s);
+    if (s->observer.retained != NULL) { /* all is known to be well: the log learns what it must keep */
+        stripe_live_positions(s, s->observer.retained, s->observer.ctx);
+    }
     return 0;
 }

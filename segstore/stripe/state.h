@@ -5,7 +5,7 @@
  *   deadline.c  timers and their owners              writer.c   who has appended what already
  *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
  *   limits.c    how much it may hold                 journal.c  undo and commit
- *   save.c load.c  image, hash
+ *   save.c load.c  image, hash                       live.c     which positions are held
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H

@@ -127,15 +127,29 @@ bool stripe_scan(const struct stripe *stripe, uint32_t table, uint8_t kind, stru
                  uint64_t now_wall_ns, struct stripe_pace                      *pace,
                  bool (*each)(void *ctx, const struct stripe_item *item), void *ctx);
 
+/* An image from another node: where is now what was at position `from` there? Asked of every position that stripe_live_positions would tell there; copies keep
+ * the distances inside an entry. false: no such thing came along, and the image is ERR_MALFORMED. */
+struct stripe_moved {
+    bool (*position)(void *ctx, uint64_t from, uint64_t *to);
+    void *ctx;
+};
+
 /* A checkpoint of this stripe: everything but leases, as of stripe_applied. save: at once, in an order that does not depend on how the state
  * came to be. The others in slices, so that a large stripe holds nobody up: from
  * begin to end no entry may be applied to it. more: writes about slice_bytes; false when that was the last slice. end accepts NULL.
- * load: all slices together, into a new stripe; ERR_MALFORMED. */
+ * load: all slices together, into a new stripe; moved: see below, NULL: its records lie where the image says. ERR_MALFORMED: then nobody was told of a
+ * position. */
 void stripe_save(const struct stripe *stripe, struct wire_writer *w);
 struct stripe_saving;
 struct stripe_saving *stripe_save_begin(const struct stripe *stripe);
 bool                  stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
 void                  stripe_save_end(struct stripe_saving *saving);
-MUST_CHECK int        stripe_load(struct stripe *stripe, struct bytes image);
+MUST_CHECK int        stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
+
+/* Every position that the stripe holds, as observer.retained was told of it, in any order, one that is held twice twice. */
+void stripe_live_positions(const struct stripe *stripe, void (*each)(void *ctx, uint64_t position), void *ctx);
+/* Its place is taken by another image: tells observer.released of every position that it holds. Then it is good for stripe_free only. Load the other one first,
+ * so that what both hold is held all the time. */
+void stripe_forget(struct stripe *stripe);
 
 #endif

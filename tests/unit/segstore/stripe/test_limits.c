@@ -69,7 +69,7 @@ static void reload(struct bench *b)
     uint64_t hash = stripe_hash(b->s);
     stripe_free(b->s);
     b->s = stripe_new(1, NULL);
-    cr_assert_eq(stripe_load(b->s, wire_written(&image)), 0);
+    cr_assert_eq(stripe_load(b->s, wire_written(&image), NULL), 0);
     cr_assert_eq(stripe_hash(b->s), hash);
     wire_writer_fini(&image);
 }
@@ -259,7 +259,7 @@ Test(stripe_limits, an_image_from_before_there_were_limits_has_those_of_a_new_st
     memcpy(image.data + size - 8, &checksum, 8);
     stripe_free(b.s);
     b.s = stripe_new(1, NULL);
-    cr_assert_eq(stripe_load(b.s, bytes_of(image.data, size)), 0);
+    cr_assert_eq(stripe_load(b.s, bytes_of(image.data, size), NULL), 0);
     const struct stripe_limits none = {
         .table_bytes_max = UINT64_MAX, .streams_max = UINT64_MAX, .writers_max = STRIPE_WRITERS_AT_FIRST};
     cr_assert(stripe_limits_are(b.s, &none));

@@ -244,7 +244,7 @@ Test(stripe, timers_that_run_without_an_owner_are_bounded_and_others_are_not)
     stripe_save(b.s, &image);
     stripe_free(b.s);
     b.s = stripe_new(1, &(struct stripe_observer){.ctx = &b.told});
-    cr_assert_eq(stripe_load(b.s, wire_written(&image)), 0);
+    cr_assert_eq(stripe_load(b.s, wire_written(&image), NULL), 0);
     cr_assert_eq(one(&b, more), ERR_QUOTA);
     b.wall = 11;
     cr_assert(stripe_due(b.s, 11, &b.ops));
@@ -455,7 +455,7 @@ Test(stripe, a_failing_op_leaves_no_trace_wherever_it_stands)
             struct wire_writer image = wire_writer_growing(1 << 20);
             stripe_save(b.s, &image);
             struct stripe *other = stripe_new(1, NULL);
-            cr_assert_eq(stripe_load(other, wire_written(&image)), 0);
+            cr_assert_eq(stripe_load(other, wire_written(&image), NULL), 0);
             struct wire_writer check = wire_writer_growing(100);
             op_encode(&check, &failures[0]);
             struct stripe_entry entry = {.index = stripe_applied(other) + 1, .ops = wire_written(&check)};
@@ -489,11 +489,11 @@ Test(stripe, an_image_cut_or_changed_anywhere_is_malformed)
     stripe_save(b.s, &image);
     for (size_t at = 0; at < image.size; at++) {
         struct stripe *s = stripe_new(1, NULL);
-        cr_assert_eq(stripe_load(s, bytes_of(image.data, at)), ERR_MALFORMED);
+        cr_assert_eq(stripe_load(s, bytes_of(image.data, at), NULL), ERR_MALFORMED);
         stripe_free(s);
         s = stripe_new(1, NULL);
         image.data[at] ^= 0x10;
-        cr_assert_eq(stripe_load(s, wire_written(&image)), ERR_MALFORMED);
+        cr_assert_eq(stripe_load(s, wire_written(&image), NULL), ERR_MALFORMED);
         image.data[at] ^= 0x10;
         stripe_free(s);
     }
