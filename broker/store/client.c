@@ -54,8 +54,24 @@ static bool on_pushed(void *ctx, struct link *link, const struct frame *frame)
     return pushes_pushed(ctx, link, frame);
 }
 
+static bool on_leaders(void *ctx, struct link *link, struct wire_reader *r)
+{
+    struct store *store = ctx;
+    uint16_t      count = wire_get_u16(r);
+    (void)link;
+    for (uint16_t i = 0; i < count && !r->bad; i++) {
+        uint16_t stripe = wire_get_u16(r);
+        (void)wire_get_u16(r);
+        uint64_t term = wire_get_u64(r);
+        if (!r->bad && stripe < store->stripe_count && term > store->terms[stripe]) {
+            store->terms[stripe] = term;
+        }
+    }
+    return !r->bad;
+}
+
 static const struct link_handler store_links = {
-    .up = on_up, .down = on_down, .answered = on_answered, .pushed = on_pushed};
+    .up = on_up, .down = on_down, .answered = on_answered, .pushed = on_pushed, .leaders = on_leaders};
 
 static struct link *make_link(struct store *store, uint32_t shard)
 {
@@ -82,7 +98,9 @@ static void on_up(void *ctx, struct link *link, const struct link_welcome *welco
         store->stripe_count     = (uint16_t)welcome->stripe_count;
         store->shard_count      = welcome->shard_count;
         store->record_max_bytes = welcome->record_max_bytes;
-        store->links            = realloc(store->links, welcome->shard_count * sizeof(struct link *));
+        store->terms            = calloc(welcome->stripe_count, sizeof *store->terms);
+        ASSERT(store->terms != NULL);
+        store->links = realloc(store->links, welcome->shard_count * sizeof(struct link *));
         ASSERT(store->links != NULL);
         for (uint32_t shard = 1; shard < welcome->shard_count; shard++) {
             store->links[shard] = make_link(store, shard);
@@ -98,6 +116,14 @@ static void on_up(void *ctx, struct link *link, const struct link_welcome *welco
         link->broken = true;
         return;
     }
+    struct wire_reader r = welcome->rest;
+    (void)wire_get_u16(&r);
+    uint16_t nodes = wire_get_u16(&r);
+    for (uint16_t i = 0; i < nodes && !r.bad; i++) {
+        (void)wire_get_u32(&r);
+        (void)wire_get_blob(&r);
+    }
+    link->broken = !on_leaders(ctx, link, &r);
     store->known = store->known || store->up_count == store->shard_count;
     pushes_again(store, link);
 }
@@ -134,6 +160,7 @@ void store_client_free(struct store *store)
     pushes_fini(store);
     scan_fini(store);
     free(store->links);
+    free(store->terms);
     wire_writer_fini(&store->scratch);
     free(store);
 }
@@ -208,6 +235,7 @@ struct wire_writer *store_txn_begin(struct store *store, uint16_t stripe)
     (void)frame_begin(&store->scratch, RPC_TXN, queue_next_id(&store->txn_link->queue));
     wire_put_u16(&store->scratch, stripe);
     wire_put_u16(&store->scratch, 0);
+    wire_put_u64(&store->scratch, store->terms[stripe]);
     return &store->scratch;
 }
 

@@ -133,6 +133,7 @@ static void on_welcome(struct link *link, const struct frame *frame)
     link->reconnects++;
     queue_restart(&link->queue, credit);
     log_info("segment store at %s:%u, shard %u: connected", link->address, link->port, link->shard);
+    welcome.rest = r;
     link->handler->up(link->ctx, link, &welcome);
 }
 
@@ -165,6 +166,11 @@ static void on_frame(struct link *link, const struct frame *frame)
         } else {
             link->broken = true;
         }
+        return;
+    }
+    if (frame->kind == RPC_LEADERS) {
+        struct wire_reader r = wire_reader_of(frame->body);
+        link->broken         = !link->handler->leaders(link->ctx, link, &r);
         return;
     }
     if ((frame->id & LINK_PUSH_ID) != 0) {

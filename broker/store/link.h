@@ -22,10 +22,11 @@ struct link;
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
 
 struct link_welcome {
-    uint64_t cluster;
-    uint32_t shard_count;
-    uint32_t stripe_count;
-    uint32_t record_max_bytes;
+    uint64_t           cluster;
+    uint32_t           shard_count;
+    uint32_t           stripe_count;
+    uint32_t           record_max_bytes;
+    struct wire_reader rest; /* node and leaders */
 };
 
 /* What the client does with what arrives. */
@@ -37,6 +38,8 @@ struct link_handler {
     void (*answered)(void *ctx, struct link *link, uint16_t kind, void *owner, const struct frame *frame);
     /* A frame for a follow or watch. False: it was not understood, the connection is given up. */
     bool (*pushed)(void *ctx, struct link *link, const struct frame *frame);
+    /* count u16, count x { stripe u16, leader u16, term u64 }; likewise. */
+    bool (*leaders)(void *ctx, struct link *link, struct wire_reader *r);
 };
 
 /* Ids of follows and watches have this bit, those of requests have not. */

@@ -3,6 +3,7 @@
 
 #include "broker/store/state.h"
 #include "shared/base/err.h"
+#include "shared/rpc/op.h"
 #include "shared/rpc/schema.h"
 
 #include <stdlib.h>
@@ -70,11 +71,11 @@ static struct wire_writer *notice_begin(struct store *store, uint16_t kind, uint
     return &store->scratch;
 }
 
-static void notice_end(struct store *store, uint32_t shard)
+static void notice_end(struct store *store, uint16_t stripe)
 {
     int error = frame_end(&store->scratch, 0);
     ASSERT(error == 0);
-    link_notice(store->links[shard], wire_written(&store->scratch));
+    link_notice(store_link_of(store, stripe), wire_written(&store->scratch));
 }
 
 static void ask(struct store *store, uint32_t slot)
@@ -86,18 +87,18 @@ static void ask(struct store *store, uint32_t slot)
         wire_put_u64(w, s->epoch);
         wire_put_u64(w, s->next_offset);
     } else {
-        wire_put_u16(w, RPC_STRIPE_ALL);
+        wire_put_u16(w, s->stripe);
         wire_put_u16(w, 0);
         wire_put_u32(w, s->table);
     }
     wire_put_u32(w, s->credit);
-    notice_end(store, s->shard);
+    notice_end(store, s->stripe);
 }
 
 static void give_credit(struct store *store, uint32_t slot, uint32_t credit)
 {
     wire_put_u32(notice_begin(store, RPC_CREDIT, id_of(store, slot)), credit);
-    notice_end(store, store->subscribers[slot - 1].shard);
+    notice_end(store, store->subscribers[slot - 1].stripe);
 }
 
 /* ---- streams ---------------------------------------------------------------------------------------------------- */
@@ -112,7 +113,7 @@ void store_follow_start(struct store *store, struct store_follow *follow, uint64
     s->epoch                = epoch;
     s->next_offset          = from;
     s->credit               = credit;
-    s->shard                = (uint32_t)(stream_id >> 48) % store->shard_count;
+    s->stripe               = stream_id_stripe(stream_id);
     follow->private[0]      = slot;
     ask(store, slot);
 }
@@ -133,7 +134,7 @@ void store_follow_cancel(struct store *store, struct store_follow *follow)
     }
     follow->private[0] = 0;
     (void)notice_begin(store, RPC_CANCEL, id_of(store, slot));
-    notice_end(store, store->subscribers[slot - 1].shard);
+    notice_end(store, store->subscribers[slot - 1].stripe);
     give_slot(store, slot);
 }
 
@@ -189,13 +190,13 @@ static bool on_records(struct store *store, uint64_t id, struct wire_reader *r)
 
 /* ---- tables ----------------------------------------------------------------------------------------------------- */
 
-static void watch_on(struct store *store, struct store_watch *watch, uint32_t table, uint32_t shard)
+static void watch_on(struct store *store, struct store_watch *watch, uint32_t table, uint16_t stripe)
 {
     uint32_t           slot = take_slot(store);
     struct subscriber *s    = &store->subscribers[slot - 1];
     s->watch                = watch;
     s->table                = table;
-    s->shard                = shard;
+    s->stripe               = stripe;
     s->credit               = WATCH_CREDIT;
     ask(store, slot);
 }
@@ -211,8 +212,10 @@ void store_watch_start(struct store *store, struct store_watch *watch, uint32_t 
 
 static void watch_link_on(struct store *store, struct watch_link *w, uint32_t shard)
 {
-    w->watch->restarted(w->watch, shard, store->shard_count);
-    watch_on(store, w->watch, w->table, shard);
+    for (uint32_t stripe = shard; stripe < store->stripe_count; stripe += store->shard_count) {
+        w->watch->restarted(w->watch, stripe, store->stripe_count);
+        watch_on(store, w->watch, w->table, (uint16_t)stripe);
+    }
 }
 
 void pushes_turn(struct store *store)
@@ -235,7 +238,7 @@ static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
         return true;
     }
     struct store_watch *watch  = store->subscribers[slot - 1].watch;
-    uint32_t            shard  = store->subscribers[slot - 1].shard;
+    uint16_t            stripe = store->subscribers[slot - 1].stripe;
     uint8_t             synced = wire_get_u8(r);
     uint32_t            count  = wire_get_u32(r);
     for (uint32_t i = 0; i < count && !r->bad; i++) {
@@ -256,7 +259,7 @@ static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
         give_credit(store, slot, count);
     }
     if (synced != 0) {
-        watch->synced(watch, shard, store->shard_count);
+        watch->synced(watch, stripe, store->stripe_count);
     }
     return true;
 }
@@ -268,9 +271,9 @@ void pushes_again(struct store *store, struct link *link)
     uint32_t slots = store->subscriber_count;
     for (uint32_t slot = 1; slot <= slots; slot++) {
         struct subscriber *s = &store->subscribers[slot - 1];
-        if (s->follow != NULL && s->shard == link->shard) {
+        if (s->follow != NULL && s->stripe % store->shard_count == link->shard) {
             ask(store, slot);
-        } else if (s->watch != NULL && s->shard == link->shard) {
+        } else if (s->watch != NULL && s->stripe % store->shard_count == link->shard) {
             give_slot(store, slot);
         }
     }

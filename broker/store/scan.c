@@ -115,6 +115,12 @@ static void ask(struct store *store, struct walk *walk)
     wire_put_blob(w, bytes_of(walk->pattern, walk->pattern_size));
     wire_put_u16(w, walk->after_stripe);
     wire_put_blob(w, bytes_of(walk->after, walk->after_size));
+    if (walk->stripe == STORE_STRIPE_ALL) {
+        wire_put_u32(w, 2 * ((store->stripe_count - walk->shard + store->shard_count - 1) / store->shard_count));
+        for (uint32_t stripe = walk->shard; stripe < store->stripe_count; stripe += store->shard_count) {
+            wire_put_u16(w, (uint16_t)stripe);
+        }
+    }
     int error = frame_end(w, begun);
     ASSERT(error == 0);
     walk->asked = true;

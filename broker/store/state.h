@@ -15,7 +15,7 @@ struct subscriber {
     uint64_t             next_offset; /* behind the last record shown */
     uint32_t             credit;      /* records that may still come */
     uint32_t             table;
-    uint32_t             shard;
+    uint16_t             stripe;
     uint32_t             generation; /* in the id, so that a late push for an earlier user of the slot is told apart */
     uint32_t             next_free;
     uint32_t             corrupt_count; /* records that did not check, one after another */
@@ -30,6 +30,7 @@ struct store {
     uint32_t                   up_count;
     uint16_t                   stripe_count; /* 0: not known yet */
     uint32_t                   record_max_bytes;
+    uint64_t                  *terms; /* by stripe */
     bool                       known;
     bool                       in_txn;
     struct link               *txn_link;

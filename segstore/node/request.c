@@ -30,8 +30,12 @@ static int txn(struct session *s, uint64_t id, struct bytes body)
     struct wire_reader  r    = wire_reader_of(body);
     struct node_stripe *st   = stripe_slot(node, wire_get_u16(&r));
     (void)wire_get_u16(&r);
+    uint64_t     term   = wire_get_u64(&r);
     struct bytes ops    = bytes_of(r.at, wire_left(&r));
     int          result = r.bad ? ERR_MALFORMED : st == NULL ? ERR_UNAVAILABLE : 0;
+    if (result == 0 && UNLIKELY(!stripe_led(st) || stripe_term(st) != term)) {
+        result = ERR_NOT_LEADER;
+    }
     if (result == 0) {
         result = stripe_validate(ops, node->config->record_max_bytes, false);
     }

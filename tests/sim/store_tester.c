@@ -52,6 +52,7 @@ static void txn_begin(struct store_tester *c, uint32_t stripe, uint64_t id, size
     begin(c, RPC_TXN, id, out_begun);
     wire_put_u16(&c->out, (uint16_t)stripe);
     wire_put_u16(&c->out, 0);
+    wire_put_u64(&c->out, c->stripes[stripe].term);
 }
 
 static void send_create(struct store_tester *c, uint32_t stripe)
@@ -107,6 +108,10 @@ static void send_scan(struct store_tester *c, uint16_t after_stripe, struct byte
     wire_put_blob(&c->out, (struct bytes){0});
     wire_put_u16(&c->out, after_stripe);
     wire_put_blob(&c->out, after);
+    wire_put_u32(&c->out, 2 * c->stripe_count);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        wire_put_u16(&c->out, (uint16_t)i);
+    }
     end(c, begun);
 }
 
@@ -294,6 +299,9 @@ static void on_received(void *ctx, struct bytes data)
         switch (frame.kind) {
         case RPC_WELCOME:
             c->connected = true;
+            for (uint32_t i = 0; i < c->stripe_count; i++) {
+                c->stripes[i].term = 1;
+            }
             for (uint32_t i = 0; i < c->stripe_count; i++) {
                 send_create(c, i);
             }

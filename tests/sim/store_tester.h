@@ -17,7 +17,8 @@ enum { STORE_TESTER_STRIPES_MAX = 4, STORE_TESTER_TXNS_MAX = 2000 };
 
 struct tester_stripe {
     uint64_t stream_id; /* 0: not known yet */
-    uint64_t wanted;    /* transactions to make */
+    uint64_t term;
+    uint64_t wanted; /* transactions to make */
     uint64_t sent;
     uint64_t answered; /* all below are acknowledged */
     uint64_t trimmed;  /* a TRIM to here was acknowledged */

@@ -79,8 +79,7 @@ void far_send(struct io_socket *socket, uint16_t kind, uint64_t id, struct bytes
 
 void far_welcome(struct far *far, struct io_socket *socket, uint32_t shard)
 {
-    uint8_t            bytes[64];
-    struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
+    struct wire_writer w = wire_writer_growing(1 << 20);
     wire_put_u16(&w, RPC_VERSION_MAJOR);
     wire_put_u16(&w, RPC_VERSION_MINOR);
     wire_put_u64(&w, 77);
@@ -89,7 +88,17 @@ void far_welcome(struct far *far, struct io_socket *socket, uint32_t shard)
     wire_put_u32(&w, far->stripes);
     wire_put_u32(&w, far->credit);
     wire_put_u32(&w, 1 << 20);
+    wire_put_u16(&w, 1); /* the node, which stands alone */
+    wire_put_u16(&w, 0);
+    uint32_t mine = shard < far->shards ? (far->stripes - shard + far->shards - 1) / far->shards : 0;
+    wire_put_u16(&w, (uint16_t)mine);
+    for (uint32_t i = 0; i < mine; i++) {
+        wire_put_u16(&w, (uint16_t)(shard + i * far->shards));
+        wire_put_u16(&w, 1);
+        wire_put_u64(&w, 1);
+    }
     far_send(socket, RPC_WELCOME, 0, wire_written(&w));
+    wire_writer_fini(&w);
 }
 
 void far_turn(struct far *far)
