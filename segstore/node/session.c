@@ -442,5 +442,6 @@ void session_discard(struct session *s)
     wire_writer_fini(&s->out);
     wire_writer_fini(&s->flying);
     wire_writer_fini(&s->hello);
+    free(s->refusals);
     free(s);
 }

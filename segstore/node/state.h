@@ -106,6 +106,12 @@ struct watcher {
 
 enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
 
+/* Of a stripe: what was refused without an entry of the log, and in which round; what follows in it is refused, too (schema.h, RPC_TXN). */
+struct refusal {
+    int      status; /* 0: nothing */
+    uint16_t round;
+};
+
 struct session {
     struct node       *node;
     struct io_socket  *socket;
@@ -128,7 +134,7 @@ struct session {
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           unanswered_bytes;
-    bool               refusing; /* idempotent appends, until RPC_RESUME */
+    struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
     struct wire_writer hello; /* bytes that go along when the socket moves */

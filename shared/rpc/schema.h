@@ -20,7 +20,10 @@
 
 #include <stdint.h>
 
-enum { RPC_VERSION_MAJOR = 3, RPC_VERSION_MINOR = 0 }; /* 2: RPC_RESUME; 3: several nodes, terms */
+enum {
+    RPC_VERSION_MAJOR = 3,
+    RPC_VERSION_MINOR = 0
+}; /* 2: refusals hold what follows; 3: several nodes, terms, rounds */
 enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
 #define RPC_MAGIC 0x4c45454bu /* "KEEL" */
 
@@ -44,15 +47,17 @@ enum rpc_kind {
     RPC_WELCOME = 2,
     /* store -> broker, answer to any request: status i32 (negative), text blob (a sentence for the log). */
     RPC_ERROR = 3,
-    /* broker -> store. stripe u16, zero u16, term u64 (in which the broker believes this node to lead the stripe), ops. Answer TXN_DONE once the entry is durable and
+    /* broker -> store. stripe u16, round u16, term u64 (in which the broker believes this node to lead the stripe), ops. Answer TXN_DONE once the entry is durable and
      * applied. ERR_NOT_LEADER: this node does not lead the stripe, or leads it in another term: nothing happened, or it may have happened, when the lead was lost while
      * it was under way; the broker repeats it at the leader, as it does over a connection that broke. The term keeps a request that was overtaken on an old connection
-     * from being done late. */
+     * from being done late.
+     * round: of this stripe. One that was refused must not be followed by one that is taken while the news of the refusal may be lost: the earlier one, asked
+     * again over the next connection, would look like a duplicate of a writer that is further on. So what is refused without an entry of the log is remembered, for
+     * this connection and stripe, and what comes behind it in the same round is refused likewise: everything behind ERR_NOT_LEADER, transactions with an
+     * idempotent APPEND behind another status (such as ERR_DISK_FULL). The broker begins another round once it knows what became of all of the last one. */
     RPC_TXN = 10,
-    /* store -> broker. status i32, then when it is 0: results, else (the error of the op that ended it, nothing was done): refusing u8.
-     * refusing 1: the disk is full, and from now on this connection's transactions with an idempotent APPEND are refused with the same status, until
-     * RESUME: one that came later must not be taken while the news of this refusal may be lost, for it would make the earlier one, asked again over
-     * the next connection, look like a duplicate. */
+    /* store -> broker. status i32, then when it is 0: results, else (the error of the op that ended it, or a refusal; nothing was done): refusing u8: 1: what
+     * follows in this round with an idempotent APPEND is refused, too (the first time; ERR_NOT_LEADER does without). */
     RPC_TXN_DONE = 11,
     /* broker -> store. stripe u16 (0xffff: those of the list), kind u8 (0 key, 1 prefix, 2 topic filter), zero u8, table u32, limit_items u32, limit_bytes u32,
      * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start), list blob (stripes u16, ascending, of this shard; those below
@@ -92,8 +97,6 @@ enum rpc_kind {
     /* both ways, answered with PONG of the same id: the peer lives. No body. */
     RPC_PING = 26,
     RPC_PONG = 27,
-    /* broker -> store, behind all requests that were made before it heard of the refusal. No body, no answer. */
-    RPC_RESUME = 28,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
     RPC_LEADERS = 29,
     RPC_KIND_END

@@ -227,7 +227,7 @@ static bool all_seen(void *ctx)
             return false;
         }
     }
-    return c->connected;
+    return store_tester_connected(ctx);
 }
 
 void scenario_segstore_full(struct world *world)
