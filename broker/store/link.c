@@ -263,7 +263,9 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
         give_up(link, "no sign of life for 6 s");
         return;
     }
-    if (link->state == LINK_UP && now_ns - link->heard_ns >= ping_after_ns) {
+    /* Also when it talks all the time: it waits for a sign of life, too, and what it asked for that may lie behind a long frame on a slow network. */
+    bool silent = now_ns - link->heard_ns >= ping_after_ns || now_ns - link->said_ns >= ping_after_ns;
+    if (link->state == LINK_UP && silent) {
         put_greeting(link, RPC_PING, 0);
         link_flush(link);
     }
@@ -307,6 +309,7 @@ void link_flush(struct link *link)
     }
     if (count != 0) {
         link->sending = true;
+        link->said_ns = io_now_ns(link->io);
         io_socket_send(link->socket, iov, count);
     }
 }

@@ -72,6 +72,7 @@ struct link {
     bool                       sending;
     struct timer               timer; /* back-off when down, silence otherwise */
     uint64_t                   heard_ns;
+    uint64_t                   said_ns;
     uint64_t                   backoff_ns;
     uint64_t                   up_ns; /* when it was welcomed */
     struct log_limit           complaint;

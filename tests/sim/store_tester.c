@@ -714,8 +714,8 @@ void store_tester_check_tables(struct store_tester *c)
 {
     c->stop        = true;
     c->scanned_all = false;
-    for (int tries = 0; tries < 20 && !c->scanned_all;
-         tries++) { /* a connection may break in between, a leader change */
+    uint64_t until = c->world->now_ns + 2 * CHECK_WAIT_S * SIM_S;
+    while (!c->scanned_all && c->world->now_ns < until) { /* a connection may break in between, a leader may change */
         sim_check(c->world, world_run_until(c->world, store_tester_connected, c, CHECK_WAIT_S * SIM_S),
                   "the client is connected");
         c->scan_refused = false;

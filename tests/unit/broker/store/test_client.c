@@ -227,6 +227,22 @@ Test(client, a_silent_connection_is_asked_and_then_given_up)
     far_fini(&far);
 }
 
+Test(client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
+{
+    struct far far;
+    far_init(&far);
+    far_up(&far, 1, 1);
+    struct io_socket *socket = far_socket(&far, 0);
+    size_t            before = socket->sent.size;
+    for (int i = 0; i < 5; i++) {
+        far_pass(&far, 1000000000);
+        far_send(socket, RPC_PONG, 0, (struct bytes){0});
+        far_turn(&far);
+    }
+    cr_assert_geq(socket->sent.size, before + 2 * RPC_HEADER_BYTES, "PING");
+    far_fini(&far);
+}
+
 Test(client, a_store_with_other_stripes_than_before_is_not_taken)
 {
     struct far far;
