@@ -100,8 +100,9 @@ static bool is_ready(void *ctx, char *why, size_t why_size)
         return false;
     }
     if (atomic_load_explicit(&broker->ready_count, memory_order_acquire) < broker->shard_count) {
-        snprintf(why, why_size, "waiting for the segment store at %s:%u", broker->config->segstore_address,
-                 broker->config->segstore_port);
+        const struct store_client_config *store = &broker->config->store;
+        snprintf(why, why_size, "waiting for the segment store at %s:%u%s", store->seeds[0].address,
+                 store->seeds[0].port, store->seed_count > 1 ? " and other nodes" : "");
         return false;
     }
     return true;

@@ -291,7 +291,7 @@ static void run(struct dev *dev, int argc, char **argv)
         !await_ready(dev, &dev->store)) {
         return;
     }
-    config_address_text(&dev->settings.segstore_address, address, sizeof address);
+    config_address_text(&dev->settings.segstore_address.at[0], address, sizeof address);
     ready_value(&dev->store, "listen", address, sizeof address);
     if (child_start(dev, &dev->broker, argc, argv, (char *const[2]){"--segstore", address}) != 0 ||
         !await_ready(dev, &dev->broker)) {

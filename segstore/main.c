@@ -109,8 +109,8 @@ static void config_from(struct segstore_config *config, const struct settings *s
 {
     *config                   = segstore_config_default();
     config->data_directory    = settings->data;
-    config->listen_address    = settings->segstore_address.host;
-    config->listen_port       = settings->segstore_address.port;
+    config->listen_address    = settings->segstore_address.at[0].host;
+    config->listen_port       = settings->segstore_address.at[0].port;
     config->stripes           = (uint32_t)settings->stripes;
     config->segment_bytes     = settings->wal_file_bytes;
     config->checkpoint_bytes  = settings->checkpoint_bytes;

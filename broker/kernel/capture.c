@@ -146,13 +146,15 @@ static void restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_
         k->capture_seen        = calloc(shard_count, sizeof *k->capture_seen);
         ASSERT(k->capture_generations != NULL && k->capture_seen != NULL);
         k->capture_shards = shard_count;
+        k->capture_unseen = shard_count;
     }
     k->capture_generations[shard]++;
 }
 
 static void synced(struct store_watch *watch, uint32_t shard, uint32_t shard_count)
 {
-    struct kernel *k       = watch->ctx;
+    struct kernel *k = watch->ctx;
+    k->capture_unseen -= !k->capture_seen[shard];
     k->capture_seen[shard] = true;
     LIST_EACH (&k->captures, link) {
         struct capture *c = CONTAINER_OF(link, struct capture, all);
@@ -170,11 +172,7 @@ void capture_start(struct kernel *k)
 
 bool capture_synced(const struct kernel *k)
 {
-    bool all = k->capture_shards != 0;
-    for (uint32_t i = 0; i < k->capture_shards; i++) {
-        all = all && k->capture_seen[i];
-    }
-    return all;
+    return k->capture_shards != 0 && k->capture_unseen == 0;
 }
 
 void capture_fini(struct kernel *k)

@@ -178,6 +178,7 @@ uint64_t kernel_end(struct kernel *k)
     if (!k->started && store_known(k->store)) {
         start(k);
     }
+    route_flush(k);
     bool parted = directory_flush(k);
     session_evict_all(k);
     ack_flush(k);

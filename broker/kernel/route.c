@@ -118,10 +118,12 @@ static bool generations_make(struct kernel *k, uint32_t shard_count)
     if (k->route_shards == 0) {
         k->route_generations = calloc(shard_count, sizeof *k->route_generations);
         k->route_synced      = calloc(shard_count, sizeof *k->route_synced);
-        if (k->route_generations == NULL || k->route_synced == NULL) {
+        k->route_showing     = calloc(shard_count, sizeof *k->route_showing);
+        if (k->route_generations == NULL || k->route_synced == NULL || k->route_showing == NULL) {
             return false;
         }
-        k->route_shards = shard_count;
+        k->route_shards   = shard_count;
+        k->route_unsynced = shard_count;
     }
     ASSERT(k->route_shards == shard_count);
     return true;
@@ -132,20 +134,7 @@ static void restarted(struct store_watch *watch, uint32_t shard, uint32_t shard_
     struct kernel *k = watch->ctx;
     if (generations_make(k, shard_count)) {
         k->route_generations[shard]++;
-    }
-}
-
-static void forget_unseen(struct kernel *k, uint32_t shard)
-{
-    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
-        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL;) {
-            struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
-            n               = n->next;
-            if (sub->link.kind == LINK_STORED && stream_id_stripe(sub->owner->stream_id) % k->route_shards == shard &&
-                sub->link.spare != k->route_generations[shard]) {
-                remove_sub(k, sub);
-            }
-        }
+        k->route_showing[shard] = true;
     }
 }
 
@@ -155,13 +144,30 @@ static void synced(struct store_watch *watch, uint32_t shard, uint32_t shard_cou
     if (!generations_make(k, shard_count)) {
         return;
     }
-    if (k->route_generations[shard] != 0) {
-        forget_unseen(k, shard);
-    }
+    k->route_showing[shard] = false;
+    k->route_stale          = k->route_stale || k->route_generations[shard] != 1; /* the first time all is new */
+    k->route_unsynced -= !k->route_synced[shard];
     k->route_synced[shard] = true;
-    k->ready               = true;
-    for (uint32_t i = 0; i < shard_count; i++) {
-        k->ready = k->ready && k->route_synced[i];
+    k->ready               = k->route_unsynced == 0;
+}
+
+/* Many parts are shown again at a time, when a node is lost: one walk over all rows is for all of them. */
+void route_flush(struct kernel *k)
+{
+    if (LIKELY(!k->route_stale)) {
+        return;
+    }
+    k->route_stale = false;
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL;) {
+            struct sub *sub  = CONTAINER_OF(n, struct sub, by_key);
+            uint32_t    part = stream_id_stripe(sub->owner->stream_id) % k->route_shards;
+            n                = n->next;
+            if (sub->link.kind == LINK_STORED && !k->route_showing[part] &&
+                sub->link.spare != k->route_generations[part]) {
+                remove_sub(k, sub);
+            }
+        }
     }
 }
 
@@ -244,4 +250,5 @@ void route_fini(struct kernel *k)
     }
     free(k->route_generations);
     free(k->route_synced);
+    free(k->route_showing);
 }

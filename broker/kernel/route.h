@@ -15,6 +15,8 @@ void route_changed(struct kernel *kernel, struct bytes client_id, struct bytes f
 uint64_t route_shares(struct kernel *kernel, struct bytes client_id);
 /* That stored session has ended; the watch will say so, perhaps later. This shard only. */
 void route_forget(struct kernel *kernel, struct bytes client_id, uint64_t stream_id);
+/* The end of a turn: rows that are no longer shown are forgotten. */
+void route_flush(struct kernel *kernel);
 void route_receive(struct kernel *kernel, const struct kernel_mail *mail);
 void route_fini(struct kernel *kernel);
 

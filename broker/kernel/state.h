@@ -159,8 +159,11 @@ struct kernel {
     bool               started; /* the store is known: watch and wills are under way */
     struct store_watch routes;
     uint32_t           route_shards;
-    uint16_t          *route_generations; /* per segment-store shard */
-    bool              *route_synced;
+    uint16_t          *route_generations; /* per part of the store (store.h) */
+    bool              *route_synced;      /* once */
+    bool              *route_showing;     /* between restarted and synced */
+    uint32_t           route_unsynced;    /* parts that were not yet, once it is known how many there are */
+    bool               route_stale; /* rows may be known that were not shown again: forgotten at the end of the turn */
     bool               ready;
     struct events      events;
     uint8_t           *sys; /* values of $SYS, NULL: none yet */
@@ -170,8 +173,9 @@ struct kernel {
     struct list        captures; /* struct capture.all */
     struct store_watch capture_watch;
     uint32_t           capture_shards;
-    uint16_t          *capture_generations; /* per segment-store shard */
+    uint16_t          *capture_generations; /* per part of the store */
     bool              *capture_seen;
+    uint32_t           capture_unseen;
     struct list        reading;   /* struct readers.link: sessions with readers */
     struct list        cursors;   /* struct reader.dirty: positions to write */
     struct wire_writer assembled; /* scratch: the properties of a captured message */

@@ -72,8 +72,9 @@ void store_scan_cancel(struct store *store, struct store_scan *scan);
 /* Follows a whole table: first what is there, then every change. */
 struct store_watch {
     void (*changed)(struct store_watch *watch, const struct store_item *item);
-    /* For each segment-store shard, when it is connected and whenever it is again: restarted(shard), then all that is there in its stripes
-     * (stripe % shard_count == shard), then synced(shard): what was not shown in between no longer exists. Then every change. */
+    /* For each part of the store, when it can be asked and whenever it is asked again (the connection, or who leads it, is another one): restarted(shard), then
+     * all that is there in its stripes (stripe % shard_count == shard), then synced(shard): what was not shown in between no longer exists. Then every
+     * change. A part is a stripe, as stripes move from one node to another by themselves: there may be thousands. */
     void (*synced)(struct store_watch *watch, uint32_t shard, uint32_t shard_count);
     void (*restarted)(struct store_watch *watch, uint32_t shard, uint32_t shard_count);
     void *ctx;

@@ -11,13 +11,13 @@
 static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
 /* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
 enum { PUBLISH_PENDING_SLACK = 64, UNIX_ADDRESS_MAX_BYTES = 112 };
+_Static_assert((int)CONFIG_ADDRESSES_MAX <= (int)STORE_SEEDS_MAX, "seeds of the segment store");
 
 int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count, char *why,
                        size_t why_size)
 {
     *config = (struct broker_config){
         .handshakes_max    = (uint32_t)settings->tls_handshakes_max,
-        .segstore_port     = settings->segstore_address.port,
         .connections_max   = (uint32_t)(settings->connections_max / shard_count) + 1,
         .output_pool_bytes = output_pool_bytes / shard_count,
     };
@@ -50,7 +50,12 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
         config->loopback[kind]    = network_is_loopback(listen[kind]->host);
     }
     snprintf(config->ws_path, sizeof config->ws_path, "%s", settings->ws_path);
-    snprintf(config->segstore_address, sizeof config->segstore_address, "%s", settings->segstore_address.host);
+    for (uint32_t i = 0; i < settings->segstore_address.count; i++) {
+        const struct config_address *seed = &settings->segstore_address.at[i];
+        snprintf(config->store.seeds[i].address, sizeof config->store.seeds[i].address, "%s", seed->host);
+        config->store.seeds[i].port = seed->port;
+    }
+    config->store.seed_count = settings->segstore_address.count;
 
     config->auth = (struct auth_config){
         .links                   = {AUTH_LINK_CERT, AUTH_LINK_PASSWORD, AUTH_LINK_JWT, AUTH_LINK_HTTP},

@@ -8,6 +8,7 @@
 #include "broker/protocol/mqtt/conn.h"
 #include "broker/shard/networks.h"
 #include "broker/shard/rules.h"
+#include "broker/store/client.h"
 #include "broker/transport/transport.h"
 
 #include <stdint.h>
@@ -21,20 +22,19 @@ struct broker_config {
         uint16_t port;
         uint32_t mode; /* of a Unix socket */
     } listen[TRANSPORT_KINDS];
-    char                 ws_path[256];
-    uint32_t             handshakes_max; /* TLS, per shard */
-    char                 segstore_address[64];
-    uint16_t             segstore_port;
-    uint32_t             connections_max;           /* per shard */
-    uint64_t             output_pool_bytes;         /* per shard: what all connections together may have queued */
-    bool                 proxied[TRANSPORT_KINDS];  /* a PROXY header comes first */
-    struct networks      proxies;                   /* who may send one */
-    bool                 loopback[TRANSPORT_KINDS]; /* that address is reached from this machine only */
-    struct auth_config   auth;
-    uint64_t             sys_interval_ns; /* 0: nothing under $SYS */
-    struct mqtt_limits   mqtt;
-    struct kernel_limits kernel;
-    struct rules         rules;
+    char                       ws_path[256];
+    uint32_t                   handshakes_max;            /* TLS, per shard */
+    struct store_client_config store;                     /* seeds; each shard fills in who it is */
+    uint32_t                   connections_max;           /* per shard */
+    uint64_t                   output_pool_bytes;         /* per shard: what all connections together may have queued */
+    bool                       proxied[TRANSPORT_KINDS];  /* a PROXY header comes first */
+    struct networks            proxies;                   /* who may send one */
+    bool                       loopback[TRANSPORT_KINDS]; /* that address is reached from this machine only */
+    struct auth_config         auth;
+    uint64_t                   sys_interval_ns; /* 0: nothing under $SYS */
+    struct mqtt_limits         mqtt;
+    struct kernel_limits       kernel;
+    struct rules               rules;
 };
 
 /* The settings outlive the config. The texts of files and keys are filled in by main.c (config->auth). 0, or ERR_MALFORMED with a sentence about what cannot be understood. */

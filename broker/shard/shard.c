@@ -92,18 +92,15 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
     list_init(&shard->dirty);
     list_init(&shard->closing);
     list_init(&shard->postponed);
-    shard->metrics_at_ns = UINT64_MAX;
-    shard->timers        = timer_wheel_new(io_now_ns(io));
-    shard->chunks        = outq_pool_new(config->output_pool_bytes);
-    shard->transport     = (struct transport_env){.chunks = shard->chunks, .ws_path = config->ws_path};
-    const struct store_client_config store = {
-        .address  = config->segstore_address,
-        .port     = config->segstore_port,
-        .instance = broker->instance,
-        .owner    = io_random(io) | 1, /* never 0, which means nobody */
-    };
-    const struct kernel_port port = {.ctx = shard, .post = port_post, .random = port_random};
-    shard->store                  = store_client_new(io, shard->timers, &store);
+    shard->metrics_at_ns             = UINT64_MAX;
+    shard->timers                    = timer_wheel_new(io_now_ns(io));
+    shard->chunks                    = outq_pool_new(config->output_pool_bytes);
+    shard->transport                 = (struct transport_env){.chunks = shard->chunks, .ws_path = config->ws_path};
+    struct store_client_config store = config->store;
+    store.instance                   = broker->instance;
+    store.owner                      = io_random(io) | 1; /* never 0, which means nobody */
+    const struct kernel_port port    = {.ctx = shard, .post = port_post, .random = port_random};
+    shard->store                     = store_client_new(io, shard->timers, &store);
     shard->kernel = kernel_new(index, broker->shard_count, &config->kernel, &port, shard->store, shard->timers);
     shard->mqtt   = (struct mqtt_env){
           .kernel = shard->kernel,

@@ -1,9 +1,10 @@
 /* client - the kernel's store port (broker/kernel/store.h), fulfilled over RPC.
  *
- *   kernel ──store_txn, scan, watch, follow──▶ client ──one link per segment-store shard──▶ keel-segstore
+ *   kernel ──store_txn, scan, watch, follow──▶ client ──one link per node and shard──▶ keel-segstore, on one node or several
  *
- * The first link learns how many shards and stripes there are, then the others are made. A link that breaks comes back by itself: requests
- * without an answer are sent again in their order, follows go on behind the last record seen, watches show everything anew.
+ * The first link learns how many shards and stripes there are, who the other nodes are and who leads which stripe, then the others are made
+ * (nodes.h). A link that breaks comes back by itself: requests without an answer are sent again in their order, follows go on behind the last record
+ * seen, watches show everything anew. So do those of a stripe that another node leads from now on (route.h).
  * Threads: the broker shard that made it. */
 #ifndef KEEL_BROKER_STORE_CLIENT_H
 #define KEEL_BROKER_STORE_CLIENT_H
@@ -13,11 +14,16 @@
 struct io;
 struct timer_wheel;
 
+enum { STORE_SEEDS_MAX = 8, STORE_ADDRESS_MAX = 64 };
+
 struct store_client_config {
-    const char *address; /* outlives the client */
-    uint16_t    port;
-    uint64_t    instance; /* this broker process */
-    uint64_t    owner;    /* this shard of it, not 0 */
+    struct {
+        char     address[STORE_ADDRESS_MAX];
+        uint16_t port;
+    } seeds[STORE_SEEDS_MAX]; /* nodes that are called first */
+    uint32_t seed_count;
+    uint64_t instance; /* this broker process */
+    uint64_t owner;    /* this shard of it, not 0 */
 };
 
 struct store *store_client_new(struct io *io, struct timer_wheel *timers, const struct store_client_config *config);

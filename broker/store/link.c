@@ -1,4 +1,4 @@
-/* link.c - one connection to one segment-store shard, which comes back by itself. */
+/* link.c - one connection to one shard of one node, which comes back by itself. */
 #include "broker/store/link.h"
 
 #include "shared/base/buggify.h"
@@ -67,17 +67,24 @@ static void go_down(struct link *link)
     link->greeting.size         = 0;
     link->sending_greeting.size = 0;
     frame_reader_fini(&link->reader);
-    uint64_t wait_ns = link->backoff_ns / 2 + io_random(link->io) % (link->backoff_ns / 2);
-    timer_arm(link->timers, &link->timer, io_now_ns(link->io) + wait_ns, on_timer);
-    link->backoff_ns = link->backoff_ns * 2 < backoff_last_ns ? link->backoff_ns * 2 : backoff_last_ns;
+    queue_stop(&link->queue);
     if (was_up) {
         link->handler->down(link->ctx, link);
     }
+    if (link->retired) {
+        timer_cancel(link->timers, &link->timer);
+        return;
+    }
+    uint64_t wait_ns = link->backoff_ns / 2 + io_random(link->io) % (link->backoff_ns / 2);
+    timer_arm(link->timers, &link->timer, io_now_ns(link->io) + wait_ns, on_timer);
+    link->backoff_ns = link->backoff_ns * 2 < backoff_last_ns ? link->backoff_ns * 2 : backoff_last_ns;
 }
 
 static void give_up(struct link *link, const char *why)
 {
-    complain(link, why);
+    if (!link->retired) {
+        complain(link, why);
+    }
     io_socket_close(link->socket);
     go_down(link);
 }
@@ -123,17 +130,22 @@ static void on_welcome(struct link *link, const struct frame *frame)
     welcome.stripe_count        = wire_get_u32(&r);
     uint32_t credit             = wire_get_u32(&r);
     welcome.record_max_bytes    = wire_get_u32(&r);
-    if (r.bad || major != RPC_VERSION_MAJOR || shard != link->shard || shard >= welcome.shard_count ||
-        welcome.shard_count > SHARDS_MAX || welcome.stripe_count == 0 || welcome.stripe_count >= RPC_STRIPE_ALL) {
+    welcome.node                = wire_get_u16(&r);
+    welcome.nodes               = r;
+    if (r.bad || major != RPC_VERSION_MAJOR || shard != link->shard || welcome.node == 0 ||
+        shard >= welcome.shard_count || welcome.shard_count > SHARDS_MAX || welcome.stripe_count == 0 ||
+        welcome.stripe_count >= RPC_STRIPE_ALL) {
         link->broken = true;
         return;
     }
     link->state = LINK_UP;
     link->up_ns = io_now_ns(link->io);
     link->reconnects++;
-    queue_restart(&link->queue, credit);
     log_info("segment store at %s:%u, shard %u: connected", link->address, link->port, link->shard);
     link->handler->up(link->ctx, link, &welcome);
+    if (!link->broken) {
+        queue_restart(&link->queue, credit);
+    }
 }
 
 static void on_refused(struct link *link, const struct frame *frame)
@@ -146,6 +158,24 @@ static void on_refused(struct link *link, const struct frame *frame)
              (const char *)text.data);
     complain(link, why);
     link->broken = true;
+}
+
+static void on_answer(struct link *link, const struct frame *frame)
+{
+    const struct queue_request *request = queue_find(&link->queue, frame->id);
+    struct wire_reader          r       = wire_reader_of(frame->body);
+    if (request == NULL) { /* a shell's */
+        queue_answered(&link->queue, frame->id);
+        return;
+    }
+    if (UNLIKELY((int)wire_get_u32(&r) == ERR_NOT_LEADER && frame->kind == RPC_TXN_DONE && request->kind == RPC_TXN)) {
+        link->handler->refused(link->ctx, link, request->stripe);
+        queue_answered(&link->queue, frame->id);
+        return;
+    }
+    const struct queue_request answered = *request;
+    queue_answered(&link->queue, frame->id);
+    link->handler->answered(link->ctx, link, &answered, frame);
 }
 
 static void on_frame(struct link *link, const struct frame *frame)
@@ -167,15 +197,16 @@ static void on_frame(struct link *link, const struct frame *frame)
         }
         return;
     }
+    if (frame->kind == RPC_LEADERS) {
+        struct wire_reader r = wire_reader_of(frame->body);
+        link->broken         = !link->handler->leaders(link->ctx, link, &r);
+        return;
+    }
     if ((frame->id & LINK_PUSH_ID) != 0) {
         link->broken = !link->handler->pushed(link->ctx, link, frame);
         return;
     }
-    uint16_t kind  = 0;
-    void    *owner = queue_answered(&link->queue, frame->id, &kind);
-    if (owner != NULL) {
-        link->handler->answered(link->ctx, link, kind, owner, frame);
-    }
+    on_answer(link, frame);
 }
 
 static void on_received(void *ctx, struct bytes data)
@@ -232,7 +263,9 @@ static void on_timer(struct timer *timer, uint64_t now_ns)
         give_up(link, "no sign of life for 6 s");
         return;
     }
-    if (link->state == LINK_UP && now_ns - link->heard_ns >= ping_after_ns) {
+    /* Also when it talks all the time: it waits for a sign of life, too, and what it asked for that may lie behind a long frame on a slow network. */
+    bool silent = now_ns - link->heard_ns >= ping_after_ns || now_ns - link->said_ns >= ping_after_ns;
+    if (link->state == LINK_UP && silent) {
         put_greeting(link, RPC_PING, 0);
         link_flush(link);
     }
@@ -245,18 +278,9 @@ void link_start(struct link *link)
     link->socket = io_connect(link->io, link->address, link->port, &link_io, link);
 }
 
-void link_request(struct link *link, struct bytes frame, uint16_t kind, void *owner)
+void link_request(struct link *link, struct bytes frame, uint16_t kind, uint16_t stripe, void *owner)
 {
-    queue_request(&link->queue, frame, kind, owner);
-}
-
-void link_resume(struct link *link)
-{
-    uint8_t            bytes[RPC_HEADER_BYTES];
-    struct wire_writer w     = wire_writer_fixed(bytes, sizeof bytes);
-    int                ended = frame_end(&w, frame_begin(&w, RPC_RESUME, 0));
-    ASSERT(ended == 0);
-    queue_notice(&link->queue, wire_written(&w));
+    queue_request(&link->queue, frame, kind, stripe, owner);
 }
 
 void link_notice(struct link *link, struct bytes frame)
@@ -285,6 +309,7 @@ void link_flush(struct link *link)
     }
     if (count != 0) {
         link->sending = true;
+        link->said_ns = io_now_ns(link->io);
         io_socket_send(link->socket, iov, count);
     }
 }

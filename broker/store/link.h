@@ -1,4 +1,4 @@
-/* link - one connection of this broker shard to one segment-store shard.
+/* link - one connection of this broker shard to one shard of one node of the segment store.
  *
  *   down --(back-off)--> connecting --> greeting (HELLO sent) --(WELCOME)--> up
  *    ^                        |             | refused, closed       | closed, silent for 6 s , corrupt frame
@@ -22,21 +22,29 @@ struct link;
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_GREETING, LINK_UP };
 
 struct link_welcome {
-    uint64_t cluster;
-    uint32_t shard_count;
-    uint32_t stripe_count;
-    uint32_t record_max_bytes;
+    uint64_t           cluster;
+    uint32_t           shard_count;
+    uint32_t           stripe_count;
+    uint32_t           record_max_bytes;
+    uint16_t           node;  /* who answers */
+    struct wire_reader nodes; /* count u16, count x .. (schema.h), and behind that the leaders */
 };
 
-/* What the client does with what arrives. */
+/* What the client does with what arrives. Each may set link->broken: the connection is given up then. */
 struct link_handler {
-    /* Up: ask again for follows and watches (link_notice); unanswered requests are repeated by the link itself. */
+    /* Up: ask again for follows and watches (link_notice); unanswered requests are repeated by the link itself, behind this call: what is taken out of
+     * its queue now is not sent again. */
     void (*up)(void *ctx, struct link *link, const struct link_welcome *welcome);
+    /* Behind this the queue counts as stopped. */
     void (*down)(void *ctx, struct link *link);
-    /* kind is of the request; the answer's frame may be RPC_ERROR. owner is what link_request was given. */
-    void (*answered)(void *ctx, struct link *link, uint16_t kind, void *owner, const struct frame *frame);
+    /* The answer's frame may be RPC_ERROR. */
+    void (*answered)(void *ctx, struct link *link, const struct queue_request *request, const struct frame *frame);
+    /* A transaction was answered with ERR_NOT_LEADER: it is to be taken out of the queue, with what follows it. */
+    void (*refused)(void *ctx, struct link *link, uint16_t stripe);
     /* A frame for a follow or watch. False: it was not understood, the connection is given up. */
     bool (*pushed)(void *ctx, struct link *link, const struct frame *frame);
+    /* count u16, count x { stripe u16, leader u16, term u64 }; likewise. */
+    bool (*leaders)(void *ctx, struct link *link, struct wire_reader *r);
 };
 
 /* Ids of follows and watches have this bit, those of requests have not. */
@@ -54,7 +62,8 @@ struct link {
     uint64_t                   owner;
     struct io_socket          *socket; /* NULL when down */
     uint8_t                    state;
-    bool                       broken; /* to be given up after the current callback */
+    bool                       broken;  /* to be given up after the current callback */
+    bool                       retired; /* it does not come back */
     struct frame_reader        reader;
     struct queue               queue;
     struct wire_writer         greeting; /* HELLO, PING, PONG and notices: before the queue */
@@ -63,6 +72,7 @@ struct link {
     bool                       sending;
     struct timer               timer; /* back-off when down, silence otherwise */
     uint64_t                   heard_ns;
+    uint64_t                   said_ns;
     uint64_t                   backoff_ns;
     uint64_t                   up_ns; /* when it was welcomed */
     struct log_limit           complaint;
@@ -74,10 +84,8 @@ void link_init(struct link *link);
 void link_fini(struct link *link);
 /* Begins to connect; all members above `socket` are set. */
 void link_start(struct link *link);
-/* The store refuses appends until it is told that this is known (RPC_TXN_DONE). */
-void link_resume(struct link *link);
 /* frame: whole, with queue_next_id as its id. */
-void link_request(struct link *link, struct bytes frame, uint16_t kind, void *owner);
+void link_request(struct link *link, struct bytes frame, uint16_t kind, uint16_t stripe, void *owner);
 /* A frame without an answer. Only when up: otherwise it is dropped, up() asks again. */
 void link_notice(struct link *link, struct bytes frame);
 /* Sends what is queued, unless a send is under way. */

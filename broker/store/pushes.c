@@ -3,6 +3,7 @@
 
 #include "broker/store/state.h"
 #include "shared/base/err.h"
+#include "shared/rpc/op.h"
 #include "shared/rpc/schema.h"
 
 #include <stdlib.h>
@@ -15,7 +16,6 @@ struct watch_link {
     struct list         link;
     struct store_watch *watch;
     uint32_t            table;
-    bool                begun; /* asked for on the links that are up */
 };
 
 static uint32_t take_slot(struct store *store)
@@ -44,6 +44,8 @@ static void give_slot(struct store *store, uint32_t slot)
     struct subscriber *s = &store->subscribers[slot - 1];
     s->follow            = NULL;
     s->watch             = NULL;
+    s->link              = NULL;
+    s->refused           = false;
     s->next_free         = store->free_slot;
     store->free_slot     = slot;
 }
@@ -70,11 +72,11 @@ static struct wire_writer *notice_begin(struct store *store, uint16_t kind, uint
     return &store->scratch;
 }
 
-static void notice_end(struct store *store, uint32_t shard)
+static void notice_end(struct store *store, struct link *link)
 {
     int error = frame_end(&store->scratch, 0);
     ASSERT(error == 0);
-    link_notice(store->links[shard], wire_written(&store->scratch));
+    link_notice(link, wire_written(&store->scratch));
 }
 
 static void ask(struct store *store, uint32_t slot)
@@ -86,18 +88,29 @@ static void ask(struct store *store, uint32_t slot)
         wire_put_u64(w, s->epoch);
         wire_put_u64(w, s->next_offset);
     } else {
-        wire_put_u16(w, RPC_STRIPE_ALL);
+        wire_put_u16(w, s->stripe);
         wire_put_u16(w, 0);
         wire_put_u32(w, s->table);
     }
     wire_put_u32(w, s->credit);
-    notice_end(store, s->shard);
+    notice_end(store, s->link);
 }
 
 static void give_credit(struct store *store, uint32_t slot, uint32_t credit)
 {
-    wire_put_u32(notice_begin(store, RPC_CREDIT, id_of(store, slot)), credit);
-    notice_end(store, store->subscribers[slot - 1].shard);
+    if (store->subscribers[slot - 1].link != NULL) {
+        wire_put_u32(notice_begin(store, RPC_CREDIT, id_of(store, slot)), credit);
+        notice_end(store, store->subscribers[slot - 1].link);
+    }
+}
+
+static void take_back(struct store *store, uint32_t slot)
+{
+    if (store->subscribers[slot - 1].link != NULL) {
+        (void)notice_begin(store, RPC_CANCEL, id_of(store, slot));
+        notice_end(store, store->subscribers[slot - 1].link);
+        store->subscribers[slot - 1].link = NULL;
+    }
 }
 
 /* ---- streams ---------------------------------------------------------------------------------------------------- */
@@ -112,9 +125,12 @@ void store_follow_start(struct store *store, struct store_follow *follow, uint64
     s->epoch                = epoch;
     s->next_offset          = from;
     s->credit               = credit;
-    s->shard                = (uint32_t)(stream_id >> 48) % store->shard_count;
+    s->stripe               = stream_id_stripe(stream_id);
+    s->link                 = store_reader(store, s->stripe); /* else the turn in which there is one asks */
     follow->private[0]      = slot;
-    ask(store, slot);
+    if (s->link != NULL) {
+        ask(store, slot);
+    }
 }
 
 void store_follow_credit(struct store *store, struct store_follow *follow, uint32_t credit)
@@ -132,8 +148,7 @@ void store_follow_cancel(struct store *store, struct store_follow *follow)
         return;
     }
     follow->private[0] = 0;
-    (void)notice_begin(store, RPC_CANCEL, id_of(store, slot));
-    notice_end(store, store->subscribers[slot - 1].shard);
+    take_back(store, slot);
     give_slot(store, slot);
 }
 
@@ -189,17 +204,6 @@ static bool on_records(struct store *store, uint64_t id, struct wire_reader *r)
 
 /* ---- tables ----------------------------------------------------------------------------------------------------- */
 
-static void watch_on(struct store *store, struct store_watch *watch, uint32_t table, uint32_t shard)
-{
-    uint32_t           slot = take_slot(store);
-    struct subscriber *s    = &store->subscribers[slot - 1];
-    s->watch                = watch;
-    s->table                = table;
-    s->shard                = shard;
-    s->credit               = WATCH_CREDIT;
-    ask(store, slot);
-}
-
 void store_watch_start(struct store *store, struct store_watch *watch, uint32_t table)
 {
     struct watch_link *link = calloc(1, sizeof *link);
@@ -209,23 +213,27 @@ void store_watch_start(struct store *store, struct store_watch *watch, uint32_t 
     list_push_back(&store->watches, &link->link);
 }
 
-static void watch_link_on(struct store *store, struct watch_link *w, uint32_t shard)
+/* A place for each of its stripes; where they are asked for is seen to by settle. */
+static void watch_begin(struct store *store, const struct watch_link *w)
 {
-    w->watch->restarted(w->watch, shard, store->shard_count);
-    watch_on(store, w->watch, w->table, shard);
+    for (uint32_t stripe = 0; stripe < store->stripe_count; stripe++) {
+        uint32_t           slot = take_slot(store);
+        struct subscriber *s    = &store->subscribers[slot - 1];
+        s->watch                = w->watch;
+        s->table                = w->table;
+        s->stripe               = (uint16_t)stripe;
+    }
+    store->pushes_stale = true;
 }
 
-void pushes_turn(struct store *store)
+/* From the start, under an id of its own: what still comes for the last one is told apart. */
+static void watch_anew(struct store *store, uint32_t slot)
 {
-    LIST_EACH (&store->watches, at) {
-        struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
-        for (uint32_t shard = 0; !w->begun && shard < store->shard_count; shard++) {
-            if (store->links[shard]->state == LINK_UP) {
-                watch_link_on(store, w, shard);
-            }
-        }
-        w->begun = true;
-    }
+    struct subscriber *s = &store->subscribers[slot - 1];
+    s->generation        = (s->generation + 1) & 0x7fffffffu;
+    s->credit            = WATCH_CREDIT;
+    ask(store, slot);
+    s->watch->restarted(s->watch, s->stripe, store->stripe_count);
 }
 
 static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
@@ -235,7 +243,7 @@ static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
         return true;
     }
     struct store_watch *watch  = store->subscribers[slot - 1].watch;
-    uint32_t            shard  = store->subscribers[slot - 1].shard;
+    uint16_t            stripe = store->subscribers[slot - 1].stripe;
     uint8_t             synced = wire_get_u8(r);
     uint32_t            count  = wire_get_u32(r);
     for (uint32_t i = 0; i < count && !r->bad; i++) {
@@ -256,37 +264,80 @@ static bool on_changes(struct store *store, uint64_t id, struct wire_reader *r)
         give_credit(store, slot, count);
     }
     if (synced != 0) {
-        watch->synced(watch, shard, store->shard_count);
+        watch->synced(watch, stripe, store->stripe_count);
     }
     return true;
 }
 
-/* ---- links ------------------------------------------------------------------------------------------------------ */
+/* ---- links and leaders ------------------------------------------------------------------------------------------ */
 
-void pushes_again(struct store *store, struct link *link)
+void pushes_down(struct store *store, struct link *link)
 {
-    uint32_t slots = store->subscriber_count;
-    for (uint32_t slot = 1; slot <= slots; slot++) {
-        struct subscriber *s = &store->subscribers[slot - 1];
-        if (s->follow != NULL && s->shard == link->shard) {
-            ask(store, slot);
-        } else if (s->watch != NULL && s->shard == link->shard) {
-            give_slot(store, slot);
+    for (uint32_t i = 0; i < store->subscriber_count; i++) {
+        store->subscribers[i].link = store->subscribers[i].link == link ? NULL : store->subscribers[i].link;
+    }
+    store->pushes_stale = true;
+}
+
+void pushes_ask_again(struct store *store)
+{
+    for (uint32_t i = 0; i < store->subscriber_count; i++) {
+        store->pushes_stale           = store->pushes_stale || store->subscribers[i].refused;
+        store->subscribers[i].refused = false;
+    }
+}
+
+/* Asks for it where its stripe is led, if that can be asked now. */
+static void settle(struct store *store, uint32_t slot)
+{
+    struct subscriber *s  = &store->subscribers[slot - 1];
+    struct link       *to = store_reader(store, s->stripe);
+    if (s->link == to || (s->refused && s->refused_term == store->routes[s->stripe].term)) {
+        return;
+    }
+    take_back(store, slot);
+    s->refused = false;
+    s->link    = to;
+    if (to != NULL && s->follow != NULL) {
+        ask(store, slot);
+    } else if (to != NULL) {
+        watch_anew(store, slot);
+    }
+}
+
+void pushes_turn(struct store *store)
+{
+    struct list *link = NULL;
+    while (store->stripe_count != 0 && (link = list_pop_front(&store->watches)) != NULL) {
+        watch_begin(store, CONTAINER_OF(link, struct watch_link, link));
+        free(CONTAINER_OF(link, struct watch_link, link));
+    }
+    if (LIKELY(!store->pushes_stale)) {
+        return;
+    }
+    store->pushes_stale = false;
+    for (uint32_t slot = 1; slot <= store->subscriber_count; slot++) { /* callbacks may begin and cancel some */
+        if (store->subscribers[slot - 1].follow != NULL || store->subscribers[slot - 1].watch != NULL) {
+            settle(store, slot);
         }
     }
-    LIST_EACH (&store->watches, at) {
-        struct watch_link *w = CONTAINER_OF(at, struct watch_link, link);
-        if (w->begun) {
-            watch_link_on(store, w, link->shard);
-        }
-    }
+}
+
+/* The node does not lead the stripe: another does, or will, or this one in a while. */
+static void on_not_leader(struct store *store, struct subscriber *s)
+{
+    s->link             = NULL;
+    s->refused          = true;
+    s->refused_term     = store->routes[s->stripe].term;
+    store->pushes_stale = true;
+    store_again(store);
 }
 
 bool pushes_pushed(struct store *store, struct link *link, const struct frame *frame)
 {
     struct wire_reader r    = wire_reader_of(frame->body);
     uint32_t           slot = slot_of(store, frame->id);
-    if (slot == 0) { /* cancelled while it was on its way */
+    if (slot == 0 || store->subscribers[slot - 1].link != link) { /* cancelled or moved while it was on its way */
         return true;
     }
     bool follow = store->subscribers[slot - 1].follow != NULL;
@@ -298,10 +349,13 @@ bool pushes_pushed(struct store *store, struct link *link, const struct frame *f
     case RPC_ENDED:
     case RPC_ERROR: {
         int status = (int)wire_get_u32(&r);
+        if (status == ERR_NOT_LEADER) {
+            on_not_leader(store, &store->subscribers[slot - 1]);
+            return true;
+        }
         if (!follow || status >= 0) { /* a watch does not end but with its connection */
             return false;
         }
-        (void)link;
         end_follow(store, slot, status);
         return true;
     }

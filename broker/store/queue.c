@@ -1,4 +1,4 @@
-/* queue.c - frames kept until they are answered. */
+/* queue.c - requests kept until they are answered. */
 #include "broker/store/queue.h"
 
 #include "shared/base/assert.h"
@@ -13,7 +13,7 @@ struct queue_chunk {
     struct list link;
     uint32_t    capacity;
     uint32_t    used;
-    uint32_t    open_count; /* requests in it without an answer */
+    uint32_t    open_count; /* requests in it without an answer, shells among them */
     uint8_t     data[];
 };
 
@@ -49,7 +49,7 @@ static struct queue_chunk *chunk_add(struct queue *q, size_t size)
 
 void queue_init(struct queue *q)
 {
-    *q = (struct queue){.slots = SLOTS_AT_FIRST, .first_id = 1, .next_id = 1};
+    *q = (struct queue){.slots = SLOTS_AT_FIRST, .first_id = 1, .next_id = 1, .stopped = true};
     list_init(&q->chunks);
     q->requests = calloc(q->slots, sizeof *q->requests);
     ASSERT(q->requests != NULL);
@@ -77,7 +77,7 @@ uint64_t queue_next_id(const struct queue *q)
     return q->next_id;
 }
 
-static struct queue_request *slot(struct queue *q, uint64_t id)
+static struct queue_request *slot(const struct queue *q, uint64_t id)
 {
     return &q->requests[id & (q->slots - 1)];
 }
@@ -106,8 +106,9 @@ static struct queue_chunk *put(struct queue *q, struct bytes frame)
     return chunk;
 }
 
-void queue_request(struct queue *q, struct bytes frame, uint16_t kind, void *owner)
+void queue_request(struct queue *q, struct bytes frame, uint16_t kind, uint16_t stripe, void *owner)
 {
+    ASSERT(owner != NULL);
     if (q->next_id - q->first_id == q->slots) {
         grow_slots(q);
     }
@@ -117,14 +118,10 @@ void queue_request(struct queue *q, struct bytes frame, uint16_t kind, void *own
                                                   .chunk  = chunk,
                                                   .offset = chunk->used - (uint32_t)frame.size,
                                                   .size   = (uint32_t)frame.size,
-                                                  .kind   = kind};
+                                                  .kind   = kind,
+                                                  .stripe = stripe};
     q->next_id++;
     q->open_count++;
-}
-
-void queue_notice(struct queue *q, struct bytes frame)
-{
-    (void)put(q, frame);
 }
 
 /* Frees chunks at the front that were sent whole and hold no open request. */
@@ -151,30 +148,82 @@ static void drop_front(struct queue *q)
     }
 }
 
-void *queue_answered(struct queue *q, uint64_t id, uint16_t *out_kind)
+const struct queue_request *queue_find(const struct queue *q, uint64_t id)
 {
-    if (id < q->first_id || id >= q->next_id || slot(q, id)->chunk == NULL) {
-        return NULL;
-    }
-    struct queue_request *request = slot(q, id);
-    void                 *owner   = request->owner;
-    *out_kind                     = request->kind;
-    request->chunk->open_count--;
-    q->used_bytes -= request->size < q->used_bytes ? request->size : q->used_bytes;
-    q->open_count--;
+    return id >= q->first_id && id < q->next_id && slot(q, id)->owner != NULL ? slot(q, id) : NULL;
+}
+
+static void free_chunk(struct queue *q, struct queue_chunk *chunk)
+{
+    q->held_bytes -= chunk->used;
+    list_remove(&chunk->link);
+    free(chunk);
+}
+
+/* Only the place is left of it; without a connection not even that. */
+static void forget(struct queue *q, struct queue_request *request)
+{
+    struct queue_chunk *chunk = request->chunk;
+    q->open_count -= request->owner != NULL;
     *request = (struct queue_request){0};
+    if (--chunk->open_count == 0 && q->stopped) {
+        q->sending    = q->sending == chunk ? chunk_next(q, chunk) : q->sending;
+        q->allowed    = q->allowed == chunk ? chunk_next(q, chunk) : q->allowed;
+        q->sending_at = 0;
+        q->allowed_at = 0;
+        free_chunk(q, chunk);
+    }
+}
+
+static void forget_first(struct queue *q)
+{
     while (q->first_id < q->next_id && slot(q, q->first_id)->chunk == NULL) {
         q->first_id++;
     }
+}
+
+void queue_answered(struct queue *q, uint64_t id)
+{
+    if (id < q->first_id || id >= q->next_id || slot(q, id)->chunk == NULL) {
+        return;
+    }
+    struct queue_request *request = slot(q, id);
+    q->used_bytes -= request->size < q->used_bytes ? request->size : q->used_bytes;
+    forget(q, request);
+    forget_first(q);
     drop_front(q);
-    return owner;
+}
+
+static void leave_shell(struct queue *q, struct queue_request *request)
+{
+    if (q->stopped) {
+        forget(q, request);
+        return;
+    }
+    q->open_count -= request->owner != NULL;
+    request->owner = NULL;
 }
 
 void queue_abandon(struct queue *q, uint64_t id)
 {
-    if (id >= q->first_id && id < q->next_id) {
-        slot(q, id)->owner = NULL;
+    if (queue_find(q, id) != NULL) {
+        leave_shell(q, slot(q, id));
+        forget_first(q);
     }
+}
+
+void queue_take(struct queue *q, const struct queue_taker *taker)
+{
+    for (uint64_t id = q->first_id; id < q->next_id && q->open_count != 0; id++) {
+        struct queue_request *request = slot(q, id);
+        if (request->owner == NULL || request->kind != RPC_TXN || !taker->wanted(taker->ctx, request->stripe)) {
+            continue;
+        }
+        taker->take(taker->ctx, request->stripe, bytes_of(request->chunk->data + request->offset, request->size),
+                    request->owner);
+        leave_shell(q, request);
+    }
+    forget_first(q);
 }
 
 /* Moves the place up to which frames may be sent; one frame may pass the credit when nothing is under way, so that none
@@ -193,12 +242,11 @@ static void allow(struct queue *q)
         }
         struct rpc_header header;
         memcpy(&header, q->allowed->data + q->allowed_at, sizeof header);
-        size_t size   = header.size + (size_t)RPC_HEADER_BYTES;
-        size_t counts = header.kind == RPC_RESUME ? 0 : size;
-        if (q->used_bytes != 0 && q->used_bytes + counts > q->credit_bytes) {
+        size_t size = header.size + (size_t)RPC_HEADER_BYTES;
+        if (q->used_bytes != 0 && q->used_bytes + size > q->credit_bytes) {
             return;
         }
-        q->used_bytes += counts;
+        q->used_bytes += size;
         q->allowed_at += size;
     }
 }
@@ -241,19 +289,41 @@ void queue_sent(struct queue *q, size_t size)
     drop_front(q);
 }
 
+void queue_stop(struct queue *q)
+{
+    q->stopped    = true;
+    q->sending    = list_empty(&q->chunks) ? NULL : chunk_at(q->chunks.next);
+    q->allowed    = q->sending;
+    q->sending_at = 0;
+    q->allowed_at = 0;
+    q->used_bytes = 0;
+    for (uint64_t id = q->first_id; id < q->next_id; id++) {
+        if (slot(q, id)->chunk != NULL && slot(q, id)->owner == NULL) {
+            forget(q, slot(q, id));
+        }
+    }
+    forget_first(q);
+    LIST_EACH (&q->chunks, link) { /* all answered, and kept for what might be put behind */
+        if (chunk_at(link)->open_count == 0) {
+            free_chunk(q, chunk_at(link));
+        }
+    }
+    q->sending = list_empty(&q->chunks) ? NULL : chunk_at(q->chunks.next);
+    q->allowed = q->sending;
+}
+
 void queue_restart(struct queue *q, uint64_t credit_bytes)
 {
+    queue_stop(q);
     struct list old;
     list_init(&old);
     struct list *link = NULL;
     while ((link = list_pop_front(&q->chunks)) != NULL) {
         list_push_back(&old, link);
     }
+    q->stopped      = false;
     q->sending      = NULL;
     q->allowed      = NULL;
-    q->sending_at   = 0;
-    q->allowed_at   = 0;
-    q->used_bytes   = 0;
     q->held_bytes   = 0;
     q->credit_bytes = BUGGIFY("queue: short credit", 2) ? 1 : credit_bytes;
     for (uint64_t id = q->first_id; id < q->next_id; id++) {

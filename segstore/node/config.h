@@ -6,6 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { SEGSTORE_NODES_MAX = 7 };
+
+/* Where brokers and the other nodes find a node. */
+struct segstore_node {
+    uint16_t id; /* from 1 */
+    uint16_t port;
+    char     address[64];
+};
+
 struct segstore_config {
     const char *data_directory;
     const char *listen_address;
@@ -39,6 +48,10 @@ struct segstore_config {
     uint32_t writers_max;        /* idempotent writers remembered per stripe */
     uint64_t owner_lease_ns;     /* a broker shard that lost its connection may come back within this */
     uint64_t owner_grace_ns;     /* the same after a restart of the store */
+
+    uint16_t             node;       /* this one's number */
+    uint32_t             node_count; /* 0: it stands alone */
+    struct segstore_node nodes[SEGSTORE_NODES_MAX];
 };
 
 /* All but data_directory; what a start without a configuration uses. */
@@ -70,6 +83,7 @@ static inline struct segstore_config segstore_config_default(void)
         .writers_max            = 1u << 18,
         .owner_lease_ns         = 5ull * 1000000000,
         .owner_grace_ns         = 10ull * 1000000000,
+        .node                   = 1,
     };
 }
 

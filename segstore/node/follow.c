@@ -148,6 +148,10 @@ void follow_begin(struct session *s, uint64_t id, struct wire_reader *r)
         session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
         return;
     }
+    if (!stripe_reads(st)) {
+        session_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER));
+        return;
+    }
     if (stripe_stream(st->stripe, stream_id, &stream) < 0) {
         session_error(s, id, ERR_NOT_FOUND, "there is no such stream");
         return;
@@ -166,6 +170,7 @@ void follow_begin(struct session *s, uint64_t id, struct wire_reader *r)
     f->next      = from;
     f->task.run  = run;
     subscription_add(s, &f->sub, id, credit, false);
+    list_push_back(&st->followers, &f->of_stripe);
     index_add(&s->node->followers, &f->by_stream, key_of(stream_id));
     wait_for(f, FOLLOWER_READY);
 }
@@ -215,6 +220,7 @@ void follow_free(struct follower *f)
         s->open_follower = NULL;
     }
     list_remove(&f->task.link);
+    list_remove(&f->of_stripe);
     index_remove(&s->node->followers, &f->by_stream);
     free(f);
 }

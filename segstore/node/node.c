@@ -107,7 +107,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->dirty);
     list_init(&node->stalled);
     list_init(&node->graves);
-    list_init(&node->watchers);
+    list_init(&node->led);
     list_init(&node->ready);
     list_init(&node->disk_waiters);
     list_init(&node->owners);
@@ -316,6 +316,7 @@ uint64_t node_turn(void *ctx)
     bool behind = entries_turn(node);
     sessions_resume(node);
     tasks_turn(node);
+    leaders_turn(node);
     sends_turn(node);
     if (node->stopping) {
         stop_turn(node);

@@ -152,6 +152,10 @@ void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
         answer_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here", request_bytes);
         return;
     }
+    if (!stripe_reads(st)) {
+        answer_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER), request_bytes);
+        return;
+    }
     if (stripe_stream(st->stripe, stream_id, &stream) < 0) {
         answer_error(s, id, ERR_NOT_FOUND, "there is no such stream", request_bytes);
         return;
@@ -192,6 +196,10 @@ void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
         answer_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here", request_bytes);
         return;
     }
+    if (!stripe_reads(st)) {
+        answer_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER), request_bytes);
+        return;
+    }
     if (stripe_stream(st->stripe, stream_id, &stream) < 0) {
         answer_error(s, id, ERR_NOT_FOUND, "there is no such stream", request_bytes);
         return;
@@ -229,6 +237,8 @@ void release(struct session *s, uint64_t id, struct wire_reader *r)
         status = ERR_MALFORMED;
     } else if (st == NULL || st->stopped) {
         status = ERR_UNAVAILABLE;
+    } else if (!stripe_led(st)) {
+        status = ERR_NOT_LEADER;
     } else if (count == 0) {
         stripe_release(st->stripe, stream_id, cursor, consumer, NULL, 0);
     }
@@ -238,6 +248,9 @@ void release(struct session *s, uint64_t id, struct wire_reader *r)
     }
     size_t begun = session_begin(s, RPC_TXN_DONE, id);
     wire_put_u32(&s->out, (uint32_t)status);
+    if (status != 0) {
+        wire_put_u8(&s->out, 0);
+    }
     session_end(s, begun);
 }
 
@@ -256,4 +269,23 @@ void jobs_drop(struct node *node, struct session *s)
     drop_from(&node->ready, s);
     drop_from(&node->disk_waiters, s);
     drop_from(&s->output_waiters, s);
+}
+
+static void end_from(struct list *list, uint16_t stripe, int status)
+{
+    LIST_EACH (list, link) {
+        struct task *task = CONTAINER_OF(link, struct task, link);
+        if (task->run == run && stream_id_stripe(CONTAINER_OF(task, struct job, task)->stream_id) == stripe) {
+            job_fail(CONTAINER_OF(task, struct job, task), status, err_sentence(status));
+        }
+    }
+}
+
+void jobs_end(struct node *node, uint16_t stripe, int status)
+{
+    end_from(&node->ready, stripe, status);
+    end_from(&node->disk_waiters, stripe, status);
+    LIST_EACH (&node->sessions, link) {
+        end_from(&CONTAINER_OF(link, struct session, link)->output_waiters, stripe, status);
+    }
 }

@@ -1,8 +1,11 @@
 /* request.c - what a broker asks, kind by kind. */
 #include "segstore/node/state.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
+
+#include <stdlib.h>
 
 static void txn_failed(struct session *s, uint64_t id, int status, bool refusing)
 {
@@ -24,34 +27,64 @@ static bool appends_once(struct bytes ops)
     return false;
 }
 
+/* The refusal that this one comes behind, or 0. */
+static int refused_before(struct session *s, const struct node_stripe *st, uint16_t round, struct bytes ops)
+{
+    struct refusal *refusal = &s->refusals[st - s->node->stripes];
+    if (refusal->status != 0 && refusal->round != round) {
+        *refusal = (struct refusal){0};
+    }
+    return refusal->status == ERR_NOT_LEADER || (refusal->status != 0 && appends_once(ops)) ? refusal->status : 0;
+}
+
+/* True: it is the first of its round. */
+static bool refusal_note(struct session *s, const struct node_stripe *st, uint16_t round, int status)
+{
+    if (s->refusals == NULL) {
+        s->refusals = calloc(s->node->stripe_count, sizeof *s->refusals);
+        ASSERT(s->refusals != NULL); /* out of memory */
+    }
+    struct refusal *refusal = &s->refusals[st - s->node->stripes];
+    if (refusal->status != 0) {
+        return false;
+    }
+    *refusal = (struct refusal){.status = status, .round = round};
+    return true;
+}
+
 static int txn(struct session *s, uint64_t id, struct bytes body)
 {
-    struct node        *node = s->node;
-    struct wire_reader  r    = wire_reader_of(body);
-    struct node_stripe *st   = stripe_slot(node, wire_get_u16(&r));
-    (void)wire_get_u16(&r);
-    struct bytes ops    = bytes_of(r.at, wire_left(&r));
-    int          result = r.bad ? ERR_MALFORMED : st == NULL ? ERR_UNAVAILABLE : 0;
+    struct node        *node  = s->node;
+    struct wire_reader  r     = wire_reader_of(body);
+    struct node_stripe *st    = stripe_slot(node, wire_get_u16(&r));
+    uint16_t            round = wire_get_u16(&r);
+    uint64_t            term  = wire_get_u64(&r);
+    struct bytes        ops   = bytes_of(r.at, wire_left(&r));
+    if (r.bad || st == NULL) {
+        txn_failed(s, id, r.bad ? ERR_MALFORMED : ERR_UNAVAILABLE, false);
+        return 0;
+    }
+    int result = UNLIKELY(s->refusals != NULL) ? refused_before(s, st, round, ops) : 0;
+    if (result == 0 && UNLIKELY(!stripe_led(st) || stripe_term(st) != term || BUGGIFY("txn: not led yet", 100))) {
+        result = ERR_NOT_LEADER;
+        (void)refusal_note(s, st, round, result);
+    }
     if (result == 0) {
         result = stripe_validate(ops, node->config->record_max_bytes, false);
     }
-    if (UNLIKELY(s->refusing) && result == 0 && appends_once(ops)) {
-        result = ERR_DISK_FULL;
+    if (result < 0) {
+        txn_failed(s, id, result, false);
+        return 0;
     }
-    if (result == 0) {
-        struct proposal origin = {.session_serial = s->serial,
-                                  .session_slot   = s->slot,
-                                  .request_id     = id,
-                                  .request_bytes  = (uint32_t)body.size};
-        result                 = propose(node, st, ops, &origin);
-    }
+    struct proposal origin = {
+        .session_serial = s->serial, .session_slot = s->slot, .request_id = id, .request_bytes = (uint32_t)body.size};
+    result = propose(node, st, ops, &origin);
     if (result == ERR_FULL) {
         return ERR_FULL;
     }
     if (result < 0) {
-        bool first  = result == ERR_DISK_FULL && !s->refusing && appends_once(ops);
-        s->refusing = s->refusing || first;
-        txn_failed(s, id, result, first);
+        bool for_good = result == ERR_TOO_BIG; /* asked again, it is refused again */
+        txn_failed(s, id, result, !for_good && appends_once(ops) && refusal_note(s, st, round, result));
     } else {
         s->unanswered_bytes += body.size;
     }
@@ -117,9 +150,6 @@ int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes b
         session_end(s, session_begin(s, RPC_PONG, id));
         return 0;
     case RPC_PONG:
-        return 0;
-    case RPC_RESUME:
-        s->refusing = false;
         return 0;
     default:
         session_error(s, id, ERR_UNKNOWN, "this store does not know that kind of request");

@@ -49,31 +49,119 @@ static uint32_t bounded(uint32_t value, uint32_t limit)
     return value == 0 || value > limit ? limit : value;
 }
 
+/* What a request asks for. */
+struct asked {
+    uint16_t     stripe; /* or RPC_STRIPE_ALL: those of the list */
+    uint8_t      kind;
+    uint32_t     table;
+    uint32_t     limit_items;
+    uint32_t     limit_bytes;
+    struct bytes pattern;
+    uint16_t     after_stripe;
+    struct bytes after;
+    struct bytes list;
+};
+
+static bool read_asked(struct wire_reader *r, struct asked *out)
+{
+    out->stripe = wire_get_u16(r);
+    out->kind   = wire_get_u8(r);
+    (void)wire_get_u8(r);
+    out->table        = wire_get_u32(r);
+    out->limit_items  = wire_get_u32(r);
+    out->limit_bytes  = wire_get_u32(r);
+    out->pattern      = wire_get_blob(r);
+    out->after_stripe = wire_get_u16(r);
+    out->after        = wire_get_blob(r);
+    out->list         = out->stripe == RPC_STRIPE_ALL ? wire_get_blob(r) : (struct bytes){0};
+    return !r->bad && out->kind <= RPC_SCAN_FILTER && out->list.size % 2 == 0;
+}
+
+static uint16_t listed(const struct asked *asked, size_t i)
+{
+    uint16_t stripe;
+    memcpy(&stripe, asked->list.data + 2 * i, sizeof stripe);
+    return stripe;
+}
+
+/* Ascending, all of this shard. */
+static bool list_valid(struct node *node, const struct asked *asked)
+{
+    for (size_t i = 0; i < asked->list.size / 2; i++) {
+        if (stripe_slot(node, listed(asked, i)) == NULL || (i > 0 && listed(asked, i) <= listed(asked, i - 1))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One stripe of the page; what comes behind in it, when the page is full, is left in *from. */
+static void scan_stripe(struct scanning *scanning, const struct asked *asked, const struct node_stripe *st,
+                        struct stripe_pace *pace, struct bytes *from)
+{
+    bool begun_here  = asked->stripe != RPC_STRIPE_ALL || st->id == asked->after_stripe;
+    scanning->stripe = st->id;
+    scanning->last   = begun_here ? asked->after : (struct bytes){0};
+    if (!stripe_scan(st->stripe, asked->table, asked->kind, asked->pattern, scanning->last, io_wall_ns(st->node->io),
+                     pace, each, scanning)) {
+        scanning->full = true;
+        *from          = pace->steps_left == 0 ? pace->at : scanning->last;
+    }
+}
+
+static void scan_list(struct scanning *scanning, const struct asked *asked, struct stripe_pace *pace,
+                      struct bytes *from)
+{
+    bool first = true;
+    for (size_t i = 0; i < asked->list.size / 2 && !scanning->full; i++) {
+        struct node_stripe *st = stripe_slot(scanning->session->node, listed(asked, i));
+        if (st->id < asked->after_stripe || st->stopped) {
+            continue;
+        }
+        if (!stripe_reads(st) || (!first && BUGGIFY("scan: a stripe is asked for anew", 5))) {
+            scanning->full   = true;
+            scanning->stripe = st->id;
+            *from            = (struct bytes){0};
+            return;
+        }
+        first = false;
+        scan_stripe(scanning, asked, st, pace, from);
+    }
+}
+
+/* Of the first stripe that the page is about: why it cannot be looked at, or 0. */
+static int hindered(struct node *node, const struct asked *asked)
+{
+    if (asked->stripe != RPC_STRIPE_ALL) {
+        const struct node_stripe *st = stripe_slot(node, asked->stripe);
+        return st == NULL || st->stopped ? ERR_UNAVAILABLE : stripe_reads(st) ? 0 : ERR_NOT_LEADER;
+    }
+    for (size_t i = 0; i < asked->list.size / 2; i++) {
+        const struct node_stripe *st = stripe_slot(node, listed(asked, i));
+        if (st->id >= asked->after_stripe && !st->stopped) {
+            return stripe_reads(st) ? 0 : ERR_NOT_LEADER;
+        }
+    }
+    return 0;
+}
+
 int scan(struct session *s, uint64_t id, struct wire_reader *r)
 {
     struct node *node = s->node;
+    struct asked asked;
     if (s->out.size > UNSENT_MAX_BYTES) {
         return ERR_FULL;
     }
-    uint16_t stripe = wire_get_u16(r);
-    uint8_t  kind   = wire_get_u8(r);
-    (void)wire_get_u8(r);
-    uint32_t     table        = wire_get_u32(r);
-    uint32_t     limit_items  = wire_get_u32(r);
-    uint32_t     limit_bytes  = wire_get_u32(r);
-    struct bytes pattern      = wire_get_blob(r);
-    uint16_t     after_stripe = wire_get_u16(r);
-    struct bytes after        = wire_get_blob(r);
-    if (r->bad || kind > RPC_SCAN_FILTER) {
-        session_error(s, id, ERR_MALFORMED, "SCAN is cut short or asks for an unknown kind of pattern");
+    if (!read_asked(r, &asked) || !list_valid(node, &asked)) {
+        session_error(s, id, ERR_MALFORMED,
+                      "SCAN is cut short, asks for an unknown kind of pattern or lists stripes of another shard");
         return 0;
     }
-    if (stripe != RPC_STRIPE_ALL && stripe_slot(node, stripe) == NULL) {
-        session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
-        return 0;
-    }
-    if (stripe != RPC_STRIPE_ALL && stripe_slot(node, stripe)->stopped) {
-        session_error(s, id, ERR_UNAVAILABLE, "the stripe is stopped by damage");
+    int error = hindered(node, &asked);
+    if (error < 0) {
+        session_error(s, id, error,
+                      error == ERR_NOT_LEADER ? err_sentence(error)
+                                              : "the stripe is stopped by damage or not served here");
         return 0;
     }
     size_t frame = session_begin(s, RPC_SCAN_DONE, id);
@@ -82,23 +170,14 @@ int scan(struct session *s, uint64_t id, struct wire_reader *r)
     wire_put_u32(&s->out, 0);
     struct scanning    scanning = {.session     = s,
                                    .begun       = s->out.size,
-                                   .limit_items = bounded(limit_items, SCAN_ITEMS_MAX),
-                                   .limit_bytes = bounded(limit_bytes, SCAN_BYTES_MAX)};
+                                   .limit_items = bounded(asked.limit_items, SCAN_ITEMS_MAX),
+                                   .limit_bytes = bounded(asked.limit_bytes, SCAN_BYTES_MAX)};
     struct stripe_pace pace     = {.steps_left = SCAN_STEPS_MAX};
-    struct bytes       from     = after; /* where the next page goes on */
-    for (uint32_t i = 0; i < node->stripe_count && !scanning.full; i++) {
-        const struct node_stripe *st = &node->stripes[i];
-        if (stripe != RPC_STRIPE_ALL ? st->id != stripe : st->id < after_stripe || st->stopped) {
-            continue;
-        }
-        bool begun_here = stripe != RPC_STRIPE_ALL || st->id == after_stripe;
-        scanning.stripe = st->id;
-        scanning.last   = begun_here ? after : (struct bytes){0};
-        if (!stripe_scan(st->stripe, table, kind, pattern, scanning.last, io_wall_ns(node->io), &pace, each,
-                         &scanning)) {
-            scanning.full = true;
-            from          = pace.steps_left == 0 ? pace.at : scanning.last;
-        }
+    struct bytes       from     = {0}; /* where the next page goes on */
+    if (asked.stripe == RPC_STRIPE_ALL) {
+        scan_list(&scanning, &asked, &pace, &from);
+    } else {
+        scan_stripe(&scanning, &asked, stripe_slot(node, asked.stripe), &pace, &from);
     }
     if (scanning.full) {
         wire_put_u16(&s->out, scanning.stripe);

@@ -9,6 +9,7 @@
 #include "shared/base/sm.h"
 #include "shared/loop/mailbox.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024 };
@@ -161,6 +162,17 @@ static void welcome(struct session *s, uint64_t id)
     wire_put_u32(&s->out, c->stripes);
     wire_put_u32(&s->out, c->credit_bytes);
     wire_put_u32(&s->out, c->record_max_bytes);
+    wire_put_u16(&s->out, c->node);
+    wire_put_u16(&s->out, (uint16_t)c->node_count);
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        wire_put_u16(&s->out, c->nodes[i].id);
+        wire_put_u16(&s->out, c->nodes[i].port);
+        wire_put_blob(&s->out, bytes_str(c->nodes[i].address));
+    }
+    wire_put_u16(&s->out, (uint16_t)s->node->stripe_count);
+    for (uint32_t i = 0; i < s->node->stripe_count; i++) {
+        leader_put(&s->out, &s->node->stripes[i]);
+    }
     session_end(s, begun);
 }
 
@@ -185,7 +197,10 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         return;
     }
     if (major != RPC_VERSION_MAJOR) {
-        refuse(s, id, ERR_VERSION, "this store speaks version 1");
+        char text[96];
+        snprintf(text, sizeof text, "this store speaks version %u of the RPC, the broker version %u",
+                 (unsigned)RPC_VERSION_MAJOR, major);
+        refuse(s, id, ERR_VERSION, text);
         return;
     }
     if (s->wanted_shard >= s->node->config->shards) {
@@ -427,5 +442,6 @@ void session_discard(struct session *s)
     wire_writer_fini(&s->out);
     wire_writer_fini(&s->flying);
     wire_writer_fini(&s->hello);
+    free(s->refusals);
     free(s);
 }

@@ -5,6 +5,7 @@
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
  *        ── owners             owner.c
+ *        ── leaders            leader.c: who leads each stripe, and whom that concerns
  * Threads: the shard. */
 #ifndef KEEL_SEGSTORE_NODE_STATE_H
 #define KEEL_SEGSTORE_NODE_STATE_H
@@ -32,9 +33,12 @@ struct node_stripe {
     struct list           waiting; /* .. struct waiting_entry, to be applied in their order */
     uint64_t              waiting_count;
     size_t                waiting_bytes;
-    struct list           behind_link;   /* node->behind */
-    bool                  stopped;       /* entries may be missing: it serves nobody */
-    bool                  due_proposed;  /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    struct list           behind_link;  /* node->behind */
+    struct list           watchers;     /* struct watcher.of_stripe */
+    struct list           followers;    /* struct follower.of_stripe */
+    struct list           led_link;     /* node->led: brokers are to be told who leads it */
+    bool                  stopped;      /* entries may be missing: it serves nobody */
+    bool                  due_proposed; /* one TIMER_FIRE or TABLE_EXPIRE at a time */
     bool                  limits_wanted; /* the log had no room for them */
 };
 
@@ -77,6 +81,7 @@ enum follower_state {
 struct follower {
     struct subscription sub;
     struct index_link   by_stream;
+    struct list         of_stripe;
     struct task         task;
     uint64_t            stream_id;
     uint64_t            epoch;
@@ -86,15 +91,14 @@ struct follower {
 
 struct watcher {
     struct subscription sub;
-    struct list         link; /* node->watchers */
+    struct list         of_stripe;
+    struct node_stripe *stripe;
     struct task         task;
     struct wire_writer  after;   /* key behind which the first walk goes on */
     struct wire_writer  changes; /* encoded items that wait for credit */
     size_t              changes_at;
     uint32_t            changes_count;
     uint32_t            table;
-    uint16_t            stripe;  /* or RPC_STRIPE_ALL */
-    uint32_t            slot;    /* of the stripe being walked */
     bool                synced;  /* the walk is over and said so */
     bool                running; /* in a list of tasks */
 };
@@ -102,6 +106,12 @@ struct watcher {
 /* ---- sessions ---- */
 
 enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
+
+/* Of a stripe: what was refused without an entry of the log, and in which round; what follows in it is refused, too (schema.h, RPC_TXN). */
+struct refusal {
+    int      status; /* 0: nothing */
+    uint16_t round;
+};
 
 struct session {
     struct node       *node;
@@ -125,7 +135,7 @@ struct session {
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           unanswered_bytes;
-    bool               refusing; /* idempotent appends, until RPC_RESUME */
+    struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
     struct wire_writer hello; /* bytes that go along when the socket moves */
@@ -194,7 +204,7 @@ struct node {
     struct list        graves; /* closed in this turn; freed at its end */
     struct index       subscriptions;
     struct index       followers;
-    struct list        watchers;
+    struct list        led; /* struct node_stripe.led_link */
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
@@ -268,8 +278,8 @@ bool record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_
 /* watch.c */
 void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void watch_credit(struct watcher *w);
-void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value,
-                   uint64_t version, uint64_t expires_wall_ns, bool deleted);
+void watch_changed(struct node_stripe *st, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                   uint64_t expires_wall_ns, bool deleted);
 void watch_free(struct watcher *w);
 
 /* read.c */
@@ -278,10 +288,26 @@ void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
 void release(struct session *s, uint64_t id, struct wire_reader *r);
 /* Drops what the jobs of a closing session wait for. */
 void jobs_drop(struct node *node, struct session *s);
+/* Answers what waits for records of the stripe with status. */
+void jobs_end(struct node *node, uint16_t stripe, int status);
 
 /* scan.c */
 /* 0, or ERR_FULL: too much is unsent, again later. */
 MUST_CHECK int scan(struct session *s, uint64_t id, struct wire_reader *r);
+
+/* leader.c: who leads a stripe. A node of its own leads all of its stripes, in term 1. */
+/* This node leads it, and takes its transactions. Within a term it is true from one moment to one other, not again after. */
+bool stripe_led(const struct node_stripe *st);
+/* .. and is certain that no other does: what it reads is current. */
+bool     stripe_reads(const struct node_stripe *st);
+uint64_t stripe_term(const struct node_stripe *st);
+uint16_t stripe_leader(const struct node_stripe *st); /* a node's number, 0: not known */
+/* Another leader or term: brokers are told by leaders_turn, at once for all that changed. lost: it was this node until now; what follows, watches
+ * or reads the stripe is ended with ERR_NOT_LEADER. Not from within a task, nor while subscriptions are walked. */
+void leader_changed(struct node_stripe *st, bool lost);
+void leaders_turn(struct node *node);
+/* stripe u16, leader u16, term u64: as WELCOME and LEADERS have it. */
+void leader_put(struct wire_writer *w, const struct node_stripe *st);
 
 /* subscription.c */
 struct subscription *subscription_find(struct node *node, const struct session *s, uint64_t id);

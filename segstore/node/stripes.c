@@ -39,7 +39,7 @@ static void on_changed(void *ctx, uint32_t table, struct bytes key, struct bytes
                        uint64_t expires_wall_ns, bool deleted)
 {
     struct node_stripe *st = ctx;
-    watch_changed(st->node, st->id, table, key, value, version, expires_wall_ns, deleted);
+    watch_changed(st, table, key, value, version, expires_wall_ns, deleted);
 }
 
 void stripes_make(struct node *node)
@@ -60,6 +60,8 @@ void stripes_make(struct node *node)
         st->id                          = (uint16_t)(i * c->shards + node->shard);
         st->next_due_ns                 = UINT64_MAX;
         list_init(&st->waiting);
+        list_init(&st->watchers);
+        list_init(&st->followers);
         st->stripe = stripe_new(st->id, &observer);
         ASSERT(st->stripe != NULL); /* out of memory */
     }

@@ -1,4 +1,4 @@
-/* watch.c - pushes of a table's changes: first what is there, stripe after stripe in key order, then every change.
+/* watch.c - pushes of the changes of a table in one stripe: first what is there, in key order, then every change.
  *
  * A stripe that is stopped by damage shows what was known when it stopped: a broker then refuses what would have to be stored
  * there, instead of not knowing that it should have been.
@@ -24,11 +24,11 @@ static void item_put(struct wire_writer *w, uint16_t stripe, bool deleted, uint6
     wire_put_blob(w, value);
 }
 
-static size_t frame_begin(struct watcher *w, bool synced)
+static size_t frame_begin(struct watcher *w)
 {
     struct session *s     = w->sub.session;
     size_t          begun = session_begin(s, RPC_CHANGES, w->sub.id);
-    wire_put_u8(&s->out, synced);
+    wire_put_u8(&s->out, 0); /* synced */
     wire_put_u32(&s->out, 0);
     return begun;
 }
@@ -72,37 +72,17 @@ static bool walk_each(void *ctx, const struct stripe_item *item)
     return walk->count < w->sub.credit && walk->count < ITEMS_PER_RUN && s->out.size - walk->begun < FRAME_LIMIT_BYTES;
 }
 
-static struct node_stripe *walked_stripe(const struct watcher *w)
-{
-    struct node *node = w->sub.session->node;
-    if (w->stripe != RPC_STRIPE_ALL) {
-        return w->slot == 0 ? stripe_slot(node, w->stripe) : NULL;
-    }
-    return w->slot < node->stripe_count ? &node->stripes[w->slot] : NULL;
-}
-
-/* One piece of it. */
+/* One piece of it; the last one says that it is. */
 static void walk(struct watcher *w)
 {
-    struct node        *node = w->sub.session->node;
-    struct node_stripe *st   = walked_stripe(w);
-    if (st == NULL) {
-        w->synced = true;
-        frame_end(w, frame_begin(w, true), 0);
-        return;
+    struct session *s       = w->sub.session;
+    struct walk     walking = {.watcher = w, .begun = frame_begin(w), .stripe = w->stripe->id};
+    w->synced = stripe_scan(w->stripe->stripe, w->table, RPC_SCAN_PREFIX, (struct bytes){0}, wire_written(&w->after),
+                            io_wall_ns(s->node->io), NULL, walk_each, &walking);
+    if (!s->out.bad) {
+        s->out.data[walking.begun + RPC_HEADER_BYTES] = w->synced;
     }
-    struct walk walking = {.watcher = w, .begun = frame_begin(w, false), .stripe = st->id};
-    bool        ended   = stripe_scan(st->stripe, w->table, RPC_SCAN_PREFIX, (struct bytes){0}, wire_written(&w->after),
-                                      io_wall_ns(node->io), NULL, walk_each, &walking);
-    if (ended) {
-        w->slot++;
-        w->after.size = 0;
-    }
-    if (walking.count == 0) { /* nothing here: no frame for it */
-        w->sub.session->out.size = walking.begun;
-    } else {
-        frame_end(w, walking.begun, walking.count);
-    }
+    frame_end(w, walking.begun, walking.count);
 }
 
 /* ---- changes that waited ---- */
@@ -111,7 +91,7 @@ static void drain(struct watcher *w)
 {
     struct session    *s = w->sub.session;
     struct wire_reader r = wire_reader_of(bytes_of(w->changes.data + w->changes_at, w->changes.size - w->changes_at));
-    size_t             begun = frame_begin(w, false);
+    size_t             begun = frame_begin(w);
     uint32_t           count = 0;
     while (count < w->sub.credit && w->changes_count > 0 && s->out.size - begun < FRAME_LIMIT_BYTES) {
         const uint8_t *from = r.at;
@@ -172,8 +152,15 @@ void watch_begin(struct session *s, uint64_t id, struct wire_reader *r)
         session_error(s, id, ERR_MALFORMED, "WATCH is cut short, or its id is in use");
         return;
     }
-    if (stripe != RPC_STRIPE_ALL && stripe_slot(s->node, stripe) == NULL) {
-        session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
+    struct node_stripe *st = stripe_slot(s->node, stripe);
+    if (st == NULL) {
+        bool all = stripe == RPC_STRIPE_ALL;
+        session_error(s, id, all ? ERR_MALFORMED : ERR_UNAVAILABLE,
+                      all ? "WATCH names one stripe" : "the stripe is not served here");
+        return;
+    }
+    if (!stripe_reads(st)) {
+        session_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER));
         return;
     }
     struct watcher *w = calloc(1, sizeof *w);
@@ -182,12 +169,12 @@ void watch_begin(struct session *s, uint64_t id, struct wire_reader *r)
         return;
     }
     w->table    = table;
-    w->stripe   = stripe;
+    w->stripe   = st;
     w->after    = wire_writer_growing(RPC_BODY_MAX_BYTES);
     w->changes  = wire_writer_growing(CHANGES_LIMIT_BYTES + RPC_BODY_MAX_BYTES);
     w->task.run = run;
     subscription_add(s, &w->sub, id, credit, true);
-    list_push_back(&s->node->watchers, &w->link);
+    list_push_back(&st->watchers, &w->of_stripe);
     go_on(w);
 }
 
@@ -197,24 +184,17 @@ void watch_credit(struct watcher *w)
 }
 
 /* Has the walk been where this key is? */
-static bool walked_past(const struct watcher *w, uint16_t stripe, struct bytes key)
+static bool walked_past(const struct watcher *w, struct bytes key)
 {
-    if (w->synced) {
-        return true;
-    }
-    const struct node_stripe *st = walked_stripe(w);
-    if (st == NULL || stripe < st->id) {
-        return true;
-    }
-    return stripe == st->id && w->after.size > 0 && bytes_compare(key, wire_written(&w->after)) <= 0;
+    return w->synced || (w->after.size > 0 && bytes_compare(key, wire_written(&w->after)) <= 0);
 }
 
-void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct bytes key, struct bytes value,
-                   uint64_t version, uint64_t expires_wall_ns, bool deleted)
+void watch_changed(struct node_stripe *st, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
+                   uint64_t expires_wall_ns, bool deleted)
 {
-    LIST_EACH (&node->watchers, link) {
-        struct watcher *w = CONTAINER_OF(link, struct watcher, link);
-        if (w->table != table || (w->stripe != RPC_STRIPE_ALL && w->stripe != stripe) || !walked_past(w, stripe, key)) {
+    LIST_EACH (&st->watchers, link) {
+        struct watcher *w = CONTAINER_OF(link, struct watcher, of_stripe);
+        if (w->table != table || !walked_past(w, key)) {
             continue;
         }
         if (w->changes.size - w->changes_at > CHANGES_LIMIT_BYTES) {
@@ -226,7 +206,7 @@ void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct by
             w->changes.size -= w->changes_at;
             w->changes_at = 0;
         }
-        item_put(&w->changes, stripe, deleted, version, expires_wall_ns, key, value);
+        item_put(&w->changes, st->id, deleted, version, expires_wall_ns, key, value);
         w->changes_count++;
         if (w->changes.bad) {
             subscription_end(&w->sub, ERR_UNAVAILABLE);
@@ -239,7 +219,7 @@ void watch_changed(struct node *node, uint16_t stripe, uint32_t table, struct by
 void watch_free(struct watcher *w)
 {
     list_remove(&w->task.link);
-    list_remove(&w->link);
+    list_remove(&w->of_stripe);
     wire_writer_fini(&w->after);
     wire_writer_fini(&w->changes);
     free(w);

@@ -26,7 +26,8 @@
     X(ERR_TRIMMED, 5015, "the offset lies before the start of the stream")   \
     X(ERR_BUSY, 5016, "someone else holds it")                               \
     X(ERR_UNKNOWN, 5017, "the request kind is not known")                    \
-    X(ERR_DENIED, 5018, "not allowed")
+    X(ERR_DENIED, 5018, "not allowed")                                       \
+    X(ERR_NOT_LEADER, 5019, "another node leads the stripe")
 
 enum err {
 #define ERR_ENUM(name, number, sentence) name = -(number),

@@ -227,9 +227,10 @@ void config_print_flags(const struct config_table *table, FILE *to)
         }
         char left[64];
         snprintf(left, sizeof left, "--%s %s", key->flag,
-                 key->type == CONFIG_ADDRESS  ? "ADDR:PORT"
-                 : key->type == CONFIG_NUMBER ? "N"
-                                              : key->unit);
+                 key->type == CONFIG_ADDRESS     ? "ADDR:PORT"
+                 : key->type == CONFIG_ADDRESSES ? "ADDR:PORT,.."
+                 : key->type == CONFIG_NUMBER    ? "N"
+                                                 : key->unit);
         fprintf(to, "  %-24s %s%s%s%s\n", left, key->sentence,
                 key->initial != NULL && *key->initial != '\0' ? " (default " : "",
                 key->initial != NULL ? key->initial : "", key->initial != NULL && *key->initial != '\0' ? ")" : "");
@@ -266,9 +267,10 @@ void config_print_yaml(const struct config_table *table, FILE *to)
             fprintf(to, " a list of \"%s\"", key->unit);
         } else {
             fprintf(to, " %s",
-                    key->type == CONFIG_BOOL      ? "true or false"
-                    : key->type == CONFIG_ADDRESS ? "ADDRESS:PORT"
-                                                  : key->unit);
+                    key->type == CONFIG_BOOL        ? "true or false"
+                    : key->type == CONFIG_ADDRESS   ? "ADDRESS:PORT"
+                    : key->type == CONFIG_ADDRESSES ? "ADDRESS:PORT, .."
+                                                    : key->unit);
         }
         fprintf(to, "%s%s\n", key->flag != NULL ? "; flag --" : "", key->flag != NULL ? key->flag : "");
         fprintf(to, "%s%s: %s\n", indent, dot != NULL ? dot + 1 : key->key,

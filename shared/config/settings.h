@@ -189,8 +189,8 @@
       "Messages on $events topics that each shard may make in a second, for those who subscribe to them; 0: none.")              \
     X(admin_listen,           "admin.listen",           "admin",    ADDRESS, "127.0.0.1:7480", 0, 0, NULL,                        \
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
-    X(segstore_address,       "segstore.address",       "segstore", ADDRESS, "127.0.0.1:7400", 0, 0, NULL,                        \
-      "Where the segment store listens and brokers find it; port 0 picks a free one.")                                           \
+    X(segstore_address,       "segstore.address",       "segstore", ADDRESSES, "127.0.0.1:7400", 0, 0, NULL,                      \
+      "Where the segment store listens and brokers find it; port 0 picks a free one. Brokers may be given several nodes, with commas.")                                           \
     X(data,                   "segstore.data",          "data",     TEXT,    "data",           1, 255, "DIR",                     \
       "The directory of the segment store; made when it is missing.")                                                            \
     X(stripes,                "segstore.stripes",       NULL,       NUMBER,  "64",             1, 4096, "stripes",                 \
@@ -227,13 +227,14 @@
       "Below this much free disk appends are refused with 0x97 while reads and acknowledgements go on.")
 /* clang-format on */
 
-#define SETTING_NUMBER(field)  uint64_t field;
-#define SETTING_CHOICE(field)  uint64_t field;
-#define SETTING_BOOL(field)    bool field;
-#define SETTING_TEXT(field)    char field[CONFIG_TEXT_MAX];
-#define SETTING_FILE(field)    char field[CONFIG_TEXT_MAX];
-#define SETTING_ADDRESS(field) struct config_address field;
-#define SETTING_LIST(field)    struct config_list field;
+#define SETTING_NUMBER(field)    uint64_t field;
+#define SETTING_CHOICE(field)    uint64_t field;
+#define SETTING_BOOL(field)      bool field;
+#define SETTING_TEXT(field)      char field[CONFIG_TEXT_MAX];
+#define SETTING_FILE(field)      char field[CONFIG_TEXT_MAX];
+#define SETTING_ADDRESS(field)   struct config_address field;
+#define SETTING_ADDRESSES(field) struct config_addresses field;
+#define SETTING_LIST(field)      struct config_list field;
 
 struct settings {
 #define SETTING_FIELD(field, key, flag, type, initial, min, max, unit, sentence) SETTING_##type(field)

@@ -79,6 +79,30 @@ static int parse_address(const char *text, struct config_address *out)
     return 0;
 }
 
+static int parse_addresses(const char *text, struct config_addresses *out)
+{
+    struct config_addresses parsed = {.count = 0};
+    for (const char *item = text; item != NULL;) {
+        const char *comma = strchr(item, ',');
+        size_t      size  = comma != NULL ? (size_t)(comma - item) : strlen(item);
+        char        one[96];
+        for (; size > 0 && *item == ' '; size--) {
+            item++;
+        }
+        if (size >= sizeof one || parsed.count == CONFIG_ADDRESSES_MAX) {
+            return ERR_MALFORMED;
+        }
+        memcpy(one, item, size);
+        one[size] = '\0';
+        if (parse_address(one, &parsed.at[parsed.count++]) < 0) {
+            return ERR_MALFORMED;
+        }
+        item = comma != NULL ? comma + 1 : NULL;
+    }
+    *out = parsed;
+    return 0;
+}
+
 static int parse_text(const struct config_key *key, const char *text, char *out)
 {
     size_t size = strlen(text);
@@ -131,6 +155,10 @@ static void wanted(const struct config_key *key, char *text, size_t size)
         snprintf(text, size, "%sa numeric ADDRESS:PORT such as 127.0.0.1:1883 or [::1]:1883",
                  key->max == 1 ? "off or " : "");
         break;
+    case CONFIG_ADDRESSES:
+        snprintf(text, size, "1 to %d numeric ADDRESS:PORT such as 127.0.0.1:7400, with commas in between",
+                 CONFIG_ADDRESSES_MAX);
+        break;
     case CONFIG_LIST:
         snprintf(text, size, "items of the form %s, %d bytes in all", unit, CONFIG_LIST_MAX);
         break;
@@ -165,6 +193,9 @@ int value_parse(const struct config_key *key, const char *text, void *out, char 
             break;
         }
         result = parse_address(text, (struct config_address *)(void *)field);
+        break;
+    case CONFIG_ADDRESSES:
+        result = parse_addresses(text, (struct config_addresses *)(void *)field);
         break;
     case CONFIG_LIST:
         result = add_item(text, (struct config_list *)(void *)field);

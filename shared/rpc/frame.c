@@ -30,13 +30,18 @@ int frame_end(struct wire_writer *w, size_t begun)
         w->size = begun;
         return ERR_TOO_BIG;
     }
-    uint8_t     *header = w->data + begun;
-    struct bytes body   = bytes_of(header + RPC_HEADER_BYTES, w->size - begun - RPC_HEADER_BYTES);
-    uint32_t     size   = (uint32_t)body.size;
-    memcpy(header, &size, sizeof size);
-    uint64_t checksum = frame_checksum(header, body);
-    memcpy(header + CHECKSUM_AT, &checksum, sizeof checksum);
+    uint32_t size = (uint32_t)(w->size - begun - RPC_HEADER_BYTES);
+    memcpy(w->data + begun, &size, sizeof size);
+    frame_seal(w->data + begun);
     return 0;
+}
+
+void frame_seal(uint8_t *frame)
+{
+    uint32_t size;
+    memcpy(&size, frame, sizeof size);
+    uint64_t checksum = frame_checksum(frame, bytes_of(frame + RPC_HEADER_BYTES, size));
+    memcpy(frame + CHECKSUM_AT, &checksum, sizeof checksum);
 }
 
 void frame_reader_fini(struct frame_reader *reader)

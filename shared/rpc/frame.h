@@ -24,6 +24,9 @@ size_t frame_begin(struct wire_writer *w, uint16_t kind, uint64_t id);
  * is good again. */
 int frame_end(struct wire_writer *w, size_t begun);
 
+/* A whole frame in memory was changed, but for its size: makes the checksum right again. */
+void frame_seal(uint8_t *frame);
+
 /* Of the header's first 16 bytes and the body behind it. */
 uint64_t frame_checksum(const uint8_t *header, struct bytes body);
 

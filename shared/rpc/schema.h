@@ -11,14 +11,19 @@
  * Flow: WELCOME grants the broker a number of request-body bytes that may be unanswered; every answer gives back the bytes of its request.
  * Pushes are bounded by the credit of each FOLLOW and WATCH, in records.
  *
- * One connection per (broker shard, segment-store shard): the first frame is HELLO, naming the wanted shard.
+ * A segment store is one node or several; each stripe is led by one of them, and only that one serves it. Every node tells every broker who leads
+ * (WELCOME, LEADERS), and answers ERR_NOT_LEADER to what it does not lead. A term is one election: it has one leader at most and terms only grow.
+ * One connection per (broker shard, node, segment-store shard): the first frame is HELLO, naming the wanted shard.
  * Threads: any; pure. */
 #ifndef KEEL_SHARED_RPC_SCHEMA_H
 #define KEEL_SHARED_RPC_SCHEMA_H
 
 #include <stdint.h>
 
-enum { RPC_VERSION_MAJOR = 2, RPC_VERSION_MINOR = 0 }; /* 2: RPC_RESUME */
+enum {
+    RPC_VERSION_MAJOR = 3,
+    RPC_VERSION_MINOR = 0
+}; /* 2: refusals hold what follows; 3: several nodes, terms, rounds */
 enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
 #define RPC_MAGIC 0x4c45454bu /* "KEEL" */
 
@@ -36,26 +41,34 @@ enum rpc_kind {
     /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted). */
     RPC_HELLO = 1,
     /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
-     * record_max_bytes u32. Stripe s lives on shard s % shard_count. ERROR instead: ERR_VERSION, ERR_BUSY (another broker process is attached), ERR_NOT_FOUND (no such shard). */
+     * record_max_bytes u32, node u16 (who answers), node_count u16, count x { id u16, port u16, address blob } (0: it stands alone, its address is the one that was
+     * called), leader_count u16, count x { stripe u16, leader u16 (0: not known), term u64 } for all stripes of this shard. Stripe s lives on shard s % shard_count of
+     * every node. cluster: the same for all nodes of a store. ERROR instead: ERR_VERSION, ERR_BUSY (another broker process is attached), ERR_NOT_FOUND (no such shard). */
     RPC_WELCOME = 2,
     /* store -> broker, answer to any request: status i32 (negative), text blob (a sentence for the log). */
     RPC_ERROR = 3,
-    /* broker -> store. stripe u16, zero u16, ops. Answer TXN_DONE once the entry is durable and applied. */
+    /* broker -> store. stripe u16, round u16, term u64 (in which the broker believes this node to lead the stripe), ops. Answer TXN_DONE once the entry is durable and
+     * applied. ERR_NOT_LEADER: this node does not lead the stripe, or leads it in another term: nothing happened, or it may have happened, when the lead was lost while
+     * it was under way; the broker repeats it at the leader, as it does over a connection that broke. The term keeps a request that was overtaken on an old connection
+     * from being done late.
+     * round: of this stripe. One that was refused must not be followed by one that is taken while the news of the refusal may be lost: the earlier one, asked
+     * again over the next connection, would look like a duplicate of a writer that is further on. So what is refused without an entry of the log is remembered, for
+     * this connection and stripe, and what comes behind it in the same round is refused likewise: everything behind ERR_NOT_LEADER, transactions with an
+     * idempotent APPEND behind another status (such as ERR_DISK_FULL). The broker begins another round once it knows what became of all of the last one. */
     RPC_TXN = 10,
-    /* store -> broker. status i32, then when it is 0: results, else (the error of the op that ended it, nothing was done): refusing u8.
-     * refusing 1: the disk is full, and from now on this connection's transactions with an idempotent APPEND are refused with the same status, until
-     * RESUME: one that came later must not be taken while the news of this refusal may be lost, for it would make the earlier one, asked again over
-     * the next connection, look like a duplicate. */
+    /* store -> broker. status i32, then when it is 0: results, else (the error of the op that ended it, or a refusal; nothing was done): refusing u8: 1: what
+     * follows in this round with an idempotent APPEND is refused, too (the first time; ERR_NOT_LEADER does without). */
     RPC_TXN_DONE = 11,
-    /* broker -> store. stripe u16 (0xffff: all of this shard), kind u8 (0 key, 1 prefix, 2 topic filter), zero u8, table u32, limit_items u32, limit_bytes u32,
-     * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start). Not logged; sees all that is applied.
-     * Over all of a shard, stripes that are stopped by damage are passed over; one that is named and stopped is ERR_UNAVAILABLE. */
+    /* broker -> store. stripe u16 (0xffff: those of the list), kind u8 (0 key, 1 prefix, 2 topic filter), zero u8, table u32, limit_items u32, limit_bytes u32,
+     * pattern blob, after_stripe u16, after blob (continue behind this key; empty: from the start), list blob (stripes u16, ascending, of this shard; those below
+     * after_stripe are passed over). Not logged; sees all that is applied. A stripe of the list that is stopped by damage is passed over; one that is named and stopped is
+     * ERR_UNAVAILABLE. A page ends before a stripe of the list that this node does not lead; when it is the first, or is named: ERR_NOT_LEADER. */
     RPC_SCAN = 12,
     /* store -> broker. more u8, count u32, count x { stripe u16, version u64, expires_wall_ns u64, key blob, value blob }; when there is more, what to ask
      * for next: after_stripe u16, after blob. A page ends early, even empty, when many keys were looked at. */
     RPC_SCAN_DONE = 13,
-    /* broker -> store. stripe u16 (0xffff: all of this shard), zero u16, table u32, credit u32. First what is there, then every change, in order per stripe, until UNWATCH
-     * or the connection ends. A stripe that is stopped by damage shows what was known when it stopped. */
+    /* broker -> store. stripe u16, zero u16, table u32, credit u32. First what is there, then every change, in order, until CANCEL, the connection or the lead ends.
+     * A stripe that is stopped by damage shows what was known when it stopped. ERROR: ERR_NOT_LEADER, ERR_MALFORMED. */
     RPC_WATCH = 14,
     /* store -> broker, push. synced u8 (1 once: all that was there at WATCH has been sent), count u32, count x { stripe u16, deleted u8, version u64, expires_wall_ns u64, key blob, value blob }. */
     RPC_CHANGES = 15,
@@ -63,14 +76,15 @@ enum rpc_kind {
     RPC_CREDIT = 16,
     /* broker -> store, ends WATCH or FOLLOW of the frame's id. No answer; pushes under way may still arrive. */
     RPC_CANCEL = 17,
-    /* broker -> store. stream_id u64, epoch u64, from u64, credit u32 (records). Pushes from `from` on, past and future. ERROR: ERR_NOT_FOUND, ERR_FENCED, ERR_TRIMMED never
-     * (an offset below the start begins at the start). */
+    /* broker -> store. stream_id u64, epoch u64, from u64, credit u32 (records). Pushes from `from` on, past and future. ERROR: ERR_NOT_FOUND, ERR_FENCED, ERR_NOT_LEADER,
+     * ERR_TRIMMED never (an offset below the start begins at the start). */
     RPC_FOLLOW = 18,
     /* store -> broker, push. count u32, next_offset u64 (of the stream now), count x { offset u64, tag_size u8, tag, record }. Checked with record_decode by the reader. */
     RPC_RECORDS = 19,
-    /* store -> broker, push: the last one of a FOLLOW or WATCH. status i32: ERR_FENCED, ERR_NOT_FOUND (deleted), ERR_CORRUPT, ERR_UNAVAILABLE. */
+    /* store -> broker, push: the last one of a FOLLOW or WATCH. status i32: ERR_FENCED, ERR_NOT_FOUND (deleted), ERR_CORRUPT, ERR_UNAVAILABLE, ERR_NOT_LEADER (the lead was lost). */
     RPC_ENDED = 20,
-    /* broker -> store. stream_id u64, from u64, limit_records u32, limit_bytes u32. Answer READ_DONE, or ERROR ERR_NOT_FOUND / ERR_TRIMMED. */
+    /* broker -> store. stream_id u64, from u64, limit_records u32, limit_bytes u32. Answer READ_DONE, or ERROR ERR_NOT_FOUND / ERR_TRIMMED / ERR_NOT_LEADER;
+     * so are TAKE and RELEASE. */
     RPC_READ = 21,
     /* store -> broker. start_offset u64, next_offset u64, count u32, count x { offset u64, tag_size u8, tag, record }. */
     RPC_READ_DONE = 22,
@@ -83,8 +97,8 @@ enum rpc_kind {
     /* both ways, answered with PONG of the same id: the peer lives. No body. */
     RPC_PING = 26,
     RPC_PONG = 27,
-    /* broker -> store, behind all requests that were made before it heard of the refusal. No body, no answer. */
-    RPC_RESUME = 28,
+    /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
+    RPC_LEADERS = 29,
     RPC_KIND_END
 };
 

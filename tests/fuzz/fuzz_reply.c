@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { CLIENTS = 3, IDS = 16, CONNECTS_MAX = 20 };
+enum { CLIENTS = 3, IDS = 16, NODES = 3, SOCKETS_SPARE = 20 };
 
 struct play {
     struct far     far;
@@ -19,7 +19,6 @@ struct play {
     bool           open[CLIENTS];
     uint64_t       ids[IDS]; /* of the last requests, follows and watches */
     uint32_t       id_count;
-    uint32_t       connects;
 };
 
 /* ---- clients that take everything ---- */
@@ -150,25 +149,37 @@ static uint64_t port_random(void *ctx)
 
 static void turn(struct play *p)
 {
-    struct io_socket *socket = far_socket(&p->far, 0);
-    struct frame      frame;
+    struct frame frame;
     kernel_begin(p->kernel, p->far.io.now_ns, p->far.io.now_ns + 1);
     (void)kernel_end(p->kernel);
     far_turn(&p->far);
-    while (socket != NULL && socket->open && far_next(&p->far, socket, &frame)) {
-        if (frame.kind != RPC_CREDIT && frame.kind != RPC_CANCEL) {
-            p->ids[p->id_count++ % IDS] = frame.id;
+    for (uint16_t node = 1; node <= NODES; node++) {
+        struct io_socket *socket = far_socket_of(&p->far, node, 0);
+        while (socket != NULL && socket->open && far_next(&p->far, socket, &frame)) {
+            if (frame.kind != RPC_CREDIT && frame.kind != RPC_CANCEL) {
+                p->ids[p->id_count++ % IDS] = frame.id;
+            }
         }
     }
 }
 
+/* It comes back, and says this of nodes and leaders. */
+static void return_with(struct play *p, struct io_socket *socket, struct bytes tail)
+{
+    p->far.tail = tail;
+    far_break(socket);
+    far_pass(&p->far, 2000000000);
+    far_up(&p->far, 1, 2);
+    p->far.tail = (struct bytes){0};
+}
+
 static void step(struct play *p, struct wire_reader *r)
 {
-    static const uint16_t kinds[] = {RPC_TXN_DONE, RPC_TXN_DONE, RPC_SCAN_DONE, RPC_RECORDS, RPC_CHANGES,
-                                     RPC_ENDED,    RPC_ERROR,    RPC_WELCOME,   RPC_PONG,    99};
+    static const uint16_t kinds[] = {RPC_TXN_DONE, RPC_LEADERS, RPC_SCAN_DONE, RPC_RECORDS, RPC_CHANGES,
+                                     RPC_ENDED,    RPC_ERROR,   RPC_WELCOME,   RPC_PONG,    99};
     uint8_t               what    = wire_get_u8(r);
     uint8_t               more    = wire_get_u8(r);
-    struct io_socket     *socket  = far_socket(&p->far, 0);
+    struct io_socket     *socket  = far_socket_of(&p->far, (uint16_t)(1 + (more >> 4) % NODES), 0);
     switch (what % 8) {
     case 0:
         act(p, what / 8, more);
@@ -184,12 +195,17 @@ static void step(struct play *p, struct wire_reader *r)
     default: { /* kind, which request, body */
         size_t       size = wire_get_u8(r);
         struct bytes body = wire_get(r, size < wire_left(r) ? size : wire_left(r));
-        if (socket != NULL && !r->bad) {
+        if (socket == NULL || r->bad) {
+            break;
+        }
+        if (kinds[(what / 8) % 10] == RPC_WELCOME && body.size != 0) {
+            return_with(p, socket, body);
+        } else {
             far_send(socket, kinds[(what / 8) % 10], p->ids[more % IDS], body);
         }
     }
     }
-    if (far_socket(&p->far, 0) == NULL && p->connects++ < CONNECTS_MAX) {
+    if (far_socket(&p->far, 0) == NULL) {
         far_pass(&p->far, 2000000000);
         far_up(&p->far, 1, 2);
     }
@@ -216,11 +232,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     log_setup("fuzz", LOG_ERROR, mute);
     the_play                      = p;
     const struct kernel_port port = {.ctx = p, .post = post, .random = port_random};
-    far_init(&p->far);
+    far_init_nodes(&p->far, NODES, 1);
+    far_lead(&p->far, 1, 2, 1);
     far_up(&p->far, 1, 2);
     p->kernel = kernel_new(0, 1, &limits, &port, p->far.store, p->far.timers);
     turn(p);
-    while (!r.bad && wire_left(&r) != 0) {
+    while (!r.bad && wire_left(&r) != 0 && p->far.io.count < FAR_SOCKETS - SOCKETS_SPARE) {
         step(p, &r);
     }
     kernel_free(p->kernel);

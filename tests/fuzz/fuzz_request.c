@@ -1,6 +1,6 @@
 /* fuzz_request - a segment store as it runs, in a simulated world, and a broker that asks for anything: the store must survive every request.
  *   the input is a list of frames:  kind u8 (an index into the table below), id u8, size u16, body
- * The frames are right and the greeting is, so that what is in them is reached. A store serves many inputs; then a new one is made. */
+ * The frames are right and the greeting is, and where a transaction goes, so that what is in them is reached. A store serves many inputs; then a new one is made. */
 #include "segstore/node/node.h"
 #include "shared/base/log.h"
 #include "shared/base/wire.h"
@@ -161,6 +161,11 @@ static void make_world(void)
 static void put_frame(uint16_t kind, uint64_t id, struct bytes body)
 {
     size_t begun = frame_begin(&out, kind, id);
+    if (kind == RPC_TXN) { /* a stripe, a round, mostly the right term: so that the ops are reached */
+        wire_put_u16(&out, id & 1);
+        wire_put_u16(&out, (uint16_t)(id >> 6));
+        wire_put_u64(&out, (id & 0x3e) == 0x3e ? 2 : 1);
+    }
     wire_put_bytes(&out, body);
     int error = frame_end(&out, begun);
     ASSERT(error == 0);

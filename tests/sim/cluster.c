@@ -202,13 +202,13 @@ static void start(struct cluster *c, struct world *world, bool names)
     ASSERT(read == 0);
     struct listen_at *listen = &c->broker_config.listen[TRANSPORT_TCP];
     snprintf(listen->address, sizeof listen->address, "0.0.0.0");
-    snprintf(c->broker_config.segstore_address, sizeof c->broker_config.segstore_address, "store");
+    snprintf(c->broker_config.store.seeds[0].address, sizeof c->broker_config.store.seeds[0].address, "store");
     listen->port                    = CLUSTER_MQTT_PORT;
     c->broker_config.auth.anonymous = AUTH_ANONYMOUS_YES;
     if (names) {
         want_names(c);
     }
-    c->broker_config.segstore_port = CLUSTER_RPC_PORT;
+    c->broker_config.store.seeds[0].port = CLUSTER_RPC_PORT;
 
     c->store_machine                      = machine_new(world, "store", disk_bytes);
     c->broker_machine                     = machine_new(world, "broker", 0);

@@ -227,13 +227,13 @@ static bool all_seen(void *ctx)
             return false;
         }
     }
-    return c->connected;
+    return store_tester_connected(ctx);
 }
 
 void scenario_segstore_full(struct world *world)
 {
-    struct story *s        = story_new(world, 14u << 20, 2u << 20);
-    s->client.window       = 1; /* one that is refused is sent again before the next */
+    struct story *s  = story_new(world, 14u << 20, 2u << 20);
+    s->client.window = (uint32_t)between(s, 1, 4); /* what follows one that is refused must not be taken before it */
     s->client.large_one_in = 4;
     for (uint32_t i = 0; i < STRIPES; i++) {
         store_tester_want(&s->client, i, 70);

@@ -15,6 +15,7 @@ struct known_seed {
     X(segstore_crash, 92, "power lost soon after a first start that was killed took the data directory with it")     \
     X(segstore_crash, 112, "the same, with other files")                                                             \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")         \
+    X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")         \
     X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
     X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")     \
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \

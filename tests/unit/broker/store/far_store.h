@@ -3,6 +3,9 @@
  *     struct far far;  far_init(&far);  far_up(&far, 2, 8);     two shards, eight stripes, all welcomed
  *     far_turn(&far);                                           what the client asked for is sent: far_next hands it out
  *
+ *     far_init_nodes(&far, 3, 1);  far_lead(&far, 2, 3, 7);  far_up(&far, 1, 4);     three nodes, of which the client is told of by the first; the third leads stripe 2
+ *     far_tell(&far, 3, 2);                                     in term 7, and says so (LEADERS)
+ *
  * Fulfils io.h: it is linked in place of shared/loop. Threads: one. */
 #ifndef KEEL_TESTS_UNIT_BROKER_STORE_FAR_STORE_H
 #define KEEL_TESTS_UNIT_BROKER_STORE_FAR_STORE_H
@@ -14,12 +17,13 @@
 #include "shared/rpc/frame.h"
 #include "shared/rpc/schema.h"
 
-enum { FAR_SOCKETS = 64 };
+enum { FAR_SOCKETS = 128, FAR_NODES = 8, FAR_STRIPES = 64 };
 
 struct io_socket {
     struct io               *io;
     const struct io_handler *handler;
     void                    *ctx;
+    uint16_t                 port; /* that was called: a node's number */
     bool                     open;
     bool                     connected;
     bool                     sending;
@@ -40,15 +44,32 @@ struct far {
     uint32_t            shards;
     uint32_t            stripes;
     uint32_t            credit;
-    struct wire_writer  taken; /* the frame that far_next handed out */
+    uint32_t            node_count; /* as they tell; 0: the one stands alone */
+    uint64_t            cluster[FAR_NODES];
+    uint16_t            says[FAR_NODES]; /* who it is; 0: its number */
+    bool                down[FAR_NODES]; /* is not reached */
+    struct {
+        uint16_t leader;
+        uint64_t term;
+    } leaders[FAR_STRIPES];
+    struct bytes       tail;  /* what WELCOME says of nodes and leaders; empty: what is true */
+    struct wire_writer taken; /* the frame that far_next handed out */
 };
 
+/* One node, number 1, which leads everything. */
 void far_init(struct far *far);
+/* Several, numbered from 1: node n is at "far", port n. The client is given the first `seeds` of them. */
+void far_init_nodes(struct far *far, uint32_t nodes, uint32_t seeds);
 void far_fini(struct far *far);
+/* From now on; told by the next WELCOME, or far_tell. */
+void far_lead(struct far *far, uint16_t stripe, uint16_t node, uint64_t term);
+/* A node sends LEADERS, of one stripe. */
+void far_tell(struct far *far, uint16_t node, uint16_t stripe);
 /* Accepts and welcomes every connection that is asked for. */
 void far_up(struct far *far, uint32_t shards, uint32_t stripes);
-/* The newest socket of a shard that is open, or NULL. */
+/* The newest socket of a shard of node 1 that is open, or NULL. */
 struct io_socket *far_socket(struct far *far, uint32_t shard);
+struct io_socket *far_socket_of(struct far *far, uint16_t node, uint32_t shard);
 /* A turn of the client; what it sends is taken whole. */
 void far_turn(struct far *far);
 /* Time passes, timers expire. */

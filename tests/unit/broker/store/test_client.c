@@ -95,40 +95,57 @@ Test(client, what_is_not_answered_is_sent_again_in_its_order)
     far_fini(&far);
 }
 
-Test(client, a_refusal_that_others_follow_is_confirmed_behind_what_was_asked_before)
+static void refuse(struct io_socket *socket, uint64_t id, int status, bool refusing)
 {
-    struct far   far;
-    struct asked a[3];
-    struct frame f;
-    far_init(&far);
-    far.credit = 700;
-    far_up(&far, 1, 4);
-    ask(&far, &a[0], 0, 500);
-    ask(&far, &a[1], 1, 500); /* no credit yet: it is made before the refusal is heard, and sent behind it */
-    far_turn(&far);
-    cr_assert(far_next(&far, far_socket(&far, 0), &f));
     uint8_t            bytes[8];
     struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
-    wire_put_u32(&w, (uint32_t)ERR_DISK_FULL);
-    wire_put_u8(&w, 1);
-    far_send(far_socket(&far, 0), RPC_TXN_DONE, f.id, wire_written(&w));
+    wire_put_u32(&w, (uint32_t)status);
+    wire_put_u8(&w, refusing);
+    far_send(socket, RPC_TXN_DONE, id, wire_written(&w));
+}
+
+static uint16_t round_of(const struct frame *txn)
+{
+    uint16_t round;
+    memcpy(&round, txn->body.data + 2, sizeof round);
+    return round;
+}
+
+Test(client, behind_a_refusal_a_new_round_waits_for_all_answers_of_the_old_one)
+{
+    struct far   far;
+    struct asked a[5];
+    struct frame f;
+    uint64_t     ids[2];
+    far_init(&far);
+    far_up(&far, 1, 4);
+    struct io_socket *socket = far_socket(&far, 0);
+    ask(&far, &a[0], 2, 500);
+    ask(&far, &a[1], 2, 500);
+    far_turn(&far);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(far_next(&far, socket, &f));
+        ids[i] = f.id;
+    }
+    uint16_t round = round_of(&f);
+    refuse(socket, ids[0], ERR_DISK_FULL, true);
     cr_assert(a[0].answers == 1 && a[0].status == ERR_DISK_FULL && a[0].result_bytes == 0);
     ask(&far, &a[2], 2, 10);
+    ask(&far, &a[3], 3, 10); /* another stripe does not wait */
     far_turn(&far);
-    cr_assert(far_next(&far, far_socket(&far, 0), &f));
-    cr_assert(f.kind == RPC_TXN && f.body.data[0] == 1);
-    cr_assert(far_next(&far, far_socket(&far, 0), &f));
-    cr_assert_eq(f.kind, RPC_RESUME);
-    cr_assert(far_next(&far, far_socket(&far, 0), &f));
-    cr_assert(f.kind == RPC_TXN && f.body.data[0] == 2);
-    far_break(far_socket(&far, 0));
-    far_pass(&far, 2000000000);
-    far_up(&far, 1, 4); /* over a new connection nothing was refused */
-    for (int i = 1; i < 3; i++) {
-        cr_assert(far_next(&far, far_socket(&far, 0), &f));
-        cr_assert(f.kind == RPC_TXN && f.body.data[0] == i);
+    cr_assert(far_next(&far, socket, &f) && f.body.data[0] == 3 && round_of(&f) == round);
+    cr_assert(!far_next(&far, socket, &f), "the fate of the second one is not known yet");
+    struct store_client_counters counters;
+    store_client_counters(far.store, &counters);
+    cr_assert_eq(counters.requests_open, 3);
+    refuse(socket, ids[1], ERR_DISK_FULL, false);
+    ask(&far, &a[4], 2, 20);
+    far_turn(&far);
+    for (int i = 2; i < 5; i += 2) {
+        cr_assert(far_next(&far, socket, &f) && f.body.data[0] == 2 && round_of(&f) == round + 1);
+        answer(socket, f.id, 0);
+        cr_assert(a[i].answers == 1 && a[i].status == 0);
     }
-    cr_assert(!far_next(&far, far_socket(&far, 0), &f));
     far_fini(&far);
 }
 
@@ -207,6 +224,22 @@ Test(client, a_silent_connection_is_asked_and_then_given_up)
     struct store_client_counters counters;
     store_client_counters(far.store, &counters);
     cr_assert_eq(counters.links_up, 0);
+    far_fini(&far);
+}
+
+Test(client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
+{
+    struct far far;
+    far_init(&far);
+    far_up(&far, 1, 1);
+    struct io_socket *socket = far_socket(&far, 0);
+    size_t            before = socket->sent.size;
+    for (int i = 0; i < 5; i++) {
+        far_pass(&far, 1000000000);
+        far_send(socket, RPC_PONG, 0, (struct bytes){0});
+        far_turn(&far);
+    }
+    cr_assert_geq(socket->sent.size, before + 2 * RPC_HEADER_BYTES, "PING");
     far_fini(&far);
 }
 

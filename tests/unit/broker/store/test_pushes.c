@@ -174,19 +174,22 @@ Test(pushes, a_watch_begins_anew_with_each_connection)
     setup(&far, &seen, 2);
     store_watch_start(far.store, &seen.watch, 2);
     far_turn(&far);
-    cr_assert_str_eq(seen.story, "rr");
-    for (uint32_t shard = 0; shard < 2; shard++) {
-        cr_assert(far_next(&far, far_socket(&far, shard), &f) && f.kind == RPC_WATCH);
-        send_change(far_socket(&far, shard), f.id, true, false);
+    cr_assert_str_eq(seen.story, "rrrr", "once for each stripe");
+    for (uint32_t stripe = 0; stripe < 4; stripe++) {
+        struct io_socket *socket = far_socket(&far, stripe % 2);
+        cr_assert(far_next(&far, socket, &f) && f.kind == RPC_WATCH);
+        send_change(socket, f.id, true, false);
     }
-    cr_assert_str_eq(seen.story, "rr+s+s");
+    cr_assert_str_eq(seen.story, "rrrr+s+s+s+s");
     far_break(far_socket(&far, 1));
     reconnect(&far, 2);
+    memset(seen.story, 0, sizeof seen.story);
+    far_turn(&far);
     while (far_next(&far, far_socket(&far, 1), &f) && f.kind != RPC_WATCH) {
     }
     send_change(far_socket(&far, 1), f.id, false, true);
     send_change(far_socket(&far, 1), f.id, true, false);
-    cr_assert_str_eq(seen.story, "rr+s+sr-+s");
+    cr_assert_str_eq(seen.story + strlen(seen.story) - 3, "-+s");
     far_fini(&far);
 }
 
@@ -203,5 +206,107 @@ Test(pushes, a_push_that_is_cut_short_breaks_the_connection_only)
     cr_assert_null(far_socket(&far, 0));
     reconnect(&far, 1);
     cr_assert_not_null(far_socket(&far, 0));
+    far_fini(&far);
+}
+
+static void end_with(struct io_socket *socket, uint16_t kind, uint64_t id, int status)
+{
+    uint8_t            bytes[16];
+    struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
+    wire_put_u32(&w, (uint32_t)status);
+    wire_put_blob(&w, bytes_str("no"));
+    far_send(socket, kind, id, wire_written(&w));
+}
+
+static void setup_nodes(struct far *far, struct seen *seen)
+{
+    *seen =
+        (struct seen){.follow = {.record = on_record, .ended = on_ended, .ctx = seen},
+                      .watch  = {.changed = on_changed, .synced = on_synced, .restarted = on_restarted, .ctx = seen}};
+    far_init_nodes(far, 3, 1);
+    far_lead(far, 2, 2, 1);
+    far_up(far, 1, 4);
+}
+
+Test(pushes, a_follow_goes_on_at_the_next_leader_behind_the_last_record)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f, old;
+    setup_nodes(&far, &seen);
+    store_follow_start(far.store, &seen.follow, (uint64_t)2 << 48 | 9, 1, 10, 8);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket_of(&far, 2, 0), &old) && old.kind == RPC_FOLLOW && from_of(&old) == 10);
+    uint64_t id = old.id;
+    send_records(far_socket_of(&far, 2, 0), id, 10, 2, false);
+    far_lead(&far, 2, 3, 2); /* the old leader has not heard of it */
+    far_tell(&far, 1, 2);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket_of(&far, 2, 0), &f) && f.kind == RPC_CANCEL);
+    cr_assert(far_next(&far, far_socket_of(&far, 3, 0), &f) && f.kind == RPC_FOLLOW && from_of(&f) == 12);
+    send_records(far_socket_of(&far, 2, 0), id, 12, 2, false);
+    cr_assert_eq(seen.count, 2, "what comes late from there is passed over");
+    end_with(far_socket_of(&far, 2, 0), RPC_ENDED, id, ERR_NOT_LEADER);
+    send_records(far_socket_of(&far, 3, 0), f.id, 12, 1, false);
+    cr_assert(seen.count == 3 && seen.offsets[2] == 12 && seen.ended == 0);
+    store_follow_credit(far.store, &seen.follow, 5);
+    far_turn(&far);
+    cr_assert(far_next(&far, far_socket_of(&far, 3, 0), &f) && f.kind == RPC_CREDIT);
+    far_fini(&far);
+}
+
+Test(pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup_nodes(&far, &seen);
+    store_follow_start(far.store, &seen.follow, (uint64_t)2 << 48 | 9, 1, 10, 8);
+    far_turn(&far);
+    for (int i = 0; i < 2; i++) {
+        cr_assert(far_next(&far, far_socket_of(&far, 2, 0), &f) && f.kind == RPC_FOLLOW);
+        end_with(far_socket_of(&far, 2, 0), i == 0 ? RPC_ERROR : RPC_ENDED, f.id, ERR_NOT_LEADER);
+        far_turn(&far);
+        cr_assert(!far_next(&far, far_socket_of(&far, 2, 0), &f) && seen.ended == 0);
+        far_pass(&far, 150000000);
+        far_turn(&far);
+    }
+    cr_assert(far_next(&far, far_socket_of(&far, 2, 0), &f) && f.kind == RPC_FOLLOW);
+    end_with(far_socket_of(&far, 2, 0), RPC_ENDED, f.id, ERR_FENCED);
+    cr_assert_eq(seen.ended, ERR_FENCED);
+    far_fini(&far);
+}
+
+Test(pushes, a_watch_of_one_stripe_begins_anew_at_the_next_leader)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup_nodes(&far, &seen);
+    store_watch_start(far.store, &seen.watch, 2);
+    far_turn(&far);
+    cr_assert_str_eq(seen.story, "rrrr");
+    cr_assert(far_next(&far, far_socket_of(&far, 2, 0), &f) && f.kind == RPC_WATCH && f.body.data[0] == 2);
+    uint64_t id = f.id;
+    send_change(far_socket_of(&far, 2, 0), id, true, false);
+    far_break(far_socket_of(&far, 2, 0));
+    far_turn(&far);
+    cr_assert_str_eq(seen.story, "rrrr+s", "it waits for the connection, or a leader");
+    far_lead(&far, 2, 3, 2);
+    far_tell(&far, 1, 2);
+    far_turn(&far);
+    cr_assert_str_eq(seen.story, "rrrr+sr");
+    cr_assert(far_next(&far, far_socket_of(&far, 3, 0), &f) && f.kind == RPC_WATCH && f.body.data[0] == 2);
+    cr_assert_neq(f.id, id);
+    send_change(far_socket_of(&far, 3, 0), id, false, false);
+    cr_assert_str_eq(seen.story, "rrrr+sr", "of the old one");
+    send_change(far_socket_of(&far, 3, 0), f.id, true, true);
+    cr_assert_str_eq(seen.story, "rrrr+sr-s");
+    end_with(far_socket_of(&far, 3, 0), RPC_ENDED, f.id, ERR_NOT_LEADER);
+    far_turn(&far);
+    far_lead(&far, 2, 1, 3);
+    far_tell(&far, 3, 2);
+    far_turn(&far);
+    cr_assert_str_eq(seen.story, "rrrr+sr-sr", "at once, as there is news");
     far_fini(&far);
 }

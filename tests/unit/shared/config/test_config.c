@@ -91,6 +91,20 @@ Test(config, a_wrong_value_names_file_line_key_and_what_fits)
     cr_expect_eq(settings.packet_max_bytes, 1 << 20, "a refused value changes nothing");
 }
 
+Test(config, a_store_may_be_found_at_several_addresses)
+{
+    cr_expect_eq(yaml("segstore: {address: '10.0.0.1:7400, [::1]:7401,127.0.0.1:2'}"), 0, "%s", error);
+    cr_expect_eq(settings.segstore_address.count, 3);
+    cr_expect_str_eq(settings.segstore_address.at[1].host, "::1");
+    cr_expect(settings.segstore_address.at[1].port == 7401 && settings.segstore_address.at[2].port == 2);
+    cr_expect_eq(yaml("segstore: {address: '127.0.0.1:1,'}"), ERR_MALFORMED);
+    cr_expect_eq(yaml("segstore: {address: '127.0.0.1:1 127.0.0.1:2'}"), ERR_MALFORMED);
+    cr_expect_eq(yaml("segstore: {address: '1.1.1.1:1,1.1.1.1:2,1.1.1.1:3,1.1.1.1:4,1.1.1.1:5,1.1.1.1:6,1.1.1.1:7,"
+                      "1.1.1.1:8,1.1.1.1:9'}"),
+                 ERR_MALFORMED);
+    cr_expect_eq(settings.segstore_address.count, 1, "a refused value changes nothing");
+}
+
 Test(config, a_key_set_twice_is_refused)
 {
     EXPECT_ERROR(yaml("shards: 1\npin: true\nshards: 2\n"), "keel.yaml:3: shards is already set in line 1");
