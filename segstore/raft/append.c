@@ -35,7 +35,7 @@ void receive_heartbeat(struct raft *r, const struct raft_message *m)
     heal(r);
     if (r->saved) {
         struct raft_message answer = {.kind = RAFT_HEARTBEAT_ACK, .clock = m->clock};
-        send(r, &answer, m->from);
+        send_message(r, &answer, m->from);
     }
 }
 
@@ -56,7 +56,7 @@ static void refuse(struct raft *r, const struct raft_message *m, uint64_t hint)
 {
     struct raft_message answer = {
         .kind = RAFT_APPEND_ACK, .refused = true, .index = m->index, .hint = hint, .log_term = log_term(&r->log, hint)};
-    send(r, &answer, m->from);
+    send_message(r, &answer, m->from);
 }
 
 static struct raft_taken take(struct raft *r, const struct raft_message *m)
@@ -144,7 +144,7 @@ void raft_flush(struct raft *r)
     struct raft_message answer = {.kind = RAFT_APPEND_ACK, .index = promised(r)};
     r->ack_wanted              = false;
     r->acked                   = answer.index;
-    send(r, &answer, r->leader);
+    send_message(r, &answer, r->leader);
 }
 
 bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct raft_members *members)

@@ -127,7 +127,7 @@ void send_heartbeats(struct raft *r)
             probe(f);
             f->moved_ns = r->now_ns;
         }
-        send(r, &m, f->node);
+        send_message(r, &m, f->node);
     }
 }
 
@@ -159,7 +159,8 @@ static void refused(struct raft *r, struct follower *f, const struct raft_messag
     if (f->state == SNAPSHOT || m->index < f->match || (f->state == PROBE && m->index + 1 != f->next)) {
         return; /* an old one */
     }
-    bool full = m->hint == m->index; /* it matches: there is no room now */
+    bool full =
+        m->hint == m->index && m->log_term == log_term(&r->log, m->index); /* it matches: there is no room now */
     probe(f);
     if (full) {
         f->next   = m->index + 1;
@@ -176,7 +177,7 @@ void transfer_now(struct raft *r)
     const struct follower *f = follower_find(r, r->transferee);
     if (f != NULL && f->match == r->log.last) {
         struct raft_message m = {.kind = RAFT_TIMEOUT_NOW};
-        send(r, &m, r->transferee);
+        send_message(r, &m, r->transferee);
     }
 }
 
@@ -310,7 +311,10 @@ void raft_peer_reset(struct raft *r, uint16_t node)
     }
     struct follower *f = follower_find(r, node);
     if (f != NULL) {
+        uint64_t next = f->next;
         probe(f);
+        f->next  = next;
+        f->match = 0; /* it may come back with less: one whose log is damaged */
     }
 }
 

@@ -16,7 +16,7 @@ static uint64_t draw(struct raft *r, uint64_t below)
     return below == 0 ? 0 : r->random % below;
 }
 
-void send(struct raft *r, struct raft_message *m, uint16_t to)
+void send_message(struct raft *r, struct raft_message *m, uint16_t to)
 {
     m->from = r->options.self;
     m->to   = to;
@@ -45,13 +45,8 @@ void become_follower(struct raft *r, uint64_t term, uint16_t leader)
         r->matched      = 0;
         r->acked        = 0;
         r->heard_commit = 0;
-        save(r);
-    }
-    if (r->role != RAFT_FOLLOWER || r->leader != leader) {
-        r->matched      = 0;
-        r->acked        = 0;
-        r->heard_commit = 0;
         r->ack_wanted   = false;
+        save(r);
     }
     if (r->role != RAFT_FOLLOWER) {
         wait_for_leader(r);
@@ -107,7 +102,7 @@ static void ask_for_votes(struct raft *r, bool pre)
                                      .term     = pre ? r->term + 1 : r->term,
                                      .index    = r->log.last,
                                      .log_term = log_term(&r->log, r->log.last)};
-            send(r, &m, nodes[i]);
+            send_message(r, &m, nodes[i]);
         }
     }
 }
@@ -173,7 +168,7 @@ static void answer_vote(struct raft *r, const struct raft_message *m, bool grant
 {
     struct raft_message answer = {
         .kind = RAFT_VOTE_ACK, .pre = m->pre, .refused = !granted, .term = granted && m->pre ? m->term : r->term};
-    send(r, &answer, m->from);
+    send_message(r, &answer, m->from);
 }
 
 static void receive_vote(struct raft *r, const struct raft_message *m)
@@ -230,7 +225,7 @@ bool receive_term(struct raft *r, const struct raft_message *m)
     if (m->term < r->term) {
         if (m->kind == RAFT_APPEND || m->kind == RAFT_HEARTBEAT) { /* a leader that has been deposed hears of it */
             struct raft_message answer = {.kind = RAFT_APPEND_ACK, .refused = true};
-            send(r, &answer, m->from);
+            send_message(r, &answer, m->from);
         } else if (m->kind == RAFT_VOTE) {
             answer_vote(r, m, false);
         }
@@ -290,7 +285,7 @@ void raft_saved(struct raft *r, uint64_t term, uint16_t vote)
     } else if (r->grant_held) {
         struct raft_message answer = {.kind = RAFT_VOTE_ACK};
         r->grant_held              = false;
-        send(r, &answer, r->vote);
+        send_message(r, &answer, r->vote);
     }
     heal(r);
 }
@@ -395,6 +390,9 @@ void raft_damaged(struct raft *r)
 void raft_shy(struct raft *r, bool shy)
 {
     r->shy = shy;
+    if (shy && r->started && !r->alone && r->role == RAFT_LEADER) {
+        become_follower(r, r->term, RAFT_NONE);
+    }
 }
 
 void raft_hurry(struct raft *r, uint64_t now_ns)

@@ -81,7 +81,7 @@ enum tally tally(const struct raft *r);
 
 /* raft.c */
 void become_follower(struct raft *r, uint64_t term, uint16_t leader);
-void send(struct raft *r, struct raft_message *m, uint16_t to);
+void send_message(struct raft *r, struct raft_message *m, uint16_t to);
 /* term and vote have changed. */
 void save(struct raft *r);
 /* Follows the term of a message, or answers and drops it. False: it is dealt with. */
