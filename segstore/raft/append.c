@@ -13,12 +13,29 @@ static void raise_commit(struct raft *r, uint64_t commit)
     r->commit       = known > r->commit ? known : r->commit;
 }
 
-/* A damaged replica is whole again when it holds, durably, an entry of a leader's own term that the leader has committed: then it holds all that was
- * ever acknowledged. Whom it voted for in this term may be among what it lost: it counts as having voted for the leader that there is. */
+/* A damaged replica may have lost entries that it acknowledged and votes that it gave. It counts for nothing, and the leader knows it. It is whole again
+ * when it durably holds what a leader had committed in its own term after that leader
+ *   - knew that this one is not to be counted, so that nothing is committed any more on the strength of what is gone, and
+ *   - was confirmed by a majority without this one, so that no newer leader got in by a vote that is forgotten;
+ * and when whoever holds a vote of before has given up. It counts as having voted for the leader that there is. */
+static void hear_of_heal(struct raft *r, const struct raft_message *m)
+{
+    if (!r->damaged || !m->damaged) {
+        return;
+    }
+    if (r->heal_clock == 0) {
+        r->heal_clock = m->clock;
+    }
+    if (m->hint >= r->heal_clock) {
+        r->heal_commit = m->commit;
+    }
+}
+
 void heal(struct raft *r)
 {
-    if (!r->damaged || !r->saved || r->role != RAFT_FOLLOWER || r->leader == RAFT_NONE || r->heard_commit == 0 ||
-        promised(r) < r->heard_commit || log_term(&r->log, r->heard_commit) != r->term) {
+    if (!r->damaged || !r->saved || r->role != RAFT_FOLLOWER || r->leader == RAFT_NONE || r->heal_commit == 0 ||
+        promised(r) < r->heal_commit || log_term(&r->log, r->heal_commit) != r->term ||
+        r->now_ns < r->start_ns + 3 * r->options.election_ns) {
         return;
     }
     r->damaged = false;
@@ -32,9 +49,10 @@ void receive_heartbeat(struct raft *r, const struct raft_message *m)
 {
     heard_leader(r, m->from);
     raise_commit(r, m->commit);
+    hear_of_heal(r, m);
     heal(r);
     if (r->saved) {
-        struct raft_message answer = {.kind = RAFT_HEARTBEAT_ACK, .clock = m->clock};
+        struct raft_message answer = {.kind = RAFT_HEARTBEAT_ACK, .clock = m->clock, .damaged = r->damaged};
         send_message(r, &answer, m->from);
     }
 }
@@ -54,8 +72,12 @@ static bool well_formed(const struct raft *r, const struct raft_message *m)
 
 static void refuse(struct raft *r, const struct raft_message *m, uint64_t hint)
 {
-    struct raft_message answer = {
-        .kind = RAFT_APPEND_ACK, .refused = true, .index = m->index, .hint = hint, .log_term = log_term(&r->log, hint)};
+    struct raft_message answer = {.kind     = RAFT_APPEND_ACK,
+                                  .refused  = true,
+                                  .damaged  = r->damaged,
+                                  .index    = m->index,
+                                  .hint     = hint,
+                                  .log_term = log_term(&r->log, hint)};
     send_message(r, &answer, m->from);
 }
 
@@ -90,6 +112,7 @@ struct raft_taken raft_append(struct raft *r, const struct raft_message *m, uint
     heard_leader(r, m->from);
     if (m->index < r->commit) { /* late: everything up to commit is the same in every log */
         r->matched    = r->matched > r->commit ? r->matched : r->commit;
+        raise_commit(r, m->commit);
         r->ack_wanted = true;
         return nothing;
     }
@@ -141,7 +164,7 @@ void raft_flush(struct raft *r)
     if (!r->ack_wanted || !r->saved || r->role != RAFT_FOLLOWER || r->leader == RAFT_NONE) {
         return;
     }
-    struct raft_message answer = {.kind = RAFT_APPEND_ACK, .index = promised(r)};
+    struct raft_message answer = {.kind = RAFT_APPEND_ACK, .index = promised(r), .damaged = r->damaged};
     r->ack_wanted              = false;
     r->acked                   = answer.index;
     send_message(r, &answer, r->leader);
@@ -149,7 +172,8 @@ void raft_flush(struct raft *r)
 
 bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct raft_members *members)
 {
-    if (index < r->commit && !r->damaged) {
+    if (!r->damaged && (index < r->commit || log_term(&r->log, index) == term)) {
+        raise_commit(r, index); /* it is here, and what follows it may have been acknowledged */
         return false;
     }
     log_reset(&r->log, index, term);

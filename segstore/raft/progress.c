@@ -74,7 +74,7 @@ static uint64_t match_of(const struct raft *r, uint16_t node)
         return r->log.stable;
     }
     const struct follower *f = follower_find(r, node);
-    return f == NULL ? 0 : f->match;
+    return f == NULL || f->damaged ? 0 : f->match;
 }
 
 void maybe_commit(struct raft *r)
@@ -88,7 +88,7 @@ void maybe_commit(struct raft *r)
 static uint64_t active_of(const struct raft *r, uint16_t node)
 {
     const struct follower *f = follower_find(r, node);
-    return node == r->options.self || (f != NULL && f->active);
+    return node == r->options.self || (f != NULL && f->active && !f->damaged);
 }
 
 bool check_quorum(struct raft *r)
@@ -103,12 +103,12 @@ bool check_quorum(struct raft *r)
 static uint64_t clock_of(const struct raft *r, uint16_t node)
 {
     const struct follower *f = follower_find(r, node);
-    return node == r->options.self ? UINT64_MAX / 2 : f == NULL ? 0 : f->clock_ns;
+    return node == r->options.self ? UINT64_MAX / 2 : f == NULL || f->damaged ? 0 : f->clock_ns;
 }
 
 bool raft_lease(const struct raft *r, uint64_t now_ns)
 {
-    if (r->role != RAFT_LEADER || r->transferee != RAFT_NONE) {
+    if (r->role != RAFT_LEADER || r->transferee != RAFT_NONE || r->transfer_asked) {
         return false;
     }
     return r->alone || quorum_value(r, clock_of) + r->options.election_ns - r->options.election_ns / 10 > now_ns;
@@ -122,12 +122,36 @@ void send_heartbeats(struct raft *r)
         struct follower    *f = &r->followers[i];
         struct raft_message m = {
             .kind = RAFT_HEARTBEAT, .commit = f->match < r->commit ? f->match : r->commit, .clock = r->now_ns};
+        if (f->damaged) { /* it must know all of it, to know when it is whole; it takes no more for committed than it matches */
+            m.damaged = true;
+            m.commit  = r->commit;
+            m.hint    = quorum_value(r, clock_of);
+        }
         /* What it acknowledged last may have been lost on the way here, or what it was sent: find out. */
         if (f->state == REPLICATE && f->flight_count > 0 && r->now_ns > f->moved_ns + 3 * r->options.election_ns) {
             probe(f);
             f->moved_ns = r->now_ns;
         }
         send_message(r, &m, f->node);
+    }
+}
+
+/* What was known of a damaged one is void; it counts again when it says so in answer to a heartbeat from after that. */
+static void hear_damage(struct raft *r, struct follower *f, const struct raft_message *m)
+{
+    if (m->damaged && !f->damaged) {
+        uint64_t next = f->next;
+        f->damaged    = true;
+        f->match      = 0;
+        f->clock_ns   = 0;
+        f->damaged_ns = r->now_ns;
+        if (f->state != SNAPSHOT) {
+            probe(f);
+            f->next = next;
+        }
+    } else if (f->damaged && !m->damaged && m->kind == RAFT_HEARTBEAT_ACK && m->clock > f->damaged_ns) {
+        f->damaged = false;
+        maybe_commit(r);
     }
 }
 
@@ -139,6 +163,7 @@ void receive_heartbeat_ack(struct raft *r, const struct raft_message *m)
     }
     f->active   = true;
     f->heard_ns = r->now_ns;
+    hear_damage(r, f, m);
     f->clock_ns = m->clock > f->clock_ns && m->clock <= r->now_ns ? m->clock : f->clock_ns;
     f->probed   = false;
 }
@@ -169,6 +194,7 @@ static void refused(struct raft *r, struct follower *f, const struct raft_messag
     }
     uint64_t common = log_conflict(&r->log, m->hint, m->log_term);
     common          = common < m->hint ? common : m->hint;
+    common          = common < m->index || m->index == 0 ? common : m->index - 1; /* where the log begins, its own term is all that is known */
     f->next         = (common > f->match ? common : f->match) + 1;
 }
 
@@ -177,6 +203,7 @@ void transfer_now(struct raft *r)
     const struct follower *f = follower_find(r, r->transferee);
     if (f != NULL && f->match == r->log.last) {
         struct raft_message m = {.kind = RAFT_TIMEOUT_NOW};
+        r->transfer_asked     = true;
         send_message(r, &m, r->transferee);
     }
 }
@@ -189,6 +216,10 @@ void receive_append_ack(struct raft *r, const struct raft_message *m)
     }
     f->active   = true;
     f->heard_ns = r->now_ns;
+    hear_damage(r, f, m);
+    if (f->damaged && !m->damaged) {
+        return; /* from before the damage, or nearly whole: the next ones count */
+    }
     if (m->refused) {
         refused(r, f, m);
         return;
@@ -210,8 +241,6 @@ void receive_append_ack(struct raft *r, const struct raft_message *m)
         f->state  = REPLICATE;
         f->probed = false;
         f->next   = f->match + 1;
-    } else if (f->state == PROBE) {
-        f->probed = false;
     } else if (f->state == SNAPSHOT && f->match >= f->image) {
         probe(f);
     }
@@ -333,7 +362,7 @@ bool raft_transfer(struct raft *r, uint16_t node, uint64_t now_ns)
 {
     const struct follower *f = r->role == RAFT_LEADER ? follower_find(r, node) : NULL;
     r->now_ns                = now_ns;
-    if (f == NULL || !raft_members_voter(&r->members, node) || f->state != REPLICATE ||
+    if (f == NULL || !raft_members_voter(&r->members, node) || f->state != REPLICATE || f->damaged ||
         now_ns > f->heard_ns + r->options.election_ns) {
         return false;
     }

@@ -35,17 +35,25 @@ static void wait_for_leader(struct raft *r)
     r->election_ns = r->now_ns + r->options.election_ns + draw(r, r->options.election_ns);
 }
 
+/* Nothing of what is known of the leader's log in one term holds in another. */
+static void begin_term(struct raft *r, uint64_t term)
+{
+    r->term         = term;
+    r->vote         = RAFT_NONE;
+    r->grant_held   = false;
+    r->matched      = 0;
+    r->acked        = 0;
+    r->heard_commit = 0;
+    r->ack_wanted   = false;
+    r->heal_clock   = 0;
+    r->heal_commit  = 0;
+}
+
 void become_follower(struct raft *r, uint64_t term, uint16_t leader)
 {
     ASSERT(term >= r->term);
     if (term != r->term) {
-        r->term         = term;
-        r->vote         = RAFT_NONE;
-        r->grant_held   = false;
-        r->matched      = 0;
-        r->acked        = 0;
-        r->heard_commit = 0;
-        r->ack_wanted   = false;
+        begin_term(r, term);
         save(r);
     }
     if (r->role != RAFT_FOLLOWER) {
@@ -74,9 +82,10 @@ static bool may_campaign(const struct raft *r)
 
 static void become_leader(struct raft *r)
 {
-    r->role         = RAFT_LEADER;
-    r->leader       = r->options.self;
-    r->transferee   = RAFT_NONE;
+    r->role           = RAFT_LEADER;
+    r->leader         = r->options.self;
+    r->transferee     = RAFT_NONE;
+    r->transfer_asked = false;
     r->lead_first   = r->log.last + 1;
     r->changing     = r->log.last; /* one of these may be a change that is not applied */
     r->heartbeat_ns = r->now_ns;
@@ -125,9 +134,8 @@ static void campaign(struct raft *r, bool pre)
         return;
     }
     r->role       = RAFT_CANDIDATE;
-    r->term       = r->term + 1;
-    r->vote       = r->options.self;
-    r->grant_held = false;
+    begin_term(r, r->term + 1);
+    r->vote = r->options.self;
     save(r); /* then it counts, and the others are asked */
 }
 
@@ -207,7 +215,7 @@ static void receive_vote_ack(struct raft *r, const struct raft_message *m)
 /* A leader that was heard of lately is not to be disturbed by one that hears nothing. */
 static bool in_lease(const struct raft *r)
 {
-    return r->role == RAFT_LEADER || (r->leader != RAFT_NONE && r->now_ns < r->heard_ns + r->options.election_ns);
+    return r->role == RAFT_LEADER || ((r->leader != RAFT_NONE || r->forgot) && r->now_ns < r->heard_ns + r->options.election_ns);
 }
 
 bool receive_term(struct raft *r, const struct raft_message *m)
@@ -336,7 +344,11 @@ void raft_restore(struct raft *r, const struct raft_stored *stored)
 
 bool raft_restore_entry(struct raft *r, uint64_t index, uint64_t term)
 {
+    if (term < r->log.before_term) {
+        return true; /* left behind by an image that replaced the log */
+    }
     if (index < r->log.first) {
+        log_truncate(&r->log, r->log.first); /* what comes behind it and is good comes again */
         return true;
     }
     if (index > r->log.last + 1) {
@@ -351,6 +363,9 @@ bool raft_restore_entry(struct raft *r, uint64_t index, uint64_t term)
 
 void raft_restore_state(struct raft *r, uint64_t term, uint16_t vote)
 {
+    if (term < r->term || (term == r->term && vote == RAFT_NONE)) {
+        return; /* from before the checkpoint */
+    }
     r->term = term;
     r->vote = vote;
 }
@@ -367,12 +382,21 @@ void raft_start(struct raft *r, uint64_t now_ns)
     r->started      = true;
     r->now_ns       = now_ns;
     r->heard_commit = 0;
-    r->term         = log_term(&r->log, r->log.last) > r->term ? log_term(&r->log, r->log.last) : r->term;
+    r->start_ns     = now_ns;
+    uint64_t last   = log_term(&r->log, r->log.last);
+    if (last > r->term) { /* of a term that was not saved: damage */
+        r->term = last;
+        r->vote = RAFT_NONE;
+        save(r);
+    }
+    /* It may have answered a leader a moment before it ended, and that leader counts on it. */
+    r->forgot   = r->term > 0 && !r->alone;
+    r->heard_ns = now_ns;
     wait_for_leader(r);
-    if (!r->alone) {
+    if (!r->alone || r->damaged) {
         return;
     }
-    if (r->vote == r->options.self && r->term > 0) {
+    if (r->vote == r->options.self && r->term > 0 && !r->was_joined) {
         become_leader(r);
     } else {
         campaign(r, false);
@@ -381,7 +405,11 @@ void raft_start(struct raft *r, uint64_t now_ns)
 
 void raft_damaged(struct raft *r)
 {
-    r->damaged = true;
+    r->damaged     = true;
+    r->grant_held  = false;
+    r->heal_clock  = 0;
+    r->heal_commit = 0;
+    r->start_ns    = r->now_ns;
     if (r->started && r->role != RAFT_FOLLOWER) {
         become_follower(r, r->term, RAFT_NONE);
     }
@@ -405,10 +433,23 @@ void raft_hurry(struct raft *r, uint64_t now_ns)
 
 /* ---- the clock ---- */
 
+/* It was told to campaign and still may, however late, and those who vote do not wait for this lead to run out. Only a new term ends that; nobody
+ * may be left to trust this one. */
+static void give_up_transfer(struct raft *r)
+{
+    bool asked    = r->transfer_asked;
+    r->transferee = RAFT_NONE;
+    if (asked) {
+        become_follower(r, r->term, RAFT_NONE);
+        r->by_transfer = true;
+        campaign(r, false);
+    }
+}
+
 void raft_tick(struct raft *r, uint64_t now_ns)
 {
     r->now_ns = now_ns;
-    if (!r->started || r->alone) {
+    if (!r->started || (r->alone && r->role == RAFT_LEADER)) {
         return;
     }
     if (r->role != RAFT_LEADER) {
@@ -419,7 +460,8 @@ void raft_tick(struct raft *r, uint64_t now_ns)
         return;
     }
     if (r->transferee != RAFT_NONE && now_ns >= r->transfer_ns) {
-        r->transferee = RAFT_NONE;
+        give_up_transfer(r);
+        return;
     }
     if (now_ns >= r->check_ns) {
         r->check_ns = now_ns + r->options.election_ns;
@@ -436,7 +478,7 @@ void raft_tick(struct raft *r, uint64_t now_ns)
 
 uint64_t raft_next_ns(const struct raft *r)
 {
-    if (!r->started || r->alone) {
+    if (!r->started || (r->alone && r->role == RAFT_LEADER)) {
         return UINT64_MAX;
     }
     if (r->role != RAFT_LEADER) {
@@ -464,9 +506,17 @@ void raft_applied(struct raft *r, uint64_t index)
 
 void raft_set_members(struct raft *r, const struct raft_members *members)
 {
-    r->members = *members;
+    bool was_alone = r->alone;
+    r->members     = *members;
     look_alone(r);
     if (!r->started) {
+        r->was_joined = true;
+        return;
+    }
+    if (r->alone && !was_alone && r->role == RAFT_LEADER) {
+        /* Others may hold entries of this term that are not durable here; a sole voter resumes in its term. */
+        become_follower(r, r->term, RAFT_NONE);
+        campaign(r, false);
         return;
     }
     bool voter = raft_members_voter(members, r->options.self);
@@ -492,7 +542,7 @@ void raft_changing(struct raft *r, uint64_t index)
 
 void raft_compact(struct raft *r, uint64_t index)
 {
-    ASSERT(index <= r->applied);
+    ASSERT(index <= r->applied && index <= r->log.stable);
     log_compact(&r->log, index);
 }
 

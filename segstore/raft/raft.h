@@ -14,8 +14,10 @@
  * Commit: a majority of durable indices (both halves of a joint configuration), and only entries of the leader's own term are counted.
  * Pre-vote, check-quorum, leader transfer, learners and joint consensus as in the Raft dissertation (Ongaro 2014: 3.10, 4.2.1, 4.3, 6.2, 9.6)
  * with the behaviour of etcd's raft.
- * A damaged replica (entries that it acknowledged may be gone) neither campaigns nor votes, but takes entries; when it durably holds what
- * a leader has committed in its own term, it is whole again, and counts as having voted for that leader.
+ * A damaged replica (entries that it acknowledged and votes that it gave may be gone) neither campaigns nor votes, and takes entries without being
+ * counted; it is whole again, and counts as having voted for the leader, when it durably holds what a leader has committed in its own term since it knows
+ * of the damage and was confirmed by a majority of others. Until raft_is_damaged is false and the state saved since then is durable the edge must remember
+ * that it is damaged, over restarts too.
  * Threads: the shard of the stripe.   Units: ns of io_now_ns; indices count entries from 1. Nothing allocates after raft_new, but the runs of terms. */
 #ifndef KEEL_SEGSTORE_RAFT_RAFT_H
 #define KEEL_SEGSTORE_RAFT_RAFT_H
@@ -59,6 +61,8 @@ struct raft_message {
     bool            refused;
     bool            pre;
     bool            transfer;
+    bool            damaged; /* of an answer: the sender is not to be counted. Of a HEARTBEAT: the leader knows that the receiver is; commit is all of its own,
+                                hint is the clock of the newest heartbeat that a majority of others answered */
     uint16_t        from;
     uint16_t        to;
     uint32_t        count;
@@ -151,9 +155,9 @@ void raft_set_members(struct raft *raft, const struct raft_members *members);
 bool raft_may_change(const struct raft *raft);
 /* It was proposed as this entry. */
 void raft_changing(struct raft *raft, uint64_t index);
-/* Entries up to index are no longer at hand for followers that lag. */
+/* Entries up to index (applied and durable here) are no longer at hand for followers that lag. */
 void raft_compact(struct raft *raft, uint64_t index);
-/* Follower: an image as of (index, term) is durable here and replaces everything. False: it is older than what is here. Acknowledges. */
+/* Follower: an image as of (index, term) is durable here and replaces everything. False: what is here holds it already, the log stays. Acknowledges. */
 bool raft_install(struct raft *raft, uint64_t index, uint64_t term, const struct raft_members *members);
 /* A connection to this node broke, or began anew: what was under way to it is lost. */
 void raft_peer_reset(struct raft *raft, uint16_t node);
@@ -161,7 +165,8 @@ void raft_peer_reset(struct raft *raft, uint16_t node);
 void raft_peer_dead(struct raft *raft, uint16_t node, uint64_t now_ns);
 /* Sends what was gathered: acknowledgements of appends. Once per turn of the loop. */
 void raft_flush(struct raft *raft);
-/* Leader: hand over to this voter; ends by itself after an election timeout. False: it is no voter that can. */
+/* Leader: hand over to this voter. False: it is no voter that can. After an election timeout it ends by itself: the leader goes on, in a new term if the
+ * other one was told to campaign already. */
 bool raft_transfer(struct raft *raft, uint16_t node, uint64_t now_ns);
 /* Nobody leads yet and this node should: it campaigns soon. */
 void raft_hurry(struct raft *raft, uint64_t now_ns);

@@ -21,6 +21,8 @@ struct follower {
     uint8_t       state;  /* enum follower_state */
     bool          probed; /* the one message is out */
     bool          active; /* heard of since the last check */
+    bool          damaged; /* counts for nothing */
+    uint64_t      damaged_ns; /* since then */
     uint64_t      match;
     uint64_t      next;
     uint64_t      image;    /* SNAPSHOT: as of this entry */
@@ -53,6 +55,9 @@ struct raft {
     uint64_t            matched;      /* follower: equal to the leader's log up to here */
     uint64_t            acked;        /* follower: told the leader */
     uint64_t            heard_commit; /* follower: the leader's, in this term */
+    uint64_t            start_ns;     /* of the clock, or of the damage */
+    uint64_t            heal_clock;   /* damaged: the leader's, when it knew; 0: it does not yet */
+    uint64_t            heal_commit;  /* damaged: what makes it whole; 0: not known */
     uint16_t            vote;
     uint16_t            leader;
     uint16_t            transferee;
@@ -64,6 +69,9 @@ struct raft {
     bool                grant_held; /* to `vote`, until it is durable */
     bool                damaged;
     bool                shy;
+    bool                forgot; /* whom it heard of before it started */
+    bool                was_joined; /* the replay changed the members */
+    bool                transfer_asked; /* in this lead somebody was told to campaign */
     bool                by_transfer; /* this campaign: the old leader asked for it */
     uint16_t            granted[FOLLOWERS_MAX];
     uint16_t            denied[FOLLOWERS_MAX];
