@@ -172,7 +172,8 @@ void raft_flush(struct raft *r)
 
 bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct raft_members *members)
 {
-    if (!r->damaged && (index < r->commit || log_term(&r->log, index) == term)) {
+    bool here = log_term(&r->log, index) == term && (!r->damaged || promised(r) >= index);
+    if (here || (index < r->commit && !r->damaged)) {
         raise_commit(r, index); /* it is here, and what follows it may have been acknowledged */
         return false;
     }

@@ -136,22 +136,24 @@ void send_heartbeats(struct raft *r)
     }
 }
 
-/* What was known of a damaged one is void; it counts again when it says so in answer to a heartbeat from after that. */
+/* What was known of a damaged one is void. It counts again when it says so in answer to a heartbeat from after that, and from nothing on: what it
+ * acknowledged meanwhile may be gone as well. */
 static void hear_damage(struct raft *r, struct follower *f, const struct raft_message *m)
 {
-    if (m->damaged && !f->damaged) {
-        uint64_t next = f->next;
-        f->damaged    = true;
-        f->match      = 0;
+    bool whole = !m->damaged && m->kind == RAFT_HEARTBEAT_ACK && m->clock > f->damaged_ns;
+    if (f->damaged ? !whole : !m->damaged) {
+        return;
+    }
+    f->damaged = m->damaged;
+    f->match   = 0;
+    if (f->damaged) {
         f->clock_ns   = 0;
         f->damaged_ns = r->now_ns;
-        if (f->state != SNAPSHOT) {
-            probe(f);
-            f->next = next;
-        }
-    } else if (f->damaged && !m->damaged && m->kind == RAFT_HEARTBEAT_ACK && m->clock > f->damaged_ns) {
-        f->damaged = false;
-        maybe_commit(r);
+    }
+    if (f->state != SNAPSHOT) {
+        uint64_t next = f->next;
+        probe(f);
+        f->next = next;
     }
 }
 

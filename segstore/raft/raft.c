@@ -174,9 +174,21 @@ static void count_vote(struct raft *r, uint16_t node, bool granted)
 
 static void answer_vote(struct raft *r, const struct raft_message *m, bool granted)
 {
-    struct raft_message answer = {
-        .kind = RAFT_VOTE_ACK, .pre = m->pre, .refused = !granted, .term = granted && m->pre ? m->term : r->term};
+    struct raft_message answer = {.kind     = RAFT_VOTE_ACK,
+                                  .pre      = m->pre,
+                                  .refused  = !granted,
+                                  .index    = r->commit,
+                                  .log_term = log_term(&r->log, r->commit),
+                                  .term     = granted && m->pre ? m->term : r->term};
     send_message(r, &answer, m->from);
+}
+
+/* Who knows that it was removed does not campaign, and its log may be too long for those to win who do not know it yet: they hear of it here. */
+static void hear_commit(struct raft *r, const struct raft_message *m)
+{
+    if (m->index > r->commit && m->log_term != 0 && log_term(&r->log, m->index) == m->log_term) {
+        r->commit = m->index;
+    }
 }
 
 static void receive_vote(struct raft *r, const struct raft_message *m)
@@ -253,6 +265,9 @@ void raft_receive(struct raft *r, const struct raft_message *m, uint64_t now_ns)
         receive_vote(r, m);
         return;
     case RAFT_VOTE_ACK:
+        if (r->role != RAFT_LEADER) {
+            hear_commit(r, m);
+        }
         receive_vote_ack(r, m);
         return;
     case RAFT_HEARTBEAT:
@@ -521,6 +536,7 @@ void raft_set_members(struct raft *r, const struct raft_members *members)
     }
     bool voter = raft_members_voter(members, r->options.self);
     if (r->role == RAFT_LEADER && !voter) {
+        send_heartbeats(r); /* the others hear of it */
         become_follower(r, r->term, RAFT_NONE);
     } else if (r->role == RAFT_LEADER) {
         followers_members(r);

@@ -52,7 +52,7 @@ enum raft_kind {
     RAFT_HEARTBEAT     = 3, /* commit (at most what the receiver is known to hold), clock: echoed */
     RAFT_HEARTBEAT_ACK = 4, /* clock */
     RAFT_VOTE        = 5, /* index, log_term: the candidate's last entry; pre; transfer: the old leader asked for it */
-    RAFT_VOTE_ACK    = 6, /* pre, refused */
+    RAFT_VOTE_ACK    = 6, /* pre, refused; index, log_term: what the voter knows to be committed */
     RAFT_TIMEOUT_NOW = 7, /* leader -> the one that is to lead: campaign at once */
 };
 

@@ -20,7 +20,7 @@ enum {
     CONFIGS_MAX    = 64,
     ELECTION_STEPS = 100,
     BEAT_STEPS     = 20,
-    HEAL_STEPS     = 10 * 2 * ELECTION_STEPS, /* ten election timeouts, as long as they may be drawn */
+    HEAL_STEPS     = 10 * ELECTION_STEPS,
     STEP_NS        = 1000000
 };
 
@@ -213,7 +213,7 @@ static void cut(struct world *w, uint16_t a, uint16_t b)
             continue;
         }
         if (ours && f->connection == w->connection[f->message.from][f->message.to]) {
-            f->at += rand_below(&w->r, 40);
+            f->at += rand_below(&w->r, ELECTION_STEPS);
         }
         i++;
     }
@@ -469,7 +469,7 @@ static void disk_replay(struct node *n)
             n->disk_vote = r->vote;
         }
     }
-    if (n->disk_term < n->image.state_term) {
+    if (n->disk_term < n->image.state_term || (n->disk_term == n->image.state_term && n->disk_vote == 0)) {
         n->disk_term = n->image.state_term;
         n->disk_vote = n->image.state_vote;
     }
@@ -890,7 +890,7 @@ static void live(struct world *w, struct node *n)
     apply(n);
     if (raft_role(n->raft) == RAFT_LEADER) {
         if (w->trouble ? one_in(w, w->propose) : w->step % 10 == 0) {
-            for (uint64_t many = w->trouble ? 1 + rand_below(&w->r, 4) : 1; many > 0 && n->last < INDEX_MAX - 200; many--) {
+            for (uint64_t many = w->trouble ? 1 + rand_below(&w->r, 4) : 1; many > 0 && n->last < (uint64_t)(w->trouble ? INDEX_MAX - 500 : INDEX_MAX - 100); many--) {
                 propose(n, 0);
             }
         }
@@ -1039,16 +1039,16 @@ static uint64_t rate(struct world *w, uint64_t one_in_runs, uint64_t from, uint6
 /* Which faults this run has, and how often. */
 static void draw_faults(struct world *w)
 {
-    w->delay_max  = rand_chance(&w->r, 3) ? 60 : 2 + rand_below(&w->r, 12);
-    w->disk_max   = rand_chance(&w->r, 3) ? 50 : 2 + rand_below(&w->r, 8);
+    w->delay_max  = rand_chance(&w->r, 3) ? 10 + rand_below(&w->r, 110) : 2 + rand_below(&w->r, 12);
+    w->disk_max   = rand_chance(&w->r, 3) ? 10 + rand_below(&w->r, 150) : 2 + rand_below(&w->r, 8);
     w->drop       = rate(w, 3, 5, 200);
     w->twice      = rate(w, 3, 5, 100);
-    w->crash      = rate(w, 2, 300, 3000);
-    w->cut        = rate(w, 2, 20, 400);
-    w->part       = rate(w, 2, 60, 600);
-    w->one_way    = rate(w, 3, 60, 600);
+    w->crash      = rate(w, 2, 100, 2000);
+    w->cut        = rate(w, 2, 10, 300);
+    w->part       = rate(w, 2, 30, 400);
+    w->one_way    = rate(w, 3, 20, 300);
     w->refuse     = rate(w, 4, 4, 100);
-    w->transfer   = rate(w, 3, 40, 400);
+    w->transfer   = rate(w, 3, 20, 300);
     w->damage     = rate(w, 2, 1, 4);
     w->change     = rate(w, 4, 20, 300);
     w->compact    = rate(w, 2, 30, 500);
