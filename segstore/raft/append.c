@@ -111,7 +111,7 @@ struct raft_taken raft_append(struct raft *r, const struct raft_message *m, uint
     }
     heard_leader(r, m->from);
     if (m->index < r->commit) { /* late: everything up to commit is the same in every log */
-        r->matched    = r->matched > r->commit ? r->matched : r->commit;
+        r->matched = r->matched > r->commit ? r->matched : r->commit;
         raise_commit(r, m->commit);
         r->ack_wanted = true;
         return nothing;

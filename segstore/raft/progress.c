@@ -196,7 +196,9 @@ static void refused(struct raft *r, struct follower *f, const struct raft_messag
     }
     uint64_t common = log_conflict(&r->log, m->hint, m->log_term);
     common          = common < m->hint ? common : m->hint;
-    common          = common < m->index || m->index == 0 ? common : m->index - 1; /* where the log begins, its own term is all that is known */
+    common          = common < m->index || m->index == 0
+                          ? common
+                          : m->index - 1; /* where the log begins, its own term is all that is known */
     f->next         = (common > f->match ? common : f->match) + 1;
 }
 

@@ -86,10 +86,10 @@ static void become_leader(struct raft *r)
     r->leader         = r->options.self;
     r->transferee     = RAFT_NONE;
     r->transfer_asked = false;
-    r->lead_first   = r->log.last + 1;
-    r->changing     = r->log.last; /* one of these may be a change that is not applied */
-    r->heartbeat_ns = r->now_ns;
-    r->check_ns     = r->now_ns + r->options.election_ns;
+    r->lead_first     = r->log.last + 1;
+    r->changing       = r->log.last; /* one of these may be a change that is not applied */
+    r->heartbeat_ns   = r->now_ns;
+    r->check_ns       = r->now_ns + r->options.election_ns;
     followers_reset(r);
     if (r->alone) {
         r->commit = r->log.stable > r->commit ? r->log.stable : r->commit;
@@ -133,7 +133,7 @@ static void campaign(struct raft *r, bool pre)
         count_vote(r, r->options.self, true);
         return;
     }
-    r->role       = RAFT_CANDIDATE;
+    r->role = RAFT_CANDIDATE;
     begin_term(r, r->term + 1);
     r->vote = r->options.self;
     save(r); /* then it counts, and the others are asked */
@@ -227,7 +227,8 @@ static void receive_vote_ack(struct raft *r, const struct raft_message *m)
 /* A leader that was heard of lately is not to be disturbed by one that hears nothing. */
 static bool in_lease(const struct raft *r)
 {
-    return r->role == RAFT_LEADER || ((r->leader != RAFT_NONE || r->forgot) && r->now_ns < r->heard_ns + r->options.election_ns);
+    return r->role == RAFT_LEADER ||
+           ((r->leader != RAFT_NONE || r->forgot) && r->now_ns < r->heard_ns + r->options.election_ns);
 }
 
 bool receive_term(struct raft *r, const struct raft_message *m)

@@ -57,11 +57,12 @@ enum raft_kind {
 };
 
 struct raft_message {
-    uint8_t         kind; /* enum raft_kind */
-    bool            refused;
-    bool            pre;
-    bool            transfer;
-    bool            damaged; /* of an answer: the sender is not to be counted. Of a HEARTBEAT: the leader knows that the receiver is; commit is all of its own,
+    uint8_t kind; /* enum raft_kind */
+    bool    refused;
+    bool    pre;
+    bool    transfer;
+    bool
+                    damaged; /* of an answer: the sender is not to be counted. Of a HEARTBEAT: the leader knows that the receiver is; commit is all of its own,
                                 hint is the clock of the newest heartbeat that a majority of others answered */
     uint16_t        from;
     uint16_t        to;
@@ -151,7 +152,9 @@ void raft_saved(struct raft *raft, uint64_t term, uint16_t vote);
 void raft_applied(struct raft *raft, uint64_t index);
 /* An entry that changes the members was applied. */
 void raft_set_members(struct raft *raft, const struct raft_members *members);
-/* Leader: may a change of members be proposed now? No: joint with another one under way, or not all of the former is applied. */
+/* Leader: may a change of members be proposed now? No: the former is not applied here. As a change takes effect where it is applied, the edge must know,
+ * beside this, that every member has applied the former and will not forget it over a restart: two sets of members that are two changes apart
+ * need not share a majority. */
 bool raft_may_change(const struct raft *raft);
 /* It was proposed as this entry. */
 void raft_changing(struct raft *raft, uint64_t index);

@@ -18,10 +18,10 @@ struct flight {
 /* What a leader knows of another member. */
 struct follower {
     uint16_t      node;
-    uint8_t       state;  /* enum follower_state */
-    bool          probed; /* the one message is out */
-    bool          active; /* heard of since the last check */
-    bool          damaged; /* counts for nothing */
+    uint8_t       state;      /* enum follower_state */
+    bool          probed;     /* the one message is out */
+    bool          active;     /* heard of since the last check */
+    bool          damaged;    /* counts for nothing */
     uint64_t      damaged_ns; /* since then */
     uint64_t      match;
     uint64_t      next;
@@ -69,10 +69,10 @@ struct raft {
     bool                grant_held; /* to `vote`, until it is durable */
     bool                damaged;
     bool                shy;
-    bool                forgot; /* whom it heard of before it started */
-    bool                was_joined; /* the replay changed the members */
+    bool                forgot;         /* whom it heard of before it started */
+    bool                was_joined;     /* the replay changed the members */
     bool                transfer_asked; /* in this lead somebody was told to campaign */
-    bool                by_transfer; /* this campaign: the old leader asked for it */
+    bool                by_transfer;    /* this campaign: the old leader asked for it */
     uint16_t            granted[FOLLOWERS_MAX];
     uint16_t            denied[FOLLOWERS_MAX];
     uint8_t             granted_count;

@@ -35,6 +35,7 @@ struct image {
     uint64_t            state_term;
     uint16_t            state_vote;
     struct raft_members members;
+    uint64_t            changed;
     size_t              replay_from; /* of the journal */
 };
 
@@ -63,18 +64,19 @@ struct flight {
 };
 
 struct node {
-    struct raft  *raft;
-    uint32_t      life;
-    bool          up;
-    bool          marked_damaged; /* durable */
-    uint64_t      back_at;        /* while down */
-    int64_t       drift;          /* of its clock, in 1/1000 */
-    struct entry  log[INDEX_MAX]; /* in memory */
-    uint64_t      copy[INDEX_MAX];
-    uint64_t      last, applied, commit_seen;
-    uint64_t      stall_until; /* the disk */
-    uint64_t      commit_durable;
-    uint64_t      last_disk_at;
+    struct raft *raft;
+    uint32_t     life;
+    bool         up;
+    bool         marked_damaged; /* durable */
+    uint64_t     back_at;        /* while down */
+    int64_t      drift;          /* of its clock, in 1/1000 */
+    struct entry log[INDEX_MAX]; /* in memory */
+    uint64_t     copy[INDEX_MAX];
+    uint64_t     last, applied, commit_seen;
+    uint64_t changed, changed_durable; /* the last change of members that was applied, and that it will know again */
+    uint64_t stall_until;              /* the disk */
+    uint64_t commit_durable;
+    uint64_t last_disk_at;
     struct record journal[JOURNAL_MAX];
     size_t        complete, written;
     struct image  image, coming; /* durable; being written */
@@ -108,18 +110,18 @@ struct world {
     uint16_t                  leader_of[TERM_MAX];
     uint32_t                  leader_life[TERM_MAX];
     struct entry              committed[INDEX_MAX];
-    uint64_t                  committed_in[INDEX_MAX]; /* term of the one that was first seen to hold it for committed */
-    uint64_t                  commit;                  /* of anyone, ever */
-    uint64_t                  hash_of[INDEX_MAX][TERM_MAX];
-    struct raft_members       configs[CONFIGS_MAX];
-    uint16_t                  config_count;
-    uint64_t                  value;
-    bool                      trouble;
-    int                       first_voters;
-    int                       verbose;
+    uint64_t            committed_in[INDEX_MAX]; /* term of the one that was first seen to hold it for committed */
+    uint64_t            commit;                  /* of anyone, ever */
+    uint64_t            hash_of[INDEX_MAX][TERM_MAX];
+    struct raft_members configs[CONFIGS_MAX];
+    uint16_t            config_count;
+    uint64_t            value;
+    bool                trouble;
+    int                 first_voters;
+    int                 verbose;
     /* What this run does, one time in so many. 0: never. */
-    uint64_t delay_max, disk_max, drop, twice, crash, cut, part, one_way, refuse, transfer, damage, change, compact, propose,
-        lazy_flush, stall, shy;
+    uint64_t delay_max, disk_max, drop, twice, crash, cut, part, one_way, refuse, transfer, damage, change, compact,
+        propose, lazy_flush, stall, shy;
 };
 
 static void fail(struct world *w, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
@@ -133,13 +135,13 @@ static void fail(struct world *w, const char *format, ...)
     longjmp(w->failed, 1);
 }
 
-#define SAY(w, ...)                                                                                                    \
-    do {                                                                                                               \
-        if ((w)->verbose) {                                                                                            \
-            printf("%5llu ", (unsigned long long)(w)->step);                                                           \
-            printf(__VA_ARGS__);                                                                                       \
-            putchar('\n');                                                                                             \
-        }                                                                                                              \
+#define SAY(w, ...)                                          \
+    do {                                                     \
+        if ((w)->verbose) {                                  \
+            printf("%5llu ", (unsigned long long)(w)->step); \
+            printf(__VA_ARGS__);                             \
+            putchar('\n');                                   \
+        }                                                    \
     } while (0)
 
 typedef unsigned long long ull;
@@ -185,14 +187,14 @@ static void launch(struct world *w, struct flight *f)
         w->spare[w->spare_count++] = f;
         return;
     }
-    uint64_t at = w->step + 1 + rand_below(&w->r, w->trouble ? w->delay_max : 3);
-    at          = at > w->behind[from][to] ? at : w->behind[from][to];
-    w->behind[from][to]            = at;
-    f->at                          = at;
-    f->connection                  = w->connection[from][to];
-    f->to_life                     = w->nodes[to].life;
-    f->serial                      = w->serial++;
-    w->flying[w->flying_count++]   = f;
+    uint64_t at                  = w->step + 1 + rand_below(&w->r, w->trouble ? w->delay_max : 3);
+    at                           = at > w->behind[from][to] ? at : w->behind[from][to];
+    w->behind[from][to]          = at;
+    f->at                        = at;
+    f->connection                = w->connection[from][to];
+    f->to_life                   = w->nodes[to].life;
+    f->serial                    = w->serial++;
+    w->flying[w->flying_count++] = f;
 }
 
 static void take_off(struct world *w, size_t i)
@@ -206,8 +208,8 @@ static void cut(struct world *w, uint16_t a, uint16_t b)
 {
     bool late = one_in(w, 2);
     for (size_t i = 0; i < w->flying_count;) {
-        struct flight *f    = w->flying[i];
-        bool           ours = (f->message.from == a && f->message.to == b) || (f->message.from == b && f->message.to == a);
+        struct flight *f = w->flying[i];
+        bool ours        = (f->message.from == a && f->message.to == b) || (f->message.from == b && f->message.to == a);
         if (ours && !late) {
             take_off(w, i);
             continue;
@@ -260,7 +262,8 @@ static void check_leader(struct world *w, struct node *n)
         w->out->elections++;
         SAY(w, "%u leads in term %llu, log to %llu", n->id, (ull)term, (ull)raft_last(n->raft));
         if (w->leader_of[term] != 0) {
-            fail(w, "term %llu is led by %u and by %u (or by it in another life)", (ull)term, w->leader_of[term], n->id);
+            fail(w, "term %llu is led by %u and by %u (or by it in another life)", (ull)term, w->leader_of[term],
+                 n->id);
         }
         w->leader_of[term]   = (uint16_t)n->id;
         w->leader_life[term] = n->life;
@@ -346,8 +349,8 @@ static void check_sent(struct world *w, const struct raft_message *m)
     if (grant || (m->kind == RAFT_VOTE && !m->pre)) {
         uint16_t to = grant ? m->to : m->from;
         if (n->disk_term != m->term || n->disk_vote != to) {
-            fail(w, "%u votes for %u in term %llu; on its disk is %u in term %llu", m->from, to, (ull)m->term, n->disk_vote,
-                 (ull)n->disk_term);
+            fail(w, "%u votes for %u in term %llu; on its disk is %u in term %llu", m->from, to, (ull)m->term,
+                 n->disk_vote, (ull)n->disk_term);
         }
         if (n->votes[m->term] != 0 && n->votes[m->term] != to) {
             fail(w, "%u votes for %u and for %u in term %llu", m->from, n->votes[m->term], to, (ull)m->term);
@@ -433,7 +436,7 @@ static struct record *write_record(struct node *n, uint8_t kind)
     at               = at > n->stall_until || !w->trouble ? at : n->stall_until;
     n->last_disk_at  = at > n->last_disk_at ? at : n->last_disk_at;
     struct record *r = &n->journal[n->written++];
-    *r               = (struct record){.kind = kind, .done_at = n->last_disk_at, .commit = n->raft ? raft_commit(n->raft) : 0};
+    *r = (struct record){.kind = kind, .done_at = n->last_disk_at, .commit = n->raft ? raft_commit(n->raft) : 0};
     return r;
 }
 
@@ -502,6 +505,7 @@ static void apply(struct node *n)
         if (e->config != 0) {
             SAY(w, "%u applies configuration %u at %llu", n->id, e->config, (ull)n->applied);
             raft_set_members(n->raft, &w->configs[e->config]);
+            n->changed = n->applied;
         }
         raft_applied(n->raft, n->applied);
     }
@@ -524,7 +528,7 @@ static void propose(struct node *n, uint16_t config)
         fail(w, "%u proposes %llu behind %llu", n->id, (ull)index, (ull)n->last);
     }
     uint64_t     term = raft_term(n->raft);
-    struct entry e = {.term = term, .hash = mix(mix(hash_at(n, index - 1), term), ++w->value), .config = config};
+    struct entry e    = {.term = term, .hash = mix(mix(hash_at(n, index - 1), term), ++w->value), .config = config};
     write_entry(n, index, &e);
     if (config != 0) {
         raft_changing(n->raft, index);
@@ -563,10 +567,12 @@ static void restart(struct world *w, struct node *n)
     struct raft_hooks   hooks   = {.ctx = n, .send = on_send, .save = on_save, .lead = on_lead};
     n->raft                     = raft_new(&options, &hooks);
     n->life++;
-    n->led_term     = 0;
-    n->lead_wanted  = false;
-    n->coming_at    = 0;
-    n->last_disk_at = 0;
+    n->led_term        = 0;
+    n->lead_wanted     = false;
+    n->coming_at       = 0;
+    n->last_disk_at    = 0;
+    n->changed         = 0;
+    n->changed_durable = 0;
     memset(n->snap_until, 0, sizeof n->snap_until);
     memset(n->copy, 0, sizeof n->copy);
     disk_replay(n);
@@ -581,7 +587,7 @@ static void restart(struct world *w, struct node *n)
     n->last                 = n->image.index;
     n->log[n->last]         = (struct entry){.term = n->image.term, .hash = n->image.hash};
     uint64_t commit_durable = n->image.index;
-    bool     noted          = one_in(w, 2); /* does the log note what is committed? */
+    bool     noted          = w->change != 0 || one_in(w, 2); /* does the log note what is committed? */
     for (size_t i = one_in(w, 2) ? 0 : n->image.replay_from; i < n->complete; i++) {
         const struct record *r = &n->journal[i];
         if (r->kind == RECORD_STATE) {
@@ -590,7 +596,8 @@ static void restart(struct world *w, struct node *n)
             if (!raft_restore_entry(n->raft, r->index, r->term) && !n->marked_damaged) {
                 fail(w, "%u finds a hole before entry %llu of term %llu", n->id, (ull)r->index, (ull)r->term);
             }
-            if (raft_last(n->raft) == r->index && raft_term_at(n->raft, r->index) == r->term && r->index > n->image.index) {
+            if (raft_last(n->raft) == r->index && raft_term_at(n->raft, r->index) == r->term &&
+                r->index > n->image.index) {
                 n->log[r->index] = r->entry;
             }
         }
@@ -601,7 +608,8 @@ static void restart(struct world *w, struct node *n)
     }
     n->last    = raft_last(n->raft);
     n->applied = n->image.index;
-    n->up      = true;
+    n->changed = n->changed_durable = n->image.changed;
+    n->up                           = true;
     for (uint64_t i = n->applied + 1; i <= n->last; i++) {
         if (n->disk_log[i].hash != n->log[i].hash || n->disk_last < i) {
             fail(w, "%u restores entry %llu, which was replaced", n->id, (ull)i);
@@ -617,8 +625,8 @@ static void restart(struct world *w, struct node *n)
              (ull)commit_durable);
     }
     if (raft_term(n->raft) != n->disk_term || raft_vote(n->raft) != n->disk_vote) {
-        fail(w, "%u comes back in term %llu with vote %u, on its disk is %u in term %llu", n->id, (ull)raft_term(n->raft),
-             raft_vote(n->raft), n->disk_vote, (ull)n->disk_term);
+        fail(w, "%u comes back in term %llu with vote %u, on its disk is %u in term %llu", n->id,
+             (ull)raft_term(n->raft), raft_vote(n->raft), n->disk_vote, (ull)n->disk_term);
     }
     SAY(w, "%u is back: log %llu .. %llu, term %llu%s", n->id, (ull)raft_first(n->raft), (ull)n->last,
         (ull)raft_term(n->raft), n->marked_damaged ? ", damaged" : "");
@@ -657,6 +665,7 @@ static struct image image_now(const struct node *n)
                           .term        = raft_term_at(n->raft, n->applied),
                           .hash        = n->log[n->applied].hash,
                           .members     = *raft_members(n->raft),
+                          .changed     = n->changed,
                           .state_term  = n->disk_term,
                           .state_vote  = n->disk_vote,
                           .replay_from = n->complete};
@@ -676,7 +685,7 @@ static void compact(struct node *n)
     if (n->applied == 0 || n->applied > stable || n->image.index == n->applied || n->coming_at != 0) {
         return;
     }
-    n->image = image_now(n);
+    n->image      = image_now(n);
     uint64_t keep = rand_below(&n->world->r, 10);
     if (n->applied > keep) {
         raft_compact(n->raft, n->applied - keep);
@@ -687,9 +696,9 @@ static void compact(struct node *n)
 static void take_image(struct world *w, struct node *n, const struct flight *f)
 {
     if (n->coming_at == 0) {
-        n->coming    = f->image;
-        n->coming_at = w->step + 1 + rand_below(&w->r, 20);
-        n->coming_at = n->coming_at > n->last_disk_at ? n->coming_at : n->last_disk_at + 1;
+        n->coming       = f->image;
+        n->coming_at    = w->step + 1 + rand_below(&w->r, 20);
+        n->coming_at    = n->coming_at > n->last_disk_at ? n->coming_at : n->last_disk_at + 1;
         n->last_disk_at = n->coming_at;
     }
 }
@@ -705,6 +714,7 @@ static void image_done(struct world *w, struct node *n)
         image->state_vote  = n->disk_vote;
         image->replay_from = n->complete;
         n->image           = *image;
+        n->changed = n->changed_durable = image->changed;
         for (uint64_t i = 0; i <= n->last || i <= image->index; i++) {
             n->copy[i]++;
         }
@@ -756,9 +766,9 @@ static void deliver_due(struct world *w)
     for (;;) {
         size_t best = SIZE_MAX;
         for (size_t i = 0; i < w->flying_count; i++) {
-            if (w->flying[i]->at <= w->step && (best == SIZE_MAX || w->flying[i]->at < w->flying[best]->at ||
-                                                (w->flying[i]->at == w->flying[best]->at &&
-                                                 w->flying[i]->serial < w->flying[best]->serial))) {
+            if (w->flying[i]->at <= w->step &&
+                (best == SIZE_MAX || w->flying[i]->at < w->flying[best]->at ||
+                 (w->flying[i]->at == w->flying[best]->at && w->flying[i]->serial < w->flying[best]->serial))) {
                 best = i;
             }
         }
@@ -780,8 +790,10 @@ static void finish_writes(struct world *w, struct node *n)
             n->disk_term = r->term;
             n->disk_vote = r->vote;
             raft_saved(n->raft, r->term, r->vote);
+            n->changed_durable = n->changed <= r->commit ? n->changed : n->changed_durable;
         } else {
             disk_entry(n, r);
+            n->changed_durable = n->changed <= r->commit ? n->changed : n->changed_durable;
             if (r->copy == n->copy[r->index]) {
                 raft_stable(n->raft, r->index, r->term);
             }
@@ -833,10 +845,10 @@ static void replicate(struct world *w, struct node *n)
                 send_append(w, n, to, &want);
                 continue;
             }
-            struct flight *f     = flight_new(w);
-            f->message           = (struct raft_message){.kind = SNAP, .from = (uint16_t)n->id, .to = to};
-            f->image             = image_now(n);
-            n->snap_until[to]    = w->step + 60;
+            struct flight *f  = flight_new(w);
+            f->message        = (struct raft_message){.kind = SNAP, .from = (uint16_t)n->id, .to = to};
+            f->image          = image_now(n);
+            n->snap_until[to] = w->step + 60;
             raft_snapshot_begin(n->raft, to, f->image.index);
             launch(w, f);
         }
@@ -849,6 +861,11 @@ static void change_members(struct world *w, struct node *n)
     const struct raft_members *now = raft_members(n->raft);
     if (!raft_may_change(n->raft) || w->config_count == CONFIGS_MAX) {
         return;
+    }
+    for (uint16_t i = 1; i <= NODES; i++) { /* every member has applied the former, for good */
+        if (raft_members_any(now, i) && (!w->nodes[i].up || w->nodes[i].changed_durable < n->changed)) {
+            return;
+        }
     }
     struct raft_members next = {0};
     if (now->outgoing_count > 0) {
@@ -890,7 +907,8 @@ static void live(struct world *w, struct node *n)
     apply(n);
     if (raft_role(n->raft) == RAFT_LEADER) {
         if (w->trouble ? one_in(w, w->propose) : w->step % 10 == 0) {
-            for (uint64_t many = w->trouble ? 1 + rand_below(&w->r, 4) : 1; many > 0 && n->last < (uint64_t)(w->trouble ? INDEX_MAX - 500 : INDEX_MAX - 100); many--) {
+            for (uint64_t many = w->trouble ? 1 + rand_below(&w->r, 4) : 1;
+                 many > 0 && n->last < (uint64_t)(w->trouble ? INDEX_MAX - 500 : INDEX_MAX - 100); many--) {
                 propose(n, 0);
             }
         }
@@ -1010,10 +1028,10 @@ static void tell(const struct world *w)
     for (int i = 1; w->verbose && i <= NODES; i++) {
         const struct node         *n = &w->nodes[i];
         const struct raft_members *m = raft_members(n->raft);
-        printf("%d: role %d term %llu vote %u leader %u log %llu .. %llu durable %llu committed %llu%s%s voters", i, (int)raft_role(n->raft),
-               (ull)raft_term(n->raft), raft_vote(n->raft), raft_leader(n->raft), (ull)raft_first(n->raft), (ull)n->last,
-               (ull)raft_stable_index(n->raft), (ull)raft_commit(n->raft), raft_is_damaged(n->raft) ? " damaged" : "",
-               n->marked_damaged ? " marked" : "");
+        printf("%d: role %d term %llu vote %u leader %u log %llu .. %llu durable %llu committed %llu%s%s voters", i,
+               (int)raft_role(n->raft), (ull)raft_term(n->raft), raft_vote(n->raft), raft_leader(n->raft),
+               (ull)raft_first(n->raft), (ull)n->last, (ull)raft_stable_index(n->raft), (ull)raft_commit(n->raft),
+               raft_is_damaged(n->raft) ? " damaged" : "", n->marked_damaged ? " marked" : "");
         for (int j = 0; j < m->voter_count; j++) {
             printf(" %u", m->voters[j]);
         }
@@ -1024,7 +1042,10 @@ static void tell(const struct world *w)
         for (uint16_t j = 1; j <= NODES; j++) {
             struct raft_progress p;
             if (raft_progress(n->raft, j, &p)) {
-                printf(" [%u: match %llu next %llu %s]", j, (ull)p.match, (ull)p.next, p.snapshot ? "image" : p.keeps_up ? "keeps up" : "probe");
+                printf(" [%u: match %llu next %llu %s]", j, (ull)p.match, (ull)p.next,
+                       p.snapshot   ? "image"
+                       : p.keeps_up ? "keeps up"
+                                    : "probe");
             }
         }
         printf("\n");

@@ -16,7 +16,8 @@ struct raft_world_result {
     uint64_t steps_to_heal; /* of the liveness phase */
     uint64_t committed;
     uint64_t elections;
-    uint64_t crashes, damages, healed, installs, changes, transfers, cuts, leases; /* what happened: a run proves only what it meets */
+    uint64_t crashes, damages, healed, installs, changes, transfers, cuts,
+        leases; /* what happened: a run proves only what it meets */
 };
 
 struct raft_world_options {
