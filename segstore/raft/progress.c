@@ -61,7 +61,7 @@ void followers_members(struct raft *r)
             add(r, nodes[i]);
         }
     }
-    if (r->transferee != RAFT_NONE && !raft_members_voter(&r->members, r->transferee)) {
+    if (r->transferee != RAFT_NONE && !r->transfer_asked && !raft_members_voter(&r->members, r->transferee)) {
         r->transferee = RAFT_NONE;
     }
 }
@@ -111,7 +111,8 @@ bool raft_lease(const struct raft *r, uint64_t now_ns)
     if (r->role != RAFT_LEADER || r->transferee != RAFT_NONE || r->transfer_asked) {
         return false;
     }
-    return r->alone || quorum_value(r, clock_of) + r->options.election_ns - r->options.election_ns / 10 > now_ns;
+    uint64_t clock = r->alone ? now_ns : quorum_value(r, clock_of);
+    return clock != 0 && clock + r->options.election_ns - r->options.election_ns / 10 > now_ns;
 }
 
 /* ---- heartbeats ---- */

@@ -70,6 +70,7 @@ void heard_leader(struct raft *r, uint16_t leader)
         become_follower(r, r->term, leader);
     }
     r->heard_ns = r->now_ns;
+    r->forgot   = false;
     wait_for_leader(r);
 }
 
