@@ -118,7 +118,7 @@ static void scan_list(struct scanning *scanning, const struct asked *asked, stru
         if (st->id < asked->after_stripe || st->stopped) {
             continue;
         }
-        if (!stripe_reads(st) || (!first && BUGGIFY("scan: a stripe is asked for anew", 5))) {
+        if (!first && (!stripe_reads(st) || BUGGIFY("scan: a stripe is asked for anew", 5))) { /* see hindered() */
             scanning->full   = true;
             scanning->stripe = st->id;
             *from            = (struct bytes){0};

@@ -137,8 +137,14 @@ static void send_scan(struct store_tester *c, uint16_t after_stripe, struct byte
     size_t              begun;
     uint32_t            count = 0;
     struct tester_node *node  = leader_of(c, after_stripe);
+    sim_check(c->world, after.size <= sizeof c->scan_after, "a key of ours");
+    c->scan_stripe     = after_stripe;
+    c->scan_after_size = after.size;
+    if (after.size != 0) {
+        memmove(c->scan_after, after.data, after.size);
+    }
+    c->scan_again_ns = node == NULL ? io_now_ns(c->io) + AGAIN_MS * SIM_MS : 0;
     if (node == NULL) {
-        c->scan_refused = true;
         return;
     }
     c->scan_asked = 0;
@@ -395,7 +401,8 @@ static void on_error(struct store_tester *c, uint64_t id, struct wire_reader *r)
             return;
         }
         if (status == ERR_NOT_LEADER) {
-            c->scan_refused = true;
+            bool awaited     = id == id_of(WHAT_SCAN, 0, c->scan_number);
+            c->scan_again_ns = awaited ? io_now_ns(c->io) + AGAIN_MS * SIM_MS : c->scan_again_ns;
             return;
         }
         break;
@@ -597,6 +604,9 @@ static uint64_t turn(void *ctx)
     for (uint32_t i = 0; i < c->stripe_count; i++) {
         pump(c, i);
     }
+    if (c->scan_again_ns != 0 && io_now_ns(c->io) >= c->scan_again_ns) {
+        send_scan(c, c->scan_stripe, bytes_of(c->scan_after, c->scan_after_size));
+    }
     for (uint32_t i = 0; i < c->node_count; i++) {
         struct tester_node *node = &c->nodes[i];
         node_turn_of(node);
@@ -707,7 +717,7 @@ bool store_tester_done(void *ctx)
 static bool scan_done(void *ctx)
 {
     const struct store_tester *c = ctx;
-    return c->scanned_all || c->scan_refused;
+    return c->scanned_all;
 }
 
 void store_tester_check_tables(struct store_tester *c)
@@ -718,13 +728,11 @@ void store_tester_check_tables(struct store_tester *c)
     while (!c->scanned_all && c->world->now_ns < until) { /* a connection may break in between, a leader may change */
         sim_check(c->world, world_run_until(c->world, store_tester_connected, c, CHECK_WAIT_S * SIM_S),
                   "the client is connected");
-        c->scan_refused = false;
-        c->scan_left    = (1u << c->stripe_count) - 1;
+        c->scan_left = (1u << c->stripe_count) - 1;
         c->scan_number++;
         memset(c->scanned, 0, sizeof c->scanned);
         send_scan(c, 0, (struct bytes){0});
-        (void)world_run_until(c->world, scan_done, c, 10 * SIM_S);
-        world_run_ns(c->world, c->scanned_all ? 0 : AGAIN_MS * SIM_MS);
+        (void)world_run_until(c->world, scan_done, c, 20 * SIM_S);
     }
     sim_check(c->world, c->scanned_all, "the tables are read");
     for (uint32_t i = 0; i < c->stripe_count; i++) {

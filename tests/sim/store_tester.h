@@ -72,13 +72,16 @@ struct store_tester {
     uint64_t             scan_number;
     uint32_t             scan_left; /* stripes, one bit each */
     uint32_t             scan_asked;
-    bool                 scan_refused; /* by a node that does not lead: to be begun anew */
-    uint64_t             scanned[STORE_TESTER_STRIPES_MAX];
-    bool                 scanned_all;
-    bool                 may_rot; /* a follow may end for damage */
-    bool                 rotten;  /* one did */
-    bool                 stop;    /* sends nothing new */
-    uint64_t             changes; /* of leaders that it heard of */
+    uint64_t scan_again_ns; /* its page was refused by a node that does not lead: when to ask again; 0: it was not */
+    uint16_t scan_stripe;   /* where that page begins .. */
+    uint8_t  scan_after[32];
+    size_t   scan_after_size; /* .. behind this key */
+    uint64_t scanned[STORE_TESTER_STRIPES_MAX];
+    bool     scanned_all;
+    bool     may_rot; /* a follow may end for damage */
+    bool     rotten;  /* one did */
+    bool     stop;    /* sends nothing new */
+    uint64_t changes; /* of leaders that it heard of */
 };
 
 /* On a machine of its own; connects to "store":7400 and again whenever that breaks. */
