@@ -356,9 +356,10 @@ Test(test_raft_append, entries_that_come_again_replace_what_was_behind_them)
 Test(test_raft_append, an_entry_that_the_image_holds_still_replaced_what_was_behind_it)
 {
     struct desk d;
-    restore(&d, 3, 2, 2, 0);
+    restore(&d, 3, 2, 4, 0);
     cr_assert(raft_restore_entry(d.raft, 3, 1));
-    cr_assert(raft_restore_entry(d.raft, 4, 1));
+    cr_assert(raft_restore_entry(d.raft, 4,
+                                 3)); /* of a leader that had not got entry 3 of term 2, and lost to one that had */
     cr_assert(raft_restore_entry(d.raft, 3, 2));
     cr_assert_eq(raft_last(d.raft), 3);
     desk_close(&d);

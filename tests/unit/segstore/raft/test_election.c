@@ -352,6 +352,19 @@ Test(test_raft_election, the_lease_lasts_less_than_an_election_timeout_from_the_
     desk_close(&d);
 }
 
+Test(test_raft_election, a_leader_is_settled_by_an_entry_of_its_own_term)
+{
+    DESK(d, 1, TERMS(1, 1), 1);
+    desk_start(&d);
+    desk_append(&d, 2, 1, 2, 1, 2, NULL, true);
+    cr_assert_eq(raft_commit(d.raft), 2);
+    desk_elect(&d);
+    cr_assert(!raft_is_settled(d.raft), "more may have been committed than it knows of");
+    desk_acked(&d, 3, 3);
+    cr_assert(raft_is_settled(d.raft));
+    desk_close(&d);
+}
+
 /* ---- handing over ---- */
 
 static void follow(struct desk *d, uint16_t node)

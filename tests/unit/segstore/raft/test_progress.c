@@ -297,10 +297,16 @@ Test(test_raft_progress, no_more_than_the_window_is_under_way)
     raft_sent(d.raft, 2, 13, 1, 5);
     cr_assert(!raft_wants(d.raft, 2, &want), "1004 bytes of 1000");
     desk_acked(&d, 2, 12);
-    cr_assert(raft_wants(d.raft, 2, &want));
+    cr_assert(desk_replicate(&d, 2, &want));
     cr_assert_eq(want.first, 14);
-    cr_assert_eq(want.last, 28);
-    cr_assert_eq(want.bytes_max, 995);
+    cr_assert(!raft_wants(d.raft, 2, &want), "16 entries, few bytes");
+    raft_peer_reset(d.raft, 2);
+    cr_assert(desk_replicate(&d, 2, &want));
+    desk_acked(&d, 2, 28);
+    cr_assert(raft_wants(d.raft, 2, &want));
+    cr_assert_eq(want.first, 29);
+    cr_assert_eq(want.last, 42);
+    cr_assert_eq(want.bytes_max, 1000);
     desk_close(&d);
 }
 
