@@ -4,6 +4,7 @@
 #   make         builds build/keel, build/keel-broker, build/keel-segstore      make deps    installs the Debian packages
 #   make lint    layers, lone headers, exits, clang-format, clang-tidy          make bench   the table in bench/README.md
 #   make sim SEED=n RUNS=n    simulated clusters      make fuzz SECONDS=n    every decoder      make chaos   kill -9, long
+#   make sim-mutants          breaks the code on purpose and sees whether a test finds it, long
 #   make asan, make tsan      the tests under a sanitizer    MODE=release|debug|asan|tsan chooses build/$(MODE)
 # Every .c under shared/, broker/ and segstore/ is found by itself; main.c files are the programs.
 
@@ -47,7 +48,7 @@ obj       = $(patsubst %.c,$(B)/%.o,$(1))
 PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
             $(if $(wildcard keel/main.c),build/keel)
 
-.PHONY: all programs run test deps lint sim fuzz chaos bench asan tsan clean unit e2e clients format $(PROGRAMS)
+.PHONY: all programs run test deps lint sim sim-mutants fuzz chaos bench asan tsan clean unit e2e clients format $(PROGRAMS)
 all: $(PROGRAMS)
 programs: $(patsubst build/%,$(B)/bin/%,$(PROGRAMS))
 
@@ -96,6 +97,9 @@ SEED ?= 1
 RUNS ?= 200
 sim: $(B)/sim
 	$(B)/sim --seed=$(SEED) --runs=$(RUNS)
+# Not part of make test: every fault is built and looked for by itself. MUTANT=word takes those lines of tests/sim/mutants.txt that contain it.
+sim-mutants:
+	@tests/mutants.sh "$(MUTANT)"
 SECONDS ?= 20
 fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^

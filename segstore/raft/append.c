@@ -39,7 +39,8 @@ void heal(struct raft *r)
         return;
     }
     r->damaged = false;
-    if (r->vote != r->leader) {
+    if (r->vote ==
+        RAFT_NONE) { /* whom it voted for in this term may be forgotten; that it did not vote for the leader may be known */
         r->vote = r->leader;
         save(r);
     }

@@ -197,10 +197,10 @@ static void refused(struct raft *r, struct follower *f, const struct raft_messag
     }
     uint64_t common = log_conflict(&r->log, m->hint, m->log_term);
     common          = common < m->hint ? common : m->hint;
-    common          = common < m->index || m->index == 0
-                          ? common
-                          : m->index - 1; /* where the log begins, its own term is all that is known */
-    f->next         = (common > f->match ? common : f->match) + 1;
+    if (common == m->index && common > 0) {
+        common--; /* where the log begins, the term is all that is known, and it is another one there */
+    }
+    f->next = (common > f->match ? common : f->match) + 1;
 }
 
 void transfer_now(struct raft *r)

@@ -974,8 +974,11 @@ static void trouble(struct world *w)
             }
         }
     }
-    if (one_in(w, w->one_way)) {
-        w->blocked[1 + rand_below(&w->r, NODES)][1 + rand_below(&w->r, NODES)] = rand_chance(&w->r, 2);
+    if (one_in(w, w->one_way)) { /* two do not hear each other, or one does not hear the other; all the rest do */
+        uint64_t a       = 1 + rand_below(&w->r, (uint64_t)w->first_voters);
+        uint64_t b       = 1 + rand_below(&w->r, (uint64_t)w->first_voters);
+        w->blocked[a][b] = rand_below(&w->r, 3) > 0;
+        w->blocked[b][a] = w->blocked[a][b] ? rand_below(&w->r, 3) > 0 : w->blocked[b][a];
     }
 }
 
@@ -1080,6 +1083,14 @@ static void draw_faults(struct world *w)
     if (w->damage != 0) {
         w->change = 0; /* of another set of members the damaged one could be the majority */
         w->crash  = w->crash != 0 ? w->crash : 500;
+        if (rand_chance(
+                &w->r,
+                2)) { /* .. again and again, with a network in which the old and the new leader do not hear each other */
+            w->damage  = 1;
+            w->crash   = 200 + rand_below(&w->r, 400);
+            w->one_way = 20 + rand_below(&w->r, 80);
+            w->propose = 2 + rand_below(&w->r, 4);
+        }
     }
 }
 
@@ -1125,6 +1136,7 @@ void raft_world_run(const struct raft_world_options *options, struct raft_world_
     w->trouble      = true;
     w->verbose      = options->verbose;
     w->config_count = 1;
+    w->first_voters = options->nodes;
     rand_init(&w->r, options->seed, 1);
     draw_faults(w);
     struct raft_members members = {.voter_count = (uint8_t)options->nodes};
