@@ -104,13 +104,13 @@ SECONDS ?= 20
 fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
-FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/stripe/%,$(SOURCES)) \
+FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/raft/% segstore/stripe/%,$(SOURCES)) segstore/node/message.c segstore/node/members.c \
              $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
              broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c broker/transport/proxy.c
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
 # What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
 build/fuzz/fuzz_reply: $(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c
-build/fuzz/fuzz_request: $(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c shared/loop/desk.c \
+build/fuzz/fuzz_request: $(filter segstore/disk/% $(filter-out %/message.c %/members.c,$(filter segstore/node/%,$(SOURCES))),$(SOURCES)) shared/loop/mailbox.c shared/loop/desk.c \
                          $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_tester.c,$(SIM))
 build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	@mkdir -p $(@D)

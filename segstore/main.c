@@ -159,6 +159,10 @@ int main(int argc, char **argv)
 
     static struct segstore_config config;
     config_from(&config, &settings);
+    if (segstore_config_nodes(&config, &settings, error, sizeof error) < 0) {
+        fprintf(stderr, "keel-segstore: %s\n", error);
+        return EXIT_USAGE;
+    }
     int      cpus  = thread_cpu_count();
     uint32_t count = settings.shards != 0 ? (uint32_t)settings.shards : (uint32_t)cpus;
     count          = count < SHARDS_MAX ? count : SHARDS_MAX;

@@ -128,3 +128,13 @@ int fetch(struct fetch *f, uint64_t position, uint64_t stream_id, struct fetched
     out->tag = target.tag;
     return 0;
 }
+
+int fetch_bytes(struct fetch *f, uint64_t position, size_t size, struct bytes *out)
+{
+    struct bytes view;
+    if (wal_view(f->wal, position, &view) && view.size >= size) {
+        *out = bytes_of(view.data, size);
+        return 0;
+    }
+    return size > BLOCK_MAX_BYTES ? ERR_TOO_BIG : gather(f, position, size, f->scratch, out);
+}

@@ -18,6 +18,9 @@ static void format(struct storage *storage)
     s->shard_count       = storage->config.shard_count;
     s->stripe_count      = storage->config.stripe_count;
     s->formatted_wall_ns = io_wall_ns(storage->io);
+    s->node              = storage->config.node;
+    s->member_count      = storage->config.member_count;
+    memcpy(s->members, storage->config.members, sizeof s->members);
     for (size_t i = 0; i < sizeof s->id.bytes; i += 8) {
         uint64_t random = io_random(storage->io);
         memcpy(s->id.bytes + i, &random, sizeof random);
@@ -58,7 +61,7 @@ void opening_format(struct storage *storage)
         return;
     }
     if (storage->config.shard == 0) {
-        storage->super.cluster = io_random(storage->io) | 1;
+        storage->super.cluster = storage->config.cluster != 0 ? storage->config.cluster : io_random(storage->io) | 1;
         format(storage);
     } else {
         opening_cluster_read(storage);
@@ -81,6 +84,22 @@ static void super_accept(struct storage *storage)
             storage, ERR_CONFLICT,
             "%s was made for shard %u with %u stripes, this start asks for shard %u with %u: the numbers cannot change",
             storage->directory, s->shard, s->stripe_count, c->shard, c->stripe_count);
+        return;
+    }
+    if (s->node != c->node) {
+        opening_refuse(
+            storage, ERR_CONFLICT,
+            "%s belongs to node %u, this start says node %u: start with segstore.node=%u, or with the directory of "
+            "node %u",
+            c->data_directory, s->node, c->node, s->node, c->node);
+        return;
+    }
+    if (c->cluster != 0 && s->cluster != c->cluster) {
+        opening_refuse(
+            storage, ERR_CONFLICT,
+            "%s belongs to another cluster than the one that segstore.cluster names: start with that name, or with "
+            "an empty directory",
+            c->data_directory);
         return;
     }
     if (s->segment_bytes != c->segment_bytes) {

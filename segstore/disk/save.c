@@ -96,6 +96,7 @@ static void give_up(struct save *s)
     }
     parts_drop(s);
     s->state         = SAVE_DROPPING;
+    s->wanted        = true;
     s->not_before_ns = io_now_ns(s->io) + RETRY_NS;
     path_of(s->directory, s->current.number, ".tmp", path);
     io_unlink(s->io, &s->op, path);
@@ -108,11 +109,11 @@ static void write_part(struct save *s)
 }
 
 /* The section of the image stands before it, and is known when all of it has been taken. */
-static void section_end(struct save *s, uint16_t stripe, uint64_t index)
+static void section_end(struct save *s, const struct checkpoint_section *section)
 {
     XXH128_canonical_t sum;
     XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(s->sum));
-    checkpoint_put_section(&s->section->bytes, stripe, index, s->image_bytes, sum.digest);
+    checkpoint_put_section(&s->section->bytes, section, s->image_bytes, sum.digest);
     s->section = NULL;
     s->nth++;
 }
@@ -120,22 +121,21 @@ static void section_end(struct save *s, uint16_t stripe, uint64_t index)
 /* One slice of the image whose turn it is; with its last one the writing begins. */
 static void take_slice(struct save *s)
 {
-    uint16_t stripe = 0;
-    uint64_t index  = 0;
+    struct checkpoint_section section = {0};
     if (s->section == NULL) {
         s->section     = part_add(s);
         s->image_bytes = 0;
         XXH3_128bits_reset(s->sum);
     }
     struct save_part *part = part_add(s);
-    bool              more = s->hooks.image(s->hooks.ctx, s->nth, &part->bytes, &stripe, &index);
+    bool              more = s->hooks.image(s->hooks.ctx, s->nth, &part->bytes, &section);
     if (part->bytes.bad) {
         fatal(71, "out of memory for the image of a stripe");
     }
     XXH3_128bits_update(s->sum, part->bytes.data, part->bytes.size);
     s->image_bytes += part->bytes.size;
     if (!more) {
-        section_end(s, stripe, index);
+        section_end(s, &section);
         s->taking = false;
         write_part(s);
     }
@@ -176,8 +176,9 @@ static void begin(struct save *s)
         s->hooks.failed(s->hooks.ctx, "making a checkpoint", result);
         return;
     }
-    s->op    = (struct io_op){.done = step_done, .ctx = s};
-    s->state = SAVE_IMAGES;
+    s->op     = (struct io_op){.done = step_done, .ctx = s};
+    s->state  = SAVE_IMAGES;
+    s->wanted = false; /* what is wanted from here on may not be in this one */
     parts_drop(s);
     checkpoint_put_header(&part_add(s)->bytes, &s->current);
     s->taking = true;
@@ -192,7 +193,6 @@ static void finished(struct save *s)
     s->newest       = (struct saved){s->current.number, s->current.replay_position};
     s->newest_bytes = s->file_size;
     s->state        = SAVE_IDLE;
-    s->wanted       = false;
     s->forget_ns    = 0;
     log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
     s->hooks.saved(s->hooks.ctx);
@@ -345,7 +345,7 @@ void save_turn(struct save *s, bool disk_full)
     if (s->suspended) {
         return;
     }
-    if (s->state == SAVE_IDLE && !s->stopping && !s->held && is_due(s, disk_full)) {
+    if (s->state == SAVE_IDLE && !s->stopping && is_due(s, disk_full)) {
         begin(s);
     } else if (s->state == SAVE_IMAGES && s->taking) {
         if (s->nth < s->stripe_count) {

@@ -23,9 +23,9 @@ enum { SAVE_OLD_MAX = 64 };
 
 struct save_hooks {
     void *ctx;
-    /* Writes the next slice of the image of the nth stripe of this shard (0, 1, ..) and tells its number and last index, which stay the same
-     * from the first slice to the last. False: that was the last. */
-    bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+    /* Writes the next slice of the image of the nth stripe of this shard (0, 1, ..) and tells with the last one what
+     * stands before it (all of *out but the image). False: that was the last. */
+    bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
     void (*saved)(void *ctx);
     void (*failed)(void *ctx, const char *what, int error);
 };
@@ -51,7 +51,6 @@ struct save {
     uint64_t          every_ns;
     uint8_t           state;
     bool              wanted;        /* begin at the next turn, whatever the clock says */
-    bool              held;          /* not now: some of what the log has delivered is not in the stripes yet */
     uint64_t          not_before_ns; /* after one that found no space */
     bool              suspended; /* damage in the log: nothing is checkpointed or forgotten until an operator decided */
     bool              stopping;  /* what has begun ends, nothing new begins */

@@ -13,16 +13,16 @@ static void on_failed(void *ctx, const char *what, int error)
     storage->hooks.failed(storage->hooks.ctx, what, error);
 }
 
-static void on_committed(void *ctx, const struct log_entry *entry)
+static void on_durable(void *ctx, const struct log_entry *entry)
 {
     struct storage *storage = ctx;
-    storage->hooks.committed(storage->hooks.ctx, entry);
+    storage->hooks.durable(storage->hooks.ctx, entry);
 }
 
-static bool on_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index)
+static bool on_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out)
 {
     struct storage *storage = ctx;
-    return storage->hooks.image(storage->hooks.ctx, nth, w, out_stripe, out_index);
+    return storage->hooks.image(storage->hooks.ctx, nth, w, out);
 }
 
 static void on_saved(void *ctx)
@@ -64,7 +64,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->prepare.failed = on_failed;
     storage->prepare.ctx    = storage;
 
-    struct wal_hooks wal_hooks = {.ctx = storage, .committed = on_committed, .failed = on_failed};
+    struct wal_hooks wal_hooks = {.ctx = storage, .durable = on_durable, .failed = on_failed};
     wal_init(&storage->wal, io, &storage->prepare, &wal_hooks, &storage->super.id, io_random(io), config->tail_bytes,
              config->wal_depth);
 
@@ -134,10 +134,10 @@ int storage_segment_open(struct storage *storage, struct log_segment *segment)
     return 0;
 }
 
-int storage_append(struct storage *storage, const struct log_entry *entry)
+int storage_append(struct storage *storage, const struct log_entry *entry, const uint8_t **out_ops)
 {
     ASSERT(storage->open);
-    return wal_append(&storage->wal, entry);
+    return wal_append(&storage->wal, entry, out_ops);
 }
 
 bool storage_admits(const struct storage *storage, enum storage_need need)

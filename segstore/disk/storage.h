@@ -2,7 +2,7 @@
  *
  *   DIR/shard-00/lock   super   wal/000000000001 ..   ckpt/000000000001 ..
  *
- *   storage_new -> storage_open -> load, replay .. -> opened -> storage_append .. committed -> storage_free
+ *   storage_new -> storage_open -> load, replay .. -> opened -> storage_append .. durable -> storage_free
  *
  * Starting: lock, super block (format, or check), newest checkpoint that is whole, replay of the log behind it, then opened().
  * Threads: the shard.   Units: bytes, ns.   Errors: a failed write is reported once by failed() and is final. */
@@ -24,6 +24,10 @@ struct storage_config {
     uint32_t    shard_count;
     uint32_t    stripe_count;       /* of the whole cluster: format constant */
     uint32_t    shard_stripe_count; /* on this shard */
+    uint64_t    cluster;            /* 0: the directory's own, drawn when it is formatted */
+    uint16_t    node;
+    uint16_t    member_count; /* for a new directory */
+    uint16_t    members[SUPER_MEMBERS];
     uint64_t    segment_bytes;
     uint64_t    checkpoint_bytes;
     uint64_t    checkpoint_ns;
@@ -47,11 +51,10 @@ struct storage_hooks {
         uint64_t stripes); /* entries of these (a bit per stripe % 64) may be lost at this place of the replay */
     void (*opened)(void *ctx, int result, const char *why); /* 0, or an error and a sentence for the operator */
     /* After opened(0). */
-    void (*committed)(void *ctx, const struct log_entry *entry);
-    bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe,
-                  uint64_t *out_index); /* save.h */
-    void (*saved)(void *ctx);           /* a checkpoint is on disk */
-    void (*loaded)(void *ctx);          /* a cold read ended: fetches that waited may go on */
+    void (*durable)(void *ctx, const struct log_entry *entry); /* in the order of the log */
+    bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out); /* save.h */
+    void (*saved)(void *ctx);  /* a checkpoint is on disk */
+    void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
     void (*failed)(void *ctx, const char *what, int error);
 };
 
@@ -81,8 +84,8 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
 void storage_open(struct storage *storage);
 void storage_free(struct storage *storage);
 
-/* ERR_FULL: not now, when something has committed; ERR_TOO_BIG. */
-MUST_CHECK int storage_append(struct storage *storage, const struct log_entry *entry);
+/* wal_append. */
+MUST_CHECK int storage_append(struct storage *storage, const struct log_entry *entry, const uint8_t **out_ops);
 /* What an entry does to a disk that is full. */
 enum storage_need {
     STORAGE_DATA,  /* records and large values: refused at once */

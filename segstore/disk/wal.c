@@ -134,14 +134,24 @@ static bool open_block(struct wal *wal, size_t size)
     return true;
 }
 
-int wal_append(struct wal *wal, const struct log_entry *entry)
+bool wal_roomy(const struct wal *wal, size_t bytes)
+{
+    size_t held = 0;
+    if (wal->deliver <
+        wal->end) { /* from the first block that is not delivered to the head, the way that blocks are laid */
+        size_t from = block_at(wal, wal->deliver)->at;
+        held        = wal->head > from ? wal->head - from : wal->head + wal->ring_bytes - from;
+    }
+    /* What blocks waste: their headers, the end of the ring, a group that is open. */
+    return wal->end - wal->deliver < wal->capacity / 2 &&
+           held + bytes + 3 * (size_t)BLOCK_MAX_BYTES / 2 <= wal->ring_bytes;
+}
+
+int wal_append(struct wal *wal, const struct log_entry *entry, const uint8_t **out_ops)
 {
     size_t size = block_size_for(entry->ops.size);
     if (size > BLOCK_MAX_BYTES || size > wal->prepare->segments->segment_bytes) {
         return ERR_TOO_BIG;
-    }
-    if (wal->flying > 0 && BUGGIFY("wal: no room", 100)) {
-        return ERR_FULL;
     }
     if (has_open(wal) && (!block_fits(&wal->writer, entry->ops.size) || BUGGIFY("wal: a group is closed early", 4))) {
         close_open(wal);
@@ -152,7 +162,10 @@ int wal_append(struct wal *wal, const struct log_entry *entry)
     if (!has_open(wal) && !open_block(wal, size < group ? group : size)) {
         return ERR_FULL;
     }
-    block_append(&wal->writer, entry);
+    const uint8_t *ops = block_append(&wal->writer, entry);
+    if (out_ops != NULL) {
+        *out_ops = ops;
+    }
     return 0;
 }
 
@@ -270,7 +283,7 @@ static void deliver(struct wal *wal)
         struct log_entry    entry;
         block_entries(&cursor, wal->ring + b->at, &b->header);
         while (block_next(&cursor, &entry)) {
-            wal->hooks.committed(wal->hooks.ctx, &entry);
+            wal->hooks.durable(wal->hooks.ctx, &entry);
         }
         b->state     = WAL_APPLIED;
         wal->applied = (struct wal_end){b->header.block_seq, b->header.checksum, b->header.stripes,
@@ -299,7 +312,8 @@ void wal_turn(struct wal *wal, uint64_t now_ns)
         if (block_at(wal, wal->submit)->state == WAL_OPEN) {
             close_open(wal);
         }
-        if (!submit(wal)) {
+        wal->starving = !submit(wal);
+        if (wal->starving) {
             break;
         }
     }
@@ -308,6 +322,9 @@ void wal_turn(struct wal *wal, uint64_t now_ns)
 
 uint64_t wal_next_ns(const struct wal *wal)
 {
+    if (!wal->broken && !wal->starving && wal->flying == 0 && wal->submit < wal->end) {
+        return 0; /* taken behind this turn's submission */
+    }
     return !wal->broken && stamp_is_due(wal) ? wal->rest_ns + STAMP_AFTER_NS : UINT64_MAX;
 }
 

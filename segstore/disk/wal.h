@@ -13,7 +13,7 @@
  *   ring:  | APPLIED .. APPLIED | FLYING | CLOSED | OPEN .....  room for a group .. |       one piece of memory, tail_bytes
  *
  * Applied blocks stay in the ring until their memory is needed: they are what readers near the end of a stream read.
- * Between "appended" and "committed" stand wal_append and the callback: a consensus goes between them.
+ * Durable is not committed: between the two stands the consensus (segstore/raft).
  * A failed write is final: it is reported once and nothing more is written.
  * Threads: the shard.   Units: bytes, ns. */
 #ifndef KEEL_SEGSTORE_DISK_WAL_H
@@ -45,7 +45,7 @@ struct wal_end {
 struct wal_hooks {
     void *ctx;
     /* Durable, in order. entry->ops lies in the block, which stays for as long as the turn. */
-    void (*committed)(void *ctx, const struct log_entry *entry);
+    void (*durable)(void *ctx, const struct log_entry *entry);
     void (*failed)(void *ctx, const char *what, int error);
 };
 
@@ -90,6 +90,7 @@ struct wal {
     uint64_t            claimed_stable_seq; /* what the last submitted block says about it */
     uint64_t            data_seq;           /* last block with entries */
     uint64_t            rest_ns;            /* when the last write completed */
+    bool                starving;           /* no segment is ready for what waits */
     bool                broken;
     struct wal_counts   counts;
 };
@@ -100,8 +101,11 @@ void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const str
 void wal_start(struct wal *wal, const struct wal_end *end, uint64_t stable_seq);
 void wal_fini(struct wal *wal);
 
-/* Takes an entry (its ops are copied). ERR_FULL: no memory now, try again when something has committed; ERR_TOO_BIG. */
-MUST_CHECK int wal_append(struct wal *wal, const struct log_entry *entry);
+/* Takes an entry (its ops are copied; *out_ops, when it is not NULL: the copy, there until the entry was delivered). ERR_FULL: no memory now, try again
+ * when something has become durable; ERR_TOO_BIG. */
+MUST_CHECK int wal_append(struct wal *wal, const struct log_entry *entry, const uint8_t **out_ops);
+/* Are so many bytes of entries sure to be taken now? */
+bool wal_roomy(const struct wal *wal, size_t bytes);
 /* Hands on what has become durable, then submits what waits. Once per turn. */
 void wal_turn(struct wal *wal, uint64_t now_ns);
 /* When wal_turn wants to be called though nothing completes. */

@@ -61,10 +61,11 @@ const uint8_t *block_append(struct block_writer *w, const struct log_entry *entr
     struct wire_writer out  = wire_writer_fixed(at, size);
     wire_put_u32(&out, (uint32_t)entry->ops.size);
     wire_put_u16(&out, entry->stripe);
-    wire_put_u16(&out, 0);
+    wire_put_u16(&out, entry->kind);
     wire_put_u64(&out, entry->index);
     wire_put_u64(&out, entry->term);
     wire_put_u64(&out, entry->wall_ns);
+    wire_put_u64(&out, entry->chain);
     wire_put_bytes(&out, entry->ops);
     memset(at + out.size, 0, size - out.size);
     w->used_bytes += size;
@@ -98,6 +99,7 @@ size_t block_seal(struct block_writer *w, const struct wal_id *id, struct block_
     link->body_offset = w->body_offset;
     link->body_bytes  = (uint32_t)(w->used_bytes - w->body_offset);
     link->stripes     = w->stripes;
+    link->version     = BLOCK_VERSION;
 
     for (size_t i = 0; i < link->page_count; i++) {
         uint32_t sum = page_checksum(w->image, w->body_offset, i);
@@ -136,9 +138,11 @@ bool block_header_at(struct bytes data, const struct wal_id *id, uint64_t positi
     if (data.size < BLOCK_PAGE_BYTES) {
         return false;
     }
-    struct wire_reader  r = wire_reader_of(bytes_of(data.data, BLOCK_HEADER_BYTES));
-    struct block_header h = {0};
-    if (wire_get_u32(&r) != BLOCK_MAGIC || wire_get_u16(&r) != BLOCK_VERSION) {
+    struct wire_reader  r    = wire_reader_of(bytes_of(data.data, BLOCK_HEADER_BYTES));
+    struct block_header h    = {0};
+    bool                ours = wire_get_u32(&r) == BLOCK_MAGIC;
+    h.version                = wire_get_u16(&r);
+    if (!ours || h.version < BLOCK_VERSION_FIRST || h.version > BLOCK_VERSION) {
         return false;
     }
     h.body_offset      = wire_get_u16(&r);
@@ -241,26 +245,36 @@ void block_entries(struct block_cursor *c, const uint8_t *image, const struct bl
         .position = header->position,
         .at       = header->body_offset,
         .end      = (size_t)header->body_offset + header->body_bytes,
+        .version  = header->version,
     };
 }
 
 bool block_next(struct block_cursor *c, struct log_entry *out)
 {
-    if (c->end - c->at < BLOCK_ENTRY_BYTES) {
+    size_t head = c->version == 1 ? BLOCK_ENTRY_BYTES_1 : BLOCK_ENTRY_BYTES;
+    if (c->end - c->at < head) {
         return false;
     }
-    struct wire_reader r    = wire_reader_of(bytes_of(c->image + c->at, c->end - c->at));
-    uint32_t           size = wire_get_u32(&r);
-    if (entry_size(size) > c->end - c->at) {
+    struct wire_reader r     = wire_reader_of(bytes_of(c->image + c->at, c->end - c->at));
+    uint32_t           size  = wire_get_u32(&r);
+    size_t             whole = round_up(head + size, 8);
+    if (whole > c->end - c->at) {
         return false;
     }
-    out->stripe = wire_get_u16(&r);
-    (void)wire_get_u16(&r);
+    out->stripe   = wire_get_u16(&r);
+    out->kind     = wire_get_u16(&r);
     out->index    = wire_get_u64(&r);
     out->term     = wire_get_u64(&r);
     out->wall_ns  = wire_get_u64(&r);
+    out->chain    = c->version == 1 ? 0 : wire_get_u64(&r);
     out->ops      = wire_get(&r, size);
-    out->position = c->position + c->at + BLOCK_ENTRY_BYTES;
-    c->at += entry_size(size);
+    out->position = c->position + c->at + head;
+    c->at += whole;
     return true;
+}
+
+uint64_t log_chain(uint64_t before, const struct log_entry *entry)
+{
+    uint64_t head[5] = {before, (uint64_t)entry->stripe << 16 | entry->kind, entry->index, entry->term, entry->wall_ns};
+    return XXH3_64bits_withSeed(entry->ops.data, entry->ops.size, XXH3_64bits(head, sizeof head));
 }

@@ -16,7 +16,11 @@
  *   128   page table                             u32 per page: low half of XXH3-64 of the body's part in that page
  *   body_offset: entries, then zeros
  *
- *   entry: | size u32 | stripe u16 | zero u16 | index u64 | term u64 | wall_ns u64 | ops, size bytes | zeros to a multiple of 8 |
+ *   entry: | size u32 | stripe u16 | kind u16 | index u64 | term u64 | wall_ns u64 | chain u64 | ops, size bytes | zeros to a multiple of 8 |
+ *   in a block of version 1: without chain, and every entry is of kind LOG_OPS
+ *
+ * chain: XXH3-64 of the entry's stripe, kind, index, term, wall_ns and ops, seeded with the chain of the entry before it in its stripe. Made where the
+ * entry is proposed and checked by every replica that takes it: two logs with the same chain at an index are the same up to there.
  *
  * A block is written once and never again, so a torn write only ever hurts what nobody was promised.
  * The page table tells which pages of a damaged block are bad: pages that are still zero were never written (torn), pages that
@@ -31,12 +35,14 @@
 enum {
     BLOCK_PAGE_BYTES    = 4096,
     BLOCK_HEADER_BYTES  = 128,
-    BLOCK_VERSION       = 1,
+    BLOCK_VERSION       = 2,
+    BLOCK_VERSION_FIRST = 1,   /* that is still read */
     BLOCK_PAGES_GROUP   = 256, /* a group of entries closes at 1 MiB */
     BLOCK_PAGES_MAX     = 960, /* a block for one large entry; the table still fits the first page */
     BLOCK_GROUP_BYTES   = BLOCK_PAGES_GROUP * BLOCK_PAGE_BYTES,
     BLOCK_MAX_BYTES     = BLOCK_PAGES_MAX * BLOCK_PAGE_BYTES,
-    BLOCK_ENTRY_BYTES   = 32,
+    BLOCK_ENTRY_BYTES   = 40,
+    BLOCK_ENTRY_BYTES_1 = 32, /* version 1 */
     BLOCK_ENTRY_MAX_OPS = BLOCK_MAX_BYTES - BLOCK_HEADER_BYTES - 4 * BLOCK_PAGES_MAX - BLOCK_ENTRY_BYTES,
 };
 _Static_assert(BLOCK_HEADER_BYTES + 4 * BLOCK_PAGES_MAX <= BLOCK_PAGE_BYTES, "header and table in one page");
@@ -61,6 +67,18 @@ struct block_header {
     uint32_t entry_count;
     uint32_t body_bytes;
     uint16_t body_offset;
+    uint16_t version;
+};
+
+/* What an entry is. Numbers lie on disk and travel between nodes: never reused. */
+enum log_kind {
+    LOG_OPS     = 0, /* a transaction */
+    LOG_EMPTY   = 1, /* a new leader's first entry: no ops */
+    LOG_MEMBERS = 2, /* who the stripe's replicas are from here on */
+    /* These have no place in the stripe's order (index 0). */
+    LOG_STATE = 3, /* the replica's own: term, and whom it voted for */
+    LOG_BODY  = 4, /* part of an image that came from another node: ops whose records the image refers to */
+    LOG_PEER  = 5, /* another node's number (u16) and incarnation (u64), when it was first heard of */
 };
 
 /* One entry: a list of ops for one stripe. */
@@ -68,10 +86,15 @@ struct log_entry {
     uint64_t     index; /* 1, 2, 3 .. per stripe */
     uint64_t     term;
     uint64_t     wall_ns;
+    uint64_t     chain;
     uint64_t     position; /* of ops; known once its block has a place */
     struct bytes ops;
     uint16_t     stripe;
+    uint16_t     kind; /* enum log_kind */
 };
+
+/* The chain at an entry, from that of the one before. */
+uint64_t log_chain(uint64_t before, const struct log_entry *entry);
 
 /* ---- writing ---- */
 
@@ -119,6 +142,7 @@ struct block_cursor {
     uint64_t       position; /* of the block */
     size_t         at;
     size_t         end;
+    uint16_t       version;
 };
 
 void block_entries(struct block_cursor *c, const uint8_t *image, const struct block_header *header);

@@ -30,15 +30,15 @@ void checkpoint_put_header(struct wire_writer *w, const struct checkpoint *check
     put_checksum(w, from);
 }
 
-void checkpoint_put_section(struct wire_writer *w, uint16_t stripe, uint64_t index, uint64_t image_bytes,
+void checkpoint_put_section(struct wire_writer *w, const struct checkpoint_section *section, uint64_t image_bytes,
                             const uint8_t sum[16])
 {
     size_t from = w->size;
-    wire_put_u16(w, stripe);
+    wire_put_u16(w, section->stripe);
     wire_put_u16(w, 0);
-    wire_put_u32(w, 0);
+    wire_put_u32(w, section->replica_bytes);
     wire_put_u64(w, image_bytes);
-    wire_put_u64(w, index);
+    wire_put_u64(w, section->index);
     wire_put(w, sum, 16);
     put_checksum(w, from);
     ASSERT(w->bad || w->size - from == CHECKPOINT_SECTION_BYTES);
@@ -71,7 +71,7 @@ static int header_decode(struct wire_reader *r, const struct wal_id *id, struct 
     if (r->bad || magic != CHECKPOINT_MAGIC) {
         return ERR_CORRUPT;
     }
-    if (version != CHECKPOINT_VERSION) {
+    if (version < CHECKPOINT_VERSION_FIRST || version > CHECKPOINT_VERSION) {
         return ERR_VERSION;
     }
     struct checkpoint c = {0};
@@ -98,14 +98,15 @@ static bool section_decode(struct wire_reader *r, struct checkpoint_section *out
     const uint8_t *from = r->at;
     out->stripe         = wire_get_u16(r);
     (void)wire_get_u16(r);
-    (void)wire_get_u32(r);
-    uint64_t size = wire_get_u64(r);
-    out->index    = wire_get_u64(r);
-    *out_sum      = wire_get(r, 16);
-    if (!checksum_matches(r, from) || size > wire_left(r)) {
+    out->replica_bytes = wire_get_u32(r);
+    uint64_t size      = wire_get_u64(r);
+    out->index         = wire_get_u64(r);
+    *out_sum           = wire_get(r, 16);
+    if (!checksum_matches(r, from) || size > wire_left(r) || out->replica_bytes > size) {
         return false;
     }
-    out->image = wire_get(r, size);
+    out->image   = wire_get(r, size - out->replica_bytes);
+    out->replica = wire_get(r, out->replica_bytes);
     return true;
 }
 
@@ -124,7 +125,7 @@ int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpo
             return ERR_CORRUPT;
         }
         XXH128_canonical_t actual;
-        XXH128_canonicalFromHash(&actual, XXH3_128bits(section.image.data, section.image.size));
+        XXH128_canonicalFromHash(&actual, XXH3_128bits(section.image.data, section.image.size + section.replica.size));
         if (memcmp(actual.digest, sum.data, sizeof actual.digest) != 0) {
             return ERR_CORRUPT;
         }

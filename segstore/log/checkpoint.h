@@ -3,7 +3,8 @@
  *   header:  magic u32 "KCKP" | version u16 | zero u16 | wal id, 16 bytes | number u64 | replay_position u64 |
  *            last_seq u64 | last_checksum u64 | last_stripes u64 | stripe_count u32 | zero u32 | checksum u64
  *   stripe_count sections:
- *            stripe u16 | zero u16 | zero u32 | size u64 | index u64 | image checksum, XXH3-128 | checksum u64 | image, size bytes
+ *            stripe u16 | zero u16 | replica_bytes u32 | size u64 | index u64 | image checksum, XXH3-128 | checksum u64 | image, size bytes
+ *            the last replica_bytes of an image are not the stripe's but its replica's (segstore/log/entries.h); none in version 1
  *   trailer: magic u32 "KCKE" | zero u32 | number u64 | size of all before u64 | checksum u64
  *
  * Checksums without a name are XXH3-64 of the fields before them in the same part.
@@ -17,7 +18,8 @@
 #include "shared/base/wire.h"
 
 enum {
-    CHECKPOINT_VERSION       = 1,
+    CHECKPOINT_VERSION       = 2,
+    CHECKPOINT_VERSION_FIRST = 1, /* that is still read */
     CHECKPOINT_HEADER_BYTES  = 80,
     CHECKPOINT_SECTION_BYTES = 48,
     CHECKPOINT_TRAILER_BYTES = 32
@@ -37,11 +39,13 @@ struct checkpoint_section {
     uint16_t     stripe;
     uint64_t     index; /* of the last entry in the image */
     struct bytes image;
+    struct bytes replica;
+    uint32_t     replica_bytes; /* writing: at the end of what was written */
 };
 
 void checkpoint_put_header(struct wire_writer *w, const struct checkpoint *checkpoint);
 /* What stands before an image of that size; sum: its XXH3-128, canonical. */
-void checkpoint_put_section(struct wire_writer *w, uint16_t stripe, uint64_t index, uint64_t image_bytes,
+void checkpoint_put_section(struct wire_writer *w, const struct checkpoint_section *section, uint64_t image_bytes,
                             const uint8_t sum[16]);
 void checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before);
 

@@ -19,8 +19,12 @@ void super_encode(const struct super *super, uint8_t out[SUPER_BYTES])
     wire_put_u32(&w, super->shard);
     wire_put_u32(&w, super->shard_count);
     wire_put_u32(&w, super->stripe_count);
-    wire_put_u32(&w, 0);
+    wire_put_u16(&w, super->node);
+    wire_put_u16(&w, super->member_count);
     wire_put_u64(&w, super->formatted_wall_ns);
+    for (size_t i = 0; i < SUPER_MEMBERS; i++) {
+        wire_put_u16(&w, super->members[i]);
+    }
     wire_put_u64(&w, hash_bytes(wire_written(&w)));
     for (size_t i = 1; i < SUPER_COPIES; i++) {
         memcpy(out + i * SUPER_COPY_BYTES, out, SUPER_COPY_BYTES);
@@ -34,21 +38,33 @@ static int copy_decode(struct bytes copy, struct super *out)
     uint32_t           magic   = wire_get_u32(&r);
     uint16_t           version = wire_get_u16(&r);
     (void)wire_get_u16(&r);
-    struct bytes id = wire_get(&r, sizeof out->id.bytes);
-    struct super s  = {0};
-    s.cluster       = wire_get_u64(&r);
-    s.segment_bytes = wire_get_u64(&r);
-    s.shard         = wire_get_u32(&r);
-    s.shard_count   = wire_get_u32(&r);
-    s.stripe_count  = wire_get_u32(&r);
-    (void)wire_get_u32(&r);
+    struct bytes id     = wire_get(&r, sizeof out->id.bytes);
+    struct super s      = {0};
+    s.cluster           = wire_get_u64(&r);
+    s.segment_bytes     = wire_get_u64(&r);
+    s.shard             = wire_get_u32(&r);
+    s.shard_count       = wire_get_u32(&r);
+    s.stripe_count      = wire_get_u32(&r);
+    s.node              = wire_get_u16(&r);
+    s.member_count      = wire_get_u16(&r);
     s.formatted_wall_ns = wire_get_u64(&r);
-    size_t summed       = copy.size - wire_left(&r);
     if (r.bad || magic != SUPER_MAGIC) {
         return 0;
     }
-    if (version != SUPER_VERSION) {
+    if (version < SUPER_VERSION_FIRST || version > SUPER_VERSION) {
         return -1;
+    }
+    for (size_t i = 0; version > 1 && i < SUPER_MEMBERS; i++) {
+        s.members[i] = wire_get_u16(&r);
+    }
+    if (version == 1) {
+        s.node         = 1;
+        s.member_count = 1;
+        s.members[0]   = 1;
+    }
+    size_t summed = copy.size - wire_left(&r);
+    if (s.node == 0 || s.member_count > SUPER_MEMBERS) {
+        return 0;
     }
     if (wire_get_u64(&r) != hash_bytes(bytes_of(copy.data, summed)) || r.bad || s.segment_bytes == 0 ||
         s.segment_bytes % BLOCK_PAGE_BYTES != 0 || s.shard >= s.shard_count || s.stripe_count == 0) {

@@ -3,7 +3,10 @@
 #ifndef KEEL_SEGSTORE_NODE_CONFIG_H
 #define KEEL_SEGSTORE_NODE_CONFIG_H
 
+#include "shared/base/assert.h"
+
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { SEGSTORE_NODES_MAX = 7 };
@@ -21,6 +24,15 @@ struct segstore_config {
     uint16_t    listen_port; /* 0 picks a free one */
     uint32_t    shards;      /* threads; fixed when the directory is formatted */
     uint32_t    stripes;     /* of the cluster; fixed when it is formatted */
+
+    uint16_t             node;       /* this one's number; fixed when the directory is formatted */
+    uint32_t             node_count; /* 0: it stands alone */
+    struct segstore_node nodes[SEGSTORE_NODES_MAX];
+    bool                 join;         /* a new directory is of no cluster until that takes it in */
+    const char          *cluster;      /* its name: nodes of another one are turned away. NULL when it stands alone */
+    uint64_t             heartbeat_ns; /* between nodes */
+    uint64_t             image_rate;   /* bytes a second of images sent to other nodes, all shards together */
+    uint64_t             election_ns;  /* without a leader for so long, at most twice as long, a node wants to be it */
 
     uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
     uint64_t checkpoint_bytes; /* of log between checkpoints */
@@ -48,10 +60,6 @@ struct segstore_config {
     uint32_t writers_max;        /* idempotent writers remembered per stripe */
     uint64_t owner_lease_ns;     /* a broker shard that lost its connection may come back within this */
     uint64_t owner_grace_ns;     /* the same after a restart of the store */
-
-    uint16_t             node;       /* this one's number */
-    uint32_t             node_count; /* 0: it stands alone */
-    struct segstore_node nodes[SEGSTORE_NODES_MAX];
 };
 
 /* All but data_directory; what a start without a configuration uses. */
@@ -62,6 +70,10 @@ static inline struct segstore_config segstore_config_default(void)
         .listen_port            = 7400,
         .shards                 = 1,
         .stripes                = 64,
+        .node                   = 1,
+        .heartbeat_ns           = 100ull * 1000000,
+        .image_rate             = 100ull << 20,
+        .election_ns            = 600ull * 1000000,
         .segment_bytes          = 64ull << 20,
         .checkpoint_bytes       = 256ull << 20,
         .checkpoint_ns          = 60ull * 1000000000,
@@ -83,8 +95,12 @@ static inline struct segstore_config segstore_config_default(void)
         .writers_max            = 1u << 18,
         .owner_lease_ns         = 5ull * 1000000000,
         .owner_grace_ns         = 10ull * 1000000000,
-        .node                   = 1,
     };
 }
+
+struct settings;
+/* Who the nodes are, from segstore.node, segstore.nodes and segstore.cluster. 0, or ERR_MALFORMED and a sentence. cluster is borrowed from the settings. */
+MUST_CHECK int segstore_config_nodes(struct segstore_config *config, const struct settings *settings, char *why,
+                                     size_t why_size);
 
 #endif

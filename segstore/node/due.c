@@ -14,7 +14,7 @@ void due_turn(struct node *node)
         if (st->limits_wanted) {
             limits_propose(st);
         }
-        if (st->stopped || st->due_proposed) {
+        if (!st->led || st->due_proposed) {
             continue;
         }
         node->scratch.size = 0;

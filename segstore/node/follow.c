@@ -116,12 +116,13 @@ static void run(struct node *node, struct task *task)
             wait_for(f, FOLLOWER_DISK);
             return;
         }
-        if (result < 0 && record_lost(node, st, f->stream_id, offset)) {
-            f->next = offset + 1;
-            continue;
-        }
         if (result < 0) {
-            subscription_end(&f->sub, ERR_CORRUPT);
+            result = record_lost(node, st, f->stream_id, offset);
+            if (result == 0) {
+                f->next = offset + 1;
+                continue;
+            }
+            subscription_end(&f->sub, result);
             return;
         }
         push(f, offset, fetched.tag, fetched.record);

@@ -6,23 +6,28 @@
 
 bool stripe_led(const struct node_stripe *st)
 {
-    return stripe_leader(st) == st->node->config->node;
+    return st->led;
 }
 
 bool stripe_reads(const struct node_stripe *st)
 {
-    return stripe_led(st) && !BUGGIFY("leader: the lease is not certain", 30);
+    return st->led && raft_lease(st->raft, io_now_ns(st->node->io)) &&
+           !BUGGIFY("leader: the lease is not certain", 30);
 }
 
 uint64_t stripe_term(const struct node_stripe *st)
 {
-    (void)st;
-    return 1;
+    return raft_term(st->raft);
 }
 
 uint16_t stripe_leader(const struct node_stripe *st)
 {
-    return st->node->config->node;
+    uint16_t self   = st->node->config->node;
+    uint16_t leader = raft_leader(st->raft);
+    if (replica_alone(st)) {
+        return self; /* one that is stopped, too: it is this node that says so */
+    }
+    return leader == self && !st->led ? RAFT_NONE : leader;
 }
 
 void leader_put(struct wire_writer *w, const struct node_stripe *st)
@@ -74,7 +79,7 @@ void leaders_turn(struct node *node)
     }
     LIST_EACH (&node->sessions, link) {
         struct session *s = CONTAINER_OF(link, struct session, link);
-        if (s->state == SESSION_OPEN) {
+        if (s->state == SESSION_OPEN && s->peer == 0) {
             tell(s, count);
         }
     }

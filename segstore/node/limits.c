@@ -23,7 +23,7 @@ void limits_propose(struct node_stripe *st)
     struct node         *node   = st->node;
     struct stripe_limits limits = limits_chosen(node->config);
     st->limits_wanted           = false;
-    if (st->stopped || stripe_limits_are(st->stripe, &limits)) {
+    if (!st->led || stripe_limits_are(st->stripe, &limits)) {
         return;
     }
     node->scratch.size = 0;

@@ -1,8 +1,9 @@
-/* lost.c - a record that damage took behind the checkpoint, where no replay meets it: found when it is read. Without accept_damage whoever reads it
- * is told; with it, the record is passed over, and in a queue it counts as done, so that its consumer is not held up by it again, nor its log
+/* lost.c - a record that damage took behind the checkpoint, where no replay meets it: found when it is read. Where there are other replicas, this one leaves the lead to them and
+ * is repaired. One that stands alone: without accept_damage whoever reads it is told; with it, the record is passed over, and in a queue it counts as done, so that its consumer is not held up by it again, nor its log
  * file kept for it. */
 #include "segstore/node/state.h"
 
+#include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
 
@@ -21,16 +22,20 @@ static void mark_done(struct node *node, struct node_stripe *st, uint64_t stream
     }
 }
 
-bool record_lost(struct node *node, struct node_stripe *st, uint64_t stream_id, uint64_t offset)
+int record_lost(struct node *node, struct node_stripe *st, uint64_t stream_id, uint64_t offset)
 {
+    if (!replica_alone(st)) { /* the others have it */
+        replica_repair(st, "a record of it cannot be read");
+        return ERR_NOT_LEADER;
+    }
     struct stripe_stream stream;
     if (!node->config->accept_damage || stripe_stream(st->stripe, stream_id, &stream) < 0) {
-        return false;
+        return ERR_CORRUPT;
     }
     log_warn("the record at offset %llu of stream %llx is lost: passed over, as damage is accepted",
              (unsigned long long)offset, (unsigned long long)stream_id);
     if ((stream.flags & STREAM_QUEUE) != 0) {
         mark_done(node, st, stream_id, stream.epoch, offset);
     }
-    return true;
+    return 0;
 }

@@ -2,6 +2,7 @@
 #include "segstore/node/state.h"
 
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/loop/mailbox.h"
 
 #include <stdio.h>
@@ -11,6 +12,12 @@ static const uint64_t STOP_PATIENCE_NS = 2000000000;
 enum { EXIT_IO = 74, TASKS_PER_TURN = 512 };
 
 /* ---- storage ---- */
+
+/* The same name, the same number; 1 for none. */
+static uint64_t cluster_id(const char *name)
+{
+    return hash_bytes(bytes_str(name == NULL ? "" : name)) | 1;
+}
 
 static void shard_is_ready(struct node *node)
 {
@@ -24,12 +31,30 @@ static void shard_is_ready(struct node *node)
     mailbox_ring(node->outbox[0]);
 }
 
+/* The clocks of its replicas run from here on. */
 static void serve(struct node *node)
 {
     node->serving = true;
     for (uint32_t i = 0; i < node->stripe_count; i++) {
-        limits_propose(&node->stripes[i]);
+        if (!node->stripes[i].stopped) {
+            replica_start(&node->stripes[i]);
+        }
     }
+}
+
+/* One that stands alone is ready when it leads everything that it keeps; one of several when it can be talked to. */
+static void ready_turn(struct node *node)
+{
+    if (!node->serving || node->ready_told) {
+        return;
+    }
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        const struct node_stripe *st = &node->stripes[i];
+        if (!st->led && !st->stopped && replica_alone(st)) {
+            return;
+        }
+    }
+    node->ready_told = true;
     shard_is_ready(node);
 }
 
@@ -41,14 +66,8 @@ static void on_opened(void *ctx, int result, const char *why)
         node->hooks.refused(node->hooks.ctx, result, why);
         return;
     }
-    for (uint32_t i = 0; i < node->stripe_count; i++) {
-        struct node_stripe *st = &node->stripes[i];
-        st->proposed_index     = stripe_applied(st->stripe);
-        st->next_due_ns        = stripe_next_due_ns(st->stripe);
-    }
-    node->opened    = true;
-    node->due_dirty = true;
-    owners_found(node);
+    node->opened = true;
+    replicas_restored(node);
     if (!node->storage->save.wanted) { /* else the checkpoint comes first */
         serve(node);
     }
@@ -60,6 +79,7 @@ static void on_saved(void *ctx)
     if (!node->serving) {
         serve(node);
     }
+    images_saved(node);
 }
 
 static void on_loaded(void *ctx)
@@ -111,11 +131,16 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->ready);
     list_init(&node->disk_waiters);
     list_init(&node->owners);
-    list_init(&node->behind);
+    list_init(&node->touched);
+    node->raft_next_ns   = UINT64_MAX;
+    node->image_next_ns  = UINT64_MAX;
+    node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
+    node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
+    ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
 
-    const struct storage_config storage_config = {
+    struct storage_config storage_config = {
         .data_directory     = config->data_directory,
         .shard              = shard,
         .shard_count        = config->shards,
@@ -131,22 +156,32 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
         .sector_bytes       = config->disk_sector_bytes,
-        .accept_damage      = config->accept_damage,
+        .accept_damage      = config->accept_damage || config->node_count > 1,
+        .node               = config->node,
+        .cluster            = config->node_count > 0 ? cluster_id(config->cluster) : 0,
+        .member_count       = 1,
+        .members            = {config->node},
     };
+    storage_config.member_count = config->join ? 0 : storage_config.member_count;
+    for (uint32_t i = 0; i < config->node_count && !config->join; i++) {
+        storage_config.member_count = (uint16_t)config->node_count;
+        storage_config.members[i]   = config->nodes[i].id;
+    }
     const struct storage_hooks storage_hooks = {
-        .ctx       = node,
-        .load      = stripes_load,
-        .replay    = stripes_replay,
-        .damaged   = stripes_damaged,
-        .opened    = on_opened,
-        .committed = entry_committed,
-        .image     = stripes_image,
-        .saved     = on_saved,
-        .loaded    = on_loaded,
-        .failed    = on_failed,
+        .ctx     = node,
+        .load    = stripes_load,
+        .replay  = stripes_replay,
+        .damaged = stripes_damaged,
+        .opened  = on_opened,
+        .durable = entry_durable,
+        .image   = stripes_image,
+        .saved   = on_saved,
+        .loaded  = on_loaded,
+        .failed  = on_failed,
     };
     node->storage = storage_new(io, &storage_config, &storage_hooks);
     stripes_make(node);
+    peers_make(node);
     storage_open(node->storage);
     return node;
 }
@@ -164,8 +199,10 @@ void node_free(struct node *node)
         session_discard(CONTAINER_OF(link, struct session, link));
     }
     owners_free(node);
+    peers_free(node);
+    images_free(node);
     for (uint32_t i = 0; i < node->stripe_count; i++) {
-        entries_drop(&node->stripes[i]);
+        replica_free(&node->stripes[i]);
         stripe_save_end(node->stripes[i].saving);
         stripe_free(node->stripes[i].stripe);
     }
@@ -175,7 +212,8 @@ void node_free(struct node *node)
     wire_writer_fini(&node->results);
     wire_writer_fini(&node->scratch);
     free(node->stripes);
-    free(node->proposals);
+    free(node->incoming);
+    free(node->incoming_terms);
     free(node->slots);
     free(node);
 }
@@ -217,6 +255,10 @@ static void mail_turn(struct node *node)
             switch ((enum node_mail)mail.kind) {
             case NODE_MAIL_READY:
                 node->shards_ready++;
+                break;
+            case NODE_MAIL_WANTED:
+                node->wanted = *(struct wanted *)mail.body;
+                free(mail.body);
                 break;
             case NODE_MAIL_SOCKET:
                 session_attach(node, (int64_t)mail.value, mail.body);
@@ -269,7 +311,7 @@ static bool unsent(const struct node *node)
 
 static void stop_turn(struct node *node)
 {
-    bool quiet = storage_idle(node->storage) && list_empty(&node->behind) && !unsent(node);
+    bool quiet = storage_idle(node->storage) && list_empty(&node->touched) && !unsent(node);
     if (node->stopped || (!quiet && io_now_ns(node->io) < node->stop_ns)) {
         return;
     }
@@ -306,18 +348,24 @@ uint64_t node_turn(void *ctx)
         return UINT64_MAX;
     }
     mail_turn(node);
-    listen_turn(node);
     if (node->serving && !node->stopping) {
         silence_turn(node);
         owners_turn(node);
         due_turn(node);
+        peers_turn(node);
+        replicas_tick(node);
+        balance_turn(node);
     }
-    storage_turn(node->storage); /* applies what is durable, answers, submits what waits */
-    bool behind = entries_turn(node);
+    storage_turn(node->storage); /* hands on what is durable, submits what waits */
     sessions_resume(node);
     tasks_turn(node);
+    images_turn(node);
+    bool behind = replicas_turn(node); /* leads, applies, answers, sends to followers, acknowledges */
+    ready_turn(node);
+    listen_turn(node);
     leaders_turn(node);
     sends_turn(node);
+    peers_flush(node);
     if (node->stopping) {
         stop_turn(node);
         return behind || node->stopped ? 0 : least(node->stop_ns, storage_next_ns(node->storage));
@@ -325,6 +373,8 @@ uint64_t node_turn(void *ctx)
     uint64_t next = storage_next_ns(node->storage);
     if (node->serving) {
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
+        next = least(next, least(replicas_next_ns(node),
+                                 least(peers_next_ns(node), least(node->image_next_ns, balance_next_ns(node)))));
     }
     bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;

@@ -4,7 +4,7 @@
  *
  *   node_turn:  mail from other shards, what is due, log (deliver: apply, reply, push; then submit), readers that lag, sends
  *
- * A transaction is answered after its entry is durable and applied. Readers see what is applied, nothing else.
+ * A transaction is answered after its entry is durable on a majority of the stripe's replicas, and applied. Readers see what is applied, nothing else.
  * Shard 0 listens; a HELLO that names another shard takes its socket there.
  * Threads: one per node; node_mail is how they meet.   Units: ns of io_now_ns. */
 #ifndef KEEL_SEGSTORE_NODE_NODE_H
@@ -16,6 +16,7 @@
 struct io;
 struct mailbox;
 struct node;
+struct raft;
 struct stripe;
 
 struct node_hooks {
@@ -39,8 +40,10 @@ void node_stop(struct node *node);
 /* Also in the middle of everything, after io has gone. */
 void node_free(struct node *node);
 
-/* For tests: a stripe of this shard, or NULL; the counters. */
-struct stripe *node_stripe(struct node *node, uint16_t stripe);
+/* For tests: a stripe of this shard, or NULL; its consensus; the chain of its log at an entry, false when that is not known any more; the counters. */
+struct stripe     *node_stripe(struct node *node, uint16_t stripe);
+const struct raft *node_raft(struct node *node, uint16_t stripe);
+bool               node_chain(struct node *node, uint16_t stripe, uint64_t index, uint64_t *out);
 
 struct node_counts {
     uint64_t requests;

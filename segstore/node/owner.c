@@ -74,13 +74,9 @@ static void found(void *ctx, uint64_t owner)
     }
 }
 
-void owners_found(struct node *node)
+void owners_found(struct node_stripe *st)
 {
-    for (uint32_t i = 0; i < node->stripe_count; i++) {
-        if (!node->stripes[i].stopped) {
-            stripe_owners(node->stripes[i].stripe, found, node);
-        }
-    }
+    stripe_owners(st->stripe, found, st->node);
 }
 
 struct asking {
@@ -94,14 +90,14 @@ static void ask(void *ctx, uint64_t owner)
     asking->known         = asking->known || asking->owner == owner;
 }
 
-/* Tells the stripes that know it; false: the log is full, later. A timer that is set in an entry on its way is applied before. */
+/* Tells the stripes that know it and are led here; false: the log is full, later. Who leads another one will find its owners there, and not hear of this one. A timer that is set in an entry on its way is applied before. */
 static bool lose(struct node *node, struct owner *o)
 {
     for (; o->propose_slot < node->stripe_count; o->propose_slot++) {
         struct node_stripe *st     = &node->stripes[o->propose_slot];
-        struct asking       asking = {.owner = o->owner, .known = st->proposed_index != stripe_applied(st->stripe)};
+        struct asking       asking = {.owner = o->owner, .known = raft_last(st->raft) != stripe_applied(st->stripe)};
         stripe_owners(st->stripe, ask, &asking);
-        if (st->stopped || !asking.known) {
+        if (!st->led || !asking.known) {
             continue;
         }
         struct op op       = {.kind = OP_OWNER_LOST, .owner = o->owner};

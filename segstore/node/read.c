@@ -88,12 +88,13 @@ static void run(struct node *node, struct task *task)
             list_push_back(&node->disk_waiters, &job->task.link);
             return;
         }
-        if (result < 0 && record_lost(node, st, job->stream_id, offset)) {
-            continue;
-        }
         if (result < 0) {
+            result = record_lost(node, st, job->stream_id, offset);
+            if (result == 0) {
+                continue;
+            }
             give_back(job, st);
-            job_fail(job, ERR_CORRUPT, "a record on disk is damaged");
+            job_fail(job, result, "a record on disk is damaged");
             return;
         }
         if (job->is_take) {

@@ -65,7 +65,8 @@ static int txn(struct session *s, uint64_t id, struct bytes body)
         return 0;
     }
     int result = UNLIKELY(s->refusals != NULL) ? refused_before(s, st, round, ops) : 0;
-    if (result == 0 && UNLIKELY(!stripe_led(st) || stripe_term(st) != term || BUGGIFY("txn: not led yet", 100))) {
+    if (result == 0 &&
+        UNLIKELY(!st->stopped && (!stripe_led(st) || stripe_term(st) != term || BUGGIFY("txn: not led yet", 100)))) {
         result = ERR_NOT_LEADER;
         (void)refusal_note(s, st, round, result);
     }

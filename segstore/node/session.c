@@ -183,8 +183,41 @@ static void refuse(struct session *s, uint64_t id, int status, const char *text)
     sm_step(session_states, &s->state, SESSION_REFUSED);
 }
 
+static void move(struct session *s, struct bytes frame_and_rest)
+{
+    sm_step(session_states, &s->state, SESSION_MOVING);
+    wire_put_bytes(&s->hello, frame_and_rest);
+    io_socket_move(s->socket, moved, s);
+}
+
+/* The first frame of another node. */
+static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, struct bytes frame_and_rest)
+{
+    struct wire_reader r      = wire_reader_of(body);
+    const char        *why    = "there is no such shard";
+    int                result = peer_hello(s, &r, &why);
+    if (result == 0 && s->wanted_shard >= s->node->config->shards) {
+        result = ERR_NOT_FOUND;
+    }
+    if (result < 0) {
+        char peer[64];
+        log_warn("another node at %s is turned away: %s", io_socket_peer(s->socket, peer, sizeof peer), why);
+        s->peer = 0;
+        refuse(s, id, result, why);
+    } else if (s->wanted_shard != s->node->shard) {
+        move(s, frame_and_rest);
+    } else {
+        sm_step(session_states, &s->state, SESSION_OPEN);
+        peer_welcome(s, id);
+    }
+}
+
 static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes body, struct bytes frame_and_rest)
 {
+    if (kind == RPC_PEER_HELLO) {
+        hello_of_peer(s, id, body, frame_and_rest);
+        return;
+    }
     struct wire_reader r     = wire_reader_of(body);
     uint32_t           magic = wire_get_u32(&r);
     uint16_t           major = wire_get_u16(&r);
@@ -208,9 +241,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         return;
     }
     if (s->wanted_shard != s->node->shard) {
-        sm_step(session_states, &s->state, SESSION_MOVING);
-        wire_put_bytes(&s->hello, frame_and_rest);
-        io_socket_move(s->socket, moved, s);
+        move(s, frame_and_rest);
         return;
     }
     int result = owner_hello(s->node, s->instance, s->owner);
@@ -271,7 +302,8 @@ static size_t frames(struct session *s, struct bytes data)
                 break;
             }
             s->node->counts.requests++;
-            if (request_handle(s, kind, id, body) == ERR_FULL) {
+            int result = s->peer != 0 ? peer_frame(s, kind, id, body) : request_handle(s, kind, id, body);
+            if (result == ERR_FULL) {
                 list_push_back(&s->node->stalled, &s->stalled_link);
                 io_socket_receiving(s->socket, false);
                 break;
@@ -431,7 +463,7 @@ void session_close(struct session *s)
     list_remove(&s->link);
     list_push_back(&node->graves, &s->link);
     node->slots[s->slot] = NULL;
-    if (was_open) {
+    if (was_open && s->peer == 0) {
         owner_gone(node, s->instance, s->owner);
     }
 }

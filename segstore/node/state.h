@@ -1,6 +1,7 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder.
  *
- *   node ── stripes            stripes.c  entry.c: propose, apply; due.c limits.c
+ *   node ── stripes            stripes.c  replica.c: propose, durable, commit; apply.c; due.c limits.c
+ *        │   └ replicas        replicate.c: a leader's followers; peers.c: connections to other nodes; peer.c: from them
  *        ── sessions           session.c  one connection: frames in, frames out
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
@@ -11,9 +12,13 @@
 #define KEEL_SEGSTORE_NODE_STATE_H
 
 #include "segstore/disk/storage.h"
+#include "segstore/log/entries.h"
 #include "segstore/node/index.h"
+#include "segstore/node/message.h"
 #include "segstore/node/node.h"
+#include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
+#include "shared/base/bucket.h"
 #include "shared/base/log.h"
 #include "shared/base/wire.h"
 #include "shared/loop/io.h"
@@ -21,28 +26,17 @@
 
 struct session;
 
-/* ---- stripes ---- */
+/* ---- tasks ---- */
 
-struct node_stripe {
-    struct node          *node;
-    struct stripe        *stripe;
-    uint64_t              proposed_index; /* of the last entry given to the log */
-    uint64_t              next_due_ns;    /* wall clock */
-    uint16_t              id;
-    struct stripe_saving *saving;  /* its image is being taken: it stands still, and entries that are durable wait .. */
-    struct list           waiting; /* .. struct waiting_entry, to be applied in their order */
-    uint64_t              waiting_count;
-    size_t                waiting_bytes;
-    struct list           behind_link;  /* node->behind */
-    struct list           watchers;     /* struct watcher.of_stripe */
-    struct list           followers;    /* struct follower.of_stripe */
-    struct list           led_link;     /* node->led: brokers are to be told who leads it */
-    bool                  stopped;      /* entries may be missing: it serves nobody */
-    bool                  due_proposed; /* one TIMER_FIRE or TABLE_EXPIRE at a time */
-    bool                  limits_wanted; /* the log had no room for them */
+/* Runs until it is done, or waits in a list. */
+struct task {
+    struct list link;
+    void (*run)(struct node *node, struct task *task);
 };
 
-/* An entry on its way: who waits for it. In the order of the log. */
+/* ---- stripes ---- */
+
+/* An entry on its way: who waits for it. */
 struct proposal {
     uint64_t session_serial; /* 0: the store itself */
     uint64_t request_id;
@@ -51,12 +45,41 @@ struct proposal {
     bool     due; /* it is what the stripe said was due */
 };
 
-/* ---- tasks ---- */
-
-/* Runs until it is done, or waits in a list. */
-struct task {
-    struct list link;
-    void (*run)(struct node *node, struct task *task);
+struct node_stripe {
+    struct node     *node;
+    struct stripe   *stripe;
+    struct raft     *raft;
+    struct entries   entries; /* the end of its log: from what followers may want to what is being written */
+    uint64_t         unapplied_bytes;
+    struct proposal *proposals; /* ring: of the entries that this node proposed and that are not applied, by index */
+    uint64_t         proposal_first;
+    uint64_t         proposal_end;
+    uint64_t         proposal_capacity;
+    uint64_t         next_due_ns;  /* wall clock */
+    uint64_t         lead_index;   /* of the entry that began this node's lead */
+    uint64_t         noted_commit; /* the log says that so much is committed */
+    uint64_t         seen_term;    /* as of the last look: replica_settle */
+    uint16_t         seen_leader;
+    uint16_t         id;
+    bool             led;         /* by this node, and all that was ever acknowledged is applied */
+    bool             lead_wanted; /* raft wants an empty entry */
+    bool             save_wanted; /* raft wants its term and vote durable */
+    bool             stale;       /* the replay is among entries of a history that was replaced */
+    bool             restored;    /* raft knows what the checkpoint says */
+    bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
+    bool             repairing;   /* records of it are damaged: it does not lead until an image came */
+    bool             stopped;     /* entries may be missing: it serves nobody */
+    bool             due_proposed;  /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool             limits_wanted; /* the log had no room for them */
+    struct list      watchers;      /* struct watcher.of_stripe */
+    struct list      followers;     /* struct follower.of_stripe */
+    struct list      led_link;      /* node->led: brokers are to be told who leads it */
+    struct list      touched;       /* node->touched: to be settled in this turn */
+    struct task      applying;      /* when what comes next has to be read from disk */
+    struct task      sending;       /* the same, of what a follower wants */
+    uint64_t         image_last;    /* transfer that came to its end here */
+    struct image_in *image_in;      /* an image on its way here */
+    struct stripe_saving *saving;   /* its image is being taken: it stands still */
 };
 
 /* ---- subscriptions ---- */
@@ -132,6 +155,7 @@ struct session {
     struct follower   *open_follower; /* whose RECORDS frame is the last in out and still open */
     size_t             open_begun;
     uint32_t           open_count;
+    uint16_t           peer; /* number of the node that it comes from; 0: a broker */
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           unanswered_bytes;
@@ -154,7 +178,8 @@ struct owner {
 
 /* Mail between shards. */
 enum node_mail {
-    NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_READY  = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_WANTED = 3, /* shard 0 -> shard i. body: struct wanted, owned by the receiver */
     NODE_MAIL_SOCKET =
         2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
 };
@@ -162,6 +187,18 @@ enum node_mail {
 struct moved {
     size_t  size; /* bytes received before the move, HELLO first */
     uint8_t bytes[];
+};
+
+/* Who the nodes of the cluster shall be; count 0: nobody has said so. */
+struct wanted {
+    uint16_t count;
+    uint16_t nodes[RAFT_MEMBERS_MAX];
+};
+
+/* A node keeps its incarnation for as long as it keeps its disk. */
+struct known {
+    uint64_t incarnation;
+    uint16_t node;
 };
 
 struct node {
@@ -183,15 +220,25 @@ struct node {
     bool                          stopped;
     uint64_t                      stop_ns;
     uint32_t                      shards_ready;
+    bool                          ready_told; /* this shard */
     bool                          ready_sent;
     /* entries on their way */
-    struct proposal   *proposals; /* ring of a power of two */
-    uint64_t           proposal_first;
-    uint64_t           proposal_end;
-    uint64_t           proposal_capacity;
     struct wire_writer results;
     struct wire_writer scratch;
-    struct list        behind;      /* stripes with entries that wait to be applied */
+    struct list        touched;      /* stripes to be settled in this turn */
+    uint64_t           balance_ns;   /* when it is looked at next who leads what */
+    uint64_t           leaders_ns;   /* when a leader changed last */
+    uint64_t           raft_next_ns; /* the soonest of all stripes */
+    struct peer       *peers;        /* the other nodes */
+    uint32_t           peer_count;
+    struct known       known[SEGSTORE_NODES_MAX]; /* whose disks have been seen */
+    uint32_t           known_count;
+    struct wanted      wanted;
+    struct image_out  *image_out;     /* an image on its way to another node */
+    struct bucket      image_bucket;  /* of its bytes */
+    uint64_t           image_next_ns; /* when the bucket has more */
+    struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
+    uint64_t          *incoming_terms;
     uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
     bool               due_dirty;
     /* connections */
@@ -217,21 +264,116 @@ struct node {
 void task_ready(struct node *node, struct task *task);
 
 /* stripes.c: what storage_hooks asks of them, beside. */
-void                stripes_make(struct node *node);
+void stripes_make(struct node *node);
+/* An empty one of the same number. */
+struct stripe      *stripe_of(struct node_stripe *st);
 struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
 int                 stripes_load(void *ctx, const struct checkpoint_section *section);
 void                stripes_replay(void *ctx, const struct log_entry *entry);
 void                stripes_damaged(void *ctx, uint64_t stripes);
-bool stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, uint16_t *out_stripe, uint64_t *out_index);
+bool                stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
 
-/* entry.c */
-/* Gives an entry to the log. The one place behind which a consensus would stand. ERR_FULL, ERR_TOO_BIG, ERR_DISK_FULL, ERR_UNAVAILABLE. */
+/* restore.c: a replica as the checkpoint and the log know it. */
+MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
+void           replica_put(struct node_stripe *st, struct wire_writer *w);
+/* All is read: those of which nothing was found begin. */
+void replicas_restored(struct node *node);
+
+/* replica.c */
+void replica_make(struct node_stripe *st);
+void replica_free(struct node_stripe *st);
+/* The log is open: the clock of the stripe's replicas runs. */
+void replica_start(struct node_stripe *st);
+/* Does it stand alone? Then what is durable is committed. */
+bool replica_alone(const struct node_stripe *st);
+/* Gives an entry to the stripe's log, here and on the other nodes. ERR_NOT_LEADER, ERR_FULL, ERR_TOO_BIG, ERR_DISK_FULL, ERR_UNAVAILABLE. */
 MUST_CHECK int propose(struct node *node, struct node_stripe *stripe, struct bytes ops, const struct proposal *origin);
-/* It is durable: applies it and answers, or lets it wait while the stripe stands still. */
-void entry_committed(void *ctx, const struct log_entry *entry);
-/* Applies some of those that wait. True: there are more that may be applied now. */
-bool entries_turn(struct node *node);
-void entries_drop(struct node_stripe *stripe);
+/* Another node's entries (after raft_append): replaces what lies at and behind the first. */
+void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count);
+void entry_durable(void *ctx, const struct log_entry *entry);
+/* Entries that it had are gone: alone it stops, else the others give it what is missing. */
+void replica_damaged(struct node_stripe *st, const char *why);
+/* Records that it has applied are gone: it votes and takes entries, but leads nobody until it has another node's image. */
+void replica_repair(struct node_stripe *st, const char *why);
+/* Something about it may have changed: it is looked at before the turn ends. */
+void replica_touch(struct node_stripe *st);
+/* Settles all that were touched: leads, applies, sends, acknowledges. True: there is more for the next turn. */
+bool     replicas_turn(struct node *node);
+void     replicas_tick(struct node *node);
+uint64_t replicas_next_ns(const struct node *node);
+
+/* apply.c */
+/* Applies what is committed and durable; false: the rest in the next turn. */
+bool apply_committed(struct node_stripe *st);
+void apply_entry(struct node_stripe *st, uint64_t index, struct bytes ops);
+/* The ops of an entry that is still known: 0, 1 while they are being read, or an error: they are not what they were. */
+MUST_CHECK int entry_ops(struct node_stripe *st, uint64_t index, struct bytes *out);
+/* Of a stripe that this node no longer leads: everyone who waits hears of it. */
+void proposals_drop(struct node_stripe *st);
+void proposal_push(struct node_stripe *st, uint64_t index, const struct proposal *origin);
+/* Forgets what is applied, but for what followers that lag may want. */
+void entries_forget(struct node_stripe *st);
+/* Forgets the last entry, or the first one, with what is kept for it. */
+void entry_drop_last(struct node_stripe *st);
+void entry_drop_first(struct node_stripe *st);
+
+/* replicate.c: sends followers what they want. */
+void replicate(struct node_stripe *st);
+
+/* image_send.c: the state of a stripe, to a follower that wants what the log no longer has. */
+void image_send(struct node_stripe *st, uint16_t node);
+/* The connection to that node broke (0: any); what it was sent is lost. */
+void image_peer_reset(struct node_stripe *st, uint16_t node);
+void images_turn(struct node *node);
+void images_free(struct node *node);
+/* image_take.c */
+void           image_body_durable(struct node_stripe *st, const struct log_entry *entry);
+MUST_CHECK int image_receive(struct session *s, struct wire_reader *r);
+/* Takes the stripe's place when all of it is here. */
+void image_settle(struct node_stripe *st);
+/* Asks the leader for one. */
+void image_ask(struct node_stripe *st);
+void image_drop(struct node_stripe *st);
+/* What stands beside the stripe in a checkpoint while raft does not know of the image yet. */
+void image_put(struct node_stripe *st, struct raft_stored *out, uint64_t *out_chain);
+/* A checkpoint is on disk. */
+void images_saved(struct node *node);
+
+/* change.c: who the replicas are. */
+void change_turn(struct node *node);
+/* The next step of a stripe towards what is wanted; false: none, or not yet. */
+bool change_next(const struct node_stripe *st, const struct wanted *wanted, struct raft_members *next);
+/* replica.c: of the stripe that this node leads. What finds no room is proposed again with the next look. */
+void propose_members(struct node_stripe *st, const struct raft_members *members);
+
+/* balance.c: which node leads which stripe. */
+void     balance_start(struct node_stripe *st);
+void     balance_turn(struct node *node);
+uint64_t balance_next_ns(const struct node *node);
+
+/* peers.c: connections to the other nodes. */
+void         peers_make(struct node *node);
+void         peers_free(struct node *node);
+void         peers_turn(struct node *node);
+void         peers_flush(struct node *node);
+uint64_t     peers_next_ns(const struct node *node);
+struct peer *peer_find(const struct node *node, uint16_t id);
+/* It is connected and takes more. */
+bool peer_roomy(const struct peer *peer);
+/* A frame to it: begin, write the body, end. Only when it is roomy. */
+struct wire_writer *peer_begin(struct peer *peer, uint16_t kind);
+void                peer_end(struct peer *peer);
+
+/* peer.c: connections from the other nodes. */
+void peer_remember(struct node *node, uint16_t id, uint64_t incarnation);
+/* All that are known, into a checkpoint and back. */
+void peers_known_put(const struct node *node, struct wire_writer *w);
+void peers_known_get(struct node *node, struct wire_reader *r);
+/* The first frame. 0, or an error and a sentence. */
+MUST_CHECK int peer_hello(struct session *s, struct wire_reader *r, const char **why);
+void           peer_welcome(struct session *s, uint64_t id);
+/* ERR_FULL: the same frame again later. */
+MUST_CHECK int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body);
 
 /* limits.c: before any other entry of a stripe that begins to serve: its limits become the ones of the configuration, if they are others. */
 void limits_propose(struct node_stripe *st);
@@ -272,8 +414,8 @@ void follow_free(struct follower *f);
 void follow_close_frame(struct follower *f, size_t begun, uint32_t count);
 void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct bytes record);
 
-/* lost.c: a record on disk is damaged. True: pass over it. */
-bool record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset);
+/* lost.c: a record on disk is damaged. 0: pass over it, or what to tell who reads it. */
+int record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset);
 
 /* watch.c */
 void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);
@@ -295,7 +437,7 @@ void jobs_end(struct node *node, uint16_t stripe, int status);
 /* 0, or ERR_FULL: too much is unsent, again later. */
 MUST_CHECK int scan(struct session *s, uint64_t id, struct wire_reader *r);
 
-/* leader.c: who leads a stripe. A node of its own leads all of its stripes, in term 1. */
+/* leader.c: who leads a stripe. */
 /* This node leads it, and takes its transactions. Within a term it is true from one moment to one other, not again after. */
 bool stripe_led(const struct node_stripe *st);
 /* .. and is certain that no other does: what it reads is current. */
@@ -319,7 +461,7 @@ void subscription_free(struct subscription *sub);
 /* owner.c: ERR_BUSY when another broker process is attached. */
 MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner);
 void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
-void           owners_found(struct node *node);
+void           owners_found(struct node_stripe *st);
 void           owners_turn(struct node *node);
 uint64_t       owners_next_ns(const struct node *node);
 /* silence.c: connections that say nothing any more. */

@@ -159,7 +159,7 @@ void watch_begin(struct session *s, uint64_t id, struct wire_reader *r)
                       all ? "WATCH names one stripe" : "the stripe is not served here");
         return;
     }
-    if (!stripe_reads(st)) {
+    if (!st->stopped && !stripe_reads(st)) {
         session_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER));
         return;
     }

@@ -191,6 +191,18 @@
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESSES, "127.0.0.1:7400", 0, 0, NULL,                      \
       "Where the segment store listens and brokers find it; port 0 picks a free one. Brokers may be given several nodes, with commas.")                                           \
+    X(node,                   "segstore.node",          NULL,       NUMBER,  "1",              1, 65535, NULL,                      \
+      "This node's number among segstore.nodes; its data directory belongs to it.")                                                \
+    X(nodes,                  "segstore.nodes",         NULL,       LIST,    NULL,             0, 0, "NUMBER@HOST:PORT",            \
+      "All nodes that keep the streams together, this one among them, the same list on each; empty: this one stands alone.")       \
+    X(cluster,                "segstore.cluster",       NULL,       TEXT,    "",               0, 64, "NAME",                       \
+      "The cluster's name, the same on all its nodes: nodes of another cluster are turned away.")                                  \
+    X(join,                   "segstore.join",          NULL,       BOOL,    "false",          0, 0, NULL,                          \
+      "A new data directory waits to be taken in (keel ctl members) instead of forming a cluster with segstore.nodes.")           \
+    X(heartbeat_ms,           "segstore.heartbeat",     NULL,       NUMBER,  "100",            10, 10000, "ms",                     \
+      "How often a stripe's leader tells the other nodes that it is there.")                                                       \
+    X(election_ms,            "segstore.election",      NULL,       NUMBER,  "600",            50, 60000, "ms",                     \
+      "After so long without a leader, at most twice as long, another node takes the lead of a stripe; at least 4 heartbeats.")    \
     X(data,                   "segstore.data",          "data",     TEXT,    "data",           1, 255, "DIR",                     \
       "The directory of the segment store; made when it is missing.")                                                            \
     X(stripes,                "segstore.stripes",       NULL,       NUMBER,  "64",             1, 4096, "stripes",                 \

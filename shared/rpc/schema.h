@@ -99,10 +99,22 @@ enum rpc_kind {
     RPC_PONG = 27,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
     RPC_LEADERS = 29,
+    /* Between segment stores. node -> node, the first frame. magic u32, major u16, minor u16, cluster u64, from u16, to u16 (numbers of nodes), shard u32,
+     * shard_count u32, stripe_count u32, incarnation u64 (of from's data directory). Answer PEER_WELCOME, or ERROR: ERR_VERSION, ERR_CONFLICT (another
+     * cluster, another number of shards or stripes, another node, or its disk was replaced), ERR_NOT_FOUND (no such shard). */
+    RPC_PEER_HELLO = 40,
+    /* cluster u64, incarnation u64. */
+    RPC_PEER_WELCOME = 41,
+    /* One message of one stripe's replicas: segstore/node/message.h. No answer. */
+    RPC_RAFT = 42,
+    /* A part of an image of a stripe, or what became of it: segstore/node/image.h. No answer. */
+    RPC_IMAGE = 43,
     RPC_KIND_END
 };
 
 enum { RPC_STRIPE_ALL = 0xffff };
+/* A table that segment stores read themselves, in stripe 0. Row "members": count u16, count x node u16: who the nodes of the cluster shall be. */
+enum { RPC_TABLE_CLUSTER = 30 };
 enum rpc_scan_kind { RPC_SCAN_KEY = 0, RPC_SCAN_PREFIX = 1, RPC_SCAN_FILTER = 2 };
 
 #endif

@@ -22,6 +22,11 @@ struct world;
     X(segstore_full)   \
     X(segstore_rot)    \
     X(segstore_limits) \
+    X(group_elections) \
+    X(group)           \
+    X(group_rot)       \
+    X(group_lost_disk) \
+    X(group_members)   \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \

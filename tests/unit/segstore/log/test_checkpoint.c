@@ -27,7 +27,8 @@ static struct wire_writer make(void)
         }
         XXH128_canonical_t sum;
         XXH128_canonicalFromHash(&sum, XXH3_128bits(image, size));
-        checkpoint_put_section(&w, (uint16_t)(i * 2), 1000 + i, size, sum.digest);
+        const struct checkpoint_section section = {.stripe = (uint16_t)(i * 2), .index = 1000u + i, .replica_bytes = i};
+        checkpoint_put_section(&w, &section, size, sum.digest);
         wire_put(&w, image, size);
     }
     checkpoint_put_trailer(&w, 3, w.size);
@@ -50,7 +51,8 @@ Test(test_checkpoint, images_come_back_in_order)
         cr_assert(checkpoint_next(wire_written(&w), &c, &at, &section));
         cr_assert_eq(section.stripe, i * 2);
         cr_assert_eq(section.index, 1000 + i);
-        cr_assert_eq(section.image.size, 50 * i);
+        cr_assert_eq(section.image.size, 50 * i - i);
+        cr_assert_eq(section.replica.size, i, "the end of it is the replica's");
         cr_assert(i == 0 || section.image.data[1] == i + 1);
     }
     cr_assert_not(checkpoint_next(wire_written(&w), &c, &at, &section));
@@ -88,7 +90,7 @@ Test(test_checkpoint, another_logs_and_another_versions_file_say_so)
     const struct wal_id other = {.bytes = "another log here"};
     struct checkpoint   c;
     cr_assert_eq(checkpoint_decode(wire_written(&w), &other, &c), ERR_CONFLICT);
-    w.data[4] = 2;
+    w.data[4] = 9;
     cr_assert_eq(checkpoint_decode(wire_written(&w), &the_checkpoint.id, &c), ERR_VERSION);
     wire_writer_fini(&w);
 }

@@ -9,7 +9,10 @@ static const struct super the_super = {.id                = {.bytes = "a log of 
                                        .formatted_wall_ns = 5,
                                        .shard             = 1,
                                        .shard_count       = 4,
-                                       .stripe_count      = 64};
+                                       .stripe_count      = 64,
+                                       .node              = 2,
+                                       .member_count      = 3,
+                                       .members           = {1, 2, 3}};
 
 Test(test_super, comes_back_as_it_was)
 {
@@ -24,6 +27,9 @@ Test(test_super, comes_back_as_it_was)
     cr_assert_eq(s.shard, 1);
     cr_assert_eq(s.shard_count, 4);
     cr_assert_eq(s.stripe_count, 64);
+    cr_assert_eq(s.node, 2);
+    cr_assert_eq(s.member_count, 3);
+    cr_assert_eq(s.members[2], 3);
 }
 
 Test(test_super, any_two_copies_suffice_and_one_does_not)
@@ -73,7 +79,7 @@ Test(test_super, another_version_says_so)
     struct super   s;
     super_encode(&the_super, file);
     for (size_t i = 0; i < SUPER_COPIES; i++) {
-        file[i * SUPER_COPY_BYTES + 4] = 2;
+        file[i * SUPER_COPY_BYTES + 4] = 9;
     }
     cr_assert_eq(super_decode(bytes_of(file, sizeof file), &s), SUPER_VERSION_OTHER);
 }

@@ -1,0 +1,394 @@
+/* image_take.c - the follower's side: bodies into the log, the image into memory, then all of it takes the place of what was there, and counts once a
+ * checkpoint holds it. */
+#include "segstore/node/image.h"
+#include "segstore/node/members.h"
+#include "segstore/node/peers.h"
+
+#include "segstore/log/bodies.h"
+#include "shared/base/err.h"
+#include "shared/base/hash.h"
+#include "shared/base/log.h"
+
+#include <stdlib.h>
+
+/* A body on its way to the disk. */
+struct coming {
+    uint64_t       from; /* the leader's position */
+    const uint8_t *memory;
+    uint32_t       size;
+};
+
+struct image_in {
+    uint64_t            transfer;
+    uint16_t            from;
+    struct bodies       bodies;
+    struct coming      *waiting; /* ring, in the order of the log */
+    uint64_t            waiting_first;
+    uint64_t            waiting_end;
+    uint64_t            waiting_capacity;
+    uint64_t           *kept; /* own positions of the bodies, held in the log until the image holds them */
+    size_t              kept_count;
+    size_t              kept_capacity;
+    struct wire_writer  image;
+    bool                ended; /* the fields below are set */
+    bool                taken; /* it is the stripe's state; a checkpoint is wanted */
+    bool                saved; /* .. that holds it is being written */
+    uint64_t            index;
+    uint64_t            term;
+    uint64_t            chain;
+    struct raft_members members;
+};
+
+enum { IMAGE_MAX_BYTES = 1 << 30 };
+
+static void drop(struct node_stripe *st)
+{
+    struct image_in *in = st->image_in;
+    if (in == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < in->kept_count; i++) {
+        segments_release(&st->node->storage->segments, in->kept[i]);
+    }
+    bodies_fini(&in->bodies);
+    wire_writer_fini(&in->image);
+    free(in->waiting);
+    free(in->kept);
+    free(in);
+    st->image_in = NULL;
+}
+
+void image_drop(struct node_stripe *st)
+{
+    drop(st);
+}
+
+static void give_up(struct node_stripe *st, const char *why)
+{
+    log_warn("stripe %u: the image that node %u sends is of no use: %s", st->id, st->image_in->from, why);
+    image_answer(st, st->image_in->from, st->image_in->transfer, false);
+    drop(st);
+}
+
+static void done(struct node_stripe *st)
+{
+    st->image_last = st->image_in->transfer;
+    image_answer(st, st->image_in->from, st->image_in->transfer, true);
+    drop(st);
+    replica_touch(st);
+}
+
+/* ---- arriving ---- */
+
+static void begin(struct node_stripe *st, uint16_t from, uint64_t transfer)
+{
+    drop(st);
+    struct image_in *in = calloc(1, sizeof *in);
+    ASSERT(in != NULL); /* out of memory */
+    in->transfer = transfer;
+    in->from     = from;
+    in->image    = wire_writer_growing(IMAGE_MAX_BYTES);
+    bodies_init(&in->bodies);
+    st->image_in = in;
+}
+
+static int body(struct node_stripe *st, struct wire_reader *r)
+{
+    struct image_in *in   = st->image_in;
+    struct node     *node = st->node;
+    uint64_t         from = wire_get_u64(r);
+    struct bytes     ops  = bytes_of(r->at, wire_left(r));
+    if (r->bad || block_size_for(ops.size) > node->storage->segments.segment_bytes ||
+        block_size_for(ops.size) > BLOCK_MAX_BYTES) {
+        give_up(st, "a record is malformed, or too large for the files of this log");
+        return 0;
+    }
+    if (!storage_admits(node->storage, STORAGE_DATA)) {
+        give_up(st, "the disk is full");
+        return 0;
+    }
+    if (!wal_roomy(&node->storage->wal, ops.size)) {
+        return ERR_FULL;
+    }
+    if (in->waiting_end - in->waiting_first == in->waiting_capacity) {
+        uint64_t       capacity = in->waiting_capacity == 0 ? 64 : in->waiting_capacity * 2;
+        struct coming *ring     = malloc(capacity * sizeof *ring);
+        ASSERT(ring != NULL); /* out of memory */
+        for (uint64_t i = in->waiting_first; i < in->waiting_end; i++) {
+            ring[i & (capacity - 1)] = in->waiting[i & (in->waiting_capacity - 1)];
+        }
+        free(in->waiting);
+        in->waiting          = ring;
+        in->waiting_capacity = capacity;
+    }
+    struct coming   *b     = &in->waiting[in->waiting_end++ & (in->waiting_capacity - 1)];
+    struct log_entry entry = {
+        .stripe = st->id, .kind = LOG_BODY, .term = raft_term(st->raft), .wall_ns = io_wall_ns(node->io), .ops = ops};
+    *b         = (struct coming){.from = from, .size = (uint32_t)ops.size};
+    int result = storage_append(node->storage, &entry, &b->memory);
+    ASSERT(result == 0);
+    return 0;
+}
+
+void image_body_durable(struct node_stripe *st, const struct log_entry *entry)
+{
+    struct image_in *in = st->image_in;
+    if (in == NULL || in->waiting_first == in->waiting_end) {
+        return;
+    }
+    const struct coming *b = &in->waiting[in->waiting_first & (in->waiting_capacity - 1)];
+    if (b->memory != entry->ops.data) {
+        return; /* of a transfer that was given up */
+    }
+    in->waiting_first++;
+    if (bodies_add(&in->bodies, b->from, b->size, entry->position) < 0) {
+        give_up(st, "its records are not in order");
+        return;
+    }
+    if (in->kept_count == in->kept_capacity) {
+        in->kept_capacity = in->kept_capacity == 0 ? 64 : in->kept_capacity * 2;
+        in->kept          = realloc(in->kept, in->kept_capacity * sizeof *in->kept);
+        ASSERT(in->kept != NULL); /* out of memory */
+    }
+    in->kept[in->kept_count++] = entry->position;
+    segments_retain(&st->node->storage->segments, entry->position);
+    replica_touch(st);
+}
+
+static void end(struct node_stripe *st, struct wire_reader *r)
+{
+    struct image_in *in = st->image_in;
+    in->index           = wire_get_u64(r);
+    in->term            = wire_get_u64(r);
+    in->chain           = wire_get_u64(r);
+    uint64_t size       = wire_get_u64(r);
+    uint64_t sum        = wire_get_u64(r);
+    bool     known      = members_read(r, &in->members);
+    if (!known || r->bad || in->image.bad || in->image.size != size || hash_bytes(wire_written(&in->image)) != sum) {
+        give_up(st, "it is not whole");
+        return;
+    }
+    in->ended = true;
+    replica_touch(st);
+}
+
+int image_receive(struct session *s, struct wire_reader *r)
+{
+    struct node_stripe *st   = stripe_slot(s->node, wire_get_u16(r));
+    uint8_t             kind = wire_get_u8(r);
+    (void)wire_get_u8(r);
+    uint64_t term     = wire_get_u64(r);
+    uint64_t transfer = wire_get_u64(r);
+    if (r->bad || st == NULL) {
+        return 0;
+    }
+    if (kind == IMAGE_ASK) {
+        if (st->led) {
+            image_send(st, s->peer);
+        }
+        return 0;
+    }
+    if (kind == IMAGE_DONE) {
+        image_done(st, s->peer, transfer, wire_get_u8(r) == 1);
+        return 0;
+    }
+    if (kind == IMAGE_CHECK) {
+        if (transfer == st->image_last || st->image_in == NULL || st->image_in->transfer != transfer) {
+            image_answer(st, s->peer, transfer, transfer == st->image_last);
+        }
+        return 0;
+    }
+    if (term != raft_term(st->raft) || raft_leader(st->raft) != s->peer || st->installing) {
+        if (!st->installing && st->image_in != NULL && st->image_in->transfer == transfer) {
+            drop(st); /* what is passed over now would be missing */
+        }
+        return 0; /* of a leader that was deposed, or that is not known yet: it hears of it when it asks what became of its image */
+    }
+    if (kind == IMAGE_BEGIN) {
+        begin(st, s->peer, transfer);
+        return 0;
+    }
+    if (st->image_in == NULL || st->image_in->transfer != transfer || st->image_in->ended) {
+        return 0;
+    }
+    switch ((enum image_kind)kind) {
+    case IMAGE_BODY:
+        return body(st, r);
+    case IMAGE_PART:
+        wire_put_bytes(&st->image_in->image, bytes_of(r->at, wire_left(r)));
+        return 0;
+    case IMAGE_END:
+        end(st, r);
+        return 0;
+    case IMAGE_BEGIN:
+    case IMAGE_DONE:
+    case IMAGE_ASK:
+    case IMAGE_CHECK:
+        break;
+    }
+    return 0;
+}
+
+/* ---- taking its place ---- */
+
+static bool own_position(void *ctx, uint64_t from, uint64_t *to)
+{
+    return bodies_find(ctx, from, to);
+}
+
+static struct stripe *load(struct node_stripe *st)
+{
+    struct image_in          *in     = st->image_in;
+    const struct stripe_moved moved  = {.position = own_position, .ctx = &in->bodies};
+    struct stripe            *fresh  = stripe_of(st);
+    int                       result = stripe_load(fresh, wire_written(&in->image), &moved);
+    if (result < 0 || stripe_applied(fresh) != in->index) {
+        stripe_free(fresh);
+        return NULL;
+    }
+    return fresh;
+}
+
+static void replace(struct node_stripe *st, struct stripe *fresh)
+{
+    stripe_forget(st->stripe);
+    stripe_free(st->stripe);
+    st->stripe = fresh;
+}
+
+/* This log holds what the image ends with, and goes on from there: what lies behind is applied once more, or now. */
+static void graft(struct node_stripe *st, struct stripe *fresh)
+{
+    struct image_in *in      = st->image_in;
+    uint64_t         applied = stripe_applied(st->stripe);
+    while (st->entries.first <= in->index) {
+        entry_drop_first(st);
+    }
+    for (uint64_t index = st->entries.first; index <= applied; index++) {
+        struct log_slot *slot = entries_at(&st->entries, index);
+        st->unapplied_bytes += slot->size;
+        slot->held = true;
+        segments_retain(&st->node->storage->segments, slot->position);
+    }
+    replace(st, fresh);
+    raft_applied(st->raft, in->index);
+    raft_compact(st->raft, in->index);
+    st->repairing = false;
+    raft_shy(st->raft, false);
+    log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,
+             in->from);
+    done(st);
+}
+
+static bool holds(const struct node_stripe *st, uint64_t index, uint64_t term)
+{
+    return index >= st->entries.first && index < st->entries.end && raft_term_at(st->raft, index) == term;
+}
+
+/* All is here. What the stripe was goes, and what came is; raft hears of it when it is durable. */
+static void take(struct node_stripe *st)
+{
+    struct image_in *in    = st->image_in;
+    struct stripe   *fresh = load(st);
+    if (fresh == NULL) {
+        give_up(st, "this version does not understand it");
+        return;
+    }
+    if (holds(st, in->index, in->term) && in->index <= raft_commit(st->raft)) {
+        graft(st, fresh);
+        return;
+    }
+    if (in->index < raft_commit(st->raft)) {
+        stripe_free(fresh);
+        give_up(st, "it is older than what is here");
+        return;
+    }
+    while (st->entries.end > st->entries.first) {
+        entry_drop_last(st);
+    }
+    replace(st, fresh);
+    entries_fini(&st->entries);
+    entries_init(&st->entries, in->index, in->chain);
+    wire_writer_fini(&in->image);
+    in->taken      = true;
+    st->installing = true;
+    raft_shy(st->raft, true);
+    st->node->storage->save.wanted = true;
+}
+
+void image_settle(struct node_stripe *st)
+{
+    struct image_in *in = st->image_in;
+    if (in == NULL || !in->ended || in->taken || in->waiting_first < in->waiting_end || st->saving != NULL) {
+        return;
+    }
+    bool here = in->index <= stripe_applied(st->stripe) || holds(st, in->index, in->term);
+    if (here && !raft_is_damaged(st->raft)) { /* then it is committed: the image says so */
+        (void)raft_install(st->raft, in->index, in->term, &in->members);
+    }
+    if (here && !st->repairing) { /* entries came in time after all */
+        done(st);
+        return;
+    }
+    take(st);
+}
+
+void image_put(struct node_stripe *st, struct raft_stored *out, uint64_t *out_chain)
+{
+    struct image_in *in = st->image_in;
+    out->applied_term   = in->term;
+    out->members        = in->members;
+    out->commit         = in->index;
+    *out_chain          = in->chain;
+    in->saved           = true;
+}
+
+void images_saved(struct node *node)
+{
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        struct node_stripe *st = &node->stripes[i];
+        struct image_in    *in = st->image_in;
+        if (!st->installing || !in->saved) {
+            continue;
+        }
+        st->installing = false;
+        st->repairing  = false;
+        raft_shy(st->raft, false);
+        bool installed = raft_install(st->raft, in->index, in->term, &in->members);
+        ASSERT(installed);
+        log_info("stripe %u: the image as of entry %llu from node %u is in its place", st->id,
+                 (unsigned long long)in->index, in->from);
+        done(st);
+    }
+}
+
+void image_ask(struct node_stripe *st)
+{
+    struct peer *peer = peer_find(st->node, raft_leader(st->raft));
+    if (st->image_in != NULL || peer == NULL || !peer_roomy(peer)) {
+        return;
+    }
+    struct wire_writer *w = peer_begin(peer, RPC_IMAGE);
+    wire_put_u16(w, st->id);
+    wire_put_u8(w, IMAGE_ASK);
+    wire_put_u8(w, 0);
+    wire_put_u64(w, raft_term(st->raft));
+    wire_put_u64(w, 0);
+    peer_end(peer);
+}
+
+void image_answer(struct node_stripe *st, uint16_t to, uint64_t transfer, bool ok)
+{
+    struct peer *peer = peer_find(st->node, to);
+    if (peer == NULL || !peer_roomy(peer)) {
+        return; /* the leader finds out */
+    }
+    struct wire_writer *w = peer_begin(peer, RPC_IMAGE);
+    wire_put_u16(w, st->id);
+    wire_put_u8(w, IMAGE_DONE);
+    wire_put_u8(w, 0);
+    wire_put_u64(w, raft_term(st->raft));
+    wire_put_u64(w, transfer);
+    wire_put_u8(w, ok);
+    peer_end(peer);
+}

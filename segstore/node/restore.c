@@ -1,0 +1,271 @@
+/* restore.c - a replica from what the disk holds of it: its part of the checkpoint, then the log behind, entry by entry; and into the next checkpoint.
+ *
+ *   version u16 (1) | damaged u8 | repairing u8 | vote u16 | zero u16 | term u64 | commit u64 | applied_term u64 | chain u64 (at the applied entry) | members |
+ *   known u8 x { node u16, incarnation u64 } |
+ *   count u64 | count x { term u64, position u64, wall_ns u64, chain u64, size u32, kind u16 }      entries behind the applied one that were durable
+ *
+ * The replay begins before the image was taken, so it meets some of these entries again: an entry replaces what lies at and behind its index, and the
+ * log, read in its order, ends as it was. What is known to be committed is applied while its bytes are at hand. */
+#include "segstore/node/members.h"
+#include "segstore/node/state.h"
+
+#include "shared/base/err.h"
+
+#include <stdlib.h>
+
+enum { REPLICA_VERSION = 1 };
+
+static struct raft_members first_members(const struct node_stripe *st)
+{
+    const struct super *super = &st->node->storage->super;
+    struct raft_members m     = {.voter_count = (uint8_t)super->member_count};
+    memcpy(m.voters, super->members, sizeof m.voters);
+    return m;
+}
+
+/* A stripe that no checkpoint knows, or one of a store that stood alone before there were replicas. */
+static void restore_plain(struct node_stripe *st, uint64_t applied)
+{
+    bool               old    = applied > 0;
+    struct raft_stored stored = {.term         = old ? 1 : 0,
+                                 .vote         = old ? st->node->config->node : RAFT_NONE,
+                                 .commit       = applied,
+                                 .applied      = applied,
+                                 .applied_term = old ? 1 : 0,
+                                 .members      = first_members(st)};
+    entries_fini(&st->entries);
+    entries_init(&st->entries, applied, 0);
+    raft_restore(st->raft, &stored);
+    st->restored = true;
+}
+
+static bool read_entry(struct node_stripe *st, struct wire_reader *r, uint64_t index)
+{
+    uint64_t        term = wire_get_u64(r);
+    struct log_slot slot = {.position = wire_get_u64(r),
+                            .wall_ns  = wire_get_u64(r),
+                            .chain    = wire_get_u64(r),
+                            .durable  = true,
+                            .held     = true};
+    slot.size            = wire_get_u32(r);
+    slot.kind            = wire_get_u16(r);
+    if (r->bad || !raft_restore_entry(st->raft, index, term)) {
+        return false;
+    }
+    entries_push(&st->entries, &slot);
+    st->unapplied_bytes += slot.size;
+    segments_retain(&st->node->storage->segments, slot.position);
+    return true;
+}
+
+int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied)
+{
+    struct wire_reader r      = wire_reader_of(image);
+    struct raft_stored stored = {.applied = applied};
+    if (image.size == 0) {
+        restore_plain(st, applied);
+        return 0;
+    }
+    uint16_t version = wire_get_u16(&r);
+    stored.damaged   = wire_get_u8(&r) != 0;
+    st->repairing    = wire_get_u8(&r) != 0;
+    stored.vote      = wire_get_u16(&r);
+    (void)wire_get_u16(&r);
+    stored.term         = wire_get_u64(&r);
+    stored.commit       = wire_get_u64(&r);
+    stored.applied_term = wire_get_u64(&r);
+    uint64_t chain      = wire_get_u64(&r);
+    if (r.bad || version != REPLICA_VERSION || !members_read(&r, &stored.members)) {
+        return ERR_MALFORMED;
+    }
+    peers_known_get(st->node, &r);
+    uint64_t count = wire_get_u64(&r);
+    entries_fini(&st->entries);
+    entries_init(&st->entries, applied, chain);
+    raft_restore(st->raft, &stored);
+    st->restored = true;
+    for (uint64_t i = 0; i < count && !r.bad; i++) {
+        if (!read_entry(st, &r, applied + 1 + i)) {
+            return ERR_MALFORMED;
+        }
+    }
+    return r.bad || wire_left(&r) != 0 ? ERR_MALFORMED : 0;
+}
+
+void replica_put(struct node_stripe *st, struct wire_writer *w)
+{
+    uint64_t           applied = stripe_applied(st->stripe);
+    uint64_t           last    = raft_stable_index(st->raft);
+    uint64_t           chain   = 0;
+    struct raft_stored stored  = {.commit = raft_commit(st->raft)};
+    if (st->installing) {
+        last = applied;
+        image_put(st, &stored, &chain);
+    } else {
+        stored.applied_term = raft_term_at(st->raft, applied);
+        stored.members      = *raft_members(st->raft);
+        chain               = entries_chain(&st->entries, applied);
+    }
+    last = last < applied ? applied : last;
+    wire_put_u16(w, REPLICA_VERSION);
+    wire_put_u8(w, raft_is_damaged(st->raft));
+    wire_put_u8(w, st->repairing && !st->installing);
+    wire_put_u16(w, raft_vote(st->raft));
+    wire_put_u16(w, 0);
+    wire_put_u64(w, raft_term(st->raft));
+    wire_put_u64(w, stored.commit);
+    wire_put_u64(w, stored.applied_term);
+    wire_put_u64(w, chain);
+    members_put(w, &stored.members);
+    peers_known_put(st->node, w);
+    wire_put_u64(w, last - applied);
+    for (uint64_t index = applied + 1; index <= last; index++) {
+        const struct log_slot *slot = entries_at(&st->entries, index);
+        ASSERT(slot->durable);
+        wire_put_u64(w, raft_term_at(st->raft, index));
+        wire_put_u64(w, slot->position);
+        wire_put_u64(w, slot->wall_ns);
+        wire_put_u64(w, slot->chain);
+        wire_put_u32(w, slot->size);
+        wire_put_u16(w, slot->kind);
+    }
+}
+
+/* ---- replay ---- */
+
+/* Applies what is known to be committed, from the copies made below. */
+static void apply_replayed(struct node_stripe *st)
+{
+    uint64_t commit = raft_commit(st->raft);
+    while (stripe_applied(st->stripe) < commit && stripe_applied(st->stripe) < raft_stable_index(st->raft)) {
+        uint64_t               index = stripe_applied(st->stripe) + 1;
+        const struct log_slot *slot  = entries_at(&st->entries, index);
+        if (slot->memory == NULL) {
+            return; /* from the checkpoint: its bytes are read when the log is open */
+        }
+        apply_entry(st, index, bytes_of(slot->memory, slot->size));
+    }
+}
+
+static void replay_state(struct node_stripe *st, const struct log_entry *entry)
+{
+    struct wire_reader r      = wire_reader_of(entry->ops);
+    uint64_t           term   = wire_get_u64(&r);
+    uint64_t           commit = wire_get_u64(&r);
+    uint16_t           vote   = wire_get_u16(&r);
+    if (!r.bad) {
+        raft_restore_state(st->raft, term, vote);
+        raft_restore_commit(st->raft, commit);
+        apply_replayed(st);
+    }
+}
+
+/* Alone, with the damage accepted: what follows the hole takes the place of what was lost. */
+static void close_hole(struct node_stripe *st, struct log_entry *entry)
+{
+    entry->index = raft_last(st->raft) + 1;
+    bool taken   = raft_restore_entry(st->raft, entry->index, entry->term);
+    ASSERT(taken);
+}
+
+/* For when it is known to be committed. */
+static uint8_t *copy_of(struct bytes ops)
+{
+    uint8_t *copy = malloc(ops.size + 1);
+    ASSERT(copy != NULL); /* out of memory */
+    if (ops.size > 0) {
+        memcpy(copy, ops.data, ops.size);
+    }
+    return copy;
+}
+
+void stripes_replay(void *ctx, const struct log_entry *logged)
+{
+    struct node        *node = ctx;
+    struct node_stripe *st   = stripe_slot(node, logged->stripe);
+    struct log_entry    e    = *logged;
+    if (st == NULL || st->stopped) {
+        return;
+    }
+    if (!st->restored) {
+        restore_plain(st, 0);
+    }
+    if (e.kind == LOG_STATE) {
+        replay_state(st, &e);
+        return;
+    }
+    if (e.kind == LOG_PEER) {
+        struct wire_reader r  = wire_reader_of(e.ops);
+        uint16_t           id = wire_get_u16(&r);
+        peer_remember(node, id, wire_get_u64(&r));
+        return;
+    }
+    if (e.kind == LOG_BODY || e.index <= stripe_applied(st->stripe)) {
+        return;
+    }
+    bool alone = replica_alone(st);
+    if (e.index <= raft_last(st->raft) + 1 && e.chain != 0 &&
+        log_chain(entries_chain(&st->entries, e.index - 1), &e) != e.chain) {
+        st->stale = true; /* of a history that an image has replaced: it was longer than what the image holds */
+    }
+    if (st->stale &&
+        (e.index > raft_last(st->raft) + 1 || log_chain(entries_chain(&st->entries, e.index - 1), &e) != e.chain)) {
+        return;
+    }
+    st->stale = false;
+    if (!raft_restore_entry(st->raft, e.index, e.term)) {
+        if (!alone || !node->config->accept_damage) {
+            replica_damaged(st, "entries may be missing from the damaged log");
+            return;
+        }
+        close_hole(st, &e);
+    }
+    while (st->entries.end > e.index) {
+        entry_drop_last(st);
+    }
+    if (alone) {
+        raft_restore_commit(st->raft, e.index);
+    }
+    bool            now  = e.index == stripe_applied(st->stripe) + 1 && raft_commit(st->raft) >= e.index;
+    struct log_slot slot = {.position = e.position,
+                            .memory   = now ? NULL : copy_of(e.ops),
+                            .wall_ns  = e.wall_ns,
+                            .chain   = e.chain != 0 ? e.chain : log_chain(entries_chain(&st->entries, e.index - 1), &e),
+                            .size    = (uint32_t)e.ops.size,
+                            .kind    = e.kind,
+                            .durable = true,
+                            .held    = true};
+    entries_push(&st->entries, &slot);
+    st->unapplied_bytes += slot.size;
+    segments_retain(&node->storage->segments, slot.position);
+    if (now) {
+        apply_entry(st, e.index, e.ops);
+    } else {
+        apply_replayed(st);
+    }
+    entries_forget(st);
+}
+
+void stripes_damaged(void *ctx, uint64_t stripes)
+{
+    struct node *node = ctx;
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        struct node_stripe *st = &node->stripes[i];
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0 || (replica_alone(st) && node->config->accept_damage)) {
+            continue;
+        }
+        if (!st->restored) {
+            restore_plain(st, 0);
+        }
+        replica_damaged(st, "entries may be missing from the damaged log");
+    }
+}
+
+void replicas_restored(struct node *node)
+{
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        if (!node->stripes[i].restored) {
+            restore_plain(&node->stripes[i], 0);
+        }
+    }
+}

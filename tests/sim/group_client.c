@@ -1,0 +1,519 @@
+/* group_client.c - follows leaders, remembers what was promised. */
+#include "tests/sim/group_client.h"
+
+#include "shared/base/err.h"
+#include "shared/loop/io.h"
+#include "shared/record/record.h"
+#include "shared/rpc/op.h"
+#include "shared/rpc/schema.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { TABLE = 7, LARGE_BYTES = 300000, SILENCE_S = 4 };
+
+/* Ids: what (8 bits), stripe (8), epoch (12), number (36). */
+enum what { WHAT_HELLO = 1, WHAT_CREATE, WHAT_TXN, WHAT_TRIM, WHAT_READ, WHAT_MEMBERS };
+
+static uint64_t id_of(const struct group_client *c, enum what what, uint32_t stripe, uint64_t number)
+{
+    return (uint64_t)what << 56 | (uint64_t)stripe << 48 | (c->stripes[stripe].epoch & 0xfff) << 36 | number;
+}
+
+static struct record record_of(const struct group_client *c, uint32_t stripe, uint64_t n, uint8_t *payload)
+{
+    struct rand random;
+    rand_init(&random, c->world->seed, stripe * 1000003u + n);
+    bool   large = c->large_one_in != 0 && rand_chance(&random, c->large_one_in);
+    size_t size  = large ? LARGE_BYTES : (size_t)rand_below(&random, 2000);
+    for (size_t at = 0; at < size; at++) {
+        payload[at] = (uint8_t)(at * 31 + n * 7 + stripe);
+    }
+    return (struct record){
+        .qos = 1, .publish_wall_ns = n, .topic = bytes_str("a/b"), .payload = bytes_of(payload, size)};
+}
+
+static uint8_t the_payload[LARGE_BYTES];
+
+static struct client_link *link_of(struct group_client *c, const struct client_stripe *s)
+{
+    struct client_link *link = s->leader == 0 || s->leader > c->link_count ? NULL : &c->links[s->leader - 1];
+    return link != NULL && link->up ? link : NULL;
+}
+
+/* ---- requests ---- */
+
+static void end(struct client_link *link, size_t begun)
+{
+    sim_check(link->client->world, frame_end(&link->out, begun) == 0, "a request fits a frame");
+}
+
+static size_t txn_begin(struct client_link *link, uint32_t stripe, uint64_t id)
+{
+    size_t begun = frame_begin(&link->out, RPC_TXN, id);
+    wire_put_u16(&link->out, (uint16_t)stripe);
+    wire_put_u16(&link->out, (uint16_t)link->client->stripes[stripe].epoch); /* the round */
+    wire_put_u64(&link->out, link->client->stripes[stripe].term);
+    return begun;
+}
+
+static void send_op(struct client_link *link, uint32_t stripe, uint64_t id, const struct op *op)
+{
+    size_t begun = txn_begin(link, stripe, id);
+    op_encode(&link->out, op);
+    end(link, begun);
+}
+
+static void send_txn(struct client_link *link, uint32_t stripe, uint64_t n)
+{
+    struct group_client *c = link->client;
+    char                 key[24];
+    struct record        record = record_of(c, stripe, n, the_payload);
+    size_t               begun  = txn_begin(link, stripe, id_of(c, WHAT_TXN, stripe, n));
+    snprintf(key, sizeof key, "%08llu", (unsigned long long)n);
+    size_t append = op_append_begin(&link->out, 1 + stripe, 1, n + 1);
+    op_append_target(&link->out, c->stripes[stripe].stream_id, bytes_str(key));
+    op_append_end(&link->out, append, 1, &record);
+    struct op put = {.kind = OP_TABLE_PUT, .table = TABLE, .name = bytes_str(key), .value = bytes_str("there")};
+    op_encode(&link->out, &put);
+    end(link, begun);
+}
+
+static void send_read(struct client_link *link, uint32_t stripe, uint64_t from)
+{
+    struct client_stripe *s     = &link->client->stripes[stripe];
+    size_t                begun = frame_begin(&link->out, RPC_READ, id_of(link->client, WHAT_READ, stripe, 0));
+    wire_put_u64(&link->out, s->stream_id);
+    wire_put_u64(&link->out, from);
+    wire_put_u32(&link->out, 20);
+    wire_put_u32(&link->out, 100000);
+    end(link, begun);
+    s->reading       = true;
+    s->read_answered = s->answered;
+}
+
+/* ---- leaders ---- */
+
+/* What was under way to the former one is asked again. */
+static void restart(struct group_client *c, struct client_stripe *s)
+{
+    c->members_sent = false;
+    s->epoch++;
+    s->sent     = s->answered;
+    s->creating = false;
+    s->reading  = false;
+}
+
+static void on_leaders(struct group_client *c, struct wire_reader *r)
+{
+    for (uint16_t count = wire_get_u16(r); count > 0; count--) {
+        uint16_t stripe = wire_get_u16(r);
+        uint16_t leader = wire_get_u16(r);
+        uint64_t term   = wire_get_u64(r);
+        sim_check(c->world, !r->bad && stripe < c->stripe_count, "a list of leaders is whole");
+        struct client_stripe *s = &c->stripes[stripe];
+        if (leader != 0 && (term > s->term || (term == s->term && s->leader == 0))) {
+            s->term   = term;
+            s->leader = leader;
+            restart(c, s);
+        }
+    }
+}
+
+static void on_welcome(struct client_link *link, struct wire_reader *r)
+{
+    (void)wire_get(r, 2 + 2 + 8 + 4 + 4 + 4 + 4 + 4);
+    (void)wire_get_u16(r);
+    for (uint16_t count = wire_get_u16(r); count > 0; count--) {
+        (void)wire_get_u32(r);
+        (void)wire_get_blob(r);
+    }
+    on_leaders(link->client, r);
+    link->up = true;
+}
+
+/* ---- answers ---- */
+
+static void txn_done(struct client_link *link, uint64_t id, struct wire_reader *r)
+{
+    struct group_client  *c      = link->client;
+    uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
+    uint64_t              n      = id & 0xfffffffff;
+    struct client_stripe *s      = &c->stripes[stripe];
+    int                   status = (int)wire_get_u32(r);
+    if (id != id_of(c, (enum what)(id >> 56), stripe, n)) {
+        return; /* of an earlier leader */
+    }
+    if (status == ERR_NOT_LEADER) {
+        s->refused++;
+        restart(c, s);
+        s->later_ns = io_now_ns(c->io) + 20 * SIM_MS;
+        return;
+    }
+    sim_check(c->world, status == 0, "transaction %llu of stripe %u is refused: %s", (unsigned long long)n, stripe,
+              err_name(status));
+    switch ((enum what)(id >> 56)) {
+    case WHAT_CREATE:
+        s->stream_id = wire_get_u64(r);
+        s->creating  = false;
+        return;
+    case WHAT_TRIM:
+        s->trimmed = n > s->trimmed ? n : s->trimmed;
+        return;
+    case WHAT_TXN: {
+        bool duplicate = wire_get_u8(r) != 0;
+        (void)wire_get_u32(r);
+        uint64_t offset = wire_get_u64(r);
+        sim_check(c->world, offset == n || (duplicate && offset == OP_OFFSET_NONE),
+                  "record %llu of stripe %u was acknowledged at offset %llu", (unsigned long long)n, stripe,
+                  (unsigned long long)offset);
+        sim_check(c->world, n == s->answered, "answers of stripe %u come in order: %llu behind %llu", stripe,
+                  (unsigned long long)n, (unsigned long long)s->answered);
+        s->answered = n + 1;
+        s->acked_ns = c->world->now_ns;
+        return;
+    }
+    case WHAT_MEMBERS:
+        c->member_count = 0;
+        return;
+    case WHAT_HELLO:
+    case WHAT_READ:
+        sim_fail(c->world, "TXN_DONE for a request that was none");
+    }
+}
+
+static void read_done(struct client_link *link, uint64_t id, struct wire_reader *r)
+{
+    struct group_client  *c      = link->client;
+    uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
+    struct client_stripe *s      = &c->stripes[stripe];
+    if (id != id_of(c, WHAT_READ, stripe, 0)) {
+        return;
+    }
+    uint64_t start = wire_get_u64(r);
+    uint64_t next  = wire_get_u64(r);
+    uint32_t count = wire_get_u32(r);
+    uint64_t at    = UINT64_MAX;
+    s->reading     = false;
+    sim_check(c->world, next >= s->read_answered,
+              "a READ of stripe %u knows %llu records, %llu were acknowledged before it", stripe,
+              (unsigned long long)next, (unsigned long long)s->read_answered);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t      offset = wire_get_u64(r);
+        struct bytes  tag    = wire_get(r, wire_get_u8(r));
+        struct record record;
+        int64_t       size = record_decode(bytes_of(r->at, wire_left(r)), &record);
+        sim_check(c->world, size > 0, "record %llu of stripe %u is damaged", (unsigned long long)offset, stripe);
+        (void)wire_get(r, (size_t)size);
+        char          key[24];
+        struct record expected = record_of(c, stripe, offset, the_payload);
+        snprintf(key, sizeof key, "%08llu", (unsigned long long)offset);
+        sim_check(c->world,
+                  record.publish_wall_ns == offset && bytes_equal(expected.payload, record.payload) &&
+                      bytes_equal(tag, bytes_str(key)),
+                  "offset %llu of stripe %u holds another record (%llu)", (unsigned long long)offset, stripe,
+                  (unsigned long long)record.publish_wall_ns);
+        sim_check(c->world, at == UINT64_MAX || offset == at, "offset %llu of stripe %u comes behind %llu",
+                  (unsigned long long)offset, stripe, (unsigned long long)at);
+        at = offset + 1;
+    }
+    if (c->reading_all) {
+        sim_check(c->world, count == 0 || at - count <= s->read_from || at - count <= start,
+                  "records of stripe %u are missing from %llu on", stripe, (unsigned long long)s->read_from);
+        s->read_from = count > 0 ? at : s->read_from;
+        s->all_read  = s->read_from >= next;
+        sim_check(c->world, count > 0 || s->all_read, "records of stripe %u are missing from %llu to %llu", stripe,
+                  (unsigned long long)s->read_from, (unsigned long long)next);
+    }
+}
+
+static void on_error(struct client_link *link, uint64_t id, struct wire_reader *r)
+{
+    struct group_client  *c      = link->client;
+    uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
+    struct client_stripe *s      = &c->stripes[stripe];
+    int                   status = (int)wire_get_u32(r);
+    if ((enum what)(id >> 56) == WHAT_READ && (status == ERR_NOT_LEADER || status == ERR_TRIMMED)) {
+        if (id == id_of(c, WHAT_READ, stripe, 0)) {
+            s->reading   = false;
+            s->read_from = status == ERR_TRIMMED ? s->read_from + 1 : s->read_from;
+        }
+        return;
+    }
+    sim_fail(c->world, "request %llx is answered with %s", (unsigned long long)id, err_name(status));
+}
+
+/* ---- connections ---- */
+
+static void disconnected(struct client_link *link)
+{
+    struct group_client *c = link->client;
+    link->socket           = NULL;
+    link->up               = false;
+    link->greeted          = false;
+    link->sending          = false;
+    link->out.size         = 0;
+    link->retry_ns         = io_now_ns(c->io) + world_between(c->world, SALT_SCENARIO, SIM_MS, 50 * SIM_MS);
+    frame_reader_fini(&link->reader);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        if (c->stripes[i].leader == (uint16_t)(link - c->links) + 1) {
+            restart(c, &c->stripes[i]);
+        }
+    }
+}
+
+static void on_received(void *ctx, struct bytes data)
+{
+    struct client_link *link = ctx;
+    struct frame        frame;
+    int                 result;
+    link->heard_ns = io_now_ns(link->client->io);
+    frame_reader_feed(&link->reader, data);
+    while ((result = frame_reader_next(&link->reader, &frame)) == 1) {
+        struct wire_reader r = wire_reader_of(frame.body);
+        switch (frame.kind) {
+        case RPC_WELCOME:
+            on_welcome(link, &r);
+            break;
+        case RPC_LEADERS:
+            on_leaders(link->client, &r);
+            break;
+        case RPC_TXN_DONE:
+            txn_done(link, frame.id, &r);
+            break;
+        case RPC_READ_DONE:
+            read_done(link, frame.id, &r);
+            break;
+        case RPC_ERROR:
+            on_error(link, frame.id, &r);
+            break;
+        case RPC_PING:
+            end(link, frame_begin(&link->out, RPC_PONG, frame.id));
+            break;
+        case RPC_PONG:
+            break;
+        default:
+            sim_fail(link->client->world, "an answer of kind %u", frame.kind);
+        }
+    }
+    sim_check(link->client->world, result == 0, "frames arrive whole");
+}
+
+static void on_sent(void *ctx, int result)
+{
+    (void)result;
+    ((struct client_link *)ctx)->sending = false;
+}
+
+static void on_closed(void *ctx, int reason)
+{
+    (void)reason;
+    disconnected(ctx);
+}
+
+static void on_connected(void *ctx, int result)
+{
+    struct client_link *link = ctx;
+    if (result < 0) {
+        disconnected(link);
+        return;
+    }
+    link->greeted  = true;
+    link->heard_ns = io_now_ns(link->client->io);
+    size_t begun   = frame_begin(&link->out, RPC_HELLO, id_of(link->client, WHAT_HELLO, 0, 0));
+    wire_put_u32(&link->out, RPC_MAGIC);
+    wire_put_u16(&link->out, RPC_VERSION_MAJOR);
+    wire_put_u16(&link->out, RPC_VERSION_MINOR);
+    wire_put_u64(&link->out, link->client->instance);
+    wire_put_u64(&link->out, 1);
+    wire_put_u32(&link->out, 0);
+    end(link, begun);
+}
+
+static const struct io_handler handler = {
+    .connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
+
+/* ---- the process ---- */
+
+static void pump(struct group_client *c, uint32_t stripe)
+{
+    struct client_stripe *s    = &c->stripes[stripe];
+    struct client_link   *link = link_of(c, s);
+    uint64_t              now  = io_now_ns(c->io);
+    if (link == NULL || now < s->later_ns) {
+        return;
+    }
+    if (s->stream_id == 0) {
+        if (!s->creating) {
+            struct op op = {.kind = OP_STREAM_CREATE, .name = bytes_str("the stream")};
+            send_op(link, stripe, id_of(c, WHAT_CREATE, stripe, 0), &op);
+            s->creating = true;
+        }
+        return;
+    }
+    if (stripe == 0 && c->member_count > 0 && !c->members_sent) {
+        uint8_t            bytes[2 + 2 * GROUP_MAX];
+        struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
+        wire_put_u16(&w, c->member_count);
+        for (uint16_t i = 0; i < c->member_count; i++) {
+            wire_put_u16(&w, c->members[i]);
+        }
+        struct op op = {
+            .kind = OP_TABLE_PUT, .table = RPC_TABLE_CLUSTER, .name = bytes_str("members"), .value = wire_written(&w)};
+        send_op(link, stripe, id_of(c, WHAT_MEMBERS, stripe, 0), &op);
+        c->members_sent = true;
+    }
+    while (s->sent < s->wanted && s->sent < s->answered + c->window) {
+        send_txn(link, stripe, s->sent++);
+    }
+    if (s->trim > s->trimmed && s->answered == s->wanted) {
+        struct op op = {.kind = OP_TRIM, .stream_id = s->stream_id, .offset = s->trim};
+        send_op(link, stripe, id_of(c, WHAT_TRIM, stripe, s->trim), &op);
+        s->later_ns = now + 20 * SIM_MS;
+    }
+    if (!s->reading && c->reading_all && !s->all_read) {
+        send_read(link, stripe, s->read_from);
+    } else if (!s->reading && !c->reading_all && world_chance(c->world, SALT_SCENARIO, c->read_one_in)) {
+        send_read(link, stripe, s->answered > 3 && s->answered - 3 > s->trim ? s->answered - 3 : s->answered);
+    }
+}
+
+static void link_turn(struct client_link *link, uint64_t now)
+{
+    struct group_client *c = link->client;
+    if (link->socket == NULL && now >= link->retry_ns) {
+        link->socket = io_connect(c->io, link->name, GROUP_PORT, &handler, link);
+    }
+    if (link->greeted && now >= link->heard_ns + SILENCE_S * SIM_S) {
+        io_socket_close(link->socket);
+        disconnected(link);
+    }
+    if (link->greeted && now >= link->ping_ns) {
+        end(link, frame_begin(&link->out, RPC_PING, 0));
+        link->ping_ns = now + SIM_S;
+    }
+    if (link->socket != NULL && !link->sending && link->out.size > 0) {
+        struct wire_writer empty = link->flying;
+        empty.size               = 0;
+        link->flying             = link->out;
+        link->out                = empty;
+        struct iovec iov         = {link->flying.data, link->flying.size};
+        link->sending            = true;
+        io_socket_send(link->socket, &iov, 1);
+    }
+}
+
+static uint64_t turn(void *ctx)
+{
+    struct group_client *c   = ctx;
+    uint64_t             now = io_now_ns(c->io);
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        pump(c, i);
+    }
+    for (uint32_t i = 0; i < c->link_count; i++) {
+        link_turn(&c->links[i], now);
+    }
+    return now + 20 * SIM_MS;
+}
+
+static int start(struct process *process, void *ctx)
+{
+    static const struct io_config config = {.sockets_max = 16, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};
+    struct group_client          *c      = ctx;
+    char                          why[128];
+    struct core                  *core   = core_new(process);
+    int                           result = io_open(&config, &c->io, why, sizeof why);
+    if (result == 0) {
+        core_run(core, c, turn);
+    }
+    return result;
+}
+
+static void destroy(void *ctx)
+{
+    struct group_client *c = ctx;
+    for (uint32_t i = 0; i < c->link_count; i++) {
+        frame_reader_fini(&c->links[i].reader);
+        wire_writer_fini(&c->links[i].out);
+        wire_writer_fini(&c->links[i].flying);
+    }
+}
+
+void group_client_start(struct group_client *c, struct group *g)
+{
+    struct world *world = g->world;
+    *c                  = (struct group_client){.world        = world,
+                                                .link_count   = g->count,
+                                                .stripe_count = g->stripes,
+                                                .window       = (uint32_t)world_between(world, SALT_SCENARIO, 1, 16),
+                                                .large_one_in = (uint32_t)world_between(world, SALT_SCENARIO, 20, 100),
+                                                .read_one_in  = (uint32_t)world_between(world, SALT_SCENARIO, 3, 30),
+                                                .instance     = rand_u64(world_rand(world, SALT_SCENARIO)) | 1};
+    for (uint32_t i = 0; i < g->count; i++) {
+        c->links[i].client = c;
+        c->links[i].out    = wire_writer_growing(64u << 20);
+        c->links[i].flying = wire_writer_growing(64u << 20);
+        snprintf(c->links[i].name, sizeof c->links[i].name, "store%u", i + 1);
+    }
+    const struct process_spec spec = {"client", start, destroy, NULL, c};
+    c->process                     = process_new(machine_new(world, "client", 0), &spec);
+    sim_check(world, process_start(c->process) == 0, "the client starts");
+}
+
+void group_client_want(struct group_client *c, uint32_t stripe, uint64_t count)
+{
+    c->stripes[stripe].wanted = count;
+}
+
+void group_client_trim(struct group_client *c, uint32_t stripe, uint64_t offset)
+{
+    c->stripes[stripe].trim = offset > c->stripes[stripe].trim ? offset : c->stripes[stripe].trim;
+}
+
+void group_client_members(struct group_client *c, const uint16_t *nodes, uint16_t count)
+{
+    memcpy(c->members, nodes, count * sizeof *nodes);
+    c->member_count = count;
+    c->members_sent = false;
+}
+
+bool group_client_answered(void *ctx)
+{
+    const struct group_client *c = ctx;
+    if (c->member_count > 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        if (c->stripes[i].answered < c->stripes[i].wanted || c->stripes[i].trimmed < c->stripes[i].trim) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void group_client_read_all(struct group_client *c)
+{
+    c->reading_all = true;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        c->stripes[i].all_read  = c->stripes[i].stream_id == 0;
+        c->stripes[i].read_from = c->stripes[i].trim;
+        c->stripes[i].epoch++;
+        c->stripes[i].reading = false;
+    }
+}
+
+bool group_client_all_read(void *ctx)
+{
+    const struct group_client *c = ctx;
+    for (uint32_t i = 0; i < c->stripe_count; i++) {
+        if (!c->stripes[i].all_read) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void group_client_end(struct group_client *c)
+{
+    process_crash(c->process);
+}
