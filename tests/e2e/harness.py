@@ -283,6 +283,51 @@ class Apart(Server):
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Cluster(Server):
+    """Several segment stores that keep the same stripes, and a broker that knows them all. Nodes count from 1."""
+
+    def __init__(self, count=3, store_args=(), broker_args=(), start=True):
+        super().__init__()
+        self.store_args, self.broker_args = list(store_args), list(broker_args)
+        self.ports = {n: free_port() for n in range(1, count + 1)}
+        self.stores, self.broker = {}, None
+        self.segstore, self.mqtt, self.admin = ",".join(f"127.0.0.1:{p}" for p in self.ports.values()), "127.0.0.1:0", "127.0.0.1:0"
+        if start:
+            for n in self.ports:
+                self.start_node(n, wait=False)
+            for n in self.ports:
+                self.stores[n].await_ready()
+            self.start_broker()
+
+    def start_node(self, n, wait=True, data=None, args=(), ports=None):
+        nodes = [f"segstore.nodes={m}@127.0.0.1:{port}" for m, port in (ports or self.ports).items()]
+        self.stores[n] = Process([BUILD / "keel-segstore", "--data", data or self.dir / f"data-{n}", "--segstore", f"127.0.0.1:{self.ports[n]}",
+                                  "--shards", "1", "--set", f"segstore.node={n}", "--set", "segstore.cluster=e2e", "--set", "segstore.wal_file=4MiB",
+                                  "--set", "segstore.stripes=8", *[w for node in nodes for w in ("--set", node)], *self.store_args, *args],
+                                 self.dir / f"store-{n}.log")
+        if wait:
+            self.stores[n].await_ready()
+
+    def start_broker(self):
+        self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore, "--shards", "1",
+                               *self.broker_args], self.dir / "broker.log")
+        ready = self.broker.await_ready()
+        self.mqtt, self.admin = ready["mqtt"], ready["admin"]
+        self.host, self.port = split(self.mqtt)
+
+    def alive(self):
+        return self.broker.alive() and all(store.alive() for store in self.stores.values())
+
+    def log(self):
+        return "".join(f"-- {p.log_path.name}\n{p.log()}" for p in (*self.stores.values(), self.broker) if p)
+
+    def close(self):
+        for process in (self.broker, *self.stores.values()):
+            if process:
+                process.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
 class Mosquitto(Server):
     """Another broker behind the same face."""
 
