@@ -3,6 +3,7 @@
 
 #include "keel/ban.h"
 #include "keel/drain.h"
+#include "keel/members.h"
 #include "keel/people.h"
 #include "keel/request.h"
 #include "keel/stream.h"
@@ -26,6 +27,7 @@ static void print_help(FILE *to)
           "  keel ctl ban      list|add|remove       who is not let in\n"
           "  keel ctl reload                         reads certificates, users, rules and keys again\n"
           "  keel ctl drain    [--stop]              sends all clients to other brokers\n"
+          "  keel ctl members  NUMBER,NUMBER,..      which nodes of a cluster keep the streams\n"
           "  keel ctl stream   create|list|info|delete   messages that are kept and can be read again\n"
           "  keel ctl bridge   create|list|info|delete   connections to other MQTT brokers\n\n"
           "  --config and --set admin.listen=ADDR:PORT are understood too.\n",
@@ -81,8 +83,8 @@ int ctl_run(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl},   {"ban", ban_run},
-                {"drain", drain_run},      {"stream", stream_run},  {"bridge", uplink_run}};
+    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl},    {"ban", ban_run},
+                {"members", members_run},  {"drain", drain_run},    {"stream", stream_run}, {"bridge", uplink_run}};
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         print_help(argc < 2 ? stderr : stdout);

@@ -177,7 +177,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
     const struct admin *admin = ctx;
     (void)version;
     if (strncmp(path, "/auth/", 6) == 0 || strncmp(path, "/streams", 8) == 0 || strncmp(path, "/bridges", 8) == 0 ||
-        strcmp(path, "/drain") == 0 || strcmp(path, "/reload") == 0) {
+        strcmp(path, "/drain") == 0 || strcmp(path, "/cluster/members") == 0 || strcmp(path, "/reload") == 0) {
         return control(admin, connection, path, method, body, body_size, state);
     }
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
@@ -194,7 +194,8 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
         return metrics(admin, connection);
     }
     return say(connection, MHD_HTTP_NOT_FOUND,
-               "paths: /health /ready /metrics, below /auth users and rules, /streams, /bridges, /drain, /reload\n");
+               "paths: /health /ready /metrics, below /auth users and rules, /streams, /bridges, /drain, /reload, "
+               "/cluster/members\n");
 }
 
 /* A listening socket on address:port, or -errno. */

@@ -2,11 +2,13 @@
 #include "broker/gate/control.h"
 
 #include "broker/auth/tables.h"
+#include "broker/gate/members.h"
 #include "broker/gate/state.h"
 #include "shared/base/err.h"
 #include "shared/base/instant.h"
 #include "shared/loop/desk.h"
 #include "shared/rpc/op.h"
+#include "shared/rpc/schema.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -311,6 +313,25 @@ static void change_ban(struct control *c, const char *path)
     doorman_put(c->gate, &c->call, key, seconds == 0 ? UINT64_MAX : c->gate->wall_ns + seconds * 1000000000u, reason);
 }
 
+/* ---- nodes ------------------------------------------------------------------------------------------------------------------------ */
+
+static void change_members(struct control *c)
+{
+    uint8_t            row[MEMBERS_ROW_MAX_BYTES];
+    struct wire_writer value = wire_writer_fixed(row, sizeof row);
+    const char        *why   = members_row(bytes_of(c->body, c->body_size), &value);
+    if (why != NULL) {
+        settle_say(c, 400, why);
+        return;
+    }
+    const struct op op = {
+        .kind = OP_TABLE_PUT, .table = RPC_TABLE_CLUSTER, .name = bytes_str("members"), .value = wire_written(&value)};
+    struct wire_writer *w = store_txn_begin(c->gate->store, 0);
+    op_encode(w, &op);
+    c->call.done = written;
+    store_txn_end(c->gate->store, &c->call);
+}
+
 /* ---- between the threads ------------------------------------------------------------------------------------------------------------- */
 
 static void run(struct desk_item *item)
@@ -337,10 +358,12 @@ static void run(struct desk_item *item)
         change_rule(c, NULL);
     } else if ((post || delete) && strncmp(c->path, "/auth/rules/", 12) == 0) {
         change_rule(c, c->path + 12);
+    } else if (put && strcmp(c->path, "/cluster/members") == 0) {
+        change_members(c);
     } else {
         settle_say(c, 404,
                    "paths: GET /auth/users, PUT and DELETE /auth/users/NAME, GET and POST /auth/rules, DELETE "
-                   "/auth/rules/NUMBER, GET /auth/bans, PUT and DELETE /auth/bans/KIND/NAME");
+                   "/auth/rules/NUMBER, GET /auth/bans, PUT and DELETE /auth/bans/KIND/NAME, PUT /cluster/members");
     }
 }
 

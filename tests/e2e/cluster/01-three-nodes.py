@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 
-from harness import Cluster, await_true, patience
+from harness import BUILD, Cluster, await_true, free_port, patience, run
 from rawmqtt import *
 
 KEEP = {"session_expiry": 600, "receive_max": 100}
@@ -163,6 +163,32 @@ def test_a_node_that_was_away_for_long_gets_an_image():
         publisher.await_more(50)
         await_true(lambda: "the image as of entry" in keel.stores[2].log(), "an image takes its place")
         keel.stores[1].kill()  # now node 2 is needed
+        publisher.await_more(50)
+        publisher.stop()
+        all_there(keel, publisher)
+
+
+def test_a_dead_node_is_replaced_by_a_new_one():
+    with Cluster() as keel:
+        subscribed(keel)
+        publisher = Publisher(keel)
+        publisher.start()
+        publisher.await_more(50)
+        keel.stores[3].kill()  # for good
+        keel.ports[4] = free_port()
+        for n in (1, 2):  # they learn of the new one
+            publisher.await_more(10)
+            keel.stores[n].kill()
+            keel.start_node(n)
+        keel.start_node(4, args=("--set", "segstore.join=true"))
+        wrong = run(BUILD / "keel", "ctl", "members", "1,2,x", "--admin", keel.admin)
+        assert wrong.returncode == 1 and "numbers from 1 to 65535" in wrong.stderr, wrong
+        done = run(BUILD / "keel", "ctl", "members", "1,2,4", "--admin", keel.admin)
+        assert done.returncode == 0, done
+        settled = "to 3 voters, 0 of before, 0 learners"
+        await_true(lambda: sum(store.log().count(settled) for store in keel.stores.values()) >= 8, "all 8 stripes have moved", 60)
+        publisher.await_more(50)
+        keel.stores[1].kill()  # two of the three that there are now: 2 and 4
         publisher.await_more(50)
         publisher.stop()
         all_there(keel, publisher)
