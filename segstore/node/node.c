@@ -70,6 +70,13 @@ static void on_loaded(void *ctx)
     }
 }
 
+static void on_damage_found(void *ctx, uint64_t stripes)
+{
+    struct node *node = ctx;
+    (void)stripes; /* what runs has all but the records in memory, and those are refused when they are read (lost.c) */
+    node->counts.scrub_damages++;
+}
+
 static void on_failed(void *ctx, const char *what, int error)
 {
     struct node *node = ctx;
@@ -131,19 +138,21 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
         .sector_bytes       = config->disk_sector_bytes,
+        .scrub_ns           = config->scrub_ns,
         .accept_damage      = config->accept_damage,
     };
     const struct storage_hooks storage_hooks = {
-        .ctx       = node,
-        .load      = stripes_load,
-        .replay    = stripes_replay,
-        .damaged   = stripes_damaged,
-        .opened    = on_opened,
-        .committed = entry_committed,
-        .image     = stripes_image,
-        .saved     = on_saved,
-        .loaded    = on_loaded,
-        .failed    = on_failed,
+        .ctx          = node,
+        .load         = stripes_load,
+        .replay       = stripes_replay,
+        .damaged      = stripes_damaged,
+        .opened       = on_opened,
+        .committed    = entry_committed,
+        .image        = stripes_image,
+        .saved        = on_saved,
+        .loaded       = on_loaded,
+        .damage_found = on_damage_found,
+        .failed       = on_failed,
     };
     node->storage = storage_new(io, &storage_config, &storage_hooks);
     stripes_make(node);
@@ -336,5 +345,7 @@ struct node_counts node_counts(const struct node *node)
     counts.wal_bytes          = node->storage->wal.counts.bytes;
     counts.wal_entries        = node->storage->wal.counts.entries;
     counts.cold_reads         = node->storage->chunks.reads;
+    counts.scrub_rounds       = node->storage->scrub.counts.rounds;
+    counts.scrub_bytes        = node->storage->scrub.counts.bytes;
     return counts;
 }

@@ -22,6 +22,7 @@ struct world;
     X(segstore_full)   \
     X(segstore_rot)    \
     X(segstore_limits) \
+    X(segstore_scrub)  \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \
