@@ -298,6 +298,10 @@ static void walk(struct scrub *s)
         struct block_header h     = {0};
         if (s->offset + BLOCK_PAGE_BYTES > end) {
             segment_leave(s);
+            if (end < s->segments->segment_bytes && s->state == SCRUB_WALKING) {
+                s->last = (struct scrub_last){
+                    0}; /* the end of the log just now: more may be written here before the next segment is looked at */
+            }
             return;
         }
         if (have < BLOCK_PAGE_BYTES) {
