@@ -118,6 +118,7 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->tail_bytes        = settings->tail_bytes;
     config->wal_depth         = (uint32_t)settings->wal_depth;
     config->disk_sector_bytes = (uint32_t)settings->disk_sector_bytes;
+    config->scrub_ns          = settings->scrub_period_s * 1000000000u;
     config->accept_damage     = settings->accept_damage;
     config->owner_lease_ns    = settings->broker_lease_ms * 1000000u;
     config->table_bytes_max   = settings->table_bytes_max / settings->stripes + 1;

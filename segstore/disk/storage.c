@@ -45,6 +45,16 @@ static int on_segment_open(void *ctx, struct log_segment *segment)
     return storage_segment_open(ctx, segment);
 }
 
+/* Whoever starts again should not have to replay what is damaged: a checkpoint is made. */
+static void on_damaged(void *ctx, uint64_t position, uint64_t stripes)
+{
+    struct storage *storage = ctx;
+    if (position >= storage->save.newest.replay_position) {
+        storage->save.wanted = true;
+    }
+    storage->hooks.damage_found(storage->hooks.ctx, stripes);
+}
+
 struct storage *storage_new(struct io *io, const struct storage_config *config, const struct storage_hooks *hooks)
 {
     struct storage *storage = calloc(1, sizeof *storage);
@@ -84,6 +94,10 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->save.stripe_count  = config->shard_stripe_count;
     storage->save.every_bytes   = config->checkpoint_bytes;
     storage->save.every_ns      = config->checkpoint_ns;
+
+    struct scrub_hooks scrub_hooks = {.ctx = storage, .damaged = on_damaged};
+    scrub_init(&storage->scrub, io, &storage->segments, &storage->wal, storage->wal_directory, config->sector_bytes,
+               config->scrub_ns, &scrub_hooks);
     return storage;
 }
 
@@ -98,6 +112,7 @@ void storage_free(struct storage *storage)
         return;
     }
     opening_free(storage);
+    scrub_fini(&storage->scrub);
     save_fini(&storage->save);
     fetch_fini(&storage->fetch);
     chunks_fini(&storage->chunks);
@@ -168,6 +183,7 @@ void storage_turn(struct storage *storage)
     storage->prepare.starving = storage->prepare.full && !storage_admits(storage, STORAGE_ROOM);
     prepare_turn(&storage->prepare);
     save_turn(&storage->save, storage->prepare.full);
+    scrub_turn(&storage->scrub);
 }
 
 uint64_t storage_next_ns(const struct storage *storage)
@@ -178,7 +194,9 @@ uint64_t storage_next_ns(const struct storage *storage)
     uint64_t next    = wal_next_ns(&storage->wal);
     uint64_t prepare = prepare_next_ns(&storage->prepare);
     uint64_t save    = save_next_ns(&storage->save);
+    uint64_t scrub   = scrub_next_ns(&storage->scrub);
     next             = prepare < next ? prepare : next;
+    next             = scrub < next ? scrub : next;
     return save < next ? save : next;
 }
 
@@ -186,10 +204,11 @@ void storage_stop(struct storage *storage)
 {
     storage->prepare.stopping = true;
     storage->save.stopping    = true;
+    storage->scrub.stopping   = true;
 }
 
 bool storage_idle(const struct storage *storage)
 {
     return !storage->open || (wal_idle(&storage->wal) && !prepare_busy(&storage->prepare) &&
-                              !save_busy(&storage->save) && storage->chunks.reading == 0);
+                              !save_busy(&storage->save) && storage->chunks.reading == 0 && !storage->scrub.reading);
 }

@@ -14,6 +14,7 @@
 #include "segstore/disk/load.h"
 #include "segstore/disk/prepare.h"
 #include "segstore/disk/save.h"
+#include "segstore/disk/scrub.h"
 #include "segstore/disk/wal.h"
 #include "segstore/log/recover.h"
 #include "segstore/log/super.h"
@@ -37,6 +38,7 @@ struct storage_config {
     uint32_t    segments_ready;
     uint32_t    cold_chunks;
     uint32_t    cold_depth;
+    uint64_t    scrub_ns;      /* in which all of the log is read again in the background; 0: never */
     uint32_t    sector_bytes;  /* what the device writes at once */
     bool        accept_damage; /* go on without what damage took: the operator's decision */
 };
@@ -55,6 +57,8 @@ struct storage_hooks {
     bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out); /* save.h */
     void (*saved)(void *ctx);  /* a checkpoint is on disk */
     void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
+    /* What was written for these stripes (a bit per stripe % 64) has changed on the disk or is gone, found by reading it again (scrub.h). */
+    void (*damage_found)(void *ctx, uint64_t stripes);
     void (*failed)(void *ctx, const char *what, int error);
 };
 
@@ -71,6 +75,7 @@ struct storage {
     struct chunks         chunks;
     struct fetch          fetch;
     struct save           save;
+    struct scrub          scrub;
     struct opening       *opening; /* NULL once open */
     struct io_file       *lock;
     bool                  open;

@@ -90,6 +90,19 @@ static void on_loaded(void *ctx)
     }
 }
 
+static void on_damage_found(void *ctx, uint64_t stripes)
+{
+    struct node *node = ctx;
+    node->counts.scrub_damages++;
+    for (uint32_t i = 0; i < node->stripe_count;
+         i++) { /* alone: what runs has all but the records in memory, and those are refused when read */
+        struct node_stripe *st = &node->stripes[i];
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
+            replica_repair(st, "the log was read again, and has changed");
+        }
+    }
+}
+
 static void on_failed(void *ctx, const char *what, int error)
 {
     struct node *node = ctx;
@@ -156,6 +169,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
         .sector_bytes       = config->disk_sector_bytes,
+        .scrub_ns           = config->scrub_ns,
         .accept_damage      = config->accept_damage || config->node_count > 1,
         .node               = config->node,
         .cluster            = config->node_count > 0 ? cluster_id(config->cluster) : 0,
@@ -168,16 +182,17 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         storage_config.members[i]   = config->nodes[i].id;
     }
     const struct storage_hooks storage_hooks = {
-        .ctx     = node,
-        .load    = stripes_load,
-        .replay  = stripes_replay,
-        .damaged = stripes_damaged,
-        .opened  = on_opened,
-        .durable = entry_durable,
-        .image   = stripes_image,
-        .saved   = on_saved,
-        .loaded  = on_loaded,
-        .failed  = on_failed,
+        .ctx          = node,
+        .load         = stripes_load,
+        .replay       = stripes_replay,
+        .damaged      = stripes_damaged,
+        .opened       = on_opened,
+        .durable      = entry_durable,
+        .image        = stripes_image,
+        .saved        = on_saved,
+        .loaded       = on_loaded,
+        .damage_found = on_damage_found,
+        .failed       = on_failed,
     };
     node->storage = storage_new(io, &storage_config, &storage_hooks);
     stripes_make(node);
@@ -387,5 +402,7 @@ struct node_counts node_counts(const struct node *node)
     counts.wal_bytes          = node->storage->wal.counts.bytes;
     counts.wal_entries        = node->storage->wal.counts.entries;
     counts.cold_reads         = node->storage->chunks.reads;
+    counts.scrub_rounds       = node->storage->scrub.counts.rounds;
+    counts.scrub_bytes        = node->storage->scrub.counts.bytes;
     return counts;
 }

@@ -53,6 +53,9 @@ struct node_counts {
     uint64_t wal_entries;
     uint64_t cold_reads;
     uint64_t records_pushed;
+    uint64_t scrub_rounds; /* times that the log was read again */
+    uint64_t scrub_bytes;
+    uint64_t scrub_damages; /* places where it is not what was written, each time they are met */
 };
 struct node_counts node_counts(const struct node *node);
 

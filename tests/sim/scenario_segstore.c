@@ -415,3 +415,97 @@ void scenario_segstore_limits(struct world *world)
     store_tester_check_tables(&s->client);
     story_end(s);
 }
+
+/* ---- reading again ---- */
+
+struct rounds {
+    struct story *story;
+    uint64_t      until;
+};
+
+static bool scrubbed(void *ctx)
+{
+    const struct rounds *r = ctx;
+    return node_counts(r->story->node).scrub_rounds >= r->until;
+}
+
+/* One round may have begun already, the next one sees everything. */
+static struct node_counts scrub(struct story *s)
+{
+    struct rounds      rounds = {s, node_counts(s->node).scrub_rounds + 2};
+    bool               done   = world_run_until(s->world, scrubbed, &rounds, 4 * s->config.scrub_ns + 30 * SIM_S);
+    struct node_counts counts = node_counts(s->node);
+    sim_check(s->world, done, "the log is read again within the time set for it: %llu rounds, %llu bytes",
+              (unsigned long long)counts.scrub_rounds, (unsigned long long)counts.scrub_bytes);
+    return counts;
+}
+
+/* Flips a bit where something was written, in one of the first files of the log. False: they are gone, nothing in them was needed any more. */
+static bool rot_closed(struct story *s)
+{
+    static uint8_t page[SECTOR_BYTES];
+    char           path[64];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(path, sizeof path, "/var/keel/shard-00/wal/%012u", (unsigned)between(s, 1, 2));
+        uint64_t offset = between(s, 0, s->config.segment_bytes / SECTOR_BYTES - 1) * SECTOR_BYTES;
+        if (disk_peek_durable(s->machine->disk, path, page, sizeof page, offset) == SECTOR_BYTES &&
+            (page[0] != 0 || memcmp(page, page + 1, sizeof page - 1) != 0)) {
+            sim_check(s->world, disk_rot(s->machine->disk, path, offset + between(s, 0, SECTOR_BYTES - 1)),
+                      "there is something to rot");
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The disk says that it has written, and has not. */
+static void lose_writes(struct story *s)
+{
+    disk_faults(s->machine->disk)->lost_one_in = 1;
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, s->client.stripes[i].wanted + between(s, 1, 5));
+    }
+    wait_client(s, store_tester_answered, "what is lost is acknowledged all the same");
+    disk_faults(s->machine->disk)->lost_one_in = 0;
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, s->client.stripes[i].wanted + between(s, 1, 30));
+    }
+    wait_client(s, store_tester_answered, "the log goes on");
+}
+
+/* Whatever crashes leave behind the ends of the log is no damage; a bit that flips in a closed file is, and so is a write that never came to the disk: found
+ * though nobody reads them. */
+void scenario_segstore_scrub(struct world *world)
+{
+    enum { FLIPPED, FLIPPED_AFTER_CRASHES, LOST, CASES };
+    struct story *s        = story_new(world, 256u << 20, 0);
+    uint64_t      what     = between(s, 0, CASES - 1);
+    uint64_t      targets  = 0;
+    s->config.scrub_ns     = between(s, 1, 20) * SIM_S;
+    s->client.large_one_in = (uint32_t)between(s, 2, 4);
+    restart(s, false);
+    wait_up(s);
+    for (uint64_t round = between(s, 2, 3); round > 0; round--) {
+        targets += between(s, 20, 40);
+        for (uint32_t i = 0; i < STRIPES; i++) {
+            store_tester_want(&s->client, i, targets);
+        }
+        for (uint64_t more = what == FLIPPED_AFTER_CRASHES ? between(s, 1, 4) : 0; more > 0; more--) {
+            world_run_ns(world, between(s, SIM_US, 400 * SIM_MS));
+            restart(s, between(s, 0, 1) == 0);
+        }
+        wait_client(s, store_tester_done, "all is answered and handed over");
+    }
+    wait_up(s);
+    sim_check(world, scrub(s).scrub_damages == 0, "what is well is taken for damage");
+    s->client.may_rot = true;
+    if (what == LOST) {
+        lose_writes(s);
+    } else {
+        bool rotten = rot_closed(s);
+        sim_check(world, rotten || what == FLIPPED_AFTER_CRASHES, "the log has a file that is closed");
+    }
+    /* What a crash left behind an end of the log may change and nobody cares. */
+    sim_check(world, scrub(s).scrub_damages > 0 || what == FLIPPED_AFTER_CRASHES, "damage is not found");
+    story_end(s);
+}

@@ -22,6 +22,7 @@ struct world;
     X(segstore_full)   \
     X(segstore_rot)    \
     X(segstore_limits) \
+    X(segstore_scrub)  \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \

@@ -21,6 +21,7 @@ struct known_seed {
     X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")         \
     X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
     X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")     \
+    X(segstore_scrub, 1014, "the log grew while it was read to its end, and the next segment did not follow")        \
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \
     X(shared, 195, "the same")                                                                                       \
     X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")     \

@@ -112,3 +112,24 @@ def test_with_damage_accepted_a_lost_record_holds_nobody_up():
             c.publish("damage", b"next", 1)
             came = c.messages(1)
             assert [m.payload for m in came] == [b"next"], f"{came[0].payload[:20]} {came[0].dup}: the lost record is done for good"
+
+
+def test_a_byte_that_changes_while_the_store_runs_is_found_though_nobody_reads_it():
+    with Apart(store_args=("--shards", "1", "--set", "segstore.scrub_period=1"), broker_args=("--shards", "1")) as keel:
+        with Client(keel, "damage", clean=False, props=KEEP) as c:
+            c.subscribe("damage", 1)
+        with Client(keel, "publisher") as c:
+            for n in range(60):
+                c.publish("damage", MARK % n, 1)
+        harness.await_true(lambda: "wal was read again: " in keel.store.log(), "a round")
+        assert "what was written at offset" not in keel.store.log(), keel.store.log()
+        path, at = find(keel.data, MARK % 20)
+        with open(path, "r+b") as file:
+            file.seek(at + 100)
+            file.write(b"X")
+        harness.await_true(lambda: f"{path.name} was read again: what was written at offset" in keel.store.log(), "the damage")
+        with Client(keel, "sound") as c:
+            c.subscribe("sound", 1)
+            c.publish("sound", b"served", 1)
+            assert c.message().payload == b"served"
+        assert keel.broker.stop() == 0 and keel.store.stop() == 0
