@@ -12,7 +12,7 @@ if [ -d build/release ]; then # what is built already need not be built again
     mkdir -p "$copy/build"
     cp -a build/release "$copy/build/release"
 fi
-list=$PWD/tests/sim/mutants.txt
+list=$copy/tests/sim/mutants.txt
 cd "$copy"
 passed=0
 failed=0

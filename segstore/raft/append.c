@@ -175,7 +175,10 @@ bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct ra
 {
     bool here = log_term(&r->log, index) == term && (!r->damaged || promised(r) >= index);
     if (here || (index < r->commit && !r->damaged)) {
-        raise_commit(r, index); /* it is here, and what follows it may have been acknowledged */
+        /* It is here, and what follows it may have been acknowledged. The leader does not know that, or there would be no image. */
+        r->commit     = index > r->commit ? index : r->commit;
+        r->matched    = r->matched > r->commit ? r->matched : r->commit;
+        r->ack_wanted = true;
         return false;
     }
     log_reset(&r->log, index, term);

@@ -160,7 +160,7 @@ bool raft_may_change(const struct raft *raft);
 void raft_changing(struct raft *raft, uint64_t index);
 /* Entries up to index (applied and durable here) are no longer at hand for followers that lag. */
 void raft_compact(struct raft *raft, uint64_t index);
-/* Follower: an image as of (index, term) is durable here and replaces everything. False: what is here holds it already, the log stays. Acknowledges. */
+/* Follower: an image as of (index, term) is durable here and replaces everything. False: what is here holds it already, the log stays. Acknowledges either way. */
 bool raft_install(struct raft *raft, uint64_t index, uint64_t term, const struct raft_members *members);
 /* A connection to this node broke, or began anew: what was under way to it is lost. */
 void raft_peer_reset(struct raft *raft, uint16_t node);

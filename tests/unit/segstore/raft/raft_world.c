@@ -646,7 +646,8 @@ static void damage(struct world *w, struct node *n)
     if (most == 0) {
         return;
     }
-    size_t lost = 1 + rand_below(&w->r, most);
+    size_t lost =
+        1 + rand_below(&w->r, rand_chance(&w->r, 2) && most > 4 ? 4 : most); /* the last vote, perhaps, or more */
     n->complete -= lost;
     n->written        = n->complete;
     n->marked_damaged = true;
@@ -1086,10 +1087,14 @@ static void draw_faults(struct world *w)
         if (rand_chance(
                 &w->r,
                 2)) { /* .. again and again, with a network in which the old and the new leader do not hear each other */
-            w->damage  = 1;
-            w->crash   = 200 + rand_below(&w->r, 400);
-            w->one_way = 20 + rand_below(&w->r, 80);
-            w->propose = 2 + rand_below(&w->r, 4);
+            w->damage    = 1;
+            w->crash     = 100 + rand_below(&w->r, 400);
+            w->one_way   = 10 + rand_below(&w->r, 80);
+            w->propose   = 2 + rand_below(&w->r, 4);
+            w->delay_max = 2 + rand_below(&w->r, 6);
+            w->disk_max  = 2 + rand_below(&w->r, 6);
+            w->part      = 0;
+            w->compact   = 0;
         }
     }
 }

@@ -301,6 +301,18 @@ Test(test_raft_append, an_image_of_what_is_here_takes_nothing_away)
     desk_close(&d);
 }
 
+Test(test_raft_append, an_image_of_what_is_here_is_acknowledged_over_a_restart_too)
+{
+    DESK(d, 1, TERMS(1, 1, 1), 1);
+    struct raft_members members = desk_members(3, 0);
+    HEAR(&d, .kind = RAFT_HEARTBEAT, .from = 2, .term = 1);
+    cr_assert(!raft_install(d.raft, 3, 1, &members));
+    cr_assert_eq(raft_commit(d.raft), 3);
+    raft_flush(d.raft);
+    cr_assert_eq(answer(&d)->index, 3, "the leader would send it again and again");
+    desk_close(&d);
+}
+
 /* ---- coming back ---- */
 
 static void restore(struct desk *d, uint64_t applied, uint64_t applied_term, uint64_t term, uint16_t vote)
