@@ -139,6 +139,7 @@ void store_client_turn(struct store *store)
         struct store_call *call = CONTAINER_OF(link, struct store_call, link);
         call->done(call, ERR_TOO_BIG, (struct bytes){0});
     }
+    routes_turn(store);
     pushes_turn(store);
     scan_turn(store);
     for (uint32_t i = 0; i < store->link_count; i++) {

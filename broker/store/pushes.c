@@ -226,11 +226,10 @@ static void watch_begin(struct store *store, const struct watch_link *w)
     store->pushes_stale = true;
 }
 
-/* From the start, under an id of its own: what still comes for the last one is told apart. */
+/* From the start. */
 static void watch_anew(struct store *store, uint32_t slot)
 {
     struct subscriber *s = &store->subscribers[slot - 1];
-    s->generation        = (s->generation + 1) & 0x7fffffffu;
     s->credit            = WATCH_CREDIT;
     ask(store, slot);
     s->watch->restarted(s->watch, s->stripe, store->stripe_count);
@@ -296,8 +295,9 @@ static void settle(struct store *store, uint32_t slot)
         return;
     }
     take_back(store, slot);
-    s->refused = false;
-    s->link    = to;
+    s->refused    = false;
+    s->link       = to;
+    s->generation = (s->generation + 1) & 0x7fffffffu; /* what still comes for the last asking is told apart */
     if (to != NULL && s->follow != NULL) {
         ask(store, slot);
     } else if (to != NULL) {

@@ -105,7 +105,7 @@ static void move_begin(struct route *r)
     r->before = r->parked.next;
 }
 
-/* All that are moving: out of the queues, and on their way again, if there is one. */
+/* All that are moving: out of the queues. They are parked until the turn ends. */
 static void move(struct store *store)
 {
     const struct queue_taker taker = {.ctx = store, .wanted = is_moving, .take = take};
@@ -118,9 +118,22 @@ static void move(struct store *store)
             ASSERT(r->open == 0);
             r->moving = false;
             r->held   = false;
+            r->to     = NULL;
             r->round++;
-            flush(store, (uint16_t)i);
+            store->routes_stale = true;
         }
+    }
+}
+
+/* Not at once: several elections may be heard of in one turn, and everything would go to each of their leaders. */
+void routes_turn(struct store *store)
+{
+    if (LIKELY(!store->routes_stale)) {
+        return;
+    }
+    store->routes_stale = false;
+    for (uint32_t i = 0; i < store->stripe_count; i++) {
+        flush(store, (uint16_t)i);
     }
 }
 

@@ -38,6 +38,8 @@ MUST_CHECK bool routes_heard(struct store *store, struct wire_reader *r);
 void routes_resolve(struct store *store);
 /* The time to ask again those who refused. */
 void routes_again(struct store *store);
+/* The end of a turn: what has a way again goes on. */
+void routes_turn(struct store *store);
 /* A link is up: has every leader been connected once? */
 void routes_seen(struct store *store);
 

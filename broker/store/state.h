@@ -70,6 +70,7 @@ struct store {
     bool                       known;
     struct log_limit           odd; /* complaints about nodes that do not belong together */
     struct route              *routes;
+    bool                       routes_stale; /* some have a way to a leader and are not open */
     size_t                     parked_bytes;
     uint64_t                   parked_count;
     struct timer               again; /* what a leader refused is asked again */

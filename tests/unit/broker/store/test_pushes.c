@@ -277,6 +277,35 @@ Test(pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
     far_fini(&far);
 }
 
+Test(pushes, a_late_refusal_does_not_concern_what_was_asked_for_since)
+{
+    struct far   far;
+    struct seen  seen;
+    struct frame f;
+    setup_nodes(&far, &seen);
+    store_follow_start(far.store, &seen.follow, (uint64_t)2 << 48 | 9, 1, 10, 8);
+    far_turn(&far);
+    struct io_socket *two = far_socket_of(&far, 2, 0);
+    cr_assert(far_next(&far, two, &f) && f.kind == RPC_FOLLOW);
+    uint64_t id = f.id;
+    for (uint64_t term = 2; term <= 3;
+         term++) { /* it lost the lead and has it again; others tell, sooner than itself */
+        far_lead(&far, 2, term == 2 ? 0 : 2, term);
+        far_tell(&far, 1, 2);
+        far_turn(&far);
+    }
+    cr_assert(far_next(&far, two, &f) && f.kind == RPC_CANCEL && f.id == id);
+    cr_assert(far_next(&far, two, &f) && f.kind == RPC_FOLLOW && f.id != id);
+    end_with(two, RPC_ERROR, id, ERR_NOT_LEADER);
+    far_pass(&far, 150000000);
+    far_turn(&far);
+    uint64_t second = f.id;
+    cr_assert(!far_next(&far, two, &f), "it is followed");
+    send_records(two, second, 10, 1, false);
+    cr_assert(seen.count == 1 && seen.ended == 0);
+    far_fini(&far);
+}
+
 Test(pushes, a_watch_of_one_stripe_begins_anew_at_the_next_leader)
 {
     struct far   far;
