@@ -280,11 +280,6 @@ static void graft(struct node_stripe *st, struct stripe *fresh)
     done(st);
 }
 
-static bool holds(const struct node_stripe *st, uint64_t index, uint64_t term)
-{
-    return index >= st->entries.first && index < st->entries.end && raft_term_at(st->raft, index) == term;
-}
-
 /* All is here. What the stripe was goes, and what came is; raft hears of it when it is durable. */
 static void take(struct node_stripe *st)
 {
@@ -294,7 +289,7 @@ static void take(struct node_stripe *st)
         give_up(st, "this version does not understand it");
         return;
     }
-    if (holds(st, in->index, in->term) && in->index <= raft_commit(st->raft)) {
+    if (raft_holds(st->raft, in->index, in->term) && in->index + 1 >= st->entries.first) {
         graft(st, fresh);
         return;
     }
@@ -322,8 +317,8 @@ void image_settle(struct node_stripe *st)
     if (in == NULL || !in->ended || in->taken || in->waiting_first < in->waiting_end || st->saving != NULL) {
         return;
     }
-    bool here = in->index <= stripe_applied(st->stripe) || holds(st, in->index, in->term);
-    if (here && !raft_is_damaged(st->raft)) { /* then it is committed: the image says so */
+    bool here = raft_holds(st->raft, in->index, in->term);
+    if (here) { /* then it is committed: the image says so */
         (void)raft_install(st->raft, in->index, in->term, &in->members);
     }
     if (here && !st->repairing) { /* entries came in time after all */

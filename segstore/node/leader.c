@@ -11,8 +11,7 @@ bool stripe_led(const struct node_stripe *st)
 
 bool stripe_reads(const struct node_stripe *st)
 {
-    return st->led && raft_lease(st->raft, io_now_ns(st->node->io)) &&
-           !BUGGIFY("leader: the lease is not certain", 30);
+    return st->led && raft_lease(st->raft, io_now_ns(st->node->io)) && !BUGGIFY("leader: the lease is not certain", 30);
 }
 
 uint64_t stripe_term(const struct node_stripe *st)

@@ -171,10 +171,15 @@ void raft_flush(struct raft *r)
     send_message(r, &answer, r->leader);
 }
 
-bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct raft_members *members)
+bool raft_holds(const struct raft *r, uint64_t index, uint64_t term)
 {
     bool here = log_term(&r->log, index) == term && (!r->damaged || promised(r) >= index);
-    if (here || (index < r->commit && !r->damaged)) {
+    return here || (index < r->commit && !r->damaged);
+}
+
+bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct raft_members *members)
+{
+    if (raft_holds(r, index, term)) {
         /* It is here, and what follows it may have been acknowledged. The leader does not know that, or there would be no image. */
         r->commit     = index > r->commit ? index : r->commit;
         r->matched    = r->matched > r->commit ? r->matched : r->commit;

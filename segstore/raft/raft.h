@@ -160,6 +160,8 @@ bool raft_may_change(const struct raft *raft);
 void raft_changing(struct raft *raft, uint64_t index);
 /* Entries up to index (applied and durable here) are no longer at hand for followers that lag. */
 void raft_compact(struct raft *raft, uint64_t index);
+/* Follower: does what is here hold all of an image as of (index, term)? Then raft_install, at any time, only takes note of it. */
+bool raft_holds(const struct raft *raft, uint64_t index, uint64_t term);
 /* Follower: an image as of (index, term) is durable here and replaces everything. False: what is here holds it already, the log stays. Acknowledges either way. */
 bool raft_install(struct raft *raft, uint64_t index, uint64_t term, const struct raft_members *members);
 /* A connection to this node broke, or began anew: what was under way to it is lost. */

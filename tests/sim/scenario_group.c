@@ -134,6 +134,10 @@ void scenario_group_rot(struct world *world)
     group_start(g, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 3));
     group_client_start(c, g);
     uint64_t target = 0;
+    for (uint32_t i = 0; i < 3; i++) { /* from its next start on: some read their log again all the time, some never */
+        g->members[i].config.scrub_ns =
+            world_chance(world, SALT_SCENARIO, 2) ? 0 : world_between(world, SALT_SCENARIO, 1, 20) * SIM_S;
+    }
     uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0,
                                               2); /* always the same: what the others have is never the last copy */
     for (uint64_t round = world_between(world, SALT_SCENARIO, 1, 4); round > 0; round--) {
