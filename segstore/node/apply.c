@@ -1,7 +1,6 @@
 /* apply.c - what is committed takes effect, in order, and whoever proposed it is answered.
  *
  *   applied  <=  min(commit, durable here)        the ops come from the log's memory, else they are read from disk */
-#include "segstore/node/members.h"
 #include "segstore/node/state.h"
 
 #include "shared/base/err.h"
@@ -133,10 +132,7 @@ void apply_entry(struct node_stripe *st, uint64_t index, struct bytes ops)
     int status         = stripe_apply(st->stripe, &entry, node->opened, &node->results);
     ASSERT(status <= 0);
     if (slot->kind == LOG_MEMBERS) {
-        struct raft_members members;
-        bool                known = members_get(ops, &members);
-        ASSERT(known);
-        raft_set_members(st->raft, &members);
+        changes_applied(st, index);
     }
     if (slot->memory != NULL) {
         free((void *)slot->memory);

@@ -109,7 +109,7 @@ void image_send(struct node_stripe *st, uint16_t to)
     o->log_term     = raft_term_at(st->raft, o->index);
     o->chain        = entries_chain(&st->entries, o->index);
     o->term         = raft_term(st->raft);
-    o->members      = *raft_members(st->raft);
+    o->members      = st->applied_members;
     o->image        = wire_writer_growing(SIZE_MAX / 2);
     node->image_out = o;
     stripe_save(st->stripe, &o->image);

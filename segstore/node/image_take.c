@@ -271,6 +271,7 @@ static void graft(struct node_stripe *st, struct stripe *fresh)
         segments_retain(&st->node->storage->segments, slot->position);
     }
     replace(st, fresh);
+    changes_skip(st, in->index, &in->members);
     raft_applied(st->raft, in->index);
     raft_compact(st->raft, in->index);
     st->repairing = false;
@@ -278,6 +279,17 @@ static void graft(struct node_stripe *st, struct stripe *fresh)
     log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,
              in->from);
     done(st);
+}
+
+/* Was a change of members applied behind this entry? Its ops are not at hand any more. */
+static bool changed_since(const struct node_stripe *st, uint64_t index)
+{
+    for (uint64_t i = index + 1; i <= stripe_applied(st->stripe); i++) {
+        if (entries_at(&st->entries, i)->kind == LOG_MEMBERS) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* All is here. What the stripe was goes, and what came is; raft hears of it when it is durable. */
@@ -289,11 +301,12 @@ static void take(struct node_stripe *st)
         give_up(st, "this version does not understand it");
         return;
     }
-    if (raft_holds(st->raft, in->index, in->term) && in->index + 1 >= st->entries.first) {
+    if (raft_holds(st->raft, in->index, in->term) && in->index + 1 >= st->entries.first &&
+        !changed_since(st, in->index)) {
         graft(st, fresh);
         return;
     }
-    if (in->index < raft_commit(st->raft)) {
+    if (in->index < raft_commit(st->raft) || raft_holds(st->raft, in->index, in->term)) {
         stripe_free(fresh);
         give_up(st, "it is older than what is here");
         return;
@@ -351,6 +364,8 @@ void images_saved(struct node *node)
         raft_shy(st->raft, false);
         bool installed = raft_install(st->raft, in->index, in->term, &in->members);
         ASSERT(installed);
+        changes_cut(st, 0);
+        changes_skip(st, in->index, &in->members);
         log_info("stripe %u: the image as of entry %llu from node %u is in its place", st->id,
                  (unsigned long long)in->index, in->from);
         done(st);

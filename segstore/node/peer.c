@@ -1,4 +1,5 @@
 /* peer.c - what comes from the other nodes: who they are, and what their replicas say. */
+#include "segstore/node/members.h"
 #include "segstore/node/message.h"
 #include "segstore/node/peers.h"
 
@@ -135,7 +136,9 @@ static int append(struct session *s, struct node_stripe *st, const struct raft_m
     }
     bool fits = true;
     for (uint32_t i = 0; i < m->count; i++) {
+        struct raft_members members;
         fits = fits && block_size_for(node->incoming[i].ops.size) <= node->storage->segments.segment_bytes;
+        fits = fits && (node->incoming[i].kind != LOG_MEMBERS || members_get(node->incoming[i].ops, &members));
     }
     if (!fits || st->stopped || st->installing || (m->count > 0 && !storage_admits(node->storage, STORAGE_SMALL))) {
         raft_append_refuse(st->raft, m, now);
@@ -145,7 +148,7 @@ static int append(struct session *s, struct node_stripe *st, const struct raft_m
         raft_term_at(st->raft, m->index) == m->log_term && entries_chain(&st->entries, m->index) != chain) {
         log_error("stripe %u: node %u has another history up to entry %llu than this node", st->id, s->peer,
                   (unsigned long long)m->index);
-        replica_damaged(st, "its history differs from the leader's");
+        replica_repair(st, "its history differs from the leader's");
         return 0;
     }
     struct raft_message message = *m;

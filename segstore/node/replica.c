@@ -92,6 +92,7 @@ void replica_free(struct node_stripe *st)
     entries_fini(&st->entries);
     raft_free(st->raft);
     free(st->proposals);
+    free(st->changes);
 }
 
 bool replica_alone(const struct node_stripe *st)
@@ -179,6 +180,9 @@ static void append(struct node_stripe *st, const struct log_entry *entry)
     ASSERT(result == 0 && entry->index == st->entries.end);
     entries_push(&st->entries, &slot);
     st->unapplied_bytes += slot.size;
+    if (UNLIKELY(entry->kind == LOG_MEMBERS)) {
+        changes_appended(st, entry);
+    }
     replica_touch(st);
 }
 
@@ -242,6 +246,7 @@ void replica_take(struct node_stripe *st, const struct log_entry *entries, uint3
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }
+    changes_cut(st, st->entries.end);
     for (uint32_t i = 0; i < count; i++) {
         append(st, &entries[i]);
     }

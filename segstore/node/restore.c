@@ -2,10 +2,12 @@
  *
  *   version u16 (1) | damaged u8 | repairing u8 | vote u16 | zero u16 | term u64 | commit u64 | applied_term u64 | chain u64 (at the applied entry) | members |
  *   known u8 x { node u16, incarnation u64 } |
- *   count u64 | count x { term u64, position u64, wall_ns u64, chain u64, size u32, kind u16 }      entries behind the applied one that were durable
+ *   count u64 | count x { term u64, position u64, wall_ns u64, chain u64, size u32, kind u16 }      entries behind the applied one that were durable |
+ *   changes u16 x { index u64, members }                                                                of them
  *
  * The replay begins before the image was taken, so it meets some of these entries again: an entry replaces what lies at and behind its index, and the
- * log, read in its order, ends as it was. What is known to be committed is applied while its bytes are at hand. */
+ * log, read in its order, ends as it was. What the log says to be committed where it says so is applied while its bytes are at hand; what the
+ * checkpoint knows of that is younger: it may speak of an entry that is still to come in the place of one that comes now. */
 #include "segstore/node/members.h"
 #include "segstore/node/state.h"
 
@@ -36,7 +38,8 @@ static void restore_plain(struct node_stripe *st, uint64_t applied)
     entries_fini(&st->entries);
     entries_init(&st->entries, applied, 0);
     raft_restore(st->raft, &stored);
-    st->restored = true;
+    st->applied_members = stored.members;
+    st->restored        = true;
 }
 
 static bool read_entry(struct node_stripe *st, struct wire_reader *r, uint64_t index)
@@ -79,7 +82,8 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
         return ERR_MALFORMED;
     }
     peers_known_get(st->node, &r);
-    uint64_t count = wire_get_u64(&r);
+    st->applied_members = stored.members;
+    uint64_t count      = wire_get_u64(&r);
     entries_fini(&st->entries);
     entries_init(&st->entries, applied, chain);
     raft_restore(st->raft, &stored);
@@ -89,6 +93,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
             return ERR_MALFORMED;
         }
     }
+    changes_get(st, &r);
     return r.bad || wire_left(&r) != 0 ? ERR_MALFORMED : 0;
 }
 
@@ -103,7 +108,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         image_put(st, &stored, &chain);
     } else {
         stored.applied_term = raft_term_at(st->raft, applied);
-        stored.members      = *raft_members(st->raft);
+        stored.members      = st->applied_members;
         chain               = entries_chain(&st->entries, applied);
     }
     last = last < applied ? applied : last;
@@ -129,6 +134,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         wire_put_u32(w, slot->size);
         wire_put_u16(w, slot->kind);
     }
+    changes_put(st, last, w);
 }
 
 /* ---- replay ---- */
@@ -136,7 +142,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
 /* Applies what is known to be committed, from the copies made below. */
 static void apply_replayed(struct node_stripe *st)
 {
-    uint64_t commit = raft_commit(st->raft);
+    uint64_t commit = st->replay_commit;
     while (stripe_applied(st->stripe) < commit && stripe_applied(st->stripe) < raft_stable_index(st->raft)) {
         uint64_t               index = stripe_applied(st->stripe) + 1;
         const struct log_slot *slot  = entries_at(&st->entries, index);
@@ -156,6 +162,7 @@ static void replay_state(struct node_stripe *st, const struct log_entry *entry)
     if (!r.bad) {
         raft_restore_state(st->raft, term, vote);
         raft_restore_commit(st->raft, commit);
+        st->replay_commit = commit > st->replay_commit ? commit : st->replay_commit;
         apply_replayed(st);
     }
 }
@@ -223,10 +230,11 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
     while (st->entries.end > e.index) {
         entry_drop_last(st);
     }
+    changes_cut(st, e.index);
     if (alone) {
         raft_restore_commit(st->raft, e.index);
     }
-    bool            now  = e.index == stripe_applied(st->stripe) + 1 && raft_commit(st->raft) >= e.index;
+    bool            now  = e.index == stripe_applied(st->stripe) + 1 && (alone || st->replay_commit >= e.index);
     struct log_slot slot = {.position = e.position,
                             .memory   = now ? NULL : copy_of(e.ops),
                             .wall_ns  = e.wall_ns,
@@ -238,6 +246,9 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
     entries_push(&st->entries, &slot);
     st->unapplied_bytes += slot.size;
     segments_retain(&node->storage->segments, slot.position);
+    if (e.kind == LOG_MEMBERS) {
+        changes_appended(st, &e);
+    }
     if (now) {
         apply_entry(st, e.index, e.ops);
     } else {

@@ -45,6 +45,12 @@ struct proposal {
     bool     due; /* it is what the stripe said was due */
 };
 
+/* Of the members, by an entry. */
+struct change {
+    uint64_t            index;
+    struct raft_members members;
+};
+
 struct node_stripe {
     struct node     *node;
     struct stripe   *stripe;
@@ -69,17 +75,22 @@ struct node_stripe {
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool             repairing;   /* records of it are damaged: it does not lead until an image came */
     bool             stopped;     /* entries may be missing: it serves nobody */
-    bool             due_proposed;  /* one TIMER_FIRE or TABLE_EXPIRE at a time */
-    bool             limits_wanted; /* the log had no room for them */
-    struct list      watchers;      /* struct watcher.of_stripe */
-    struct list      followers;     /* struct follower.of_stripe */
-    struct list      led_link;      /* node->led: brokers are to be told who leads it */
-    struct list      touched;       /* node->touched: to be settled in this turn */
-    struct task      applying;      /* when what comes next has to be read from disk */
-    struct task      sending;       /* the same, of what a follower wants */
-    uint64_t         image_last;    /* transfer that came to its end here */
-    struct image_in *image_in;      /* an image on its way here */
-    struct stripe_saving *saving;   /* its image is being taken: it stands still */
+    bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool             limits_wanted;        /* the log had no room for them */
+    struct list      watchers;             /* struct watcher.of_stripe */
+    struct list      followers;            /* struct follower.of_stripe */
+    struct list      led_link;             /* node->led: brokers are to be told who leads it */
+    struct list      touched;              /* node->touched: to be settled in this turn */
+    struct raft_members   applied_members; /* as of the applied entry */
+    struct change        *changes;         /* behind it, in the order of the log; the last one counts */
+    uint32_t              change_count;
+    uint32_t              change_capacity;
+    uint64_t              replay_commit; /* while the log is replayed: it says that all up to there was committed */
+    struct task           applying;      /* when what comes next has to be read from disk */
+    struct task           sending;       /* the same, of what a follower wants */
+    uint64_t              image_last;    /* transfer that came to its end here */
+    struct image_in      *image_in;      /* an image on its way here */
+    struct stripe_saving *saving;        /* its image is being taken: it stands still */
 };
 
 /* ---- subscriptions ---- */
@@ -338,6 +349,17 @@ void image_drop(struct node_stripe *st);
 void image_put(struct node_stripe *st, struct raft_stored *out, uint64_t *out_chain);
 /* A checkpoint is on disk. */
 void images_saved(struct node *node);
+
+/* changes.c */
+/* It is in the log; all from index on are not any more; it is applied. */
+void changes_appended(struct node_stripe *st, const struct log_entry *entry);
+void changes_cut(struct node_stripe *st, uint64_t index);
+void changes_applied(struct node_stripe *st, uint64_t index);
+/* An image as of index took the place of what was applied. */
+void changes_skip(struct node_stripe *st, uint64_t index, const struct raft_members *members);
+/* Those up to entry last, into a checkpoint and back. */
+void changes_put(const struct node_stripe *st, uint64_t last, struct wire_writer *w);
+void changes_get(struct node_stripe *st, struct wire_reader *r);
 
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);

@@ -150,11 +150,12 @@ void raft_stable(struct raft *raft, uint64_t index, uint64_t term);
 void raft_saved(struct raft *raft, uint64_t term, uint16_t vote);
 /* Applied up to here: a leader's change of members may begin only when the one before was applied. */
 void raft_applied(struct raft *raft, uint64_t index);
-/* An entry that changes the members was applied. */
+/* The members are others now: an entry that changes them was appended (it counts from then on, committed or not), or replaced. A leader is among the voters of
+ * what it proposes last. */
 void raft_set_members(struct raft *raft, const struct raft_members *members);
-/* Leader: may a change of members be proposed now? No: the former is not applied here. As a change takes effect where it is applied, the edge must know,
+/* Leader: may a change of members be proposed now? No: the former is not applied here. An edge that lets a change count only where it is applied must know,
  * beside this, that every member has applied the former and will not forget it over a restart: two sets of members that are two changes apart
- * need not share a majority. */
+ * need not share a majority. One that lets it count where it is appended need not (Raft, 4.3). */
 bool raft_may_change(const struct raft *raft);
 /* It was proposed as this entry. */
 void raft_changing(struct raft *raft, uint64_t index);
