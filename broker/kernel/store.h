@@ -1,6 +1,6 @@
 /* store - the port: what the kernel needs of the segment store. broker/store/ fulfils it over RPC; unit tests with a store in memory.
  * Everything is asynchronous; callbacks come from store_turn (or from the shard's turn that received the bytes), never from
- * inside the call that asked. Requests are kept and repeated over a lost connection until they are answered, in their order per stripe:
+ * inside the call that asked. Requests are kept and repeated over a lost connection, or at the node that leads their stripe then, until they are answered, in their order per stripe:
  * what the kernel asks must be safe to repeat (idempotent appends, puts, moves).
  * Threads: one struct store per broker shard.   Units: wall ns; offsets count records. */
 #ifndef KEEL_BROKER_KERNEL_STORE_H
@@ -14,7 +14,7 @@
 
 struct store;
 
-/* False until the first connection to every segment-store shard has been welcomed (stripe count is known then), and true from then on. */
+/* False until the node that leads each stripe was connected once, and true from then on. */
 bool     store_known(const struct store *store);
 uint16_t store_stripe_count(const struct store *store);
 /* The stripe of a name: hash_bytes(name) % stripe count. store_known must be true. */
