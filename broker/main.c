@@ -2,11 +2,10 @@
  *
  *   main thread   reads the settings, starts the shards and the admin thread, says "ready", waits for a signal
  *   shard 0..n    for (;;) { shard_turn; io_turn }                              (shard/shard.h)
- *   admin         /health /ready /metrics                                       (admin/admin.h)
+ *   admin         /health /ready /metrics                                       (shared/admin/admin.h)
  *
  * SIGHUP: certificates, users, rules and keys of tokens are read again (reload.h).
  * SIGTERM and SIGINT: clients are told (0x8B), what is owed to the store is sent, exit status 0. */
-#include "broker/admin/admin.h"
 #include "broker/admin/metrics.h"
 #include "broker/guard.h"
 #include "broker/reload.h"
@@ -14,6 +13,7 @@
 #include "broker/shard/drain.h"
 #include "broker/shard/shard.h"
 #include "broker/transport/tls.h"
+#include "shared/admin/admin.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -27,6 +27,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -106,6 +107,18 @@ static bool is_ready(void *ctx, char *why, size_t why_size)
         return false;
     }
     return true;
+}
+
+static char *print_metrics(void *metrics, size_t *out_size)
+{
+    return metrics_print(metrics, out_size);
+}
+
+/* Users, rules, streams, bridges and the like: guard.c and those it asks. */
+static bool is_controlled(const char *path)
+{
+    return strncmp(path, "/auth/", 6) == 0 || strncmp(path, "/streams", 8) == 0 || strncmp(path, "/bridges", 8) == 0 ||
+           strcmp(path, "/drain") == 0 || strcmp(path, "/reload") == 0 || strcmp(path, "/cluster/members") == 0;
 }
 
 static void make_mailboxes(struct broker *broker)
@@ -213,14 +226,19 @@ int main(int argc, char **argv)
     struct metrics *metrics = metrics_new(count);
     ASSERT(metrics != NULL);
 
-    struct admin           *admin = NULL;
-    const struct admin_spec spec  = {.address = settings.admin_listen.host,
-                                     .port    = settings.admin_listen.port,
-                                     .metrics = metrics,
-                                     .ready   = is_ready,
-                                     .token   = settings.admin_token,
-                                     .control = guard_control,
-                                     .ctx     = &broker};
+    struct admin           *admin   = NULL;
+    const struct admin_page pages[] = {{"/metrics", ADMIN_TYPE_METRICS, print_metrics, metrics}, {NULL}};
+    const struct admin_spec spec    = {.address = settings.admin_listen.host,
+                                       .port    = settings.admin_listen.port,
+                                       .ready   = is_ready,
+                                       .pages   = pages,
+                                       .paths =
+                                           "/health /ready /metrics, below /auth users and rules, /streams, /bridges, "
+                                              "/drain, /reload, /cluster/members",
+                                       .token      = settings.admin_token,
+                                       .controlled = is_controlled,
+                                       .control    = guard_control,
+                                       .ctx        = &broker};
     if (admin_start(&spec, &admin, why, sizeof why) < 0) {
         fatal(1, "%s", why);
     }

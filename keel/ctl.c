@@ -4,6 +4,7 @@
 #include "keel/ban.h"
 #include "keel/drain.h"
 #include "keel/members.h"
+#include "keel/overview.h"
 #include "keel/people.h"
 #include "keel/request.h"
 #include "keel/stream.h"
@@ -21,6 +22,9 @@ static void print_help(FILE *to)
           "  keel ctl status   [--admin ADDR:PORT]   is it ready, and its counters; exit status 1 when it is not ready "
           "or not reachable\n"
           "  keel ctl metrics  [--admin ADDR:PORT]   its metrics in Prometheus' text format\n"
+          "  keel ctl cluster  [--segstore-admin ADDR:PORT,..]   the nodes of the segment store, as all of those asked "
+          "see "
+          "them; exit status 1 when something is not well\n"
           "  keel ctl passwd   NAME                  sets or removes a password (--help says more)\n"
           "  keel ctl users                          who has one\n"
           "  keel ctl acl      list|add|remove       who may publish and subscribe to what\n"
@@ -63,6 +67,32 @@ static int ctl_metrics(const struct settings *settings)
     return status == 200 ? 0 : 1;
 }
 
+/* The nodes that do not answer are part of the picture. */
+static int ctl_cluster(const struct settings *settings)
+{
+    static struct answer           answer;
+    static struct overview_answer  answers[CONFIG_ADDRESSES_MAX];
+    const struct config_addresses *nodes = &settings->segstore_admin;
+    if (nodes->at[0].host[0] == '\0') {
+        fputs("keel ctl: segstore.admin is off; say where to ask with --segstore-admin ADDR:PORT,..\n", stderr);
+        return STATUS_USAGE;
+    }
+    for (uint32_t i = 0; i < nodes->count; i++) {
+        struct overview_answer *one    = &answers[i];
+        long                    status = request_get(&nodes->at[i], "/cluster", &answer, one->why, sizeof one->why);
+        config_address_text(&nodes->at[i], one->address, sizeof one->address);
+        one->said = status == 200 ? json_loadb(answer.text, answer.size, 0, NULL) : NULL;
+        if (status >= 0 && one->said == NULL) {
+            snprintf(one->why, sizeof one->why, "what answers there is no segment store (status %ld)", status);
+        }
+    }
+    int status = overview_print(stdout, answers, nodes->count);
+    for (uint32_t i = 0; i < nodes->count; i++) {
+        json_decref(answers[i].said);
+    }
+    return status;
+}
+
 static int ctl_reload(const struct settings *settings)
 {
     static struct answer answer;
@@ -79,7 +109,7 @@ int ctl_run(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct settings *settings);
-    } verbs[] = {{"status", ctl_status}, {"metrics", ctl_metrics}, {"reload", ctl_reload}};
+    } verbs[] = {{"status", ctl_status}, {"metrics", ctl_metrics}, {"cluster", ctl_cluster}, {"reload", ctl_reload}};
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);

@@ -46,7 +46,8 @@ static void print_help(FILE *to)
           "[--config FILE] [--set KEY=VALUE]\n\n",
           to);
     config_print_flags(&settings_table, to);
-    fputs("\nPrints `keel ready mqtt=.. admin=.. segstore=.. data=..` when clients can connect; port 0 picks a free "
+    fputs("\nPrints `keel ready mqtt=.. admin=.. segstore=.. segstore-admin=.. data=..` when clients can connect; port "
+          "0 picks a free "
           "one.\n"
           "SIGTERM or SIGINT stops the broker, then the store; a second one at once. `keel config` shows every key.\n",
           to);
@@ -81,7 +82,7 @@ static void become(const struct dev *dev, const char *path, char **argv, pid_t p
     _exit(127);
 }
 
-/* Starts one program with the flags of this command and more[0..2) behind them. */
+/* Starts one program with the flags of this command and more[0..2) behind them; NULL: nothing more. */
 static int child_start(struct dev *dev, struct child *child, int argc, char **argv, char *const more[2])
 {
     char  path[PATH_MAX], ready[32];
@@ -262,7 +263,11 @@ static void print_ready(const struct dev *dev)
     if (realpath(dev->settings.data, data) == NULL) {
         snprintf(data, sizeof data, "%s", dev->settings.data);
     }
-    snprintf(line + used, sizeof line - used, " segstore=%s data=%s", store, data);
+    used += (size_t)snprintf(line + used, sizeof line - used, " segstore=%s", store);
+    if (ready_value(&dev->store, "admin", address, sizeof address)) {
+        used += (size_t)snprintf(line + used, sizeof line - used, " segstore-admin=%s", address);
+    }
+    snprintf(line + used, sizeof line - used, " data=%s", data);
     printf("%s\n", line);
     fflush(stdout);
     if (dev->settings.ready_fd != 0) {
@@ -283,11 +288,24 @@ static int start_signals(struct dev *dev)
     return dev->signals < 0 ? -errno : 0;
 }
 
+/* The store's HTTP is not in the way of another one on this machine: unless it was put elsewhere, the kernel picks its port. */
+static char *const *store_admin_flag(const struct settings *settings)
+{
+    static char *const     free_port[2] = {"--segstore-admin", "127.0.0.1:0"};
+    static char *const     none[2]      = {NULL, NULL};
+    static struct settings defaults;
+    char                   usual[ADDRESS_TEXT_MAX], chosen[ADDRESS_TEXT_MAX];
+    config_defaults(&settings_table, &defaults);
+    config_address_text(&defaults.segstore_admin.at[0], usual, sizeof usual);
+    config_address_text(&settings->segstore_admin.at[0], chosen, sizeof chosen);
+    return strcmp(usual, chosen) == 0 ? free_port : none;
+}
+
 /* The happy path: store, broker, ready, until a signal. Returns early when a child dies. */
 static void run(struct dev *dev, int argc, char **argv)
 {
     char address[ADDRESS_TEXT_MAX];
-    if (child_start(dev, &dev->store, argc, argv, (char *const[2]){NULL, NULL}) != 0 ||
+    if (child_start(dev, &dev->store, argc, argv, store_admin_flag(&dev->settings)) != 0 ||
         !await_ready(dev, &dev->store)) {
         return;
     }

@@ -4,7 +4,8 @@
  *            └──────── dies ─────────┴──────── dies ───────────┴─▶ stop the other ─▶ its status and a message
  *
  * The programs are those beside this one. Each reports readiness by a line on the descriptor given with --ready-fd:
- *   keel-segstore ready listen=ADDR:PORT          keel-broker ready mqtt=ADDR:PORT admin=ADDR:PORT
+ *   keel-segstore ready listen=ADDR:PORT admin=ADDR:PORT          keel-broker ready mqtt=ADDR:PORT admin=ADDR:PORT
+ * The store's HTTP gets a free port unless segstore.admin is something else than its default.
  * Children get this command's own arguments, and live in process groups of their own so that Ctrl-C stops them in order.
  * Threads: the main one. */
 #ifndef KEEL_KEEL_DEV_H

@@ -19,28 +19,24 @@ static size_t take(char *data, size_t unit, size_t count, void *ctx)
     return size;
 }
 
-long request_send(const struct settings *settings, const char *method, const char *path, const char *body,
-                  struct answer *answer)
+/* One request with these headers; -1: nobody answered, and why. */
+static long perform(const struct config_address *to, const char *method, const char *path, const char *body,
+                    struct curl_slist *headers, struct answer *answer, char *why, size_t why_size)
 {
-    char               address[80], url[8192], token[CONFIG_TEXT_MAX + 32], why[CURL_ERROR_SIZE] = "";
-    long               status  = -1;
-    struct curl_slist *headers = NULL;
-    CURL              *curl    = curl_easy_init();
+    char  address[80], url[8192], detail[CURL_ERROR_SIZE] = "";
+    long  status = -1;
+    CURL *curl   = curl_easy_init();
+    config_address_text(to, address, sizeof address);
     if (curl == NULL) {
-        fputs("keel ctl: no memory for an HTTP request\n", stderr);
+        snprintf(why, why_size, "no memory for an HTTP request");
         return -1;
     }
-    config_address_text(&settings->admin_listen, address, sizeof address);
     snprintf(url, sizeof url, "http://%s%s", address, path);
-    snprintf(token, sizeof token, "Authorization: Bearer %s", settings->admin_token);
-    headers = curl_slist_append(headers, "X-Keel: ctl");
-    if (settings->admin_token[0] != '\0') {
-        headers = curl_slist_append(headers, token);
-    }
     answer->size    = 0;
     answer->text[0] = '\0';
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 3L);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, 10L);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
@@ -49,13 +45,35 @@ long request_send(const struct settings *settings, const char *method, const cha
     }
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, detail);
     if (curl_easy_perform(curl) == CURLE_OK) {
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     } else {
+        snprintf(why, why_size, "%s", detail);
+    }
+    curl_easy_cleanup(curl);
+    return status;
+}
+
+long request_send(const struct settings *settings, const char *method, const char *path, const char *body,
+                  struct answer *answer)
+{
+    char               address[80], token[CONFIG_TEXT_MAX + 32], why[CURL_ERROR_SIZE] = "";
+    struct curl_slist *headers = curl_slist_append(NULL, "X-Keel: ctl");
+    config_address_text(&settings->admin_listen, address, sizeof address);
+    snprintf(token, sizeof token, "Authorization: Bearer %s", settings->admin_token);
+    if (settings->admin_token[0] != '\0') {
+        headers = curl_slist_append(headers, token);
+    }
+    long status = perform(&settings->admin_listen, method, path, body, headers, answer, why, sizeof why);
+    if (status < 0) {
         fprintf(stderr, "keel ctl: no broker answers on %s: %s\n", address, why);
     }
     curl_slist_free_all(headers);
-    curl_easy_cleanup(curl);
     return status;
+}
+
+long request_get(const struct config_address *from, const char *path, struct answer *answer, char *why, size_t why_size)
+{
+    return perform(from, "GET", path, NULL, NULL, answer, why, why_size);
 }

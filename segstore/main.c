@@ -2,10 +2,14 @@
  *
  *   main thread   reads the settings, starts the shards, says "ready", waits for a signal
  *   shard 0..n    for (;;) io_turn(io, node_turn(node))                         (node/node.h)
+ *   admin         /health /ready /metrics /cluster: asks the shards             (admin.h, board.h)
  *
  * SIGTERM and SIGINT: what is under way reaches the disk and is answered, exit status 0. */
+#include "segstore/admin.h"
+#include "segstore/board.h"
 #include "segstore/node/config.h"
 #include "segstore/node/node.h"
+#include "segstore/status/status.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -37,26 +41,39 @@ struct shard_thread {
     struct mailbox              **outbox;
     uint32_t                      index;
     int                           cpu;
+    struct board                 *board;
     struct thread                *thread;
     _Atomic(struct io *)          io; /* set once it runs; io_wake may be called from then on */
     _Atomic bool                  stop;
     bool                          stopped;
 };
 
-static const struct settings *the_settings;
+/* Of the process. */
+static struct {
+    const struct settings *settings;
+    struct board          *board;
+    struct store_admin     admin;
+    struct shard_thread    threads[SHARDS_MAX];
+} store;
 
 static void on_ready(void *ctx, const char *address, uint16_t port)
 {
     (void)ctx;
     struct config_address listen = {.port = port};
-    char                  text[80];
+    char                  text[80], line[256];
     snprintf(listen.host, sizeof listen.host, "%s", address);
     config_address_text(&listen, text, sizeof text);
-    printf("keel-segstore ready listen=%s\n", text);
+    size_t used = (size_t)snprintf(line, sizeof line, "keel-segstore ready listen=%s", text);
+    if (store.admin.http != NULL) {
+        config_address_text(&store.admin.at, text, sizeof text);
+        snprintf(line + used, sizeof line - used, " admin=%s", text);
+    }
+    store_admin_ready(&store.admin, port);
+    printf("%s\n", line);
     fflush(stdout);
-    if (the_settings->ready_fd != 0) {
-        dprintf((int)the_settings->ready_fd, "keel-segstore ready listen=%s\n", text);
-        close((int)the_settings->ready_fd);
+    if (store.settings->ready_fd != 0) {
+        dprintf((int)store.settings->ready_fd, "%s\n", line);
+        close((int)store.settings->ready_fd);
     }
 }
 
@@ -96,6 +113,10 @@ static void run_shard(void *ctx)
             node_stop(node);
         }
         io_turn(io, node_turn(node));
+        if (board_asked(self->board, self->index)) {
+            node_status(node, board_mine(self->board, self->index));
+            board_put(self->board, self->index);
+        }
     }
     const struct node_counts counts = node_counts(node);
     log_info("shard %u wrote %llu entries in %llu durable writes of together %llu bytes to the log", self->index,
@@ -103,6 +124,16 @@ static void run_shard(void *ctx)
              (unsigned long long)counts.wal_bytes);
     /* The process ends behind this: other shards may still ring this one, so io stays open. */
     node_free(node);
+}
+
+/* Called on HTTP threads. */
+static void wake_shard(void *ctx, uint32_t shard)
+{
+    (void)ctx;
+    struct io *io = atomic_load_explicit(&store.threads[shard].io, memory_order_acquire);
+    if (io != NULL) {
+        io_wake(io);
+    }
 }
 
 static void config_from(struct segstore_config *config, const struct settings *settings)
@@ -148,7 +179,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "keel-segstore: %s\n", error);
         return EXIT_USAGE;
     }
-    the_settings = &settings;
+    store.settings = &settings;
     log_setup("segstore", (enum log_level)settings.log_level, NULL);
 
     sigset_t signals;
@@ -183,9 +214,15 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < count * count; i++) {
         boxes[i] = i / count != i % count ? mailbox_new(MAILBOX_SLOTS) : NULL;
     }
-    static struct shard_thread threads[SHARDS_MAX];
+    store.board = board_new(count, config.stripes, wake_shard, NULL);
+    if (store_admin_start(&store.admin, &settings.segstore_admin.at[0], &config, store.board, error, sizeof error) <
+        0) {
+        fatal(1, "segstore.admin: %s", error);
+    }
+    struct shard_thread *threads = store.threads;
     for (uint32_t i = 0; i < count; i++) {
         threads[i].config = &config;
+        threads[i].board  = store.board;
         threads[i].index  = i;
         threads[i].cpu    = settings.pin && count > 1 && (int)count <= cpus ? (int)i : -1;
         threads[i].inbox  = views + (size_t)i * count * 2;
@@ -206,6 +243,7 @@ int main(int argc, char **argv)
 
     int signal_number = 0;
     sigwait(&signals, &signal_number);
+    store_admin_stopping(&store.admin);
     log_info("stopping: what is under way reaches the disk");
     for (uint32_t i = 0; i < count; i++) {
         atomic_store_explicit(&threads[i].stop, true, memory_order_release);
@@ -217,6 +255,8 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < count; i++) {
         thread_join(threads[i].thread);
     }
+    store_admin_stop(&store.admin);
+    board_free(store.board);
     for (uint32_t i = 0; i < count * count; i++) {
         struct mail mail;
         while (boxes[i] != NULL && mailbox_pop(boxes[i], &mail)) {

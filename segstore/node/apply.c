@@ -153,7 +153,8 @@ void apply_entry(struct node_stripe *st, uint64_t index, struct bytes ops)
     if (node->opened) {
         st->next_due_ns = stripe_next_due_ns(st->stripe);
         node->due_dirty = true;
-        node->counts.transactions++;
+        node->counts.committed++;
+        node->counts.transactions += origin.session_serial != 0;
         answer(node, &origin, status);
     }
 }

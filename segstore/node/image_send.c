@@ -69,6 +69,7 @@ static void finish(struct image_out *o, bool arrived)
     for (size_t i = 0; i < o->count; i++) {
         segments_release(&o->node->storage->segments, o->positions[i]);
     }
+    o->node->counts.images_sent += arrived;
     o->count           = 0;
     o->node->image_out = NULL;
     o->over            = true;

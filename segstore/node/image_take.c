@@ -276,6 +276,7 @@ static void graft(struct node_stripe *st, struct stripe *fresh)
     raft_compact(st->raft, in->index);
     st->repairing = false;
     raft_shy(st->raft, false);
+    st->node->counts.images_taken++;
     log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,
              in->from);
     done(st);
@@ -366,6 +367,7 @@ void images_saved(struct node *node)
         ASSERT(installed);
         changes_cut(st, 0);
         changes_skip(st, in->index, &in->members);
+        node->counts.images_taken++;
         log_info("stripe %u: the image as of entry %llu from node %u is in its place", st->id,
                  (unsigned long long)in->index, in->from);
         done(st);

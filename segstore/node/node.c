@@ -79,6 +79,7 @@ static void on_saved(void *ctx)
     if (!node->serving) {
         serve(node);
     }
+    node->counts.checkpoints++;
     images_saved(node);
 }
 

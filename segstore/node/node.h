@@ -17,6 +17,7 @@ struct io;
 struct mailbox;
 struct node;
 struct raft;
+struct shard_status;
 struct stripe;
 
 struct node_hooks {
@@ -47,7 +48,8 @@ bool               node_chain(struct node *node, uint16_t stripe, uint64_t index
 
 struct node_counts {
     uint64_t requests;
-    uint64_t transactions; /* committed */
+    uint64_t transactions; /* of brokers, committed and answered here */
+    uint64_t committed;    /* entries that took effect here since the start */
     uint64_t wal_writes;
     uint64_t wal_bytes;
     uint64_t wal_entries;
@@ -56,7 +58,13 @@ struct node_counts {
     uint64_t scrub_rounds; /* times that the log was read again */
     uint64_t scrub_bytes;
     uint64_t scrub_damages; /* places where it is not what was written, each time they are met */
+    uint64_t checkpoints;
+    uint64_t elections; /* terms that stripes entered */
+    uint64_t images_sent;
+    uint64_t images_taken;
 };
 struct node_counts node_counts(const struct node *node);
+/* How it is now. out->stripes has room for all of its stripes; out->shard and out->fresh are set, too. */
+void node_status(const struct node *node, struct shard_status *out);
 
 #endif

@@ -102,7 +102,8 @@ int peer_hello(struct session *s, struct wire_reader *r, const char **why)
         *why = "this node has another number of shards or stripes: all nodes of a cluster have the same";
         return ERR_CONFLICT;
     }
-    if (!peer_known(node, from, incarnation)) {
+    /* Of a directory per shard: the one that it is of knows. */
+    if (s->wanted_shard == node->shard && !peer_known(node, from, incarnation)) {
         *why = "the data directory of your node is not the one that it had: a node whose disk was lost comes back "
                "under a new number";
         return ERR_CONFLICT;

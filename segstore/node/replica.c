@@ -358,7 +358,8 @@ static bool settle(struct node_stripe *st)
     struct raft *raft    = st->raft;
     bool         leading = raft_role(raft) == RAFT_LEADER;
     if (st->seen_term != raft_term(raft) || st->seen_leader != raft_leader(raft)) {
-        bool led             = st->seen_leader == st->node->config->node;
+        bool led = st->seen_leader == st->node->config->node;
+        st->node->counts.elections += st->seen_term != raft_term(raft) && st->seen_term != 0;
         st->seen_term        = raft_term(raft);
         st->seen_leader      = raft_leader(raft);
         st->node->leaders_ns = io_now_ns(st->node->io);

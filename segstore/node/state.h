@@ -7,6 +7,7 @@
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
  *        ── owners             owner.c
  *        ── leaders            leader.c: who leads each stripe, and whom that concerns
+ *        ── status.c           all of it in plain numbers, for operators
  * Threads: the shard. */
 #ifndef KEEL_SEGSTORE_NODE_STATE_H
 #define KEEL_SEGSTORE_NODE_STATE_H

@@ -46,14 +46,14 @@ struct config_addresses {
 };
 
 enum config_type {
-    CONFIG_NUMBER,    /* uint64_t; a unit of "bytes" allows the suffixes KiB, MiB and GiB */
-    CONFIG_BOOL,      /* bool: true or false */
-    CONFIG_TEXT,      /* char[CONFIG_TEXT_MAX] */
-    CONFIG_CHOICE,    /* uint64_t: which of the words in unit, "error|warn|info" */
-    CONFIG_ADDRESS,   /* struct config_address: "127.0.0.1:1883", "[::1]:1883" */
-    CONFIG_ADDRESSES, /* struct config_addresses: the same, one or several with commas in between */
-    CONFIG_FILE,      /* char[CONFIG_TEXT_MAX]: a flag only; names the YAML file */
-    CONFIG_LIST,      /* struct config_list; unit says how an item is written */
+    CONFIG_NUMBER,  /* uint64_t; a unit of "bytes" allows the suffixes KiB, MiB and GiB */
+    CONFIG_BOOL,    /* bool: true or false */
+    CONFIG_TEXT,    /* char[CONFIG_TEXT_MAX] */
+    CONFIG_CHOICE,  /* uint64_t: which of the words in unit, "error|warn|info" */
+    CONFIG_ADDRESS, /* struct config_address: "127.0.0.1:1883", "[::1]:1883" */
+    CONFIG_ADDRESSES, /* struct config_addresses: the same, one or several with commas in between; off: one with an empty host */
+    CONFIG_FILE, /* char[CONFIG_TEXT_MAX]: a flag only; names the YAML file */
+    CONFIG_LIST, /* struct config_list; unit says how an item is written */
 };
 
 struct config_key {

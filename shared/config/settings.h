@@ -191,6 +191,8 @@
       "Where the broker answers HTTP: /health, /ready and /metrics; port 0 picks a free one.")                                   \
     X(segstore_address,       "segstore.address",       "segstore", ADDRESSES, "127.0.0.1:7400", 0, 0, NULL,                      \
       "Where the segment store listens and brokers find it; port 0 picks a free one. Brokers may be given several nodes, with commas.")                                           \
+    X(segstore_admin,         "segstore.admin",         "segstore-admin", ADDRESSES, "127.0.0.1:7481", 0, 1, NULL,                  \
+      "Where the segment store answers HTTP: /health, /ready, /metrics and /cluster; port 0 picks a free one, or off. keel ctl cluster may be given several nodes, with commas.") \
     X(node,                   "segstore.node",          NULL,       NUMBER,  "1",              1, 65535, NULL,                      \
       "This node's number among segstore.nodes; its data directory belongs to it.")                                                \
     X(nodes,                  "segstore.nodes",         NULL,       LIST,    NULL,             0, 0, "NUMBER@HOST:PORT",            \

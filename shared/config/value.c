@@ -156,8 +156,8 @@ static void wanted(const struct config_key *key, char *text, size_t size)
                  key->max == 1 ? "off or " : "");
         break;
     case CONFIG_ADDRESSES:
-        snprintf(text, size, "1 to %d numeric ADDRESS:PORT such as 127.0.0.1:7400, with commas in between",
-                 CONFIG_ADDRESSES_MAX);
+        snprintf(text, size, "%s1 to %d numeric ADDRESS:PORT such as 127.0.0.1:7400, with commas in between",
+                 key->max == 1 ? "off or " : "", CONFIG_ADDRESSES_MAX);
         break;
     case CONFIG_LIST:
         snprintf(text, size, "items of the form %s, %d bytes in all", unit, CONFIG_LIST_MAX);
@@ -195,6 +195,11 @@ int value_parse(const struct config_key *key, const char *text, void *out, char 
         result = parse_address(text, (struct config_address *)(void *)field);
         break;
     case CONFIG_ADDRESSES:
+        if (key->max == 1 && strcmp(text, "off") == 0) {
+            *(struct config_addresses *)(void *)field = (struct config_addresses){.count = 1};
+            result                                    = 0;
+            break;
+        }
         result = parse_addresses(text, (struct config_addresses *)(void *)field);
         break;
     case CONFIG_LIST:

@@ -186,16 +186,16 @@ class Server:
     def __exit__(self, *failure):
         self.close()
 
-    def http(self, path):
-        """Status and text of GET path from the admin HTTP."""
+    def http(self, path, admin=None):
+        """Status and text of GET path from the admin HTTP (of the broker, or of whom you say)."""
         try:
-            with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=patience(10)) as answer:
+            with urllib.request.urlopen(f"http://{admin or self.admin}{path}", timeout=patience(10)) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def metric(self, name):
-        for line in self.http("/metrics")[1].splitlines():
+    def metric(self, name, admin=None):
+        for line in self.http("/metrics", admin)[1].splitlines():
             if line.startswith(name + " "):
                 return int(line.split()[1])
         raise AssertionError(f"no metric {name}")
@@ -214,7 +214,7 @@ class Keel(Server):
                                 "127.0.0.1:0", *self.args], self.dir / "log", wrapper=self.wrapper)
         ready = self.process.await_ready()
         self.host, self.port = split(ready["mqtt"])
-        self.admin, self.segstore = ready["admin"], ready["segstore"]
+        self.admin, self.segstore, self.store_admin = ready["admin"], ready["segstore"], ready.get("segstore-admin")
         self.pids = children(self.process.pid)
 
     def alive(self):
@@ -245,13 +245,15 @@ class Apart(Server):
             self.start_broker()
 
     def start_store(self, wait=True, wrapper=()):
-        self.store = Process([BUILD / "keel-segstore", "--data", self.data, "--segstore", self.segstore, *self.store_args],
+        self.store = Process([BUILD / "keel-segstore", "--data", self.data, "--segstore", self.segstore,
+                              "--segstore-admin", "127.0.0.1:0", *self.store_args],
                              self.dir / "store.log", wrapper=wrapper)
         if wait:
             self.store_ready()
 
     def store_ready(self):
-        self.segstore = self.store.await_ready()["listen"]
+        ready = self.store.await_ready()
+        self.segstore, self.store_admin = ready["listen"], ready.get("admin")
 
     def start_broker(self, wait=True, wrapper=()):
         self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore,
@@ -290,6 +292,7 @@ class Cluster(Server):
         super().__init__()
         self.store_args, self.broker_args = list(store_args), list(broker_args)
         self.ports = {n: free_port() for n in range(1, count + 1)}
+        self.admins = {n: free_port() for n in range(1, count + 1)}  # HTTP of each node
         self.stores, self.broker = {}, None
         self.segstore, self.mqtt, self.admin = ",".join(f"127.0.0.1:{p}" for p in self.ports.values()), "127.0.0.1:0", "127.0.0.1:0"
         if start:
@@ -302,7 +305,8 @@ class Cluster(Server):
     def start_node(self, n, wait=True, data=None, args=(), ports=None):
         nodes = [f"segstore.nodes={m}@127.0.0.1:{port}" for m, port in (ports or self.ports).items()]
         self.stores[n] = Process([BUILD / "keel-segstore", "--data", data or self.dir / f"data-{n}", "--segstore", f"127.0.0.1:{self.ports[n]}",
-                                  "--shards", "1", "--set", f"segstore.node={n}", "--set", "segstore.cluster=e2e", "--set", "segstore.wal_file=4MiB",
+                                  "--segstore-admin", f"127.0.0.1:{self.admins.get(n, 0)}", "--shards", "1",
+                                  "--set", f"segstore.node={n}", "--set", "segstore.cluster=e2e", "--set", "segstore.wal_file=4MiB",
                                   "--set", "segstore.stripes=8", *[w for node in nodes for w in ("--set", node)], *self.store_args, *args],
                                  self.dir / f"store-{n}.log")
         if wait:

@@ -162,6 +162,8 @@ def test_a_node_that_was_away_for_long_gets_an_image():
         keel.start_node(2)
         publisher.await_more(50)
         await_true(lambda: "the image as of entry" in keel.stores[2].log(), "an image takes its place")
+        assert keel.metric("keel_segstore_images_taken_total", f"127.0.0.1:{keel.admins[2]}") > 0
+        await_true(lambda: any(keel.metric("keel_segstore_images_sent_total", f"127.0.0.1:{keel.admins[n]}") > 0 for n in (1, 3)), "who sent it knows")
         keel.stores[1].kill()  # now node 2 is needed
         publisher.await_more(50)
         publisher.stop()

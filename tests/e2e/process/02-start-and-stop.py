@@ -96,7 +96,7 @@ def test_what_was_acknowledged_before_a_stop_is_not_sent_again_behind_it():
 
 def test_a_store_on_a_used_directory_is_refused():
     with Keel() as keel:
-        done = run(BUILD / "keel-segstore", "--data", keel.data, "--segstore", "127.0.0.1:0", timeout=20)
+        done = run(BUILD / "keel-segstore", "--data", keel.data, "--segstore", "127.0.0.1:0", "--segstore-admin", "127.0.0.1:0", timeout=20)
         assert done.returncode not in (0, -6, -11) and len(done.stderr) > 10, done
         Client(keel, "still-there").close()
 

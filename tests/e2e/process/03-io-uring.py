@@ -8,7 +8,7 @@ NORING = [sys.executable, ROOT / "tests" / "e2e" / "process" / "noring.py"]
 
 def test_a_forbidden_io_uring_ends_each_program_with_one_sentence():
     for program in ("keel-segstore", "keel-broker"):
-        done = run(*NORING, BUILD / program, "--data", "/tmp/keel-e2e-noring", "--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+        done = run(*NORING, BUILD / program, "--data", "/tmp/keel-e2e-noring", "--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--segstore-admin", "127.0.0.1:0",
                    "--segstore", "127.0.0.1:0" if program == "keel-segstore" else "127.0.0.1:1", timeout=20)
         assert done.returncode not in (0, -6, -11), f"{program}: {done.returncode} {done.stderr}"
         assert "io_uring" in done.stderr and "EPERM" in done.stderr and "seccomp" in done.stderr, f"{program}: {done.stderr}"

@@ -1,6 +1,6 @@
 """Bits that change on the disk: found, said, never served."""
 import harness
-from harness import Apart
+from harness import BUILD, Apart, run
 from rawmqtt import *
 
 MARK = b"damage-%04d-" + b"m" * 3000
@@ -43,6 +43,9 @@ def test_a_changed_byte_in_the_middle_of_the_log_is_found_at_start_or_at_reading
             assert any(word in keel.store.log().lower() for word in ("damage", "corrupt", "checksum")), keel.store.log()
             return "the store refuses to start and says why"
         assert any(word in keel.store.log().lower() for word in ("damage", "corrupt", "checksum")), keel.store.log()
+        assert keel.metric("keel_segstore_stripes_stopped", keel.store_admin) == 1
+        done = run(BUILD / "keel", "ctl", "cluster", "--segstore-admin", keel.store_admin)
+        assert done.returncode == 1 and "stopped on node 1" in done.stdout, done.stdout + done.stderr
         keel.start_broker()  # everything else is served
         with Client(keel, "damage", clean=False, props=KEEP, open=False) as c:
             c.send(connect("damage", clean=False, props=KEEP))

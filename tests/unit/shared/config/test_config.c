@@ -105,6 +105,16 @@ Test(config, a_store_may_be_found_at_several_addresses)
     cr_expect_eq(settings.segstore_address.count, 1, "a refused value changes nothing");
 }
 
+Test(config, addresses_are_off_where_the_table_allows_it)
+{
+    cr_expect_eq(yaml("segstore: {admin: off}"), 0, "%s", error);
+    cr_expect(settings.segstore_admin.count == 1 && settings.segstore_admin.at[0].host[0] == '\0');
+    EXPECT_ERROR(yaml("segstore: {admin: nowhere}"),
+                 "keel.yaml:1: segstore.admin wants off or 1 to 8 numeric ADDRESS:PORT such "
+                 "as 127.0.0.1:7400, with commas in between, not \"nowhere\"");
+    cr_expect_eq(yaml("segstore: {address: off}"), ERR_MALFORMED);
+}
+
 Test(config, a_key_set_twice_is_refused)
 {
     EXPECT_ERROR(yaml("shards: 1\npin: true\nshards: 2\n"), "keel.yaml:3: shards is already set in line 1");

@@ -1,7 +1,5 @@
 /* admin.c - a few paths over libmicrohttpd. */
-#include "broker/admin/admin.h"
-
-#include "broker/admin/metrics.h"
+#include "shared/admin/admin.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,12 +11,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { PAGES_MAX = 8 };
 enum { CONNECTIONS_MAX = 64, IDLE_TIMEOUT_S = 10, WHY_MAX = 256, BACKLOG = 64, BODY_MAX = 16 * 1024 };
 
 struct admin {
     struct admin_spec  spec;
     struct MHD_Daemon *daemon;
     uint16_t           port;
+    struct admin_page  pages[PAGES_MAX + 1];
 };
 
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, const char *text,
@@ -52,18 +52,17 @@ static enum MHD_Result ready(const struct admin *admin, struct MHD_Connection *c
     return say(connection, MHD_HTTP_SERVICE_UNAVAILABLE, line);
 }
 
-static enum MHD_Result metrics(const struct admin *admin, struct MHD_Connection *connection)
+static enum MHD_Result show(struct MHD_Connection *connection, const struct admin_page *page)
 {
     size_t size = 0;
-    char  *text = metrics_print(admin->spec.metrics, &size);
+    char  *text = page->print(page->ctx, &size);
     if (text == NULL) {
-        return say(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory to print the metrics\n");
+        return say(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "no memory to print this\n");
     }
-    return answer(connection, MHD_HTTP_OK, "text/plain; version=0.0.4; charset=utf-8", text, size,
-                  MHD_RESPMEM_MUST_FREE);
+    return answer(connection, MHD_HTTP_OK, page->type, text, size, MHD_RESPMEM_MUST_FREE);
 }
 
-/* ---- users and rules --------------------------------------------------------------------------------------------------------- */
+/* ---- what changes something --------------------------------------------------------------------------------------------------- */
 
 /* A request whose body comes in parts. */
 struct incoming {
@@ -106,21 +105,18 @@ static bool token_given(const struct admin *admin, struct MHD_Connection *connec
 /* 0, or the status that refuses it, with a sentence in *why. */
 static unsigned refused(const struct admin *admin, struct MHD_Connection *connection, const char **why)
 {
-    if (admin->spec.control == NULL) {
-        *why = "users and rules are not served here\n";
-        return MHD_HTTP_NOT_FOUND;
-    }
     if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Keel") == NULL ||
         MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Origin") != NULL) {
         *why = "the header X-Keel is missing, or a web page sends this\n";
         return MHD_HTTP_FORBIDDEN;
     }
-    if (admin->spec.token[0] != '\0' && !token_given(admin, connection)) {
+    const char *token = admin->spec.token != NULL ? admin->spec.token : "";
+    if (token[0] != '\0' && !token_given(admin, connection)) {
         *why = "the token is missing or not the one of admin.token\n";
         return MHD_HTTP_UNAUTHORIZED;
     }
-    if (admin->spec.token[0] == '\0' && !from_here(connection)) {
-        *why = "users and rules are changed from the broker's own machine only, unless admin.token is set\n";
+    if (token[0] == '\0' && !from_here(connection)) {
+        *why = "changes are taken from this machine only, unless admin.token is set\n";
         return MHD_HTTP_FORBIDDEN;
     }
     return 0;
@@ -176,8 +172,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
 {
     const struct admin *admin = ctx;
     (void)version;
-    if (strncmp(path, "/auth/", 6) == 0 || strncmp(path, "/streams", 8) == 0 || strncmp(path, "/bridges", 8) == 0 ||
-        strcmp(path, "/drain") == 0 || strcmp(path, "/cluster/members") == 0 || strcmp(path, "/reload") == 0) {
+    if (admin->spec.controlled != NULL && admin->spec.controlled(path)) {
         return control(admin, connection, path, method, body, body_size, state);
     }
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0) {
@@ -190,12 +185,14 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
     if (strcmp(path, "/ready") == 0) {
         return ready(admin, connection);
     }
-    if (strcmp(path, "/metrics") == 0) {
-        return metrics(admin, connection);
+    for (const struct admin_page *page = admin->pages; page->path != NULL; page++) {
+        if (strcmp(path, page->path) == 0) {
+            return show(connection, page);
+        }
     }
-    return say(connection, MHD_HTTP_NOT_FOUND,
-               "paths: /health /ready /metrics, below /auth users and rules, /streams, /bridges, /drain, /reload, "
-               "/cluster/members\n");
+    char line[WHY_MAX];
+    snprintf(line, sizeof line, "paths: %s\n", admin->spec.paths);
+    return say(connection, MHD_HTTP_NOT_FOUND, line);
 }
 
 /* A listening socket on address:port, or -errno. */
@@ -242,6 +239,10 @@ int admin_start(const struct admin_spec *spec, struct admin **out, char *why, si
     struct admin *admin = calloc(1, sizeof *admin);
     if (admin != NULL) {
         admin->spec = *spec;
+        for (size_t i = 0; spec->pages[i].path != NULL; i++) {
+            ASSERT(i < PAGES_MAX);
+            admin->pages[i] = spec->pages[i];
+        }
         admin->port = port;
         admin->daemon =
             MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL, 0, NULL,

@@ -1,0 +1,335 @@
+/* overview.c - answers put together, judged, printed. */
+#include "keel/overview.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NODES_MAX = 64, STRIPES_MAX = 4096, REPLICAS_MAX = 64, WARNING_MAX = 400 };
+
+struct known_node {
+    int        number;
+    char       address[80];
+    bool       answers;
+    bool       connected; /* somebody who answers is connected to it with all shards */
+    unsigned   leads;
+    bool       lag_known;
+    json_int_t lag; /* committed entries that it lacks, of the stripe where it is the most */
+};
+
+struct known_stripe {
+    bool          seen;
+    json_int_t    term;
+    int           leader;
+    const json_t *members;
+};
+
+struct overview {
+    struct known_node    nodes[NODES_MAX];
+    size_t               node_count;
+    struct known_stripe *stripes;  /* STRIPES_MAX */
+    json_t              *warnings; /* sentence -> the stripes that it is about, in order of appearance */
+};
+
+/* ---- taking it in ---- */
+
+static json_int_t number(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static bool flag(const json_t *object, const char *key)
+{
+    return json_is_true(json_object_get(object, key));
+}
+
+static const char *text(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value != NULL ? value : "";
+}
+
+static struct known_node *node_of(struct overview *o, json_int_t wanted)
+{
+    for (size_t i = 0; i < o->node_count; i++) {
+        if (o->nodes[i].number == wanted) {
+            return &o->nodes[i];
+        }
+    }
+    if (o->node_count == NODES_MAX || wanted <= 0 || wanted > UINT16_MAX) {
+        return NULL;
+    }
+    struct known_node *node = &o->nodes[o->node_count++];
+    *node                   = (struct known_node){.number = (int)wanted};
+    return node;
+}
+
+static bool is_up(struct overview *o, json_int_t wanted)
+{
+    const struct known_node *node = wanted == 0 ? NULL : node_of(o, wanted);
+    return node != NULL && (node->answers || node->connected);
+}
+
+static bool all_true(const json_t *list)
+{
+    size_t  i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        if (!json_is_true(one)) {
+            return false;
+        }
+    }
+    return json_array_size(list) > 0;
+}
+
+/* stripe < 0: it is about none. */
+static void warn(struct overview *o, json_int_t stripe, const char *sentence)
+{
+    json_t *about = json_object_get(o->warnings, sentence);
+    if (about == NULL) {
+        about = json_array();
+        json_object_set_new(o->warnings, sentence, about);
+    }
+    if (stripe >= 0) {
+        json_array_append_new(about, json_integer(stripe));
+    }
+}
+
+static void take_nodes(struct overview *o, const json_t *said)
+{
+    size_t             i;
+    json_t            *one;
+    struct known_node *self = node_of(o, number(said, "node"));
+    if (self != NULL) {
+        self->answers = true;
+    }
+    json_array_foreach(json_object_get(said, "nodes"), i, one)
+    {
+        struct known_node *node = node_of(o, number(one, "node"));
+        if (node != NULL) {
+            snprintf(node->address, sizeof node->address, "%s", text(one, "address"));
+            node->connected = node->connected || all_true(json_object_get(one, "connected"));
+        }
+    }
+}
+
+static void take_followers(struct overview *o, const json_t *stripe)
+{
+    size_t  i;
+    json_t *one;
+    json_array_foreach(json_object_get(stripe, "followers"), i, one)
+    {
+        struct known_node *node = node_of(o, number(one, "node"));
+        json_int_t         lag  = number(stripe, "commit") - number(one, "match");
+        if (node != NULL) {
+            node->lag       = lag > node->lag ? lag : node->lag;
+            node->lag_known = true;
+        }
+    }
+}
+
+static void take_stripes(struct overview *o, const json_t *said)
+{
+    size_t  i;
+    json_t *one;
+    json_array_foreach(json_object_get(said, "stripes"), i, one)
+    {
+        json_int_t id = number(one, "stripe");
+        if (id < 0 || id >= STRIPES_MAX) {
+            continue;
+        }
+        struct known_stripe *stripe = &o->stripes[id];
+        json_int_t           term   = number(one, "term");
+        if (!stripe->seen || term > stripe->term || (term == stripe->term && stripe->leader == 0)) {
+            *stripe = (struct known_stripe){.seen    = true,
+                                            .term    = term,
+                                            .leader  = (int)number(one, "leader"),
+                                            .members = json_object_get(one, "members")};
+        }
+    }
+}
+
+/* ---- judging ---- */
+
+/* What a node says of itself. */
+static void judge_node(struct overview *o, const json_t *said)
+{
+    size_t  i;
+    json_t *one;
+    char    sentence[WARNING_MAX];
+    int     self = (int)number(said, "node");
+    json_array_foreach(json_object_get(said, "silent"), i, one)
+    {
+        snprintf(sentence, sizeof sentence, "shard %d of node %d does not answer", (int)json_integer_value(one), self);
+        warn(o, -1, sentence);
+    }
+    json_array_foreach(json_object_get(said, "nodes"), i, one)
+    {
+        int other = (int)number(one, "node");
+        if (other != self && is_up(o, other) && !all_true(json_object_get(one, "connected"))) {
+            snprintf(sentence, sizeof sentence, "node %d is not connected to node %d", self, other);
+            warn(o, -1, sentence);
+        }
+    }
+    json_array_foreach(json_object_get(said, "stripes"), i, one)
+    {
+        json_int_t id = number(one, "stripe");
+        if (flag(one, "stopped")) {
+            snprintf(sentence, sizeof sentence, "stopped on node %d: its log is damaged, and the node says where",
+                     self);
+            warn(o, id, sentence);
+        }
+        if (flag(one, "damaged") || flag(one, "repairing")) {
+            snprintf(sentence, sizeof sentence, "damaged on node %d: the other nodes give it back what is missing",
+                     self);
+            warn(o, id, sentence);
+        }
+        if (number(one, "leader") == self) {
+            take_followers(o, one);
+        }
+    }
+}
+
+static void judge_replicas(struct overview *o, json_int_t id, const json_t *replicas)
+{
+    size_t  i, count = json_array_size(replicas), up = 0;
+    json_t *one;
+    char    sentence[WARNING_MAX], away[REPLICAS_MAX * 8] = "";
+    size_t  used = 0;
+    json_array_foreach(replicas, i, one)
+    {
+        if (is_up(o, json_integer_value(one))) {
+            up++;
+        } else if (used + 8 < sizeof away) {
+            used += (size_t)snprintf(away + used, sizeof away - used, " %d", (int)json_integer_value(one));
+        }
+    }
+    if (up < count) {
+        snprintf(sentence, sizeof sentence, "%s%zu of %zu replicas are up; away: node%s%.200s",
+                 up <= count / 2 ? "too few for a majority: " : "", up, count, count - up == 1 ? "" : "s", away);
+        warn(o, id, sentence);
+    }
+}
+
+static void judge_stripes(struct overview *o)
+{
+    for (json_int_t id = 0; id < STRIPES_MAX; id++) {
+        const struct known_stripe *stripe = &o->stripes[id];
+        if (!stripe->seen) {
+            continue;
+        }
+        if (is_up(o, stripe->leader)) {
+            node_of(o, stripe->leader)->leads++;
+        } else {
+            warn(o, id, "no leader");
+        }
+        judge_replicas(o, id, json_object_get(stripe->members, "voters"));
+        judge_replicas(o, id, json_object_get(stripe->members, "outgoing"));
+    }
+}
+
+/* Of two clusters that were mixed up the first one counts. */
+static bool belongs(struct overview *o, const json_t *first, const struct overview_answer *answer)
+{
+    char sentence[WARNING_MAX];
+    if (strcmp(text(first, "cluster_id"), text(answer->said, "cluster_id")) == 0) {
+        return true;
+    }
+    snprintf(sentence, sizeof sentence, "%s is a node of another cluster (%.64s) and is left out", answer->address,
+             text(answer->said, "cluster"));
+    warn(o, -1, sentence);
+    return false;
+}
+
+/* ---- printing ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    return ((const struct known_node *)a)->number - ((const struct known_node *)b)->number;
+}
+
+static void print_nodes(FILE *to, struct overview *o)
+{
+    qsort(o->nodes, o->node_count, sizeof *o->nodes, by_number);
+    fprintf(to, "%-6s %-28s %-6s %7s %12s\n", "NODE", "ADDRESS", "STATE", "LEADS", "LAG");
+    for (size_t i = 0; i < o->node_count; i++) {
+        const struct known_node *node = &o->nodes[i];
+        char                     lag[32];
+        snprintf(lag, sizeof lag, node->lag_known ? "%lld" : "-", (long long)node->lag);
+        fprintf(to, "%-6d %-28s %-6s %7u %12s\n", node->number, node->address,
+                node->answers || node->connected ? "up" : "down", node->leads, lag);
+    }
+}
+
+/* "0-7 9" */
+static void print_ranges(FILE *to, const json_t *stripes)
+{
+    size_t count = json_array_size(stripes);
+    for (size_t i = 0; i < count;) {
+        json_int_t first = json_integer_value(json_array_get(stripes, i)), last = first;
+        for (i++; i < count && json_integer_value(json_array_get(stripes, i)) == last + 1; i++) {
+            last++;
+        }
+        fprintf(to, last > first ? " %lld-%lld" : " %lld", (long long)first, (long long)last);
+    }
+}
+
+static void print_warnings(FILE *to, const struct overview *o)
+{
+    const char *sentence;
+    json_t     *stripes;
+    json_object_foreach(o->warnings, sentence, stripes)
+    {
+        size_t count = json_array_size(stripes);
+        fprintf(to, "warning: ");
+        if (count > 0) {
+            fprintf(to, count > 1 ? "stripes" : "stripe");
+            print_ranges(to, stripes);
+            fprintf(to, ": ");
+        }
+        fprintf(to, "%s\n", sentence);
+    }
+}
+
+int overview_print(FILE *to, const struct overview_answer *answers, size_t count)
+{
+    static struct known_stripe stripes[STRIPES_MAX];
+    struct overview            o     = {.stripes = stripes, .warnings = json_object()};
+    const json_t              *first = NULL;
+    char                       sentence[WARNING_MAX];
+    bool                       in[NODES_MAX] = {false};
+    memset(stripes, 0, sizeof stripes);
+    for (size_t i = 0; i < count && i < NODES_MAX; i++) {
+        if (answers[i].said == NULL) {
+            snprintf(sentence, sizeof sentence, "no node answers on %s: %s", answers[i].address, answers[i].why);
+            warn(&o, -1, sentence);
+            continue;
+        }
+        first = first != NULL ? first : answers[i].said;
+        in[i] = belongs(&o, first, &answers[i]);
+        if (in[i]) {
+            take_nodes(&o, answers[i].said);
+            take_stripes(&o, answers[i].said);
+        }
+    }
+    for (size_t i = 0; i < count && i < NODES_MAX; i++) {
+        if (in[i]) {
+            judge_node(&o, answers[i].said);
+        }
+    }
+    judge_stripes(&o);
+    if (first != NULL) {
+        const char *name = text(first, "cluster");
+        fprintf(to, *name != '\0' ? "cluster %s\n" : "a node that stands alone%s\n", name);
+        print_nodes(to, &o);
+    }
+    print_warnings(to, &o);
+    bool well = json_object_size(o.warnings) == 0 && first != NULL;
+    if (well) {
+        fprintf(to, "all is well\n");
+    }
+    json_decref(o.warnings);
+    return well ? 0 : 1;
+}
