@@ -31,7 +31,7 @@ LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohtt
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
         libargon2-dev libjwt-dev python3-cryptography \
-        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy
+        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy iproute2
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
