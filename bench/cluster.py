@@ -87,6 +87,8 @@ def kills(count):
             time.sleep(7)  # it leads its stripes again
         for loop in loops:
             loop.stopped = True
+        for loop in loops:
+            loop.join(60)
     longest.sort()
     print(f"a node is killed, {count} times: the longest wait of 8 publishers: median {statistics.median(longest):.2f} s, worst {longest[-1]:.2f} s")
 
