@@ -3,6 +3,7 @@
 #include "segstore/node/members.h"
 #include "segstore/node/peers.h"
 
+#include "segstore/log/pick.h"
 #include "shared/base/bucket.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
@@ -28,7 +29,7 @@ struct image_out {
     uint64_t           *positions; /* of live records, ascending */
     size_t              count;
     size_t              capacity;
-    size_t              at;     /* all before are sent */
+    struct pick         pick;   /* of them, what is sent */
     uint64_t            number; /* of the segment that is loaded; 0: none */
     size_t              offset; /* of the next block in it */
     struct load         load;
@@ -118,6 +119,7 @@ void image_send(struct node_stripe *st, uint16_t to)
     if (o->count > 0) {
         qsort(o->positions, o->count, sizeof *o->positions, ascending);
     }
+    pick_init(&o->pick, st->id, o->positions, o->count);
     raft_snapshot_begin(st->raft, to, o->index);
     (void)begin_frame(o, peer, IMAGE_BEGIN);
     peer_end(peer);
@@ -144,7 +146,7 @@ static bool load_next(struct image_out *o)
 {
     struct storage     *storage  = o->node->storage;
     struct segments    *segments = &storage->segments;
-    uint64_t            number   = segments_number(segments, o->positions[o->at]);
+    uint64_t            number   = segments_number(segments, pick_position(&o->pick));
     struct log_segment *segment  = segments_find(segments, number);
     uint64_t            durable  = wal_durable_position(&storage->wal);
     uint64_t            bytes    = segments->segment_bytes;
@@ -161,31 +163,19 @@ static bool load_next(struct image_out *o)
     return true;
 }
 
-/* Sends the entries of a block that hold live records. False: one of them should have been before it, and was not found. */
+/* Sends the entries of a block that hold live records. False: some should have been before it, and were not found. */
 static bool send_block(struct image_out *o, struct peer *peer, const uint8_t *image, const struct block_header *header)
 {
     struct block_cursor cursor;
     struct log_entry    entry;
     block_entries(&cursor, image, header);
-    while (o->at < o->count && block_next(&cursor, &entry)) {
-        if (entry.stripe != o->st->id || (entry.kind != LOG_OPS && entry.kind != LOG_BODY)) {
-            continue;
-        }
-        if (o->positions[o->at] < entry.position) {
-            return false;
-        }
-        if (o->positions[o->at] >= entry.position + entry.ops.size) {
-            continue;
-        }
+    while (pick_next(&o->pick, &cursor, &entry)) {
         struct wire_writer *w = begin_frame(o, peer, IMAGE_BODY);
         wire_put_u64(w, entry.position);
         wire_put_bytes(w, entry.ops);
         peer_end(peer);
-        while (o->at < o->count && o->positions[o->at] < entry.position + entry.ops.size) {
-            o->at++;
-        }
     }
-    return true;
+    return o->pick.missed == 0;
 }
 
 /* One block of the segment that is loaded. False: records are missing. */
@@ -194,7 +184,7 @@ static bool step_bodies(struct image_out *o, struct peer *peer)
     struct segments    *segments = &o->node->storage->segments;
     uint64_t            base     = segments_position(segments, o->number);
     struct block_header header;
-    if (o->number == 0 || segments_number(segments, o->positions[o->at]) != o->number) {
+    if (o->number == 0 || segments_number(segments, pick_position(&o->pick)) != o->number) {
         return load_next(o);
     }
     struct recover_segment look = {.image        = bytes_of(o->load.memory, o->load.size_bytes),
@@ -256,12 +246,12 @@ void images_turn(struct node *node)
     }
     while (wait == 0 && !o->over && !o->load.busy && !o->ended && peer_roomy(peer)) {
         size_t begun = peer->out.size;
-        if (o->at == o->count) {
+        if (pick_position(&o->pick) == UINT64_MAX) {
             step_image(o, peer);
         } else if (!step_bodies(o, peer)) {
             struct node_stripe *st = o->st;
             log_error("stripe %u: %zu of its records are not in the log any more: its image cannot be sent", st->id,
-                      o->count - o->at);
+                      o->count - o->pick.at + o->pick.missed);
             finish(o, false);
             replica_repair(st, "records are missing from its log");
             return;
