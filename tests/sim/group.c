@@ -10,8 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const uint64_t DISK_BYTES = 256u << 20;
-static const uint64_t WATCH_NS   = 5 * SIM_MS;
+static const uint64_t WATCH_NS = 5 * SIM_MS;
 
 /* ---- one node ---- */
 
@@ -92,7 +91,7 @@ static void member_start(struct group *g, uint32_t i, uint32_t count)
         m->config.nodes[n] = (struct segstore_node){.id = (uint16_t)(n + 1), .port = GROUP_PORT};
         snprintf(m->config.nodes[n].address, sizeof m->config.nodes[n].address, "store%u", n + 1);
     }
-    m->machine                     = machine_new(world, m->name, DISK_BYTES);
+    m->machine                     = machine_new(world, m->name, GROUP_DISK_BYTES);
     const struct process_spec spec = {m->name, start, destroy, died, m};
     m->process                     = process_new(m->machine, &spec);
     sim_check(world, process_start(m->process) == 0, "%s starts", m->name);
@@ -156,7 +155,6 @@ static void watch_member(struct group *g, uint32_t i, uint16_t stripe)
               m->name, stripe, (unsigned long long)m->commits[stripe], (unsigned long long)index);
     m->terms[stripe]   = term;
     m->commits[stripe] = index;
-    g->commits         = index > g->commits ? index : g->commits;
     if (raft_role(raft) == RAFT_LEADER && term < GROUP_TERMS_MAX) {
         uint16_t *leader = &g->leaders[stripe][term];
         sim_check(g->world, *leader == 0 || *leader == i + 1, "stripe %u has two leaders in term %llu: %u and %u",
@@ -178,8 +176,10 @@ static void watch_pair(struct group *g, uint32_t a, uint32_t b, uint16_t stripe)
         sim_check(g->world, x == y, "stripe %u: entry %llu is committed with two histories, on %s and %s", stripe,
                   (unsigned long long)index, g->members[a].name, g->members[b].name);
     }
-    uint64_t applied = stripe_applied(node_stripe(one, stripe));
-    if (applied == stripe_applied(node_stripe(other, stripe)) && applied > 0) {
+    uint64_t  applied  = stripe_applied(node_stripe(one, stripe));
+    uint64_t *compared = &g->compared[a][b][stripe];
+    if (applied == stripe_applied(node_stripe(other, stripe)) && applied != *compared) {
+        *compared = applied;
         sim_check(g->world, stripe_hash(node_stripe(one, stripe)) == stripe_hash(node_stripe(other, stripe)),
                   "stripe %u: %s and %s differ after entry %llu", stripe, g->members[a].name, g->members[b].name,
                   (unsigned long long)applied);

@@ -12,7 +12,7 @@
 #include "segstore/node/config.h"
 #include "tests/sim/process.h"
 
-enum { GROUP_MAX = 5, GROUP_STRIPES_MAX = 4, GROUP_TERMS_MAX = 4096, GROUP_PORT = 7400 };
+enum { GROUP_MAX = 5, GROUP_STRIPES_MAX = 4, GROUP_TERMS_MAX = 4096, GROUP_PORT = 7400, GROUP_DISK_BYTES = 256 << 20 };
 
 struct node;
 struct group;
@@ -38,7 +38,7 @@ struct group {
     uint32_t            stripes;
     struct group_member members[GROUP_MAX];
     uint16_t            leaders[GROUP_STRIPES_MAX][GROUP_TERMS_MAX]; /* who led in a term; 0: nobody was seen */
-    uint64_t            commits;                                     /* the highest seen, over all */
+    uint64_t compared[GROUP_MAX][GROUP_MAX][GROUP_STRIPES_MAX]; /* the last entry behind which the two were the same */
 };
 
 /* Small files, so that they roll and checkpoints are made within seconds. */

@@ -144,7 +144,8 @@ static void txn_done(struct client_link *link, uint64_t id, struct wire_reader *
     if (id != id_of(c, (enum what)(id >> 56), stripe, n)) {
         return; /* of an earlier leader */
     }
-    if (status == ERR_NOT_LEADER) {
+    if (status == ERR_NOT_LEADER ||
+        status == ERR_DISK_FULL) { /* another round: all that is not answered, in its order */
         s->refused++;
         restart(c, s);
         s->later_ns = io_now_ns(c->io) + 20 * SIM_MS;

@@ -24,7 +24,7 @@ static void tame(struct world *world)
 static void accident(struct group *g, uint32_t victim)
 {
     struct world *world = g->world;
-    switch (world_between(world, SALT_SCENARIO, 0, 5)) {
+    switch (world_between(world, SALT_SCENARIO, 0, 8)) {
     case 0:
         group_crash(g, victim);
         break;
@@ -47,6 +47,18 @@ static void accident(struct group *g, uint32_t victim)
     case 4: /* from one other only */
         net_cut(g->members[victim].machine, g->members[(victim + 1) % g->count].machine, true);
         break;
+    case 5: /* a slow disk that stands still at times */
+        disk_faults(g->members[victim].machine->disk)->slow_factor  = 20;
+        disk_faults(g->members[victim].machine->disk)->stall_one_in = 20;
+        disk_faults(g->members[victim].machine->disk)->stall_ns     = 2 * SIM_S;
+        break;
+    case 6: /* nothing more fits */
+        disk_set_capacity(g->members[victim].machine->disk, disk_used_bytes(g->members[victim].machine->disk));
+        break;
+    case 7: /* the clock on the wall is set, an hour off at most; those who are not killed go on */
+        g->members[victim].machine->wall_offset_ns +=
+            (int64_t)world_between(world, SALT_SCENARIO, 0, 7200 * SIM_S) - (int64_t)(3600 * SIM_S);
+        break;
     default:
         process_pause(g->members[victim].process, world_between(world, SALT_SCENARIO, SIM_MS, 5 * SIM_S));
     }
@@ -55,6 +67,8 @@ static void accident(struct group *g, uint32_t victim)
 static void heal(struct group *g, uint32_t victim)
 {
     net_isolate(g->members[victim].machine, false);
+    *disk_faults(g->members[victim].machine->disk) = (struct disk_faults){0};
+    disk_set_capacity(g->members[victim].machine->disk, GROUP_DISK_BYTES);
     group_restart(g, victim);
 }
 
