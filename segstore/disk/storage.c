@@ -173,6 +173,14 @@ bool storage_admits(const struct storage *storage, enum storage_need need)
     return p->ready_count >= 1 || wal_segment_left(&storage->wal) >= kept_bytes;
 }
 
+bool storage_places(const struct storage *storage, size_t bytes)
+{
+    uint64_t left  = wal_segment_left(&storage->wal);
+    bool     spent = left == 0 && storage->wal.submit < storage->wal.end; /* what waits takes a whole one more */
+    return left >= block_size_for(bytes) + 2 * (uint64_t)BLOCK_PAGE_BYTES ||
+           storage->prepare.ready_count >= (spent ? 2u : 1u);
+}
+
 void storage_turn(struct storage *storage)
 {
     if (!storage->open) {

@@ -99,6 +99,10 @@ enum storage_need {
 };
 /* May such an entry be taken while the disk is as full as it is? */
 bool storage_admits(const struct storage *storage, enum storage_need need);
+/* Is there a place for a large entry in segments that are made already? One that is taken and finds none holds up all that is taken behind it, what would make
+ * room too. */
+enum { STORAGE_LARGE_BYTES = 64 * 1024 };
+bool storage_places(const struct storage *storage, size_t bytes);
 /* One turn: deliver, submit, prepare, checkpoint. */
 void     storage_turn(struct storage *storage);
 uint64_t storage_next_ns(const struct storage *storage);

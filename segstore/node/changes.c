@@ -67,12 +67,16 @@ void changes_skip(struct node_stripe *st, uint64_t index, const struct raft_memb
 
 void changes_put(const struct node_stripe *st, uint64_t last, struct wire_writer *w)
 {
-    uint16_t count = 0;
-    while (count < st->change_count && st->changes[count].index <= last) {
-        count++;
+    uint16_t first = 0; /* one that is applied already: an image has passed over it, and raft does not know yet */
+    while (first < st->change_count && st->changes[first].index <= stripe_applied(st->stripe)) {
+        first++;
     }
-    wire_put_u16(w, count);
-    for (uint16_t i = 0; i < count; i++) {
+    uint16_t end = first;
+    while (end < st->change_count && st->changes[end].index <= last) {
+        end++;
+    }
+    wire_put_u16(w, (uint16_t)(end - first));
+    for (uint16_t i = first; i < end; i++) {
         wire_put_u64(w, st->changes[i].index);
         members_put(w, &st->changes[i].members);
     }

@@ -141,6 +141,9 @@ static int append(struct session *s, struct node_stripe *st, const struct raft_m
         fits = fits && block_size_for(node->incoming[i].ops.size) <= node->storage->segments.segment_bytes;
         fits = fits && (node->incoming[i].kind != LOG_MEMBERS || members_get(node->incoming[i].ops, &members));
     }
+    if (bytes >= STORAGE_LARGE_BYTES && !storage_places(node->storage, bytes)) {
+        fits = false;
+    }
     if (!fits || st->stopped || st->installing || (m->count > 0 && !storage_admits(node->storage, STORAGE_SMALL))) {
         raft_append_refuse(st->raft, m, now);
         return 0;

@@ -225,6 +225,9 @@ int propose(struct node *node, struct node_stripe *st, struct bytes ops, const s
     if (node->storage->prepare.full && !storage_admits(node->storage, need_of(ops))) {
         return ERR_DISK_FULL;
     }
+    if (UNLIKELY(ops.size >= STORAGE_LARGE_BYTES) && !storage_places(node->storage, ops.size)) {
+        return node->storage->prepare.full ? ERR_DISK_FULL : ERR_FULL;
+    }
     return lead_entry(st, LOG_OPS, ops, origin);
 }
 

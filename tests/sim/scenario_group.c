@@ -53,6 +53,9 @@ static void accident(struct group *g, uint32_t victim)
         disk_faults(g->members[victim].machine->disk)->stall_ns     = 2 * SIM_S;
         break;
     case 6: /* nothing more fits */
+        if (!g->members[victim].ready) {
+            break;
+        }
         disk_set_capacity(g->members[victim].machine->disk, disk_used_bytes(g->members[victim].machine->disk));
         break;
     case 7: /* the clock on the wall is set, an hour off at most; those who are not killed go on */

@@ -16,6 +16,8 @@ struct known_seed {
     X(segstore_crash, 112, "the same, with other files")                                                             \
     X(group, 1364, "a follower with an older entry in the place was taken for one without room")                     \
     X(group, 1846, "an image waited for ever for a checkpoint, because one was being written when it came")          \
+    X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")     \
+    X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")     \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")         \
     X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")         \
     X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
