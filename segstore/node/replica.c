@@ -356,7 +356,8 @@ static void lead(struct node_stripe *st)
     }
 }
 
-static bool settle(struct node_stripe *st)
+/* False: it wants another look. *out_more: at once; else when the log has room again. */
+static bool settle(struct node_stripe *st, bool *out_more)
 {
     struct raft *raft    = st->raft;
     bool         leading = raft_role(raft) == RAFT_LEADER;
@@ -402,21 +403,22 @@ static bool settle(struct node_stripe *st)
     if (next < st->node->raft_next_ns) {
         st->node->raft_next_ns = next;
     }
+    *out_more = *out_more || !done;
     return done && !st->save_wanted && !(st->lead_wanted && leading);
 }
 
 bool replicas_turn(struct node *node)
 {
     struct list again;
+    bool        more = false;
     list_init(&again);
     for (struct list *link; (link = list_pop_front(&node->touched)) != NULL;) {
         struct node_stripe *st = CONTAINER_OF(link, struct node_stripe, touched);
-        if (node->opened && !settle(st)) {
+        if (node->opened && !settle(st, &more)) {
             list_remove(&st->touched);
             list_push_back(&again, &st->touched);
         }
     }
-    bool more = !list_empty(&again);
     for (struct list *link; (link = list_pop_front(&again)) != NULL;) {
         list_push_back(&node->touched, link);
     }
