@@ -65,9 +65,11 @@ void peers_free(struct node *node)
     node->peer_count = 0;
 }
 
-bool peer_roomy(const struct peer *p)
+bool peer_roomy(struct peer *p)
 {
-    return p->state == PEER_UP && p->out.size + p->flying.size < OUT_MAX_BYTES;
+    bool room = p->out.size + p->flying.size < OUT_MAX_BYTES;
+    p->full   = p->full || !room;
+    return p->state == PEER_UP && room;
 }
 
 struct wire_writer *peer_begin(struct peer *p, uint16_t kind)
@@ -224,11 +226,12 @@ static void on_sent(void *ctx, int result)
         p->flying = wire_writer_growing(OUT_LIMIT_BYTES);
     }
     p->flying.size = 0;
-    for (uint32_t i = 0; i < p->node->stripe_count; i++) { /* what waited for room */
+    for (uint32_t i = 0; p->full && i < p->node->stripe_count; i++) { /* what waited for room */
         if (raft_role(p->node->stripes[i].raft) == RAFT_LEADER) {
             replica_touch(&p->node->stripes[i]);
         }
     }
+    p->full = false;
 }
 
 static void on_closed(void *ctx, int reason)

@@ -18,7 +18,7 @@ static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const
     for (uint64_t index = want->first; index <= want->last && count < MESSAGE_ENTRIES_MAX; index++, count++) {
         const struct log_slot *slot = entries_at(&st->entries, index);
         struct log_entry       entry;
-        if (count > 0 && (*out_bytes + slot->size > want->bytes_max || *out_bytes > FRAME_BYTES)) {
+        if (count > 0 && (*out_bytes + slot->size > want->bytes_max || *out_bytes + slot->size > FRAME_BYTES)) {
             break;
         }
         int result = entry_ops(st, index, &entry.ops);

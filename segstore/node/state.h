@@ -382,7 +382,7 @@ void         peers_flush(struct node *node);
 uint64_t     peers_next_ns(const struct node *node);
 struct peer *peer_find(const struct node *node, uint16_t id);
 /* It is connected and takes more. */
-bool peer_roomy(const struct peer *peer);
+bool peer_roomy(struct peer *peer);
 /* A frame to it: begin, write the body, end. Only when it is roomy. */
 struct wire_writer *peer_begin(struct peer *peer, uint16_t kind);
 void                peer_end(struct peer *peer);
