@@ -1,12 +1,13 @@
-/* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder.
+/* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder and of those in it.
  *
- *   node ── stripes            stripes.c  replica.c: propose, durable, commit; apply.c; due.c limits.c
- *        │   └ replicas        replicate.c: a leader's followers; peers.c: connections to other nodes; peer.c: from them
- *        ── sessions           session.c  one connection: frames in, frames out
+ *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
+ *        │                     leader.c (who leads, and whom that concerns), change.c (members), limits.c, due.c, lost.c
+ *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them)
+ *        ── an image           image/: from a leader to a follower that is too far behind
+ *        ── sessions           session/: session.c (one connection: frames in, frames out), request.c
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
  *        ── owners             owner.c
- *        ── leaders            leader.c: who leads each stripe, and whom that concerns
  *        ── status.c           all of it in plain numbers, for operators
  * Threads: the shard. */
 #ifndef KEEL_SEGSTORE_NODE_STATE_H
@@ -14,8 +15,8 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
-#include "segstore/node/index.h"
-#include "segstore/node/message.h"
+#include "segstore/node/session/index.h"
+#include "segstore/node/replica/message.h"
 #include "segstore/node/node.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"

@@ -1,7 +1,7 @@
 /* status.c - how a shard is, put into plain numbers for operators (status/status.h). */
 #include "segstore/status/status.h"
 
-#include "segstore/node/peers.h"
+#include "segstore/node/peers/peers.h"
 
 #include <string.h>
 

@@ -105,9 +105,9 @@ enum rpc_kind {
     RPC_PEER_HELLO = 40,
     /* cluster u64, incarnation u64. */
     RPC_PEER_WELCOME = 41,
-    /* One message of one stripe's replicas: segstore/node/message.h. No answer. */
+    /* One message of one stripe's replicas: segstore/node/replica/message.h. No answer. */
     RPC_RAFT = 42,
-    /* A part of an image of a stripe, or what became of it: segstore/node/image.h. No answer. */
+    /* A part of an image of a stripe, or what became of it: segstore/node/image/image.h. No answer. */
     RPC_IMAGE = 43,
     RPC_KIND_END
 };

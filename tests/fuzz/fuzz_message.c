@@ -1,6 +1,6 @@
 /* fuzz_message.c - what another node says, and who the members are. */
-#include "segstore/node/members.h"
-#include "segstore/node/message.h"
+#include "segstore/node/replica/members.h"
+#include "segstore/node/replica/message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,5 +1,5 @@
 /* test_message.c - what replicas say to each other comes out as it went in, or not at all. */
-#include "segstore/node/message.h"
+#include "segstore/node/replica/message.h"
 
 #include <criterion/criterion.h>
 

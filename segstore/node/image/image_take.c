@@ -1,8 +1,8 @@
 /* image_take.c - the follower's side: bodies into the log, the image into memory, then all of it takes the place of what was there, and counts once a
  * checkpoint holds it. */
-#include "segstore/node/image.h"
-#include "segstore/node/members.h"
-#include "segstore/node/peers.h"
+#include "segstore/node/image/image.h"
+#include "segstore/node/replica/members.h"
+#include "segstore/node/peers/peers.h"
 
 #include "segstore/log/bodies.h"
 #include "shared/base/err.h"

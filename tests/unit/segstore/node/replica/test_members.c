@@ -1,5 +1,5 @@
 /* test_members.c - who the replicas are, there and back. */
-#include "segstore/node/members.h"
+#include "segstore/node/replica/members.h"
 
 #include <criterion/criterion.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* changes.c - changes of members that are in a stripe's log and not applied yet. The newest one counts from the moment it is in the log, committed or
  * not, and for as long as it is there (Raft, 4.3): two leaders whose members are two changes apart could both find a majority. What the members are as of the
  * applied entry stands beside the stripe in checkpoints and images. */
-#include "segstore/node/members.h"
+#include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
 #include <stdlib.h>

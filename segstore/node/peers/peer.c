@@ -1,7 +1,7 @@
 /* peer.c - what comes from the other nodes: who they are, and what their replicas say. */
-#include "segstore/node/members.h"
-#include "segstore/node/message.h"
-#include "segstore/node/peers.h"
+#include "segstore/node/replica/members.h"
+#include "segstore/node/replica/message.h"
+#include "segstore/node/peers/peers.h"
 
 #include "shared/base/err.h"
 #include "shared/base/log.h"

@@ -6,7 +6,7 @@
  *   a leader that is to go hands its lead over before the last step
  *
  * What is wanted is a row of stripe 0 (schema.h: RPC_TABLE_CLUSTER), which every node of that stripe reads; the first shard tells the others. */
-#include "segstore/node/members.h"
+#include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
 #include "shared/loop/mailbox.h"

@@ -1,7 +1,7 @@
 /* image_send.c - the leader's side: a walk over the segments that hold live records, then the image. */
-#include "segstore/node/image.h"
-#include "segstore/node/members.h"
-#include "segstore/node/peers.h"
+#include "segstore/node/image/image.h"
+#include "segstore/node/replica/members.h"
+#include "segstore/node/peers/peers.h"
 
 #include "segstore/log/pick.h"
 #include "shared/base/bucket.h"

@@ -1,5 +1,5 @@
 /* index.c - chains that double. */
-#include "segstore/node/index.h"
+#include "segstore/node/session/index.h"
 
 #include "shared/base/assert.h"
 

@@ -8,7 +8,7 @@
  * The replay begins before the image was taken, so it meets some of these entries again: an entry replaces what lies at and behind its index, and the
  * log, read in its order, ends as it was. What the log says to be committed where it says so is applied while its bytes are at hand; what the
  * checkpoint knows of that is younger: it may speak of an entry that is still to come in the place of one that comes now. */
-#include "segstore/node/members.h"
+#include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
 #include "shared/base/err.h"

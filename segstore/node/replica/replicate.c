@@ -1,6 +1,6 @@
 /* replicate.c - a leader sends its followers the entries that they want: those being written from the log's memory, later ones from its tail or
  * from disk. Its own write runs beside. */
-#include "segstore/node/message.h"
+#include "segstore/node/replica/message.h"
 #include "segstore/node/state.h"
 
 #include "shared/base/buggify.h"

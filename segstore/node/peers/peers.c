@@ -5,7 +5,7 @@
  *
  * Nothing is repeated over a new connection: replicas are told that what was under way is lost. A machine that answers for a process that is not
  * there (connection refused) says for certain that it is gone. */
-#include "segstore/node/peers.h"
+#include "segstore/node/peers/peers.h"
 
 #include "shared/base/err.h"
 #include "shared/base/log.h"

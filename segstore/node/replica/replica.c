@@ -4,7 +4,7 @@
  *                        └──▶ replicate.c ──▶ followers: replica_take ──(write)──▶ raft_stable ──▶ acknowledged
  *
  * What raft wants is noted by its hooks and done when the stripe is settled, at the end of the turn. */
-#include "segstore/node/members.h"
+#include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
 #include "shared/base/buggify.h"

@@ -1,5 +1,5 @@
 /* message.c - there and back. */
-#include "segstore/node/message.h"
+#include "segstore/node/replica/message.h"
 
 enum { FLAG_REFUSED = 1, FLAG_PRE = 2, FLAG_TRANSFER = 4, FLAG_DAMAGED = 8 };
 

@@ -1,5 +1,5 @@
 /* members.c - there and back. */
-#include "segstore/node/members.h"
+#include "segstore/node/replica/members.h"
 
 enum { MEMBERS_VERSION = 1 };
 
