@@ -33,18 +33,18 @@ Test(test_segment, is_kept_while_a_record_lives_in_it_or_a_restart_needs_it)
     }
     struct log_segment *third  = segments_find(&s, 3);
     uint64_t            replay = segments_position(&s, 4) + 100;
-    cr_assert(segments_forgettable(&s, third, replay));
-    cr_assert_not(segments_forgettable(&s, third, segments_position(&s, 4) - 1), "the replay begins in it");
-    cr_assert_not(segments_forgettable(&s, segments_find(&s, 4), replay));
+    cr_assert(segments_forgettable(&s, third, replay, 9));
+    cr_assert_not(segments_forgettable(&s, third, segments_position(&s, 4) - 1, 9), "the replay begins in it");
+    cr_assert_not(segments_forgettable(&s, segments_find(&s, 4), replay, 9));
     segments_retain(&s, segments_position(&s, 3) + 17);
     segments_retain(&s, segments_position(&s, 3) + BYTES - 1);
-    cr_assert_not(segments_forgettable(&s, third, replay));
+    cr_assert_not(segments_forgettable(&s, third, replay, 9));
     segments_release(&s, segments_position(&s, 3) + 17);
-    cr_assert_not(segments_forgettable(&s, third, replay));
+    cr_assert_not(segments_forgettable(&s, third, replay, 9));
     segments_release(&s, segments_position(&s, 3) + BYTES - 1);
-    cr_assert(segments_forgettable(&s, third, replay));
+    cr_assert(segments_forgettable(&s, third, replay, 9));
     third->exists = false;
-    cr_assert_not(segments_forgettable(&s, third, replay), "it is gone already");
+    cr_assert_not(segments_forgettable(&s, third, replay, 9), "it is gone already");
     segments_fini(&s);
 }
 
