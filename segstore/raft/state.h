@@ -88,6 +88,13 @@ uint64_t   quorum_value(const struct raft *r, uint64_t (*value)(const struct raf
 enum tally tally(const struct raft *r);
 
 /* raft.c */
+uint64_t draw(struct raft *r, uint64_t below); /* a number below `below` */
+/* Forgets what holds in one term alone. */
+void begin_term(struct raft *r, uint64_t term);
+/* For an election timeout at least. */
+void wait_for_leader(struct raft *r);
+/* Is it the only member? */
+void look_alone(struct raft *r);
 void become_follower(struct raft *r, uint64_t term, uint16_t leader);
 void send_message(struct raft *r, struct raft_message *m, uint16_t to);
 /* term and vote have changed. */
@@ -95,6 +102,18 @@ void save(struct raft *r);
 /* Follows the term of a message, or answers and drops it. False: it is dealt with. */
 bool receive_term(struct raft *r, const struct raft_message *m);
 void heard_leader(struct raft *r, uint16_t leader);
+
+/* election.c */
+bool may_campaign(const struct raft *r);
+/* pre: asks whether it would be elected, and goes on by itself when a majority would. */
+void campaign(struct raft *r, bool pre);
+/* The term of the vote is durable: the others are asked, and the own vote counts. */
+void ask_and_count(struct raft *r);
+void become_leader(struct raft *r);
+void answer_vote(struct raft *r, const struct raft_message *m, bool granted);
+void hear_commit(struct raft *r, const struct raft_message *m);
+void receive_vote(struct raft *r, const struct raft_message *m);
+void receive_vote_ack(struct raft *r, const struct raft_message *m);
 
 /* append.c */
 void heal(struct raft *r);
