@@ -64,6 +64,22 @@ struct deadline *deadline_make(struct bytes key, struct bytes action)
     return timer;
 }
 
+struct deadline *deadline_at(const struct stripe *s, uint64_t number, uint64_t position)
+{
+    struct map_probe probe = map_probe(&s->deadlines, number);
+    for (struct deadline *timer; (timer = map_probe_next(&s->deadlines, &probe)) != NULL;) {
+        if (timer->action_position == position && deadline_number(timer) == number) {
+            return timer;
+        }
+    }
+    return NULL;
+}
+
+uint64_t deadline_number(const struct deadline *timer)
+{
+    return hash_deadline(timer);
+}
+
 static struct owner *owner_find(const struct stripe *s, uint64_t id)
 {
     struct map_probe probe = map_probe(&s->owners, hash_u64(id));

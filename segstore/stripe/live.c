@@ -2,7 +2,7 @@
 #include "segstore/stripe/state.h"
 
 /* Of one whose records lie one behind the other, at most `most`. */
-static size_t walk_records(struct stripe_walk *walk, const struct stream *stream, size_t most,
+static size_t walk_records(struct stripe_live *walk, const struct stream *stream, size_t most,
                            void (*each)(void *ctx, uint64_t position), void *ctx)
 {
     size_t told = 0;
@@ -16,7 +16,7 @@ static size_t walk_records(struct stripe_walk *walk, const struct stream *stream
     return told;
 }
 
-static size_t walk_latest(struct stripe_walk *walk, const struct stream *stream, size_t most,
+static size_t walk_latest(struct stripe_live *walk, const struct stream *stream, size_t most,
                           void (*each)(void *ctx, uint64_t position), void *ctx)
 {
     const struct latest *latest = stream->keeping->latest;
@@ -32,7 +32,7 @@ static size_t walk_latest(struct stripe_walk *walk, const struct stream *stream,
 }
 
 /* False: that was the last stream. */
-static bool walk_streams(struct stripe_walk *walk, size_t most, size_t *told,
+static bool walk_streams(struct stripe_live *walk, size_t most, size_t *told,
                          void (*each)(void *ctx, uint64_t position), void *ctx)
 {
     const struct map *streams = &walk->stripe->streams_by_id;
@@ -53,7 +53,7 @@ static bool walk_streams(struct stripe_walk *walk, size_t most, size_t *told,
     return false;
 }
 
-bool stripe_walk(struct stripe_walk *walk, size_t most, void (*each)(void *ctx, uint64_t position), void *ctx)
+bool stripe_live_more(struct stripe_live *walk, size_t most, void (*each)(void *ctx, uint64_t position), void *ctx)
 {
     const struct map *timers = &walk->stripe->deadlines;
     size_t            told   = 0;
@@ -79,8 +79,8 @@ bool stripe_walk(struct stripe_walk *walk, size_t most, void (*each)(void *ctx, 
 
 void stripe_live_positions(const struct stripe *s, void (*each)(void *ctx, uint64_t position), void *ctx)
 {
-    struct stripe_walk walk = {.stripe = s};
-    (void)stripe_walk(&walk, SIZE_MAX, each, ctx);
+    struct stripe_live walk = {.stripe = s};
+    (void)stripe_live_more(&walk, SIZE_MAX, each, ctx);
 }
 
 void stripe_forget(struct stripe *s)

@@ -97,7 +97,7 @@ int stripe_load_more(struct stripe_loading *l, struct bytes data, size_t slice_b
     }
     if (l->part == LOADING_TELLING && done < slice_bytes) {
         bool tells = l->stripe->observer.retained != NULL;
-        if (!tells || !stripe_walk(&l->walk, (slice_bytes - done) / POSITION_BYTES + 1, tell, l)) {
+        if (!tells || !stripe_live_more(&l->walk, (slice_bytes - done) / POSITION_BYTES + 1, tell, l)) {
             l->part = LOADING_DONE;
         }
     }

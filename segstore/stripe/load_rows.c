@@ -167,7 +167,7 @@ enum step load_enter_timer(struct stripe_loading *l)
 {
     if (l->timer_count == 0) {
         l->part = LOADING_TELLING;
-        l->walk = (struct stripe_walk){.stripe = l->stripe};
+        l->walk = (struct stripe_live){.stripe = l->stripe};
         return STEP_TAKEN;
     }
     struct deadline *timer = timer_pop(l);

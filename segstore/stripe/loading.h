@@ -58,7 +58,7 @@ struct stripe_loading {
     size_t   timer_count;
     size_t   timer_capacity;
     uint64_t order; /* of the last one that was entered */
-    struct stripe_walk walk;
+    struct stripe_live walk;
     uint64_t           told;
     XXH3_state_t      *sum;
 };

@@ -6,6 +6,7 @@
  *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
  *   limits.c    how much it may hold                 journal.c  undo and commit
  *   save.c load.c  image, hash                       live.c     which positions are held
+ *   move.c      records that lie elsewhere now
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
@@ -230,6 +231,9 @@ bool deadline_run(struct stripe *s, struct bytes key, int depth);
 bool deadline_take_over(struct stripe *s, const struct op *op, int depth);
 void deadline_fire(struct stripe *s, const struct op *op, int depth);
 void deadline_owner_lost(struct stripe *s, uint64_t owner, int depth);
+/* One of those whose keys have this hash: the one whose action lies there; NULL: none. */
+uint64_t         deadline_number(const struct deadline *timer);
+struct deadline *deadline_at(const struct stripe *s, uint64_t number, uint64_t position);
 /* Tells the observer of every record that the timer's action would append. */
 void deadline_positions(const struct deadline *timer, void (*each)(void *ctx, uint64_t position), void *ctx);
 
