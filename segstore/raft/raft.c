@@ -62,9 +62,15 @@ void heard_leader(struct raft *r, uint16_t leader)
     if (r->role != RAFT_FOLLOWER || r->leader != leader) {
         become_follower(r, r->term, leader);
     }
-    r->heard_ns = r->now_ns;
-    r->forgot   = false;
+    r->heard_ns     = r->now_ns;
+    r->lease_end_ns = r->now_ns + r->options.lease_ns;
+    r->forgot       = false;
     wait_for_leader(r);
+}
+
+uint64_t lease_left(const struct raft *r)
+{
+    return r->lease_end_ns > r->now_ns ? r->lease_end_ns - r->now_ns : 0;
 }
 
 /* ---- messages ---- */
@@ -151,7 +157,7 @@ void raft_saved(struct raft *r, uint64_t term, uint16_t vote)
     if (r->role == RAFT_CANDIDATE) {
         ask_and_count(r);
     } else if (r->grant_held) {
-        struct raft_message answer = {.kind = RAFT_VOTE_ACK};
+        struct raft_message answer = {.kind = RAFT_VOTE_ACK, .hint = lease_left(r)};
         r->grant_held              = false;
         send_message(r, &answer, r->vote);
     }
@@ -216,6 +222,10 @@ void raft_tick(struct raft *r, uint64_t now_ns)
         }
         return;
     }
+    if (r->quiet_ns != 0 && now_ns >= r->quiet_ns) {
+        r->quiet_ns = 0;
+        maybe_commit(r);
+    }
     if (r->transferee != RAFT_NONE && now_ns >= r->transfer_ns) {
         give_up_transfer(r);
         return;
@@ -242,6 +252,7 @@ uint64_t raft_next_ns(const struct raft *r)
         return r->election_ns;
     }
     uint64_t next = r->heartbeat_ns < r->check_ns ? r->heartbeat_ns : r->check_ns;
+    next          = r->quiet_ns != 0 && r->quiet_ns < next ? r->quiet_ns : next;
     return r->transferee != RAFT_NONE && r->transfer_ns < next ? r->transfer_ns : next;
 }
 
