@@ -4,6 +4,7 @@
  *                        └──▶ replicate.c ──▶ followers: replica_take ──(write)──▶ raft_stable ──▶ acknowledged
  *
  * What raft wants is noted by its hooks and done when the stripe is settled, at the end of the turn. */
+#include "segstore/node/peers/peers.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
@@ -27,7 +28,7 @@ static void on_send(void *ctx, const struct raft_message *message)
 {
     struct node_stripe *st   = ctx;
     struct peer        *peer = peer_find(st->node, message->to);
-    if (peer != NULL && peer_roomy(peer)) {
+    if (peer != NULL && peer_roomy(peer) && !pulse_gather(peer, st, message)) {
         message_put(peer_begin(peer, RPC_RAFT), st->id, message, 0);
         peer_end(peer);
     }
