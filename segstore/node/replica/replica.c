@@ -70,6 +70,7 @@ void replica_make(struct node_stripe *st)
     const struct raft_options     options = {.self           = c->node,
                                              .heartbeat_ns   = c->heartbeat_ns,
                                              .election_ns    = c->election_ns,
+                                             .lease_ns       = c->election_ns / 2,
                                              .window_entries = WINDOW_ENTRIES,
                                              .window_bytes   = WINDOW_BYTES,
                                              .seed           = io_random(st->node->io)};
