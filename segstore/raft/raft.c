@@ -1,14 +1,7 @@
-/* raft.c - terms, elections, the clock.
- *
- *               timeout                   a majority would            a majority does, all saved
- *   FOLLOWER ───────────▶ PRECANDIDATE ───────────────▶ CANDIDATE ───────────────▶ LEADER
- *      ▲                      │  a leader, a higher term, a refusing majority, no quorum       │
- *      └──────────────────────┴────────────────────────────┴──────────────────────────────────┘ */
+/* raft.c - terms, messages, the clock, members: what one event does to a member. Elections: election.c. The log: append.c, progress.c. */
 #include "segstore/raft/state.h"
 
-#include <stdlib.h>
-
-static uint64_t draw(struct raft *r, uint64_t below)
+uint64_t draw(struct raft *r, uint64_t below)
 {
     r->random ^= r->random << 13;
     r->random ^= r->random >> 7;
@@ -30,13 +23,13 @@ void save(struct raft *r)
     r->hooks.save(r->hooks.ctx, r->term, r->vote);
 }
 
-static void wait_for_leader(struct raft *r)
+void wait_for_leader(struct raft *r)
 {
     r->election_ns = r->now_ns + r->options.election_ns + draw(r, r->options.election_ns);
 }
 
 /* Nothing of what is known of the leader's log in one term holds in another. */
-static void begin_term(struct raft *r, uint64_t term)
+void begin_term(struct raft *r, uint64_t term)
 {
     r->term         = term;
     r->vote         = RAFT_NONE;
@@ -69,158 +62,15 @@ void heard_leader(struct raft *r, uint16_t leader)
     if (r->role != RAFT_FOLLOWER || r->leader != leader) {
         become_follower(r, r->term, leader);
     }
-    r->heard_ns = r->now_ns;
-    r->forgot   = false;
+    r->heard_ns     = r->now_ns;
+    r->lease_end_ns = r->now_ns + r->options.lease_ns;
+    r->forgot       = false;
     wait_for_leader(r);
 }
 
-/* ---- elections ---- */
-
-static bool may_campaign(const struct raft *r)
+uint64_t lease_left(const struct raft *r)
 {
-    return !r->damaged && !r->shy && raft_members_voter(&r->members, r->options.self);
-}
-
-static void become_leader(struct raft *r)
-{
-    r->role           = RAFT_LEADER;
-    r->leader         = r->options.self;
-    r->transferee     = RAFT_NONE;
-    r->transfer_asked = false;
-    r->lead_first     = r->log.last + 1;
-    r->changing       = r->log.last; /* one of these may be a change that is not applied */
-    r->heartbeat_ns   = r->now_ns;
-    r->check_ns       = r->now_ns + r->options.election_ns;
-    followers_reset(r);
-    if (r->alone) {
-        r->commit = r->log.stable > r->commit ? r->log.stable : r->commit;
-    } else {
-        send_heartbeats(r);
-        r->hooks.lead(r->hooks.ctx);
-    }
-}
-
-static void ask_for_votes(struct raft *r, bool pre)
-{
-    uint16_t nodes[FOLLOWERS_MAX];
-    size_t   count = raft_members_list(&r->members, nodes);
-    for (size_t i = 0; i < count; i++) {
-        if (nodes[i] != r->options.self && raft_members_voter(&r->members, nodes[i])) {
-            struct raft_message m = {.kind     = RAFT_VOTE,
-                                     .pre      = pre,
-                                     .transfer = r->by_transfer,
-                                     .term     = pre ? r->term + 1 : r->term,
-                                     .index    = r->log.last,
-                                     .log_term = log_term(&r->log, r->log.last)};
-            send_message(r, &m, nodes[i]);
-        }
-    }
-}
-
-static void count_vote(struct raft *r, uint16_t node, bool granted);
-
-static void campaign(struct raft *r, bool pre)
-{
-    wait_for_leader(r);
-    if (!may_campaign(r)) {
-        return;
-    }
-    r->leader        = RAFT_NONE;
-    r->granted_count = 0;
-    r->denied_count  = 0;
-    if (pre) {
-        r->role = RAFT_PRECANDIDATE;
-        ask_for_votes(r, true);
-        count_vote(r, r->options.self, true);
-        return;
-    }
-    r->role = RAFT_CANDIDATE;
-    begin_term(r, r->term + 1);
-    r->vote = r->options.self;
-    save(r); /* then it counts, and the others are asked */
-}
-
-static void count_vote(struct raft *r, uint16_t node, bool granted)
-{
-    for (uint8_t i = 0; i < r->granted_count; i++) {
-        if (r->granted[i] == node) {
-            return;
-        }
-    }
-    for (uint8_t i = 0; i < r->denied_count; i++) {
-        if (r->denied[i] == node) {
-            return;
-        }
-    }
-    if (granted && r->granted_count < FOLLOWERS_MAX) {
-        r->granted[r->granted_count++] = node;
-    } else if (!granted && r->denied_count < FOLLOWERS_MAX) {
-        r->denied[r->denied_count++] = node;
-    }
-    switch (tally(r)) {
-    case TALLY_WON:
-        if (r->role == RAFT_PRECANDIDATE) {
-            campaign(r, false);
-        } else {
-            become_leader(r);
-        }
-        return;
-    case TALLY_LOST:
-        become_follower(r, r->term, RAFT_NONE);
-        return;
-    case TALLY_OPEN:
-        return;
-    }
-}
-
-static void answer_vote(struct raft *r, const struct raft_message *m, bool granted)
-{
-    struct raft_message answer = {.kind     = RAFT_VOTE_ACK,
-                                  .pre      = m->pre,
-                                  .refused  = !granted,
-                                  .index    = r->commit,
-                                  .log_term = log_term(&r->log, r->commit),
-                                  .term     = granted && m->pre ? m->term : r->term};
-    send_message(r, &answer, m->from);
-}
-
-/* Who knows that it was removed does not campaign, and its log may be too long for those to win who do not know it yet: they hear of it here. */
-static void hear_commit(struct raft *r, const struct raft_message *m)
-{
-    if (m->index > r->commit && m->log_term != 0 && log_term(&r->log, m->index) == m->log_term) {
-        r->commit = m->index;
-    }
-}
-
-static void receive_vote(struct raft *r, const struct raft_message *m)
-{
-    uint64_t last_term = log_term(&r->log, r->log.last);
-    bool     current   = m->log_term > last_term || (m->log_term == last_term && m->index >= r->log.last);
-    bool     free = m->pre ? m->term > r->term : r->vote == m->from || (r->vote == RAFT_NONE && r->leader == RAFT_NONE);
-    if (r->damaged || !current || !free) {
-        answer_vote(r, m, false);
-    } else if (m->pre) {
-        answer_vote(r, m, true);
-    } else {
-        if (r->vote != m->from) {
-            r->vote = m->from;
-            save(r);
-        }
-        wait_for_leader(r);
-        if (r->saved) {
-            answer_vote(r, m, true);
-        } else {
-            r->grant_held = true;
-        }
-    }
-}
-
-static void receive_vote_ack(struct raft *r, const struct raft_message *m)
-{
-    if (r->role == (m->pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE) && raft_members_voter(&r->members, m->from) &&
-        (m->pre ? m->refused || m->term == r->term + 1 : r->saved)) {
-        count_vote(r, m->from, !m->refused);
-    }
+    return r->lease_end_ns > r->now_ns ? r->lease_end_ns - r->now_ns : 0;
 }
 
 /* ---- messages ---- */
@@ -305,120 +155,16 @@ void raft_saved(struct raft *r, uint64_t term, uint16_t vote)
     }
     r->saved = true;
     if (r->role == RAFT_CANDIDATE) {
-        ask_for_votes(r, false);
-        count_vote(r, r->options.self, true);
+        ask_and_count(r);
     } else if (r->grant_held) {
-        struct raft_message answer = {.kind = RAFT_VOTE_ACK};
+        struct raft_message answer = {.kind = RAFT_VOTE_ACK, .hint = lease_left(r)};
         r->grant_held              = false;
         send_message(r, &answer, r->vote);
     }
     heal(r);
 }
 
-/* ---- life ---- */
-
-struct raft *raft_new(const struct raft_options *options, const struct raft_hooks *hooks)
-{
-    struct raft *r = calloc(1, sizeof *r);
-    ASSERT(options->self != RAFT_NONE && options->election_ns > options->heartbeat_ns);
-    if (r != NULL) {
-        r->options = *options;
-        r->hooks   = *hooks;
-        r->random  = options->seed | 1;
-        r->saved   = true;
-        log_reset(&r->log, 0, 0);
-    }
-    return r;
-}
-
-void raft_free(struct raft *r)
-{
-    if (r != NULL) {
-        log_fini(&r->log);
-        free(r);
-    }
-}
-
-static void look_alone(struct raft *r)
-{
-    r->alone = r->members.voter_count == 1 && r->members.outgoing_count == 0 && r->members.learner_count == 0 &&
-               r->members.voters[0] == r->options.self;
-}
-
-void raft_restore(struct raft *r, const struct raft_stored *stored)
-{
-    ASSERT(!r->started);
-    r->term    = stored->term;
-    r->vote    = stored->vote;
-    r->commit  = stored->applied;
-    r->applied = stored->applied;
-    r->members = stored->members;
-    r->damaged = stored->damaged;
-    log_reset(&r->log, stored->applied, stored->applied_term);
-    look_alone(r);
-    raft_restore_commit(r, stored->commit);
-}
-
-bool raft_restore_entry(struct raft *r, uint64_t index, uint64_t term)
-{
-    if (term < r->log.before_term) {
-        return true; /* left behind by an image that replaced the log */
-    }
-    if (index < r->log.first) {
-        log_truncate(&r->log, r->log.first); /* what comes behind it and is good comes again */
-        return true;
-    }
-    if (index > r->log.last + 1) {
-        return false;
-    }
-    log_truncate(&r->log, index);
-    log_append(&r->log, term);
-    r->log.stable = index;
-    raft_restore_commit(r, 0);
-    return true;
-}
-
-void raft_restore_state(struct raft *r, uint64_t term, uint16_t vote)
-{
-    if (term < r->term || (term == r->term && vote == RAFT_NONE)) {
-        return; /* from before the checkpoint */
-    }
-    r->term = term;
-    r->vote = vote;
-}
-
-void raft_restore_commit(struct raft *r, uint64_t commit)
-{
-    r->heard_commit = commit > r->heard_commit ? commit : r->heard_commit; /* entries up to there may still come */
-    uint64_t known  = r->heard_commit < r->log.last ? r->heard_commit : r->log.last;
-    r->commit       = known > r->commit ? known : r->commit;
-}
-
-void raft_start(struct raft *r, uint64_t now_ns)
-{
-    r->started      = true;
-    r->now_ns       = now_ns;
-    r->heard_commit = 0;
-    r->start_ns     = now_ns;
-    uint64_t last   = log_term(&r->log, r->log.last);
-    if (last > r->term) { /* of a term that was not saved: damage */
-        r->term = last;
-        r->vote = RAFT_NONE;
-        save(r);
-    }
-    /* It may have answered a leader a moment before it ended, and that leader counts on it. */
-    r->forgot   = r->term > 0 && !r->alone;
-    r->heard_ns = now_ns;
-    wait_for_leader(r);
-    if (!r->alone || r->damaged) {
-        return;
-    }
-    if (r->vote == r->options.self && r->term > 0 && !r->was_joined) {
-        become_leader(r);
-    } else {
-        campaign(r, false);
-    }
-}
+/* ---- what others find out about it ---- */
 
 void raft_damaged(struct raft *r)
 {
@@ -450,6 +196,12 @@ void raft_hurry(struct raft *r, uint64_t now_ns)
 
 /* ---- the clock ---- */
 
+/* A moment that all stripes have in common, so that their heartbeats leave together. */
+static uint64_t beat_after(const struct raft *r, uint64_t now_ns)
+{
+    return now_ns - now_ns % r->options.heartbeat_ns + r->options.heartbeat_ns;
+}
+
 /* It was told to campaign and still may, however late, and those who vote do not wait for this lead to run out. Only a new term ends that; nobody
  * may be left to trust this one. */
 static void give_up_transfer(struct raft *r)
@@ -476,19 +228,23 @@ void raft_tick(struct raft *r, uint64_t now_ns)
         }
         return;
     }
+    if (r->quiet_ns != 0 && now_ns >= r->quiet_ns) {
+        r->quiet_ns = 0;
+        maybe_commit(r);
+    }
     if (r->transferee != RAFT_NONE && now_ns >= r->transfer_ns) {
         give_up_transfer(r);
         return;
     }
     if (now_ns >= r->check_ns) {
-        r->check_ns = now_ns + r->options.election_ns;
+        r->check_ns = beat_after(r, now_ns + r->options.election_ns);
         if (!check_quorum(r)) {
             become_follower(r, r->term, RAFT_NONE);
             return;
         }
     }
     if (now_ns >= r->heartbeat_ns) {
-        r->heartbeat_ns = now_ns + r->options.heartbeat_ns;
+        r->heartbeat_ns = beat_after(r, now_ns);
         send_heartbeats(r);
     }
 }
@@ -502,6 +258,7 @@ uint64_t raft_next_ns(const struct raft *r)
         return r->election_ns;
     }
     uint64_t next = r->heartbeat_ns < r->check_ns ? r->heartbeat_ns : r->check_ns;
+    next          = r->quiet_ns != 0 && r->quiet_ns < next ? r->quiet_ns : next;
     return r->transferee != RAFT_NONE && r->transfer_ns < next ? r->transfer_ns : next;
 }
 
@@ -515,6 +272,12 @@ void raft_peer_dead(struct raft *r, uint16_t node, uint64_t now_ns)
 }
 
 /* ---- members ---- */
+
+void look_alone(struct raft *r)
+{
+    r->alone = r->members.voter_count == 1 && r->members.outgoing_count == 0 && r->members.learner_count == 0 &&
+               r->members.voters[0] == r->options.self;
+}
 
 void raft_applied(struct raft *r, uint64_t index)
 {

@@ -34,14 +34,6 @@ void deadlines_init(struct stripe *s)
 
 void deadlines_fini(struct stripe *s)
 {
-    MAP_EACH(&s->deadlines, struct deadline, timer)
-    {
-        free(timer);
-    }
-    MAP_EACH(&s->owners, struct owner, owner)
-    {
-        free(owner);
-    }
     map_fini(&s->deadlines);
     map_fini(&s->owners);
     heap_fini(&s->due);

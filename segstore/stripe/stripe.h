@@ -51,6 +51,9 @@ struct stripe_observer {
 
 struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer);
 void           stripe_free(struct stripe *stripe);
+/* A part of stripe_free, so that a large one holds nobody up: frees at most so many of the things that it is made of. False: there is nothing left but stripe_free. Once
+ * begun the stripe is good for nothing else. */
+bool stripe_clear(struct stripe *stripe, size_t most);
 
 struct stripe_entry {
     uint64_t     index;    /* 1, 2, 3 .. per stripe */
@@ -142,12 +145,32 @@ struct stripe_moved {
 void stripe_save(const struct stripe *stripe, struct wire_writer *w);
 struct stripe_saving;
 struct stripe_saving *stripe_save_begin(const struct stripe *stripe);
-bool                  stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
-void                  stripe_save_end(struct stripe_saving *saving);
-MUST_CHECK int        stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
+/* Each slice tells of the positions that it holds, as stripe_live_positions would. */
+void           stripe_save_tells(struct stripe_saving *saving, void (*each)(void *ctx, uint64_t position), void *ctx);
+bool           stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
+void           stripe_save_end(struct stripe_saving *saving);
+MUST_CHECK int stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
+
+/* load in slices, while the image arrives. more: data is what comes behind what was used so far; takes as much of it as makes about a slice, *out_used.
+ * 1: call it again; 2: when more data is there; 0: all is loaded, and what is held was told; ERR_MALFORMED. end accepts NULL; after 1, 2 or an error the stripe is good for
+ * stripe_free only, and nothing counts as held. The largest piece that is taken whole is a row of a table or a timer. */
+struct stripe_loading;
+struct stripe_loading *stripe_load_begin(struct stripe *stripe, const struct stripe_moved *moved);
+MUST_CHECK int         stripe_load_more(struct stripe_loading *loading, struct bytes data, size_t slice_bytes,
+                                        size_t *out_used);
+void                   stripe_load_end(struct stripe_loading *loading);
 
 /* Every position that the stripe holds, as observer.retained was told of it, in any order, one that is held twice twice. */
 void stripe_live_positions(const struct stripe *stripe, void (*each)(void *ctx, uint64_t position), void *ctx);
+/* The same in slices: begins with .stripe alone; false: that was all. From the first to the last no entry may be applied. */
+struct stripe_live {
+    const struct stripe *stripe;
+    size_t               at;
+    uint64_t             offset;
+    bool                 inside; /* a stream */
+    bool                 timers;
+};
+bool stripe_live_more(struct stripe_live *walk, size_t most, void (*each)(void *ctx, uint64_t position), void *ctx);
 /* Its place is taken by another image: tells observer.released of every position that it holds. Then it is good for stripe_free only. Load the other one first,
  * so that what both hold is held all the time. */
 void stripe_forget(struct stripe *stripe);
