@@ -48,6 +48,46 @@ Test(test_segment, is_kept_while_a_record_lives_in_it_or_a_restart_needs_it)
     segments_fini(&s);
 }
 
+Test(test_segment, a_run_is_kept_until_the_oldest_checkpoint_that_counts_knows_where_its_records_went)
+{
+    struct segments s;
+    uint64_t        number = SEGMENT_RUN_FIRST + 1;
+    segments_init(&s, BYTES);
+    segments_at(&s, 3)->exists      = true;
+    segments_at(&s, number)->exists = true;
+    cr_assert(segment_is_run(number) && !segment_is_run(3));
+    segments_add(&s, segments_position(&s, number) + 17);
+    segments_retain(&s, segments_position(&s, number));
+    struct log_segment *run = segments_find(&s, number);
+    cr_assert(run->live == 2 && run->total == 1, "whoever only holds it is not counted as a record");
+    cr_assert_not(segments_forgettable(&s, run, UINT64_MAX, 9));
+    segments_release(&s, segments_position(&s, number) + 17);
+    segments_release(&s, segments_position(&s, number));
+    cr_assert(segments_forgettable(&s, run, 0, 0), "no replay reads it");
+    run->moved = 5;
+    cr_assert_not(segments_forgettable(&s, run, UINT64_MAX, 4), "that one says that records lie here");
+    cr_assert(segments_forgettable(&s, run, UINT64_MAX, 5));
+    cr_assert_eq(segments_next(&s, 0)->number, 3);
+    cr_assert_eq(segments_next(&s, 4)->number, number, "runs come behind the log");
+    run->exists = false;
+    cr_assert_null(segments_next(&s, 4));
+    segments_fini(&s);
+}
+
+Test(test_segment, a_run_is_durable_as_far_as_it_was_written)
+{
+    struct segments s;
+    uint64_t        number = SEGMENT_RUN_FIRST + 4;
+    uint64_t        base   = SEGMENT_RUN_FIRST * BYTES + 4 * (uint64_t)BYTES;
+    segments_init(&s, BYTES);
+    segments_at(&s, number)->bytes = 8192;
+    cr_assert_eq(segments_position(&s, number), base);
+    cr_assert_eq(segments_durable(&s, base + 1, 777), base + 8192);
+    cr_assert_eq(segments_durable(&s, 1, 777), 777);
+    cr_assert_eq(segments_durable(&s, base + BYTES, 777), base + BYTES, "one that is not there");
+    segments_fini(&s);
+}
+
 Test(test_segment, numbers_may_be_missing_and_old_ones_may_come_late)
 {
     struct segments s;
