@@ -7,7 +7,7 @@ from rawmqtt import *
 SMALL = ("--set", "segstore.wal_file=1MiB", "--set", "segstore.checkpoint=1MiB", "--set", "segstore.checkpoint_interval=1",
          "--set", "segstore.log_budget=1MiB", "--set", "segstore.reclaim_age=0", "--set", "segstore.scrub_period=1",
          "--set", "segstore.stripes=4", "--shards", "1")
-MESSAGES, COLD_ONE_IN, BYTES = 3000, 50, 8000
+MESSAGES, COLD_ONE_IN, BYTES = 2000, 50, 8000
 
 
 def metrics(keel):
