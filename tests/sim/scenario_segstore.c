@@ -532,7 +532,19 @@ static bool log_is_tidy(void *ctx)
     return true;
 }
 
-/* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, while
+/* The newest of two checkpoints rots: the next start goes back to the one before it, and what that says must still be there. */
+static void rot_checkpoint(struct story *s)
+{
+    char               path[64];
+    const struct save *save = s->node != NULL ? &s->node->storage->save : NULL;
+    if (save == NULL || !s->node->opened || save->previous.number == 0) {
+        return;
+    }
+    snprintf(path, sizeof path, "/var/keel/shard-00/ckpt/%012llu", (unsigned long long)save->newest.number);
+    (void)disk_rot(s->machine->disk, path, between(s, 0, 79));
+}
+
+/* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, after some of which the newest checkpoint cannot be read, while
  * readers begin at the start again and again, on a disk that is sometimes nearly full, and with a scrubber behind it. Not a record is lost or another one, and the state is the same as if
  * nothing had been moved. */
 void scenario_segstore_runs(struct world *world)
@@ -563,6 +575,9 @@ void scenario_segstore_runs(struct world *world)
                 store_tester_trim(&s->client, i, trimmed[i]);
             }
             if (between(s, 0, 2) == 0) {
+                if (between(s, 0, 1) == 0) {
+                    rot_checkpoint(s);
+                }
                 restart(s, between(s, 0, 1) == 0);
             }
         }
