@@ -91,14 +91,32 @@ static void on_loaded(void *ctx)
     }
 }
 
-static void on_damage_found(void *ctx, uint64_t stripes)
+struct damage {
+    uint64_t position;
+    uint64_t bytes;
+    bool     hits; /* a record that is still wanted */
+};
+
+static void look_at(void *ctx, uint64_t position)
+{
+    struct damage *d = ctx;
+    d->hits          = d->hits || position - d->position < d->bytes;
+}
+
+/* Alone: what runs has all but the records in memory, and those are refused when read. Else it concerns those stripes of which a record lies there: an image
+ * puts records elsewhere, and the place is met again in each round for as long as its file is there. */
+static void on_damage_found(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct node *node = ctx;
     node->counts.scrub_damages++;
-    for (uint32_t i = 0; i < node->stripe_count;
-         i++) { /* alone: what runs has all but the records in memory, and those are refused when read */
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
-        if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
+        struct damage       d  = {.position = position, .bytes = bytes};
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0 || replica_alone(st)) {
+            continue;
+        }
+        stripe_live_positions(st->stripe, look_at, &d);
+        if (d.hits) {
             replica_repair(st, "the log was read again, and has changed");
         }
     }

@@ -382,6 +382,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->lead_wanted && leading) {
         lead(st);
     }
+    if (UNLIKELY(st->was_damaged !=
+                 raft_is_damaged(raft))) { /* whole again: until a checkpoint says so, a restart does not know */
+        st->was_damaged = raft_is_damaged(raft);
+        st->node->storage->save.wanted |= !st->was_damaged;
+    }
     bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {
         image_ask(st);

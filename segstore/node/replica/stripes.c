@@ -95,6 +95,12 @@ bool node_chain(struct node *node, uint16_t stripe, uint64_t index, uint64_t *ou
     return true;
 }
 
+bool node_repairs(struct node *node, uint16_t stripe)
+{
+    const struct node_stripe *st = stripe_slot(node, stripe);
+    return st != NULL && st->repairing;
+}
+
 int stripes_load(void *ctx, const struct checkpoint_section *section)
 {
     struct node        *node = ctx;
