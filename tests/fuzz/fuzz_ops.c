@@ -19,7 +19,9 @@ static void mend_records(uint8_t *ops, size_t size, int depth)
     while (op_next(&r, &op) > 0) {
         if (op.kind == OP_APPEND) {
             uint8_t *record   = ops + (op.record.data - ops);
-            uint64_t checksum = hash_bytes(bytes_of(record + 16, op.record.size - 16));
+            uint64_t seed;
+            memcpy(&seed, record, sizeof seed);
+            uint64_t checksum = hash_bytes_seeded(bytes_of(record + 16, op.record.size - 16), seed);
             memcpy(record + 8, &checksum, sizeof checksum);
         } else if (op.kind == OP_TIMER_SET && depth == 0) {
             mend_records(ops + (op.value.data - ops), op.value.size, 1);
