@@ -183,26 +183,29 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
     }
 }
 
+/* Decodes in place: a copy of the whole op would wait for each of its fields to arrive in the cache one by one. */
 static int next_op(struct wire_reader *r, struct op *out, bool in_action)
 {
     if (!r->bad && wire_left(r) == 0) {
         return 0;
     }
-    struct op op       = {.kind = wire_get_u8(r)};
-    op.flags           = wire_get_u8(r);
+    uint8_t      kind  = wire_get_u8(r);
+    uint8_t      flags = wire_get_u8(r);
     uint16_t     zero  = wire_get_u16(r);
     struct bytes bytes = wire_get_blob(r);
-    if (r->bad || zero != 0 || (op.flags != 0 && op.kind != OP_STREAM_CREATE && op.kind != OP_TIMER_TAKE_OVER)) {
+    if (r->bad || zero != 0 || (flags != 0 && kind != OP_STREAM_CREATE && kind != OP_TIMER_TAKE_OVER)) {
         r->bad = true;
         return ERR_MALFORMED;
     }
     struct wire_reader body = wire_reader_of(bytes);
-    body_of(&body, &op, in_action);
+    memset(out, 0, sizeof *out);
+    out->kind  = kind;
+    out->flags = flags;
+    body_of(&body, out, in_action);
     if (body.bad || wire_left(&body) != 0) {
         r->bad = true;
         return ERR_MALFORMED;
     }
-    *out = op;
     return 1;
 }
 

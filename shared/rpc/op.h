@@ -169,7 +169,7 @@ void   op_append_end(struct wire_writer *w, size_t begun, uint32_t count, const 
 /* The next op of a list: 1 and *out, 0 at the end, ERR_MALFORMED (unknown kind or flag, sizes that do not fit or leave bytes over, targets
  * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET, TIMER_FIRE or
  * LIMITS in it);
- * after that the reader stays bad. *out is set with 1 only. */
+ * after that the reader stays bad. *out is good with 1 only. */
 MUST_CHECK int op_next(struct wire_reader *r, struct op *out);
 /* Walks op->items; false at the end. Cannot fail on an op that op_next returned. */
 bool op_target_next(struct wire_reader *r, struct op_target *out);
