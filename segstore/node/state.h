@@ -441,6 +441,7 @@ MUST_CHECK int request_handle(struct session *s, uint16_t kind, uint64_t id, str
 void follow_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void follow_credit(struct follower *f);
 void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
+bool follow_any(const struct node *node, uint64_t stream_id);
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status);
 void follow_free(struct follower *f);
 /* Fills in the head of its RECORDS frame. */

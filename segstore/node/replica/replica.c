@@ -160,6 +160,7 @@ static enum storage_need need_of(struct bytes ops)
     while (op_next(&r, &op) > 0) {
         switch (op.kind) {
         case OP_APPEND:
+        case OP_APPEND_RUN:
             return STORAGE_DATA;
         case OP_TABLE_PUT:
         case OP_STREAM_CREATE:
