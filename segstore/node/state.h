@@ -272,6 +272,8 @@ struct node {
     struct list        disk_waiters;
     struct list        owners;
     uint64_t           silence_ns; /* when silence is looked for next */
+    struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
+    uint32_t           walk_stripe;
     struct node_counts counts;
     struct log_limit   refused_limit;
 };
@@ -290,6 +292,12 @@ void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+
+/* moves.c: what reclaim asks of them. */
+bool moves_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                void *each_ctx);
+bool moves_holds(void *ctx, const struct survivor *survivor);
+bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);

@@ -23,6 +23,7 @@ struct world;
     X(segstore_rot)    \
     X(segstore_limits) \
     X(segstore_scrub)  \
+    X(segstore_runs)   \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
