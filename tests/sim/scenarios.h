@@ -28,6 +28,9 @@ struct world;
     X(group_rot)       \
     X(group_lost_disk) \
     X(group_members)   \
+    X(group_places)    \
+    X(group_spare)     \
+    X(group_drain)     \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \
