@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 4096, PATH_ROOM = 600 };
+enum { FILES_MAX = 4096, PATH_ROOM = 600, SECTOR_LEAST = 512 };
 
 /* A write that is not known to be durable. */
 struct over {
@@ -129,6 +129,21 @@ static void make_durable(struct file *file, size_t i)
     file->over_count--;
 }
 
+/* ---- changes of names ---- */
+
+static void change_begin(struct model *model, struct change change)
+{
+    model->changes = realloc(model->changes, (model->change_count + 1) * sizeof *model->changes);
+    ASSERT(model->changes != NULL);
+    model->changes[model->change_count++] = change;
+}
+
+static void change_forget(struct model *model, size_t i)
+{
+    memmove(&model->changes[i], &model->changes[i + 1], (model->change_count - i - 1) * sizeof *model->changes);
+    model->change_count--;
+}
+
 /* ---- life ---- */
 
 struct model *model_new(void)
@@ -182,6 +197,70 @@ struct model *model_read(const char *directory)
     return model;
 }
 
+/* The number that a path had before the crash, the newest one; a rename under way may have happened. */
+static uint32_t number_before(const struct model *before, const char *path)
+{
+    for (size_t i = before->change_count; i-- > 0;) {
+        if (before->changes[i].to != NULL && strcmp(before->changes[i].to, path) == 0) {
+            return before->changes[i].file;
+        }
+    }
+    size_t i = place(&before->now, path);
+    ASSERT(i < before->now.count);
+    return before->now.entry[i].file;
+}
+
+/* The bytes of a file that were not durable are not now: those that differ lie over what was. */
+static void bytes_undurable(struct file *file, const struct file *before)
+{
+    struct file was = {0};
+    room(&was, before->size);
+    if (before->size > 0) {
+        memcpy(was.durable, before->durable, before->size);
+    }
+    for (size_t at = 0; at < file->size; at += SECTOR_LEAST) {
+        size_t size = file->size - at < SECTOR_LEAST ? file->size - at : SECTOR_LEAST;
+        if (at + size <= was.size && memcmp(file->durable + at, was.durable + at, size) == 0) {
+            continue;
+        }
+        struct trace_event *write = calloc(1, sizeof *write); /* as long as the process */
+        file->overs               = realloc(file->overs, (file->over_count + 1) * sizeof *file->overs);
+        ASSERT(write != NULL && file->overs != NULL);
+        write->offset                   = at;
+        write->size                     = size;
+        write->bytes                    = file->durable + at;
+        file->overs[file->over_count++] = (struct over){.write = write};
+    }
+    file->durable = was.durable; /* what it was is what lies over it */
+    file->size    = was.size;
+}
+
+struct model *model_killed(const struct model *before, const char *directory)
+{
+    struct model *model = model_read(directory);
+    for (size_t i = 0; i < model->now.count; i++) {
+        const struct name *name   = &model->now.entry[i];
+        uint32_t           number = number_before(before, name->path);
+        size_t             kept   = place(&before->durable, name->path);
+        if (!model->files[name->file].directory) {
+            bytes_undurable(&model->files[name->file], &before->files[number]);
+        }
+        if (kept < before->durable.count && before->durable.entry[kept].file == number) {
+            continue;
+        }
+        struct change change = {.to = name->path, .file = name->file};
+        names_drop(&model->durable, name->path);
+        for (size_t k = 0; k < before->durable.count; k++) { /* it was renamed */
+            if (before->durable.entry[k].file == number) {
+                change.from = before->durable.entry[k].path;
+                names_set(&model->durable, change.from, name->file);
+            }
+        }
+        change_begin(model, change);
+    }
+    return model;
+}
+
 void model_free(struct model *model)
 {
     for (uint32_t i = 0; i < model->file_count; i++) {
@@ -195,19 +274,6 @@ void model_free(struct model *model)
 }
 
 /* ---- the trace goes on ---- */
-
-static void change_begin(struct model *model, struct change change)
-{
-    model->changes = realloc(model->changes, (model->change_count + 1) * sizeof *model->changes);
-    ASSERT(model->changes != NULL);
-    model->changes[model->change_count++] = change;
-}
-
-static void change_forget(struct model *model, size_t i)
-{
-    memmove(&model->changes[i], &model->changes[i + 1], (model->change_count - i - 1) * sizeof *model->changes);
-    model->change_count--;
-}
 
 static void change_done(struct model *model, size_t begun, size_t event, int result)
 {
@@ -243,7 +309,7 @@ static void sync_done(struct model *model, struct file *file, size_t begun)
 {
     (void)model;
     for (size_t i = 0; i < file->over_count;) {
-        if (file->overs[i].done_at < begun) {
+        if (file->overs[i].done_at <= begun) {
             make_durable(file, i);
         } else {
             i++;
@@ -255,7 +321,7 @@ static void directory_done(struct model *model, const char *directory, size_t be
 {
     for (size_t i = 0; i < model->change_count;) {
         const struct change *change = &model->changes[i];
-        if (change->done_at < begun && lies_in(change->to != NULL ? change->to : change->from, directory)) {
+        if (change->done_at <= begun && lies_in(change->to != NULL ? change->to : change->from, directory)) {
             names_apply(&model->durable, change);
             change_forget(model, i);
         } else {
@@ -360,9 +426,10 @@ static void lay_over(struct file *out, const struct file *file, struct rand *ran
         bool                      whole = coin(rand);
         grown                           = grown > write->offset + write->size ? grown : write->offset + write->size;
         for (size_t at = 0; at < write->size;) {
-            size_t end  = (write->offset + at) / sector * sector + sector - write->offset;
-            end         = end < write->size ? end : write->size;
-            bool   kept = share == SHARE_ALL || (share == SHARE_SECTORS && coin(rand)) || (share == SHARE_WRITES && whole);
+            size_t end = (write->offset + at) / sector * sector + sector - write->offset;
+            end        = end < write->size ? end : write->size;
+            bool kept =
+                share == SHARE_ALL || (share == SHARE_SECTORS && coin(rand)) || (share == SHARE_WRITES && whole);
             if (kept || (loss == MODEL_KILLED && file->overs[i].done_at != SIZE_MAX)) {
                 room(out, write->offset + end);
                 memcpy(out->durable + write->offset + at, write->bytes + at, end - at);

@@ -190,8 +190,8 @@ static void done(struct io_op *op, int result)
         way++;
         ASSERT(way < the.under_way + UNDER_WAY_MAX);
     }
-    way->op  = NULL;
-    op->done = way->done;
+    way->op                   = NULL;
+    op->done                  = way->done;
     struct trace_event *begun = &the.trace.events[way->event];
     if (result >= 0 && (begun->kind == TRACE_RENAME || begun->kind == TRACE_UNLINK)) {
         size_t from = name_place(begun->path);
@@ -252,8 +252,7 @@ void __wrap_io_unlink(struct io *io, struct io_op *op, const char *path);
 void __wrap_io_write(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset)
 {
     watch_file(file, op,
-               (struct trace_event){
-                   .kind = TRACE_WRITE, .bytes = copy(memory, size), .size = size, .offset = offset});
+               (struct trace_event){.kind = TRACE_WRITE, .bytes = copy(memory, size), .size = size, .offset = offset});
     __real_io_write(file, op, memory, size, offset);
 }
 

@@ -319,7 +319,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     raft_stable(st->raft, entry->index, entry->term);
     /* Mostly it is committed by that, and next: its ops are at hand. */
     if (LIKELY(raft_commit(st->raft) >= entry->index && stripe_applied(st->stripe) + 1 == entry->index &&
-               st->saving == NULL && !st->stopped && !st->installing)) {
+               st->still == 0 && !st->stopped && !st->installing)) {
         apply_entry(st, entry->index, entry->ops);
     } else {
         slot->held = true;
@@ -384,11 +384,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->lead_wanted && leading) {
         lead(st);
     }
-    image_settle(st);
+    bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {
         image_ask(st);
     }
-    bool done = apply_committed(st);
+    bool done = apply_committed(st) && !loading;
     entries_forget(st);
     if (!st->led && leading && !st->lead_wanted && !st->stopped && raft_is_settled(raft) &&
         stripe_applied(st->stripe) >= st->lead_index) {
