@@ -199,10 +199,8 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .member_count       = 1,
         .members            = {config->node},
     };
-    storage_config.member_count = config->join ? 0 : storage_config.member_count;
-    for (uint32_t i = 0; i < config->node_count && !config->join; i++) {
-        storage_config.member_count = (uint16_t)config->node_count;
-        storage_config.members[i]   = config->nodes[i].id;
+    if (config->node_count > 0) {
+        storage_config.member_count = segstore_config_founders(config, storage_config.members);
     }
     const struct storage_hooks storage_hooks = {
         .ctx          = node,
@@ -223,6 +221,9 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     node->storage = storage_new(io, &storage_config, &storage_hooks);
     stripes_make(node);
     peers_make(node);
+    node->placements = calloc(config->stripes, sizeof *node->placements);
+    node->plan_told  = calloc(config->shards, sizeof *node->plan_told);
+    ASSERT(node->placements != NULL && node->plan_told != NULL); /* out of memory */
     storage_open(node->storage);
     return node;
 }
@@ -254,6 +255,8 @@ void node_free(struct node *node)
     wire_writer_fini(&node->results);
     wire_writer_fini(&node->scratch);
     free(node->stripes);
+    free(node->placements);
+    free(node->plan_told);
     free(node->incoming);
     free(node->incoming_terms);
     free(node->slots);
@@ -298,8 +301,8 @@ static void mail_turn(struct node *node)
             case NODE_MAIL_READY:
                 node->shards_ready++;
                 break;
-            case NODE_MAIL_WANTED:
-                node->wanted = *(struct wanted *)mail.body;
+            case NODE_MAIL_PLAN:
+                plan_take(node, mail.body);
                 free(mail.body);
                 break;
             case NODE_MAIL_SOCKET:

@@ -7,13 +7,14 @@
 #ifndef KEEL_SEGSTORE_STATUS_STATUS_H
 #define KEEL_SEGSTORE_STATUS_STATUS_H
 
+#include "segstore/placement/placement.h"
 #include "segstore/raft/raft.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATUS_NODES_MAX = RAFT_MEMBERS_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBERS_MAX };
+enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBERS_MAX };
 
 /* clang-format off */
 /*    slot               name                                    kind     over shards  help */

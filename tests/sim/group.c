@@ -79,6 +79,7 @@ static void member_start(struct group *g, uint32_t i, uint32_t count)
     m->config.cluster                = "sim";
     m->config.node_count             = i < g->founders ? g->founders : count; /* they are told of the others later */
     m->config.join                   = i >= g->founders;
+    m->config.replicas               = 7;
     m->config.segment_bytes          = world_between(world, SALT_SCENARIO, 1, 3) << 20;
     m->config.checkpoint_bytes       = world_between(world, SALT_SCENARIO, 64 << 10, 2 << 20);
     m->config.checkpoint_ns          = world_between(world, SALT_SCENARIO, 1, 10) * SIM_S;

@@ -34,6 +34,9 @@ struct world;
     X(group_images)    \
     X(group_tail)      \
     X(group_readback)  \
+    X(group_places)    \
+    X(group_spare)     \
+    X(group_drain)     \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \
