@@ -339,6 +339,9 @@ void image_settle(struct node_stripe *st)
         done(st);
         return;
     }
+    if (here && raft_stable_index(st->raft) < in->index) {
+        return; /* what it ends with is being written: the log can be cut there once it is durable */
+    }
     take(st);
 }
 
