@@ -243,11 +243,14 @@ static void cut(struct cutting *cutting, const struct model *model, const struct
     snprintf(kept, sizeof kept, "%s-%llu-%zu", directory, (unsigned long long)cutting->options->seed, event);
     clear(kept);
     rename(directory, kept);
+    char kept_log[PATH_ROOM + 48];
+    snprintf(kept_log, sizeof kept_log, "%s.log", kept);
+    rename(log, kept_log);
     printf("FAIL crash: seed %llu, cut at event %zu, %s, sectors of %u bytes%s%s: see %s and %s\n",
            (unsigned long long)cutting->options->seed, event, loss == MODEL_KILLED ? "killed" : "without power",
            cutting->sector, cutting->depth == 0 ? "" : ", cut off a second time",
            WIFSIGNALED(status) ? (WTERMSIG(status) == SIGALRM ? ", it took too long" : ", ended by a signal") : "",
-           kept, log);
+           kept, kept_log);
     cutting->failed++;
 }
 
