@@ -17,6 +17,13 @@ enum { FILES_MAX = 4096, PATH_ROOM = 600, SECTOR_LEAST = 512 };
 struct over {
     const struct trace_event *write;
     size_t                    done_at; /* SIZE_MAX: under way */
+    struct range             *gone;    /* what was overwritten durably: it cannot come back */
+    size_t                    gone_count;
+};
+
+struct range {
+    uint64_t from;
+    uint64_t to;
 };
 
 struct file {
@@ -120,11 +127,28 @@ static void room(struct file *file, size_t size)
     }
 }
 
+static bool gone(const struct over *over, uint64_t offset)
+{
+    for (size_t i = 0; i < over->gone_count; i++) {
+        if (offset >= over->gone[i].from && offset < over->gone[i].to) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void make_durable(struct file *file, size_t i)
 {
-    const struct trace_event *write = file->overs[i].write;
+    const struct over        *over  = &file->overs[i];
+    const struct trace_event *write = over->write;
     room(file, write->offset + write->size);
-    memcpy(file->durable + write->offset, write->bytes, write->size);
+    for (size_t at = 0, size; at < write->size; at += size) {
+        size = write->size - at < SECTOR_LEAST ? write->size - at : SECTOR_LEAST;
+        if (!gone(over, write->offset + at)) {
+            memcpy(file->durable + write->offset + at, write->bytes + at, size);
+        }
+    }
+    free(file->overs[i].gone);
     memmove(&file->overs[i], &file->overs[i + 1], (file->over_count - i - 1) * sizeof *file->overs);
     file->over_count--;
 }
@@ -291,13 +315,28 @@ static void change_done(struct model *model, size_t begun, size_t event, int res
     }
 }
 
-static void write_done(struct model *model, const struct trace_event *write, size_t event)
+/* Older writes, done when this one began, cannot come back where it is. */
+static void overwrite(struct file *file, const struct trace_event *write, size_t begun)
+{
+    for (size_t i = 0; i < file->over_count; i++) {
+        struct over *over = &file->overs[i];
+        if (over->done_at <= begun && over->write != write && over->write->offset < write->offset + write->size &&
+            write->offset < over->write->offset + over->write->size) {
+            over->gone = realloc(over->gone, (over->gone_count + 1) * sizeof *over->gone);
+            ASSERT(over->gone != NULL);
+            over->gone[over->gone_count++] = (struct range){write->offset, write->offset + write->size};
+        }
+    }
+}
+
+static void write_done(struct model *model, const struct trace_event *write, size_t begun, size_t event)
 {
     struct file *file = &model->files[write->file];
     for (size_t i = 0; i < file->over_count; i++) {
         if (file->overs[i].write == write) {
             file->overs[i].done_at = event;
             if (write->durable) {
+                overwrite(file, write, begun);
                 make_durable(file, i);
             }
             return;
@@ -337,7 +376,7 @@ static void step_done(struct model *model, const struct trace *trace, size_t eve
     if (begun->kind == TRACE_RENAME || begun->kind == TRACE_UNLINK) {
         change_done(model, e->of, event, e->result);
     } else if (e->result >= 0 && begun->kind == TRACE_WRITE) {
-        write_done(model, begun, event);
+        write_done(model, begun, e->of, event);
     } else if (e->result >= 0 && begun->kind == TRACE_SYNC) {
         sync_done(model, &model->files[begun->file], e->of);
     } else if (e->result >= 0 && begun->kind == TRACE_SYNC_DIRECTORY) {
@@ -430,7 +469,8 @@ static void lay_over(struct file *out, const struct file *file, struct rand *ran
             end        = end < write->size ? end : write->size;
             bool kept =
                 share == SHARE_ALL || (share == SHARE_SECTORS && coin(rand)) || (share == SHARE_WRITES && whole);
-            if (kept || (loss == MODEL_KILLED && file->overs[i].done_at != SIZE_MAX)) {
+            kept = kept || (loss == MODEL_KILLED && file->overs[i].done_at != SIZE_MAX);
+            if (kept && !gone(&file->overs[i], write->offset + at)) {
                 room(out, write->offset + end);
                 memcpy(out->durable + write->offset + at, write->bytes + at, end - at);
             }
