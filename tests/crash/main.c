@@ -264,7 +264,8 @@ static void cut_trace(struct cutting *cutting, struct model *model, struct expec
     for (size_t i = 0; i < whole.count && cutting->failed < FAILURES_MAX; i++) {
         model_step(model, &whole, i);
         expect_step(expectation, &whole.events[i]);
-        for (uint64_t due = rand_below(&rand, whole.count) < cuts; due > 0; due--) {
+        uint64_t due = cuts / whole.count + (rand_below(&rand, whole.count) < cuts % whole.count);
+        for (; due > 0; due--) {
             cut(cutting, model, expectation, i, &rand);
         }
     }

@@ -272,7 +272,8 @@ struct model *model_killed(const struct model *before, const char *directory)
         if (kept < before->durable.count && before->durable.entry[kept].file == number) {
             continue;
         }
-        struct change change = {.to = strdup(name->path), .file = name->file}; /* as long as the process */
+        struct change change = {
+            .to = strdup(name->path), .file = name->file, .event = SIZE_MAX}; /* as long as the process */
         names_drop(&model->durable, name->path);
         for (size_t k = 0; k < before->durable.count; k++) { /* it was renamed */
             if (before->durable.entry[k].file == number) {
