@@ -171,7 +171,7 @@ static int recover(const struct cutting *cutting, const char *directory, const s
     snprintf(data, sizeof data, "%s/data", directory);
     trace_begin(again ? directory : NULL);
     if (again) {
-        model = killed != NULL ? model_killed(killed, directory) : model_read(directory);
+        model = killed != NULL ? model_killed(killed, cutting->sector, directory) : model_read(directory);
     }
     p.client.seed = cutting->options->seed;
     for (uint32_t i = 0; i < CLIENT_STRIPES; i++) {

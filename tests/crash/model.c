@@ -235,15 +235,15 @@ static uint32_t number_before(const struct model *before, const char *path)
 }
 
 /* The bytes of a file that were not durable are not now: those that differ lie over what was. */
-static void bytes_undurable(struct file *file, const struct file *before)
+static void bytes_undurable(struct file *file, const struct file *before, size_t sector)
 {
     struct file was = {0};
     room(&was, before->size);
     if (before->size > 0) {
         memcpy(was.durable, before->durable, before->size);
     }
-    for (size_t at = 0; at < file->size; at += SECTOR_LEAST) {
-        size_t size = file->size - at < SECTOR_LEAST ? file->size - at : SECTOR_LEAST;
+    for (size_t at = 0; at < file->size; at += sector) {
+        size_t size = file->size - at < sector ? file->size - at : sector;
         if (at + size <= was.size && memcmp(file->durable + at, was.durable + at, size) == 0) {
             continue;
         }
@@ -259,7 +259,7 @@ static void bytes_undurable(struct file *file, const struct file *before)
     file->size    = was.size;
 }
 
-struct model *model_killed(const struct model *before, const char *directory)
+struct model *model_killed(const struct model *before, size_t sector, const char *directory)
 {
     struct model *model = model_read(directory);
     for (size_t i = 0; i < model->now.count; i++) {
@@ -267,7 +267,7 @@ struct model *model_killed(const struct model *before, const char *directory)
         uint32_t           number = number_before(before, name->path);
         size_t             kept   = place(&before->durable, name->path);
         if (!model->files[name->file].directory) {
-            bytes_undurable(&model->files[name->file], &before->files[number]);
+            bytes_undurable(&model->files[name->file], &before->files[number], sector);
         }
         if (kept < before->durable.count && before->durable.entry[kept].file == number) {
             continue;
