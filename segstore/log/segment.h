@@ -29,12 +29,19 @@ struct log_segment {
     bool     exists;
 };
 
+/* A segment's number and where it begins. */
+struct segments_near {
+    uint64_t number;
+    uint64_t position;
+};
+
 struct segments {
-    struct log_segment *slots; /* in order of number, without holes: slots[number - first] */
-    uint64_t            first;
-    uint64_t            count;
-    uint64_t            capacity;
-    uint64_t            segment_bytes;
+    struct log_segment  *slots; /* in order of number, without holes: slots[number - first] */
+    uint64_t             first;
+    uint64_t             count;
+    uint64_t             capacity;
+    uint64_t             segment_bytes;
+    struct segments_near retained, released; /* the last one, number 0 at first */
 };
 
 void segments_init(struct segments *s, uint64_t segment_bytes);

@@ -91,14 +91,32 @@ static void on_loaded(void *ctx)
     }
 }
 
-static void on_damage_found(void *ctx, uint64_t stripes)
+struct damage {
+    uint64_t position;
+    uint64_t bytes;
+    bool     hits; /* a record that is still wanted */
+};
+
+static void look_at(void *ctx, uint64_t position)
+{
+    struct damage *d = ctx;
+    d->hits          = d->hits || position - d->position < d->bytes;
+}
+
+/* Alone: what runs has all but the records in memory, and those are refused when read. Else it concerns those stripes of which a record lies there: an image
+ * puts records elsewhere, and the place is met again in each round for as long as its file is there. */
+static void on_damage_found(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct node *node = ctx;
     node->counts.scrub_damages++;
-    for (uint32_t i = 0; i < node->stripe_count;
-         i++) { /* alone: what runs has all but the records in memory, and those are refused when read */
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
-        if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
+        struct damage       d  = {.position = position, .bytes = bytes};
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0 || replica_alone(st)) {
+            continue;
+        }
+        stripe_live_positions(st->stripe, look_at, &d);
+        if (d.hits) {
             replica_repair(st, "the log was read again, and has changed");
         }
     }
@@ -146,6 +164,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->disk_waiters);
     list_init(&node->owners);
     list_init(&node->touched);
+    list_init(&node->burials);
     node->raft_next_ns   = UINT64_MAX;
     node->image_next_ns  = UINT64_MAX;
     node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
@@ -222,6 +241,7 @@ void node_free(struct node *node)
         stripe_save_end(node->stripes[i].saving);
         stripe_free(node->stripes[i].stripe);
     }
+    burials_free(node);
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
@@ -376,7 +396,8 @@ uint64_t node_turn(void *ctx)
     sessions_resume(node);
     tasks_turn(node);
     images_turn(node);
-    bool behind = replicas_turn(node); /* leads, applies, answers, sends to followers, acknowledges */
+    bool behind = burials_turn(node);
+    behind      = replicas_turn(node) || behind; /* leads, applies, answers, sends to followers, acknowledges */
     ready_turn(node);
     listen_turn(node);
     leaders_turn(node);

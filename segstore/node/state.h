@@ -76,6 +76,7 @@ struct node_stripe {
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool             repairing;   /* records of it are damaged: it does not lead until an image came */
+    bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
     bool             limits_wanted;        /* the log had no room for them */
@@ -92,6 +93,7 @@ struct node_stripe {
     struct task           sending;       /* the same, of what a follower wants */
     uint64_t              image_last;    /* transfer that came to its end here */
     struct image_in      *image_in;      /* an image on its way here */
+    uint8_t               still;         /* images of it that are being taken: until then it stands still */
     struct stripe_saving *saving;        /* its image is being taken: it stands still */
 };
 
@@ -249,6 +251,7 @@ struct node {
     struct wanted      wanted;
     struct image_out  *image_out;     /* an image on its way to another node */
     struct bucket      image_bucket;  /* of its bytes */
+    struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t          *incoming_terms;
@@ -284,7 +287,9 @@ struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
 int                 stripes_load(void *ctx, const struct checkpoint_section *section);
 void                stripes_replay(void *ctx, const struct log_entry *entry);
 void                stripes_damaged(void *ctx, uint64_t stripes);
-bool                stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+/* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
+size_t stripe_slice_bytes(const struct node_stripe *st);
+bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
@@ -342,8 +347,8 @@ void images_free(struct node *node);
 /* image_take.c */
 void           image_body_durable(struct node_stripe *st, const struct log_entry *entry);
 MUST_CHECK int image_receive(struct session *s, struct wire_reader *r);
-/* Takes the stripe's place when all of it is here. */
-void image_settle(struct node_stripe *st);
+/* Loads what came, takes the stripe's place when all of it is here. True: there is more for the next turn. */
+bool image_settle(struct node_stripe *st);
 /* Asks the leader for one. */
 void image_ask(struct node_stripe *st);
 void image_drop(struct node_stripe *st);
@@ -351,6 +356,10 @@ void image_drop(struct node_stripe *st);
 void image_put(struct node_stripe *st, struct raft_stored *out, uint64_t *out_chain);
 /* A checkpoint is on disk. */
 void images_saved(struct node *node);
+
+/* bury.c: stripes that were replaced. True: there is more for the next turn. */
+bool burials_turn(struct node *node);
+void burials_free(struct node *node);
 
 /* changes.c */
 /* It is in the log; all from index on are not any more; it is applied. */
@@ -432,6 +441,7 @@ MUST_CHECK int request_handle(struct session *s, uint16_t kind, uint64_t id, str
 void follow_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void follow_credit(struct follower *f);
 void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
+bool follow_any(const struct node *node, uint64_t stream_id);
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status);
 void follow_free(struct follower *f);
 /* Fills in the head of its RECORDS frame. */

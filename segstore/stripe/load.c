@@ -93,7 +93,7 @@ int stripe_load_more(struct stripe_loading *l, struct bytes data, size_t slice_b
     *out_used = data.size - wire_left(&all);
     see(l, data, &seen, *out_used);
     if (what != STEP_TAKEN) {
-        return what == STEP_SHORT ? 1 : ERR_MALFORMED;
+        return what == STEP_SHORT ? 2 : ERR_MALFORMED;
     }
     if (l->part == LOADING_TELLING && done < slice_bytes) {
         bool tells = l->stripe->observer.retained != NULL;

@@ -47,6 +47,7 @@ struct stripe_observer {
                   int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
     void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
                     uint64_t expires_wall_ns, bool deleted);
+    bool (*followed)(void *ctx, uint64_t stream_id); /* does anyone want appended() of it now? NULL: of all */
 };
 
 struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer);
@@ -145,12 +146,14 @@ struct stripe_moved {
 void stripe_save(const struct stripe *stripe, struct wire_writer *w);
 struct stripe_saving;
 struct stripe_saving *stripe_save_begin(const struct stripe *stripe);
-bool                  stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
-void                  stripe_save_end(struct stripe_saving *saving);
-MUST_CHECK int        stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
+/* Each slice tells of the positions that it holds, as stripe_live_positions would. */
+void           stripe_save_tells(struct stripe_saving *saving, void (*each)(void *ctx, uint64_t position), void *ctx);
+bool           stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
+void           stripe_save_end(struct stripe_saving *saving);
+MUST_CHECK int stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
 
 /* load in slices, while the image arrives. more: data is what comes behind what was used so far; takes as much of it as makes about a slice, *out_used.
- * 1: call it again, with more data if nothing was used; 0: all is loaded, and what is held was told; ERR_MALFORMED. end accepts NULL; after 1 or an error the stripe is good for
+ * 1: call it again; 2: when more data is there; 0: all is loaded, and what is held was told; ERR_MALFORMED. end accepts NULL; after 1, 2 or an error the stripe is good for
  * stripe_free only, and nothing counts as held. The largest piece that is taken whole is a row of a table or a timer. */
 struct stripe_loading;
 struct stripe_loading *stripe_load_begin(struct stripe *stripe, const struct stripe_moved *moved);

@@ -28,6 +28,11 @@ struct world;
     X(group_rot)       \
     X(group_lost_disk) \
     X(group_members)   \
+    X(group_stale)     \
+    X(group_votes)     \
+    X(group_images)    \
+    X(group_tail)      \
+    X(group_readback)  \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \

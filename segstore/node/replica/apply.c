@@ -189,7 +189,7 @@ bool apply_committed(struct node_stripe *st)
     uint64_t commit = raft_commit(st->raft);
     uint64_t stable = raft_stable_index(st->raft);
     uint64_t until  = commit < stable ? commit : stable;
-    for (int i = 0; st->saving == NULL && !st->stopped && !st->installing && stripe_applied(st->stripe) < until; i++) {
+    for (int i = 0; st->still == 0 && !st->stopped && !st->installing && stripe_applied(st->stripe) < until; i++) {
         uint64_t     index = stripe_applied(st->stripe) + 1;
         struct bytes ops;
         if (i == APPLIED_PER_TURN) {
