@@ -22,6 +22,8 @@
       "Threads of each process, each with its own ring and core; 0: one per core it may run on.")                                \
     X(pin,                    "pin",                    NULL,       BOOL,    "true",           0, 0, NULL,                        \
       "Pins each shard to a core when there are at least as many cores as shards.")                                              \
+    X(broker_name,            "broker.name",            NULL,       TEXT,    "",               0, 255, "NAME",                      \
+      "What tells this broker from others at the same segment store, also after a restart: then it need not wait for what its former process left. Empty: host name and mqtt.listen.") \
     X(mqtt_listen,            "mqtt.listen",            "mqtt",     ADDRESS, "127.0.0.1:1883", 0, 0, NULL,                        \
       "Where MQTT clients connect; port 0 picks a free one.")                                                                    \
     X(mqtts_listen,           "mqtts.listen",           "mqtts",    ADDRESS, "off",            0, 1, NULL,                        \
