@@ -233,7 +233,7 @@
       "Log of a shard above which files that are mostly dead are emptied at once, by moving what is still held in them to runs.")  \
     X(reclaim_age_s,          "segstore.reclaim_age",   NULL,       NUMBER,  "600",            0, 31536000, "s",                     \
       "Below the budget only files older than this are emptied: most of what is queued goes by itself.")                           \
-    X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes/s",            \
+    X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes",              \
       "What emptying files may read and write, all shards together; 0: they are kept as long as anything in them is held.")        \
     X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
       "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
