@@ -37,7 +37,7 @@ static void on_damaged(void *ctx, const struct survivor *survivor)
                   (unsigned long long)(survivor->position - segments_position(r->segments, number)));
     }
     segment->damaged = true;
-    r->hooks.damaged(r->hooks.ctx, survivor->position, BLOCK_STRIPE_BIT(survivor->stripe));
+    r->hooks.damaged(r->hooks.ctx, survivor->position, 1, BLOCK_STRIPE_BIT(survivor->stripe));
 }
 
 void reclaim_init(struct reclaim *r, struct io *io, const struct reclaim_hooks *hooks)

@@ -49,7 +49,7 @@ struct reclaim_hooks {
     /* Opens the file of a segment when it is not; an error when that fails. */
     int (*open)(void *ctx, struct log_segment *segment);
     /* What is held there cannot be read; entries of these stripes (a bit per stripe % 64). */
-    void (*damaged)(void *ctx, uint64_t position, uint64_t stripes);
+    void (*damaged)(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes);
     void (*failed)(void *ctx, const char *what, int error);
 };
 

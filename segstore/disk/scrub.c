@@ -130,7 +130,8 @@ static void segment_leave(struct scrub *s)
     s->number      = 0;
 }
 
-static void report(struct scrub *s, uint64_t stripes, const char *what)
+/* Up to end, an offset in the same segment, it is not known what was written. */
+static void report(struct scrub *s, size_t end, uint64_t stripes, const char *what)
 {
     const struct scrub_bad *bad = &s->bad;
     s->counts.damages++;
@@ -139,7 +140,7 @@ static void report(struct scrub *s, uint64_t stripes, const char *what)
               "from a copy while the store is stopped",
               directory_of(s, bad->number), (unsigned long long)bad->number, bad->offset, what,
               stripes == UINT64_MAX ? "any stripe" : "some stripes");
-    s->hooks.damaged(s->hooks.ctx, base_of(s, bad->number) + bad->offset, stripes);
+    s->hooks.damaged(s->hooks.ctx, base_of(s, bad->number) + bad->offset, end - bad->offset, stripes);
 }
 
 /* A round ends where it began, and there the next one begins. */
@@ -162,7 +163,7 @@ static bool segment_next(struct scrub *s)
     if (s->state == SCRUB_RESUMING &&
         (next == NULL || segment_is_run(next->number))) { /* nothing whole came behind the damage */
         s->state = SCRUB_WALKING;
-        report(s, recover_lost_stripes(s->last.seq, NULL, NULL), "is not there any more");
+        report(s, s->segments->segment_bytes, recover_lost_stripes(s->last.seq, NULL, NULL), "is not there any more");
     }
     if (next == NULL) {
         bool over = s->wrapped; /* it came here again, and where it began has gone */
@@ -207,7 +208,7 @@ static void damage(struct scrub *s)
     const struct block_header *h = &s->bad.header;
     s->state                     = SCRUB_RESUMING;
     if (s->bad.header_known) {
-        report(s, h->stripes, s->bad.changed ? "has changed" : "is not there any more");
+        report(s, s->bad.offset + h->length, h->stripes, s->bad.changed ? "has changed" : "is not there any more");
         s->state = SCRUB_WALKING;
         s->last  = (struct scrub_last){
              .seq = h->block_seq, .checksum = h->checksum, .known = true, .sure = s->last.known && s->last.sure};
@@ -219,7 +220,8 @@ static void damage(struct scrub *s)
 /* The first whole block behind the damage. */
 static void resumed(struct scrub *s, const struct block_header *h)
 {
-    report(s, s->last.known ? recover_lost_stripes(s->last.seq, NULL, h) : UINT64_MAX,
+    report(s, s->number == s->bad.number ? s->offset : s->segments->segment_bytes,
+           s->last.known ? recover_lost_stripes(s->last.seq, NULL, h) : UINT64_MAX,
            s->bad.changed ? "has changed" : "is not there any more");
     s->state = SCRUB_WALKING;
     s->last  = (struct scrub_last){0};
@@ -317,6 +319,7 @@ static void look_step(struct scrub *s)
 static void walk(struct scrub *s)
 {
     sleep_for(s, s->interval_ns);
+    s->walk_ns = s->next_ns;
     while (s->number != 0 && s->state != SCRUB_LOOKING) {
         size_t              end   = readable(s);
         size_t              have  = s->window_bytes - s->at;
@@ -360,7 +363,8 @@ static void walk(struct scrub *s)
 static void read_failed(struct scrub *s, int result)
 {
     s->bad = (struct scrub_bad){.number = s->number, .offset = s->offset};
-    report(s, UINT64_MAX, result < 0 ? err_sentence(result) : "is behind the end of the file");
+    report(s, s->segments->segment_bytes, UINT64_MAX,
+           result < 0 ? err_sentence(result) : "is behind the end of the file");
     segment_leave(s);
     s->state = SCRUB_WALKING;
     s->last  = (struct scrub_last){0};
@@ -405,6 +409,12 @@ static void read_more(struct scrub *s)
 
 /* ---- the turn ---- */
 
+/* A look at other segments takes short steps; the way goes on in its own time. */
+static uint64_t due_ns(const struct scrub *s)
+{
+    return s->state != SCRUB_LOOKING && s->next_ns < s->walk_ns ? s->walk_ns : s->next_ns;
+}
+
 static bool disk_rests(const struct scrub *s)
 {
     return s->wal->flying == 0 && s->wal->submit == s->wal->end;
@@ -413,8 +423,8 @@ static bool disk_rests(const struct scrub *s)
 void scrub_turn(struct scrub *s)
 {
     uint64_t now_ns = io_now_ns(s->io);
-    if (s->period_ns == 0 || s->stopping || s->reading || now_ns < s->next_ns ||
-        (!disk_rests(s) && now_ns < s->next_ns + PATIENCE_NS)) {
+    if (s->period_ns == 0 || s->stopping || s->reading || now_ns < due_ns(s) ||
+        (!disk_rests(s) && now_ns < due_ns(s) + PATIENCE_NS)) {
         return;
     }
     if (!s->begun) {
@@ -435,5 +445,5 @@ uint64_t scrub_next_ns(const struct scrub *s)
     if (s->period_ns == 0 || s->stopping || s->reading) {
         return UINT64_MAX;
     }
-    return disk_rests(s) ? s->next_ns : s->next_ns + PATIENCE_NS;
+    return disk_rests(s) ? due_ns(s) : due_ns(s) + PATIENCE_NS;
 }

@@ -28,8 +28,9 @@ struct scrub_counts {
 
 struct scrub_hooks {
     void *ctx;
-    /* Something at this position is not what was written: entries of these stripes (a bit per stripe % 64; all: not known whose). It was logged. */
-    void (*damaged)(void *ctx, uint64_t position, uint64_t stripes);
+    /* Of these bytes from this position on some are not what was written: entries of these stripes (a bit per stripe % 64; all: not known whose). It was
+     * logged. Again in each round. */
+    void (*damaged)(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes);
 };
 
 /* The last block that was whole: what the next one must hang on. */
@@ -79,6 +80,7 @@ struct scrub {
     struct scrub_bad       bad;
     uint64_t               interval_ns;
     uint64_t               next_ns;
+    uint64_t               walk_ns; /* no further on the way before */
     struct scrub_counts    counts;
 };
 

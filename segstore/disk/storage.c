@@ -46,14 +46,14 @@ static int on_segment_open(void *ctx, struct log_segment *segment)
 }
 
 /* Whoever starts again should not have to replay what is damaged: a checkpoint is made. */
-static void on_damaged(void *ctx, uint64_t position, uint64_t stripes)
+static void on_damaged(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct storage *storage = ctx;
     if (position >= storage->save.newest.replay_position &&
         !segment_is_run(segments_number(&storage->segments, position))) {
         storage->save.wanted = true;
     }
-    storage->hooks.damage_found(storage->hooks.ctx, stripes);
+    storage->hooks.damage_found(storage->hooks.ctx, position, bytes, stripes);
 }
 
 static bool on_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),

@@ -68,7 +68,7 @@ struct storage_hooks {
     bool (*holds)(void *ctx, const struct survivor *survivor);
     bool (*move)(void *ctx, const struct survivor *survivor, uint64_t to);
     /* What was written for these stripes (a bit per stripe % 64) has changed on the disk or is gone, found by reading it again (scrub.h). */
-    void (*damage_found)(void *ctx, uint64_t stripes);
+    void (*damage_found)(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes);
     void (*failed)(void *ctx, const char *what, int error);
 };
 

@@ -103,21 +103,31 @@ struct log_segment *segments_next(const struct segments *s, uint64_t number)
     return next != NULL ? next : table_next(&s->runs, number);
 }
 
+/* Most records lie in the segment of the one before: no division then. */
+static uint64_t number_near(struct segments *s, struct segments_near *near, uint64_t position)
+{
+    if (UNLIKELY(position - near->position >= s->segment_bytes)) {
+        near->number   = segments_number(s, position);
+        near->position = segments_position(s, near->number);
+    }
+    return near->number;
+}
+
 void segments_add(struct segments *s, uint64_t position)
 {
-    struct log_segment *segment = segments_at(s, segments_number(s, position));
+    struct log_segment *segment = segments_at(s, number_near(s, &s->retained, position));
     segment->live++;
     segment->total++;
 }
 
 void segments_retain(struct segments *s, uint64_t position)
 {
-    segments_at(s, segments_number(s, position))->live++;
+    segments_at(s, number_near(s, &s->retained, position))->live++;
 }
 
 void segments_release(struct segments *s, uint64_t position)
 {
-    struct log_segment *segment = segments_find(s, segments_number(s, position));
+    struct log_segment *segment = segments_find(s, number_near(s, &s->released, position));
     ASSERT(segment != NULL && segment->live > 0);
     segment->live--;
 }

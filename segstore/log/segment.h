@@ -40,6 +40,12 @@ struct log_segment {
     bool     damaged; /* some of what is held cannot be read: it stays as it is */
 };
 
+/* A segment's number and where it begins. */
+struct segments_near {
+    uint64_t number;
+    uint64_t position;
+};
+
 /* In order of number, without holes: slots[number - first]. */
 struct segment_table {
     struct log_segment *slots;
@@ -52,6 +58,7 @@ struct segments {
     struct segment_table log;
     struct segment_table runs;
     uint64_t             segment_bytes;
+    struct segments_near retained, released; /* the last one, number 0 at first */
 };
 
 void segments_init(struct segments *s, uint64_t segment_bytes);

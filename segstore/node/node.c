@@ -91,14 +91,32 @@ static void on_loaded(void *ctx)
     }
 }
 
-static void on_damage_found(void *ctx, uint64_t stripes)
+struct damage {
+    uint64_t position;
+    uint64_t bytes;
+    bool     hits; /* a record that is still wanted */
+};
+
+static void look_at(void *ctx, uint64_t position)
+{
+    struct damage *d = ctx;
+    d->hits          = d->hits || position - d->position < d->bytes;
+}
+
+/* Alone: what runs has all but the records in memory, and those are refused when read. Else it concerns those stripes of which a record lies there: an image
+ * puts records elsewhere, and the place is met again in each round for as long as its file is there. */
+static void on_damage_found(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct node *node = ctx;
     node->counts.scrub_damages++;
-    for (uint32_t i = 0; i < node->stripe_count;
-         i++) { /* alone: what runs has all but the records in memory, and those are refused when read */
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
-        if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
+        struct damage       d  = {.position = position, .bytes = bytes};
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0 || replica_alone(st)) {
+            continue;
+        }
+        stripe_live_positions(st->stripe, look_at, &d);
+        if (d.hits) {
             replica_repair(st, "the log was read again, and has changed");
         }
     }
@@ -154,6 +172,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
+    index_init(&node->relays);
 
     struct storage_config storage_config = {
         .data_directory     = config->data_directory,
@@ -182,10 +201,8 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .member_count       = 1,
         .members            = {config->node},
     };
-    storage_config.member_count = config->join ? 0 : storage_config.member_count;
-    for (uint32_t i = 0; i < config->node_count && !config->join; i++) {
-        storage_config.member_count = (uint16_t)config->node_count;
-        storage_config.members[i]   = config->nodes[i].id;
+    if (config->node_count > 0) {
+        storage_config.member_count = segstore_config_founders(config, storage_config.members);
     }
     const struct storage_hooks storage_hooks = {
         .ctx          = node,
@@ -206,6 +223,9 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     node->storage = storage_new(io, &storage_config, &storage_hooks);
     stripes_make(node);
     peers_make(node);
+    node->placements = calloc(config->stripes, sizeof *node->placements);
+    node->plan_told  = calloc(config->shards, sizeof *node->plan_told);
+    ASSERT(node->placements != NULL && node->plan_told != NULL); /* out of memory */
     storage_open(node->storage);
     return node;
 }
@@ -234,9 +254,12 @@ void node_free(struct node *node)
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
+    index_fini(&node->relays);
     wire_writer_fini(&node->results);
     wire_writer_fini(&node->scratch);
     free(node->stripes);
+    free(node->placements);
+    free(node->plan_told);
     free(node->incoming);
     free(node->incoming_terms);
     free(node->slots);
@@ -281,8 +304,8 @@ static void mail_turn(struct node *node)
             case NODE_MAIL_READY:
                 node->shards_ready++;
                 break;
-            case NODE_MAIL_WANTED:
-                node->wanted = *(struct wanted *)mail.body;
+            case NODE_MAIL_PLAN:
+                plan_take(node, mail.body);
                 free(mail.body);
                 break;
             case NODE_MAIL_SOCKET:

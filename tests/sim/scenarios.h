@@ -30,6 +30,14 @@ struct world;
     X(group_rot)       \
     X(group_lost_disk) \
     X(group_members)   \
+    X(group_stale)     \
+    X(group_votes)     \
+    X(group_images)    \
+    X(group_tail)      \
+    X(group_readback)  \
+    X(group_places)    \
+    X(group_spare)     \
+    X(group_drain)     \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \

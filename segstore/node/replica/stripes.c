@@ -29,6 +29,12 @@ static void on_appended(void *ctx, uint64_t stream_id, uint64_t offset, struct b
     follow_appended(st->node, stream_id, offset, tag, record);
 }
 
+static bool on_followed(void *ctx, uint64_t stream_id)
+{
+    const struct node_stripe *st = ctx;
+    return follow_any(st->node, stream_id);
+}
+
 static void on_ended(void *ctx, uint64_t stream_id, uint64_t below_epoch, int status)
 {
     struct node_stripe *st = ctx;
@@ -48,6 +54,7 @@ struct stripe *stripe_of(struct node_stripe *st)
                                              .retained = on_retained,
                                              .released = on_released,
                                              .appended = on_appended,
+                                             .followed = on_followed,
                                              .ended    = on_ended,
                                              .changed  = on_changed};
     struct stripe               *stripe   = stripe_new(st->id, &observer);
@@ -93,6 +100,12 @@ bool node_chain(struct node *node, uint16_t stripe, uint64_t index, uint64_t *ou
     }
     *out = entries_chain(&st->entries, index);
     return true;
+}
+
+bool node_repairs(struct node *node, uint16_t stripe)
+{
+    const struct node_stripe *st = stripe_slot(node, stripe);
+    return st != NULL && st->repairing;
 }
 
 int stripes_load(void *ctx, const struct checkpoint_section *section)
