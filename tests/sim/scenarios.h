@@ -28,6 +28,7 @@ struct world;
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
+    X(group_runs)      \
     X(group_lost_disk) \
     X(group_members)   \
     X(group_stale)     \
