@@ -214,7 +214,7 @@ static int parse(int argc, char **argv, struct options *options)
     return known && optind == argc && (options->until == 0 || options->scenario != NULL) ? 0 : -1;
 }
 
-/* The runs that found something once, before all others. */
+/* The runs that found something once, before all others: with seed 1. */
 static void run_known(const struct options *options, struct outcome *total, uint64_t *passed, uint64_t *failed)
 {
     for (size_t k = 0; k < KNOWN_COUNT; k++) {
@@ -256,7 +256,7 @@ int main(int argc, char **argv)
     uint64_t       failed  = 0;
     struct outcome total   = {0};
     double         started = real_seconds();
-    if (options.scenario == NULL) {
+    if (options.scenario == NULL && options.seed == 1) {
         run_known(&options, &total, &passed, &failed);
     }
     for (uint64_t run = 0; run < (options.until != 0 ? 1 : options.runs); run++) {

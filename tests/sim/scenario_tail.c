@@ -84,8 +84,13 @@ void scenario_group_tail(struct world *world)
         group_cut_peers(g, without);
         want(a, 1, 40);
         answered(a); /* by victim and last */
-        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_US, 50 * SIM_MS));
+        /* Within ten milliseconds nothing in the log says yet that its last block was durable. */
+        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_US,
+                                      world_chance(world, SALT_SCENARIO, 2) ? 2 * SIM_MS : 50 * SIM_MS));
         die(g, victim);
+        if (world_chance(world, SALT_SCENARIO, 2)) {
+            (void)group_rot_block(g, victim, 0);
+        }
         for (uint64_t flips = world_between(world, SALT_SCENARIO, 1, 3); flips > 0; flips--) {
             (void)group_rot_block(g, victim, world_between(world, SALT_SCENARIO, 0, 3));
         }
