@@ -46,6 +46,7 @@ struct segstore_config {
     uint64_t tail_bytes;        /* memory: the end of the log, for readers that keep up */
     uint32_t cold_chunks;        /* memory: 256 KiB each, for readers that do not */
     uint32_t cold_depth;         /* their reads under way at once */
+    uint64_t cold_rate;          /* bytes a second that they read, all shards together; 0: any */
     uint32_t wal_depth;          /* durable writes under way at once, 1 or 2 */
     uint32_t segments_ready;     /* prepared ahead */
     uint64_t disk_reserve_bytes; /* free space kept for checkpoints; below it the disk counts as full */
@@ -92,6 +93,7 @@ static inline struct segstore_config segstore_config_default(void)
         .tail_bytes             = 16ull << 20,
         .cold_chunks            = 64,
         .cold_depth             = 4,
+        .cold_rate              = 1ull << 30,
         .wal_depth              = 2,
         .segments_ready         = 2,
         .disk_reserve_bytes     = 256ull << 20,

@@ -189,6 +189,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .segments_ready     = config->segments_ready,
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
+        .cold_rate          = config->cold_rate / config->shards + (config->cold_rate != 0),
         .sector_bytes       = config->disk_sector_bytes,
         .log_bytes          = config->log_bytes,
         .reclaim_ns         = config->reclaim_ns,

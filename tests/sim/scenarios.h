@@ -24,6 +24,7 @@ struct world;
     X(segstore_limits) \
     X(segstore_scrub)  \
     X(segstore_runs)   \
+    X(segstore_moldy)  \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
