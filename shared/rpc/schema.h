@@ -6,7 +6,9 @@
  *
  * id: chosen by the broker for a request and repeated in its answer; pushes carry the id of the request that asked for
  * them (FOLLOW, WATCH). Many requests may be under way; answers come in any order, pushes of one id in order.
- * A kind that is not known is answered with ERROR ERR_UNKNOWN; bytes behind the fields that are known are skipped.
+ * Versions: programs of one major version understand each other, so a cluster is upgraded node by node. A kind that is not known is answered with ERROR
+ * ERR_UNKNOWN when a broker asks for it, and skipped else; bytes behind the fields that are known are skipped. (TXN and IMAGE end with bytes of any number: they
+ * stay as they are.)
  *
  * Flow: WELCOME grants the broker a number of request-body bytes that may be unanswered; every answer gives back the bytes of its request.
  * Pushes are bounded by the credit of each FOLLOW and WATCH, in records.
@@ -22,7 +24,11 @@
 
 enum {
     RPC_VERSION_MAJOR = 3,
+#ifdef KEEL_NEXT
+    RPC_VERSION_MINOR = 1 /* next.h */
+#else
     RPC_VERSION_MINOR = 0
+#endif
 }; /* 2: refusals hold what follows; 3: several nodes, terms, rounds */
 enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
 #define RPC_MAGIC 0x4c45454bu /* "KEEL" */
