@@ -15,6 +15,7 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
+#include "segstore/placement/placement.h"
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
 #include "segstore/node/node.h"
@@ -173,11 +174,13 @@ struct session {
     uint16_t           peer; /* number of the node that it comes from; 0: a broker */
     uint64_t           instance;
     uint64_t           owner;
+    uint64_t           place;
     uint64_t           unanswered_bytes;
     struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
-    struct wire_writer hello; /* bytes that go along when the socket moves */
+    struct wire_writer hello;    /* bytes that go along when the socket moves */
+    struct index_link  by_owner; /* in node->relays, while a broker's is open */
 };
 
 /* A broker shard that timers may depend on. */
@@ -185,6 +188,7 @@ struct owner {
     struct list link; /* node->owners */
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
+    uint64_t    place;    /* where its process runs; 0: not said */
     uint32_t    connections;
     uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
@@ -193,8 +197,8 @@ struct owner {
 
 /* Mail between shards. */
 enum node_mail {
-    NODE_MAIL_READY  = 1, /* shard i -> shard 0: my stripes are open. number: i */
-    NODE_MAIL_WANTED = 3, /* shard 0 -> shard i. body: struct wanted, owned by the receiver */
+    NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_PLAN  = 3, /* shard 0 -> shard i. body: struct plan, owned by the receiver */
     NODE_MAIL_SOCKET =
         2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
 };
@@ -204,11 +208,7 @@ struct moved {
     uint8_t bytes[];
 };
 
-/* Who the nodes of the cluster shall be; count 0: nobody has said so. */
-struct wanted {
-    uint16_t count;
-    uint16_t nodes[RAFT_MEMBERS_MAX];
-};
+enum { NODE_KNOWN_MAX = 255 };
 
 /* A node keeps its incarnation for as long as it keeps its disk. */
 struct known {
@@ -246,9 +246,14 @@ struct node {
     uint64_t           raft_next_ns; /* the soonest of all stripes */
     struct peer       *peers;        /* the other nodes */
     uint32_t           peer_count;
-    struct known       known[SEGSTORE_NODES_MAX]; /* whose disks have been seen */
+    struct known       known[NODE_KNOWN_MAX]; /* whose disks have been seen */
     uint32_t           known_count;
-    struct wanted      wanted;
+    struct plan        plan;       /* which nodes hold places; epoch 0: not known yet */
+    struct placement  *placements; /* by it, of all stripes of the cluster */
+    uint64_t          *plan_told;  /* the first shard: epoch, per shard */
+    uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
+    uint64_t           plan_term;
+    uint64_t           keeper_ns;     /* the first shard: since when it leads stripe 0, 0: it does not */
     struct image_out  *image_out;     /* an image on its way to another node */
     struct bucket      image_bucket;  /* of its bytes */
     struct list        burials;       /* stripes that were replaced, while they are freed */
@@ -267,13 +272,17 @@ struct node {
     struct list        graves; /* closed in this turn; freed at its end */
     struct index       subscriptions;
     struct index       followers;
-    struct list        led; /* struct node_stripe.led_link */
+    struct index       relays; /* sessions of brokers, by owner */
+    struct list        led;    /* struct node_stripe.led_link */
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
     uint64_t           silence_ns; /* when silence is looked for next */
+    struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
+    uint32_t           walk_stripe;
     struct node_counts counts;
     struct log_limit   refused_limit;
+    struct log_limit   gone_limit;
 };
 
 /* node.c */
@@ -290,6 +299,12 @@ void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+
+/* moves.c: what reclaim asks of them. */
+bool moves_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                void *each_ctx);
+bool moves_holds(void *ctx, const struct survivor *survivor);
+bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
@@ -372,10 +387,17 @@ void changes_skip(struct node_stripe *st, uint64_t index, const struct raft_memb
 void changes_put(const struct node_stripe *st, uint64_t last, struct wire_writer *w);
 void changes_get(struct node_stripe *st, struct wire_reader *r);
 
+/* plans.c: which nodes hold places. */
+void plans_turn(struct node *node);
+/* If it is newer than what is known. */
+void plan_take(struct node *node, const struct plan *plan);
+/* The body of an RPC_PLAN. */
+void plan_receive(struct node *node, struct wire_reader *r);
+
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);
-/* The next step of a stripe towards what is wanted; false: none, or not yet. */
-bool change_next(const struct node_stripe *st, const struct wanted *wanted, struct raft_members *next);
+/* The next step of a stripe towards where it belongs; false: none, or not yet. */
+bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next);
 /* replica.c: of the stripe that this node leads. What finds no room is proposed again with the next look. */
 void propose_members(struct node_stripe *st, const struct raft_members *members);
 
@@ -383,6 +405,8 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 void     balance_start(struct node_stripe *st);
 void     balance_turn(struct node *node);
 uint64_t balance_next_ns(const struct node *node);
+/* The node that is to lead it: among its voters, or this one. */
+uint16_t balance_preferred(const struct node_stripe *st);
 
 /* peers.c: connections to the other nodes. */
 void         peers_make(struct node *node);
@@ -493,11 +517,15 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c: ERR_BUSY when another broker process is attached. */
-MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner);
+MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
 void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void           owners_found(struct node_stripe *st);
 void           owners_turn(struct node *node);
 uint64_t       owners_next_ns(const struct node *node);
+/* relay.c: from one broker shard to another. */
+void relay_add(struct session *s);
+void relay_remove(struct session *s);
+void relay(struct session *s, struct bytes body);
 /* silence.c: connections that say nothing any more. */
 void     silence_turn(struct node *node);
 uint64_t silence_next_ns(const struct node *node);

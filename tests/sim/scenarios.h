@@ -23,6 +23,7 @@ struct world;
     X(segstore_rot)    \
     X(segstore_limits) \
     X(segstore_scrub)  \
+    X(segstore_runs)   \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
@@ -33,6 +34,9 @@ struct world;
     X(group_images)    \
     X(group_tail)      \
     X(group_readback)  \
+    X(group_places)    \
+    X(group_spare)     \
+    X(group_drain)     \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \

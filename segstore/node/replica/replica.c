@@ -367,9 +367,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->seen_term != raft_term(raft) || st->seen_leader != raft_leader(raft)) {
         bool led = st->seen_leader == st->node->config->node;
         st->node->counts.elections += st->seen_term != raft_term(raft) && st->seen_term != 0;
-        st->seen_term        = raft_term(raft);
-        st->seen_leader      = raft_leader(raft);
-        st->node->leaders_ns = io_now_ns(st->node->io);
+        st->seen_term   = raft_term(raft);
+        st->seen_leader = raft_leader(raft);
+        if (st->seen_leader != balance_preferred(st)) {
+            st->node->leaders_ns = io_now_ns(st->node->io);
+        }
         if (led) {
             step_down(st);
             st->lead_wanted = leading; /* in another term */

@@ -14,7 +14,7 @@ struct node_stripe *stripe_slot(struct node *node, uint16_t stripe)
 static void on_retained(void *ctx, uint64_t position)
 {
     struct node_stripe *st = ctx;
-    segments_retain(&st->node->storage->segments, position);
+    segments_add(&st->node->storage->segments, position);
 }
 
 static void on_released(void *ctx, uint64_t position)
