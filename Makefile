@@ -31,7 +31,7 @@ LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohtt
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
         libargon2-dev libjwt-dev python3-cryptography \
-        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy iproute2 nftables libfaketime e2fsprogs
+        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy iproute2 nftables e2fsprogs
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
@@ -147,7 +147,10 @@ tsan: clients
 	@for each in $(addprefix build/tsan/,$(SANITIZER)); do $$each || exit 1; done
 	build/tsan/sim --seed=$(SEED) --runs=20
 	KEEL_BUILD=tsan tests/e2e/run.py
-clients: $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
+clients: build/clients/wrong_clock.so $(addprefix build/clients/,$(notdir $(basename $(wildcard tests/e2e/clients/*.c))))
+build/clients/wrong_clock.so: tests/e2e/process/wrong_clock.c
+	@mkdir -p $(@D)
+	$(CC) $(CSTD) $(WARN) -O1 -g -shared -fPIC -o $@ $<
 build/clients/%: tests/e2e/clients/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CSTD) $(WARN) -O1 -g -o $@ $< -lpaho-mqtt3cs

@@ -101,7 +101,8 @@ enum rpc_kind {
     RPC_TAKE_DONE = 24,
     /* broker -> store. stream_id u64, cursor u32, consumer u64 (0: any), count u32, count x offset u64 (none: all of the consumer). Gives leases back. Answer RPC_TXN_DONE with status 0. */
     RPC_RELEASE = 25,
-    /* both ways, answered with PONG of the same id: the peer lives. No body. */
+    /* both ways, answered with PONG of the same id: the peer lives. No body; between segment stores the one that called says now_ns u64 (any number) and is answered
+     * with now_ns u64, wall_ns u64 (the other one's clock). */
     RPC_PING = 26,
     RPC_PONG = 27,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
@@ -114,7 +115,7 @@ enum rpc_kind {
      * shard_count u32, stripe_count u32, incarnation u64 (of from's data directory). Answer PEER_WELCOME, or ERROR: ERR_VERSION, ERR_CONFLICT (another
      * cluster, another number of shards or stripes, another node, or its disk was replaced), ERR_NOT_FOUND (no such shard). */
     RPC_PEER_HELLO = 40,
-    /* cluster u64, incarnation u64. */
+    /* cluster u64, incarnation u64, wall_ns u64 (its clock). */
     RPC_PEER_WELCOME = 41,
     /* One message of one stripe's replicas: segstore/node/replica/message.h. No answer. */
     RPC_RAFT = 42,
