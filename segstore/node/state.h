@@ -260,7 +260,9 @@ struct node {
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t          *incoming_terms;
-    uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
+    uint64_t           next_due_ns;         /* wall clock; the soonest of all stripes */
+    int64_t            clock_correction_ns; /* of the wall clock (peers/clock.h) */
+    struct log_limit   clock_limit;
     bool               due_dirty;
     /* connections */
     struct session   **slots;
@@ -409,6 +411,8 @@ uint64_t balance_next_ns(const struct node *node);
 uint16_t balance_preferred(const struct node_stripe *st);
 
 /* peers.c: connections to the other nodes. */
+/* The time of entries: this machine's clock, or what the others agree on. */
+uint64_t     node_wall_ns(const struct node *node);
 void         peers_make(struct node *node);
 void         peers_free(struct node *node);
 void         peers_turn(struct node *node);
