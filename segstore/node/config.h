@@ -50,6 +50,9 @@ struct segstore_config {
     uint32_t segments_ready;     /* prepared ahead */
     uint64_t disk_reserve_bytes; /* free space kept for checkpoints; below it the disk counts as full */
     uint32_t disk_sector_bytes;  /* what the device writes at once: 4096, or 512 where it does not promise more */
+    uint64_t log_bytes;          /* above this much log per shard, files of which little is held are emptied at once */
+    uint64_t reclaim_ns;         /* else when they are older than this */
+    uint64_t reclaim_rate;       /* bytes a second read and written for it, all shards together; 0: never */
     uint64_t scrub_ns;           /* in which all of the log is read again in the background; 0: never */
     bool     accept_damage;      /* go on without entries that damage took */
 
@@ -93,6 +96,9 @@ static inline struct segstore_config segstore_config_default(void)
         .segments_ready         = 2,
         .disk_reserve_bytes     = 256ull << 20,
         .disk_sector_bytes      = 4096,
+        .log_bytes              = 16ull << 30,
+        .reclaim_ns             = 600ull * 1000000000,
+        .reclaim_rate           = 64ull << 20,
         .scrub_ns               = 7ull * 86400 * 1000000000,
         .record_max_bytes       = 2u << 20,
         .credit_bytes           = 8u << 20,

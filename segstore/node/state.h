@@ -77,6 +77,7 @@ struct node_stripe {
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool             repairing;   /* records of it are damaged: it does not lead until an image came */
+    bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
     bool             limits_wanted;        /* the log had no room for them */
@@ -273,6 +274,8 @@ struct node {
     struct list        disk_waiters;
     struct list        owners;
     uint64_t           silence_ns; /* when silence is looked for next */
+    struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
+    uint32_t           walk_stripe;
     struct node_counts counts;
     struct log_limit   refused_limit;
     struct log_limit   gone_limit;
@@ -292,6 +295,12 @@ void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+
+/* moves.c: what reclaim asks of them. */
+bool moves_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                void *each_ctx);
+bool moves_holds(void *ctx, const struct survivor *survivor);
+bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
@@ -452,6 +461,7 @@ MUST_CHECK int request_handle(struct session *s, uint16_t kind, uint64_t id, str
 void follow_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void follow_credit(struct follower *f);
 void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
+bool follow_any(const struct node *node, uint64_t stream_id);
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status);
 void follow_free(struct follower *f);
 /* Fills in the head of its RECORDS frame. */

@@ -227,6 +227,12 @@
       "Time between two checkpoints when something changed.")                                                                    \
     X(tail_bytes,             "segstore.tail",          NULL,       NUMBER,  "16MiB",          1048576, 1099511627776, "bytes",    \
       "Memory of each shard for the end of the log, from which readers that keep up are served.")                                \
+    X(log_bytes,              "segstore.log_budget",    NULL,       NUMBER,  "16GiB",          1048576, 1099511627776, "bytes",    \
+      "Log of a shard above which files that are mostly dead are emptied at once, by moving what is still held in them to runs.")  \
+    X(reclaim_age_s,          "segstore.reclaim_age",   NULL,       NUMBER,  "600",            0, 31536000, "s",                     \
+      "Below the budget only files older than this are emptied: most of what is queued goes by itself.")                           \
+    X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes/s",            \
+      "What emptying files may read and write, all shards together; 0: they are kept as long as anything in them is held.")        \
     X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
       "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
     X(scrub_period_s,         "segstore.scrub_period",  NULL,       NUMBER,  "604800",         0, 31536000, "s",                     \

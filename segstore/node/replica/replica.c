@@ -160,6 +160,7 @@ static enum storage_need need_of(struct bytes ops)
     while (op_next(&r, &op) > 0) {
         switch (op.kind) {
         case OP_APPEND:
+        case OP_APPEND_RUN:
             return STORAGE_DATA;
         case OP_TABLE_PUT:
         case OP_STREAM_CREATE:
@@ -383,6 +384,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     }
     if (st->lead_wanted && leading) {
         lead(st);
+    }
+    if (UNLIKELY(st->was_damaged !=
+                 raft_is_damaged(raft))) { /* whole again: until a checkpoint says so, a restart does not know */
+        st->was_damaged = raft_is_damaged(raft);
+        st->node->storage->save.wanted |= !st->was_damaged;
     }
     bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {
