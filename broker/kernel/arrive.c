@@ -2,6 +2,7 @@
 #include "broker/kernel/publish.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/far.h"
 #include "broker/kernel/fanout.h"
 #include "broker/kernel/gather.h"
 #include "broker/kernel/group.h"
@@ -9,6 +10,14 @@
 #include "broker/kernel/message.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/reshare.h"
+
+/* Its publisher waits until it was taken. */
+static void note_far(struct kernel *k, unsigned from, const struct message *message)
+{
+    if (UNLIKELY(far_shard(k, from)) && message->qos != 0) {
+        mail_announced(k, from);
+    }
+}
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
 {
@@ -18,6 +27,7 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     struct bytes       filter  = wire_get_blob(&r);
     struct message     message = message_read(&r);
     ASSERT(!r.bad);
+    note_far(k, from, &message);
     struct session *s = session_find(k, mail->value);
     struct group   *g = group_find(k, filter);
     struct fanout   f = {.message = &message, .group = g == NULL || g->exclusive ? NULL : g, .from_shard = from};
@@ -47,6 +57,7 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
         struct message     message = message_read(&r);
         struct fanout      f       = {.message = &message, .from_shard = from, .from_serial = mail->value};
         ASSERT(!r.bad);
+        note_far(k, from, &message);
         gather(k, &message, NULL, true);
         fanout_deliver(k, &f);
         fanout_end(&f);

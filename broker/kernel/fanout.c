@@ -2,6 +2,7 @@
 #include "broker/kernel/fanout.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/far.h"
 #include "broker/kernel/gather.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/message.h"
@@ -141,14 +142,18 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 
 static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *f)
 {
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
-        if ((shards >> shard & 1) == 0 || shard == k->shard) {
+    MAIL_EACH(shard, shards)
+    {
+        if (UNLIKELY(f->message->qos == 0 && far_shard(k, shard) && !list_empty(&k->out[shard].waiting))) {
+            k->counters.dropped++; /* the other process does not keep up */
             continue;
         }
         struct wire_writer w = mail_begin();
         message_write(&w, f->message);
-        mail_post(k, shard, MAIL_PUBLISH,
-                  f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w);
+        if (mail_post(k, shard, MAIL_PUBLISH,
+                      f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w)) {
+            far_sent(k, shard, k->handing, f->message, NULL);
+        }
     }
 }
 
@@ -168,6 +173,7 @@ static struct pending *unasked(struct kernel *k, struct publisher *p, const stru
 bool fanout_publish(struct kernel *k, struct publisher *p, const struct session *from, struct message *message,
                     struct pending *pending)
 {
+    k->handing                 = pending;
     struct found    found      = gather(k, message, from, false);
     struct fanout   f          = {.message = message, .publisher = p};
     struct pending *unanswered = NULL;
@@ -183,6 +189,7 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
     }
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);
+    k->handing = NULL;
     fanout_end(&f);
     return found.any;
 }

@@ -174,6 +174,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
+    index_init(&node->relays);
 
     struct storage_config storage_config = {
         .data_directory     = config->data_directory,
@@ -254,6 +255,7 @@ void node_free(struct node *node)
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
+    index_fini(&node->relays);
     wire_writer_fini(&node->results);
     wire_writer_fini(&node->scratch);
     free(node->stripes);

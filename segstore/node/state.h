@@ -174,11 +174,13 @@ struct session {
     uint16_t           peer; /* number of the node that it comes from; 0: a broker */
     uint64_t           instance;
     uint64_t           owner;
+    uint64_t           place;
     uint64_t           unanswered_bytes;
     struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
-    struct wire_writer hello; /* bytes that go along when the socket moves */
+    struct wire_writer hello;    /* bytes that go along when the socket moves */
+    struct index_link  by_owner; /* in node->relays, while a broker's is open */
 };
 
 /* A broker shard that timers may depend on. */
@@ -186,6 +188,7 @@ struct owner {
     struct list link; /* node->owners */
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
+    uint64_t    place;    /* where its process runs; 0: not said */
     uint32_t    connections;
     uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
@@ -270,7 +273,8 @@ struct node {
     struct list        graves; /* closed in this turn; freed at its end */
     struct index       subscriptions;
     struct index       followers;
-    struct list        led; /* struct node_stripe.led_link */
+    struct index       relays; /* sessions of brokers, by owner */
+    struct list        led;    /* struct node_stripe.led_link */
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
@@ -514,11 +518,15 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c: ERR_BUSY when another broker process is attached. */
-MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner);
+MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
 void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void           owners_found(struct node_stripe *st);
 void           owners_turn(struct node *node);
 uint64_t       owners_next_ns(const struct node *node);
+/* relay.c: from one broker shard to another. */
+void relay_add(struct session *s);
+void relay_remove(struct session *s);
+void relay(struct session *s, struct bytes body);
 /* silence.c: connections that say nothing any more. */
 void     silence_turn(struct node *node);
 uint64_t silence_next_ns(const struct node *node);

@@ -81,6 +81,8 @@ void node_status(const struct node *node, struct shard_status *out)
         [STATUS_ELECTIONS]       = c.elections,
         [STATUS_IMAGES_SENT]     = c.images_sent,
         [STATUS_IMAGES_TAKEN]    = c.images_taken,
+        [STATUS_RELAYED]         = c.relayed,
+        [STATUS_RELAYS_DROPPED]  = c.relays_dropped,
     };
     memcpy(out->values, counted, sizeof counted);
     for (uint32_t i = 0; i < node->peer_count; i++) {

@@ -46,7 +46,9 @@ enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBER
     X(ELECTIONS,         "keel_segstore_elections_total",        counter, SUM, "Times that a stripe entered another term.")                \
     X(FOLLOWER_LAG,      "keel_segstore_follower_lag_entries",   gauge,   MAX, "Committed entries that the slowest follower of a stripe led here does not have.") \
     X(IMAGES_SENT,       "keel_segstore_images_sent_total",      counter, SUM, "Images of stripes that arrived at another node.")          \
-    X(IMAGES_TAKEN,      "keel_segstore_images_taken_total",     counter, SUM, "Images of stripes that came from another node and took their place here.")
+    X(IMAGES_TAKEN,      "keel_segstore_images_taken_total",     counter, SUM, "Images of stripes that came from another node and took their place here.") \
+    X(RELAYED,           "keel_segstore_relayed_total",          counter, SUM, "Packets of broker shards that were handed on to others.")  \
+    X(RELAYS_DROPPED,    "keel_segstore_relays_dropped_total",   counter, SUM, "The same, not handed on: their receiver was not connected, or did not keep up.")
 /* clang-format on */
 
 enum status_value {

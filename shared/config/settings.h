@@ -22,6 +22,8 @@
       "Threads of each process, each with its own ring and core; 0: one per core it may run on.")                                \
     X(pin,                    "pin",                    NULL,       BOOL,    "true",           0, 0, NULL,                        \
       "Pins each shard to a core when there are at least as many cores as shards.")                                              \
+    X(broker_name,            "broker.name",            NULL,       TEXT,    "",               0, 255, "NAME",                      \
+      "What tells this broker from others at the same segment store, also after a restart: then it need not wait for what its former process left. Empty: host name and mqtt.listen.") \
     X(mqtt_listen,            "mqtt.listen",            "mqtt",     ADDRESS, "127.0.0.1:1883", 0, 0, NULL,                        \
       "Where MQTT clients connect; port 0 picks a free one.")                                                                    \
     X(mqtts_listen,           "mqtts.listen",           "mqtts",    ADDRESS, "off",            0, 1, NULL,                        \
@@ -231,7 +233,7 @@
       "Log of a shard above which files that are mostly dead are emptied at once, by moving what is still held in them to runs.")  \
     X(reclaim_age_s,          "segstore.reclaim_age",   NULL,       NUMBER,  "600",            0, 31536000, "s",                     \
       "Below the budget only files older than this are emptied: most of what is queued goes by itself.")                           \
-    X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes/s",            \
+    X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes",              \
       "What emptying files may read and write, all shards together; 0: they are kept as long as anything in them is held.")        \
     X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
       "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \

@@ -38,7 +38,8 @@ _Static_assert(sizeof(struct rpc_header) == RPC_HEADER_BYTES, "frame header");
 
 /* Bodies, field by field; `blob` is u32 length + bytes; a name ends where its blob ends. */
 enum rpc_kind {
-    /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted). */
+    /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted), place u64 (trailing,
+     * 0 or absent: none): where the process runs. A later process of the same place is its heir: it does not wait for the lease of one that is gone. */
     RPC_HELLO = 1,
     /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
      * record_max_bytes u32, node u16 (who answers), node_count u16, count x { id u16, port u16, address blob } (0: it stands alone, its address is the one that was
@@ -99,6 +100,10 @@ enum rpc_kind {
     RPC_PONG = 27,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
     RPC_LEADERS = 29,
+    /* broker -> store -> another broker shard. to u64, from u64 (owners of HELLO), a packet that the store does not look into (broker/kernel/channel.h). Handed on,
+     * with id 0, over the newest connection of that owner to the same shard of the same node, when there is one with room: else it is dropped, and nobody is
+     * told. Nothing is kept, nothing is answered; not counted against the credit. */
+    RPC_RELAY = 50,
     /* Between segment stores. node -> node, the first frame. magic u32, major u16, minor u16, cluster u64, from u16, to u16 (numbers of nodes), shard u32,
      * shard_count u32, stripe_count u32, incarnation u64 (of from's data directory). Answer PEER_WELCOME, or ERROR: ERR_VERSION, ERR_CONFLICT (another
      * cluster, another number of shards or stripes, another node, or its disk was replaced), ERR_NOT_FOUND (no such shard). */
@@ -124,6 +129,8 @@ enum { RPC_STRIPE_ALL = 0xffff };
  *   "drain/NODE"   node u16: it shall hold nothing. An operator's
  *   "plan"         segstore/placement/plan.h: what follows from these and from who is alive. Written by the leader of stripe 0 */
 enum { RPC_TABLE_CLUSTER = 30 };
+/* A table of brokers, in stripe 0: which processes are attached (broker/kernel/company.h). */
+enum { RPC_TABLE_BROKERS = 31 };
 enum rpc_scan_kind { RPC_SCAN_KEY = 0, RPC_SCAN_PREFIX = 1, RPC_SCAN_FILTER = 2 };
 
 #endif

@@ -257,7 +257,7 @@ class Apart(Server):
 
     def start_broker(self, wait=True, wrapper=()):
         self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore,
-                               *self.broker_args], self.dir / "broker.log", wrapper=wrapper)
+                               "--set", "broker.name=e2e", *self.broker_args], self.dir / "broker.log", wrapper=wrapper)
         if wait:
             self.broker_ready()
 
@@ -314,7 +314,7 @@ class Cluster(Server):
 
     def start_broker(self):
         self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore, "--shards", "1",
-                               *self.broker_args], self.dir / "broker.log")
+                               "--set", "broker.name=e2e", *self.broker_args], self.dir / "broker.log")
         ready = self.broker.await_ready()
         self.mqtt, self.admin = ready["mqtt"], ready["admin"]
         self.host, self.port = split(self.mqtt)

@@ -153,6 +153,7 @@ static void welcome(struct session *s, uint64_t id)
 {
     const struct segstore_config *c = s->node->config;
     sm_step(session_states, &s->state, SESSION_OPEN);
+    relay_add(s);
     size_t begun = session_begin(s, RPC_WELCOME, id);
     wire_put_u16(&s->out, RPC_VERSION_MAJOR);
     wire_put_u16(&s->out, RPC_VERSION_MINOR);
@@ -225,6 +226,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
     s->instance     = wire_get_u64(&r);
     s->owner        = wire_get_u64(&r);
     s->wanted_shard = wire_get_u32(&r);
+    s->place        = wire_left(&r) >= sizeof s->place ? wire_get_u64(&r) : 0;
     if (r.bad || kind != RPC_HELLO || magic != RPC_MAGIC) {
         refuse(s, id, ERR_MALFORMED, "the first frame must be HELLO");
         return;
@@ -244,7 +246,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         move(s, frame_and_rest);
         return;
     }
-    int result = owner_hello(s->node, s->instance, s->owner);
+    int result = owner_hello(s->node, s->instance, s->owner, s->place);
     if (result < 0) {
         refuse(s, id, result, "another broker process is attached to this store");
         return;
@@ -464,6 +466,7 @@ void session_close(struct session *s)
     list_push_back(&node->graves, &s->link);
     node->slots[s->slot] = NULL;
     if (was_open && s->peer == 0) {
+        relay_remove(s);
         owner_gone(node, s->instance, s->owner);
     }
 }
