@@ -165,10 +165,12 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->owners);
     list_init(&node->touched);
     list_init(&node->burials);
-    node->raft_next_ns   = UINT64_MAX;
-    node->image_next_ns  = UINT64_MAX;
-    node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
-    node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
+    node->raft_next_ns            = UINT64_MAX;
+    node->image_next_ns           = UINT64_MAX;
+    node->own_transfer.per_second = config->transfer_rate / config->shards + 1;
+    node->transfer                = config->transfer != NULL ? config->transfer : &node->own_transfer;
+    node->incoming                = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
+    node->incoming_terms          = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);

@@ -21,8 +21,8 @@
 #include "segstore/node/node.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
-#include "shared/base/bucket.h"
 #include "shared/base/log.h"
+#include "shared/base/rate.h"
 #include "shared/base/wire.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
@@ -253,9 +253,10 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t           keeper_ns;     /* the first shard: since when it leads stripe 0, 0: it does not */
-    struct image_out  *image_out;     /* an image on its way to another node */
-    struct bucket      image_bucket;  /* of its bytes */
+    uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
+    struct image_out  *image_out; /* an image on its way to another node */
+    struct rate       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
+    struct rate        own_transfer;
     struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LIMIT_S = 180, REPLACE_S = 12 };
 
