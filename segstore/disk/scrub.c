@@ -116,16 +116,16 @@ static void segment_leave(struct scrub *s)
     s->number      = 0;
 }
 
-static void report(struct scrub *s, uint64_t stripes, const char *what)
+static void report(struct scrub *s, uint64_t end, uint64_t stripes, const char *what)
 {
-    const struct scrub_bad *bad = &s->bad;
+    const struct scrub_bad *bad      = &s->bad;
+    uint64_t                position = base_of(s, bad->number) + bad->offset;
     s->counts.damages++;
-    log_error("%s/%012llu was read again: what was written at offset %zu %s. Records of %s may be lost there: restore "
-              "the file "
-              "from a copy while the store is stopped",
+    log_error("%s/%012llu was read again: what was written at offset %zu %s. Records of %s may be lost there: other "
+              "nodes give them back; without any, restore the file from a copy while the store is stopped",
               s->directory, (unsigned long long)bad->number, bad->offset, what,
               stripes == UINT64_MAX ? "any stripe" : "some stripes");
-    s->hooks.damaged(s->hooks.ctx, base_of(s, bad->number) + bad->offset, stripes);
+    s->hooks.damaged(s->hooks.ctx, position, end - position, stripes);
 }
 
 /* A round ends where it began, and there the next one begins. */
@@ -148,7 +148,8 @@ static bool segment_next(struct scrub *s)
     if (next == NULL) {
         if (s->state == SCRUB_RESUMING) { /* nothing whole came behind the damage */
             s->state = SCRUB_WALKING;
-            report(s, recover_lost_stripes(s->last.seq, NULL, NULL), "is not there any more");
+            report(s, wal_durable_position(s->wal), recover_lost_stripes(s->last.seq, NULL, NULL),
+                   "is not there any more");
         }
         s->wrapped     = s->begun;
         s->next_number = 0;
@@ -189,7 +190,8 @@ static void damage(struct scrub *s)
     const struct block_header *h = &s->bad.header;
     s->state                     = SCRUB_RESUMING;
     if (s->bad.header_known) {
-        report(s, h->stripes, s->bad.changed ? "has changed" : "is not there any more");
+        report(s, base_of(s, s->bad.number) + s->bad.offset + h->length, h->stripes,
+               s->bad.changed ? "has changed" : "is not there any more");
         s->state = SCRUB_WALKING;
         s->last  = (struct scrub_last){
              .seq = h->block_seq, .checksum = h->checksum, .known = true, .sure = s->last.known && s->last.sure};
@@ -201,7 +203,7 @@ static void damage(struct scrub *s)
 /* The first whole block behind the damage. */
 static void resumed(struct scrub *s, const struct block_header *h)
 {
-    report(s, s->last.known ? recover_lost_stripes(s->last.seq, NULL, h) : UINT64_MAX,
+    report(s, h->position, s->last.known ? recover_lost_stripes(s->last.seq, NULL, h) : UINT64_MAX,
            s->bad.changed ? "has changed" : "is not there any more");
     s->state = SCRUB_WALKING;
     s->last  = (struct scrub_last){0};
@@ -334,7 +336,8 @@ static void walk(struct scrub *s)
 static void read_failed(struct scrub *s, int result)
 {
     s->bad = (struct scrub_bad){.number = s->number, .offset = s->offset};
-    report(s, UINT64_MAX, result < 0 ? err_sentence(result) : "is behind the end of the file");
+    report(s, base_of(s, s->number + 1), UINT64_MAX,
+           result < 0 ? err_sentence(result) : "is behind the end of the file");
     segment_leave(s);
     s->state = SCRUB_WALKING;
     s->last  = (struct scrub_last){0};

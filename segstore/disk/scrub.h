@@ -28,8 +28,8 @@ struct scrub_counts {
 
 struct scrub_hooks {
     void *ctx;
-    /* Something at this position is not what was written: entries of these stripes (a bit per stripe % 64; all: not known whose). It was logged. */
-    void (*damaged)(void *ctx, uint64_t position, uint64_t stripes);
+    /* Something in size_bytes from this position is not what was written: entries of these stripes (a bit per stripe % 64; all: not known whose). It was logged. */
+    void (*damaged)(void *ctx, uint64_t position, uint64_t size_bytes, uint64_t stripes);
 };
 
 /* The last block that was whole: what the next one must hang on. */

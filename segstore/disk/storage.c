@@ -46,13 +46,13 @@ static int on_segment_open(void *ctx, struct log_segment *segment)
 }
 
 /* Whoever starts again should not have to replay what is damaged: a checkpoint is made. */
-static void on_damaged(void *ctx, uint64_t position, uint64_t stripes)
+static void on_damaged(void *ctx, uint64_t position, uint64_t size_bytes, uint64_t stripes)
 {
     struct storage *storage = ctx;
     if (position >= storage->save.newest.replay_position) {
         storage->save.wanted = true;
     }
-    storage->hooks.damage_found(storage->hooks.ctx, stripes);
+    storage->hooks.damage_found(storage->hooks.ctx, position, size_bytes, stripes);
 }
 
 struct storage *storage_new(struct io *io, const struct storage_config *config, const struct storage_hooks *hooks)
@@ -83,6 +83,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->chunks.open   = on_segment_open;
     storage->chunks.ctx    = storage;
     fetch_init(&storage->fetch, &storage->wal, &storage->chunks);
+    storage->fetch.strict = config->member_count > 1;
 
     struct save_hooks save_hooks = {.ctx = storage, .image = on_image, .saved = on_saved, .failed = on_failed};
     save_init(&storage->save, io, &save_hooks);

@@ -57,8 +57,8 @@ struct storage_hooks {
     bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out); /* save.h */
     void (*saved)(void *ctx);  /* a checkpoint is on disk */
     void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
-    /* What was written for these stripes (a bit per stripe % 64) has changed on the disk or is gone, found by reading it again (scrub.h). */
-    void (*damage_found)(void *ctx, uint64_t stripes);
+    /* What was written in these bytes for these stripes (a bit per stripe % 64) has changed on the disk or is gone, found by reading it again (scrub.h). */
+    void (*damage_found)(void *ctx, uint64_t position, uint64_t size_bytes, uint64_t stripes);
     void (*failed)(void *ctx, const char *what, int error);
 };
 

@@ -91,7 +91,7 @@ static void on_loaded(void *ctx)
     }
 }
 
-static void on_damage_found(void *ctx, uint64_t stripes)
+static void on_damage_found(void *ctx, uint64_t position, uint64_t size_bytes, uint64_t stripes)
 {
     struct node *node = ctx;
     node->counts.scrub_damages++;
@@ -99,7 +99,7 @@ static void on_damage_found(void *ctx, uint64_t stripes)
          i++) { /* alone: what runs has all but the records in memory, and those are refused when read */
         struct node_stripe *st = &node->stripes[i];
         if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
-            replica_repair(st, "the log was read again, and has changed");
+            repair_survey(st, position, position + size_bytes);
         }
     }
 }
@@ -197,6 +197,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .failed       = on_failed,
     };
     node->storage = storage_new(io, &storage_config, &storage_hooks);
+    repairs_make(node);
     stripes_make(node);
     peers_make(node);
     storage_open(node->storage);
@@ -224,6 +225,7 @@ void node_free(struct node *node)
         stripe_free(node->stripes[i].stripe);
     }
     burials_free(node);
+    repairs_free(node);
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
@@ -374,11 +376,12 @@ uint64_t node_turn(void *ctx)
         replicas_tick(node);
         balance_turn(node);
     }
+    bool repairing = node->serving && !node->stopping && repairs_turn(node);
     storage_turn(node->storage); /* hands on what is durable, submits what waits */
     sessions_resume(node);
     tasks_turn(node);
     images_turn(node);
-    bool behind = burials_turn(node);
+    bool behind = burials_turn(node) || repairing;
     behind      = replicas_turn(node) || behind; /* leads, applies, answers, sends to followers, acknowledges */
     ready_turn(node);
     listen_turn(node);
@@ -394,6 +397,7 @@ uint64_t node_turn(void *ctx)
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
         next = least(next, least(replicas_next_ns(node),
                                  least(peers_next_ns(node), least(node->image_next_ns, balance_next_ns(node)))));
+        next = least(next, repairs_next_ns(node));
     }
     bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;

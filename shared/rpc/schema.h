@@ -109,6 +109,9 @@ enum rpc_kind {
     RPC_RAFT = 42,
     /* A part of an image of a stripe, or what became of it: segstore/node/image/image.h. No answer. */
     RPC_IMAGE = 43,
+    /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
+    RPC_REPAIR_ASK    = 80,
+    RPC_REPAIR_ANSWER = 81,
     RPC_KIND_END
 };
 
