@@ -196,6 +196,12 @@ void raft_hurry(struct raft *r, uint64_t now_ns)
 
 /* ---- the clock ---- */
 
+/* A moment that all stripes have in common, so that their heartbeats leave together. */
+static uint64_t beat_after(const struct raft *r, uint64_t now_ns)
+{
+    return now_ns - now_ns % r->options.heartbeat_ns + r->options.heartbeat_ns;
+}
+
 /* It was told to campaign and still may, however late, and those who vote do not wait for this lead to run out. Only a new term ends that; nobody
  * may be left to trust this one. */
 static void give_up_transfer(struct raft *r)
@@ -231,14 +237,14 @@ void raft_tick(struct raft *r, uint64_t now_ns)
         return;
     }
     if (now_ns >= r->check_ns) {
-        r->check_ns = now_ns + r->options.election_ns;
+        r->check_ns = beat_after(r, now_ns + r->options.election_ns);
         if (!check_quorum(r)) {
             become_follower(r, r->term, RAFT_NONE);
             return;
         }
     }
     if (now_ns >= r->heartbeat_ns) {
-        r->heartbeat_ns = now_ns + r->options.heartbeat_ns;
+        r->heartbeat_ns = beat_after(r, now_ns);
         send_heartbeats(r);
     }
 }

@@ -44,8 +44,9 @@ static struct record record_of(const struct client *c, uint32_t stripe, uint64_t
 /* What transactions below n have trimmed. */
 static uint64_t trimmed_by(uint64_t n)
 {
-    uint64_t last = n / TRIM_EVERY * TRIM_EVERY; /* the highest multiple that is below n, which is number last - 1 + 1 */
-    last          = last == n && last != 0 ? last - TRIM_EVERY : last;
+    uint64_t last =
+        n / TRIM_EVERY * TRIM_EVERY; /* the highest multiple that is below n, which is number last - 1 + 1 */
+    last = last == n && last != 0 ? last - TRIM_EVERY : last;
     return last > CLIENT_KEEP ? last - CLIENT_KEEP : 0;
 }
 
@@ -78,8 +79,8 @@ static void send_txn(struct client *c, uint32_t stripe)
     op_append_end(&c->out, append, 1, &record);
     snprintf(key, sizeof key, "%llu", (unsigned long long)(n % CLIENT_KEYS));
     snprintf(value, sizeof value, "%llu", (unsigned long long)n);
-    op_encode(&c->out, &(struct op){
-                           .kind = OP_TABLE_PUT, .table = TABLE, .name = bytes_str(key), .value = bytes_str(value)});
+    op_encode(&c->out,
+              &(struct op){.kind = OP_TABLE_PUT, .table = TABLE, .name = bytes_str(key), .value = bytes_str(value)});
     if (n % TRIM_EVERY == 0 && n > CLIENT_KEEP) {
         op_encode(&c->out, &(struct op){.kind = OP_TRIM, .stream_id = s->stream_id, .offset = n - CLIENT_KEEP});
     }
@@ -101,8 +102,8 @@ static void on_txn_done(struct client *c, uint64_t id, struct wire_reader *r)
     (void)wire_get_u32(r);
     uint64_t offset = wire_get_u64(r);
     if (duplicate || offset != n || n != s->acked) {
-        wrong(c, "record %llu of stripe %u is acknowledged at offset %llu, behind %llu%s", (unsigned long long)n, stripe,
-              (unsigned long long)offset, (unsigned long long)s->acked, duplicate ? ", as a duplicate" : "");
+        wrong(c, "record %llu of stripe %u is acknowledged at offset %llu, behind %llu%s", (unsigned long long)n,
+              stripe, (unsigned long long)offset, (unsigned long long)s->acked, duplicate ? ", as a duplicate" : "");
     }
     s->acked = n + 1;
     trace_note(TRACE_ACK, stripe, n);
@@ -309,8 +310,8 @@ static void check_keys(struct client *c, uint32_t stripe, uint64_t n, struct wir
         uint64_t     version = wire_get_u64(r);
         struct bytes value   = wire_get_blob(r);
         char         expected[24];
-        uint64_t     last = n == 0 ? 0 : (n - 1) - (n - 1 + CLIENT_KEYS - i) % CLIENT_KEYS; /* the newest put of the key */
-        bool         none = n <= i;
+        uint64_t last = n == 0 ? 0 : (n - 1) - (n - 1 + CLIENT_KEYS - i) % CLIENT_KEYS; /* the newest put of the key */
+        bool     none = n <= i;
         snprintf(expected, sizeof expected, "%llu", (unsigned long long)last);
         if (none ? version != 0 : !bytes_equal(value, bytes_str(expected))) {
             wrong(c, "stripe %u holds %llu transactions, but key %llu is \"%.*s\" and not \"%s\"", stripe,
@@ -333,8 +334,7 @@ static void check_record(struct client *c, uint32_t stripe, uint64_t expected_of
         return;
     }
     (void)wire_get(r, (size_t)size);
-    if (record.publish_wall_ns != offset ||
-        !bytes_equal(record_of(c, stripe, offset).payload, record.payload)) {
+    if (record.publish_wall_ns != offset || !bytes_equal(record_of(c, stripe, offset).payload, record.payload)) {
         wrong(c, "record %llu of stripe %u has another content", (unsigned long long)offset, stripe);
     }
 }

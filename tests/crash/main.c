@@ -16,6 +16,7 @@
 #include "tests/crash/trace.h"
 
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATH_ROOM = 400, SECOND_ONE_IN = 4, SECOND_CUTS = 3, FAILURES_MAX = 5, PATIENCE_S = 60 };
+enum { PATH_ROOM = 400, SECOND_ONE_IN = 4, SECOND_CUTS = 3, FAILURES_MAX = 5, PATIENCE_S = 20 };
 
 struct options {
     uint64_t    cuts;
@@ -75,7 +76,7 @@ static void turn(void *ctx)
 
 static void pair_start(struct pair *p, const char *directory, uint32_t sector_bytes)
 {
-    static const struct io_config io = {.sockets_max = 16, .recv_buffers = 8, .recv_buffer_bytes = 16384, .cpu = -1};
+    static const struct io_config io    = {.sockets_max = 16, .recv_buffers = 8, .recv_buffer_bytes = 16384, .cpu = -1};
     const struct node_hooks       hooks = {.ctx = p, .ready = on_ready, .refused = on_refused, .stopped = on_stopped};
     p->config                           = segstore_config_default();
     p->config.data_directory            = directory;
@@ -157,9 +158,10 @@ struct cutting {
 
 static void cut_trace(struct cutting *cutting, struct model *model, struct expectation *expectation, uint64_t cuts);
 
-/* In a process of its own: recovers, checks, and for some cuts writes on and is cut off again. Returns its exit status. */
+/* In a process of its own: recovers, checks, and for some cuts writes on and is cut off again. killed: the model of what is there when a process was
+ * killed; NULL when there was no power. Returns its exit status. */
 static int recover(const struct cutting *cutting, const char *directory, const struct expectation *expectation,
-                   bool again)
+                   const struct model *killed, bool again)
 {
     static struct pair p;
     struct model      *model = NULL;
@@ -168,7 +170,9 @@ static int recover(const struct cutting *cutting, const char *directory, const s
     alarm(PATIENCE_S);
     snprintf(data, sizeof data, "%s/data", directory);
     trace_begin(again ? directory : NULL);
-    model         = again ? model_read(directory) : NULL;
+    if (again) {
+        model = killed != NULL ? model_killed(killed, cutting->sector, directory) : model_read(directory);
+    }
     p.client.seed = cutting->options->seed;
     for (uint32_t i = 0; i < CLIENT_STRIPES; i++) {
         p.client.stripes[i].acked = expectation->acked[i];
@@ -214,7 +218,7 @@ static void cut(struct cutting *cutting, const struct model *model, const struct
     snprintf(directory, sizeof directory, "%s/cut", cutting->place);
     snprintf(log, sizeof log, "%s.log", directory);
     enum model_loss loss  = rand_chance(rand, 4) ? MODEL_KILLED : MODEL_POWER;
-    bool            again = cutting->depth == 0 && rand_chance(rand, SECOND_ONE_IN);
+    bool            again = cutting->depth == 0 && (loss == MODEL_KILLED || rand_chance(rand, SECOND_ONE_IN));
     clear(directory);
     mkdir(directory, 0750);
     model_crash(model, rand, loss, loss == MODEL_KILLED ? 4096 : cutting->sector, directory);
@@ -225,7 +229,7 @@ static void cut(struct cutting *cutting, const struct model *model, const struct
         if (out != NULL) {
             setvbuf(out, NULL, _IOLBF, 0);
         }
-        int status = recover(cutting, directory, expectation, again);
+        int status = recover(cutting, directory, expectation, loss == MODEL_KILLED ? model : NULL, again);
         fflush(stdout);
         _exit(status);
     }
@@ -239,10 +243,14 @@ static void cut(struct cutting *cutting, const struct model *model, const struct
     snprintf(kept, sizeof kept, "%s-%llu-%zu", directory, (unsigned long long)cutting->options->seed, event);
     clear(kept);
     rename(directory, kept);
+    char kept_log[PATH_ROOM + 48];
+    snprintf(kept_log, sizeof kept_log, "%s.log", kept);
+    rename(log, kept_log);
     printf("FAIL crash: seed %llu, cut at event %zu, %s, sectors of %u bytes%s%s: see %s and %s\n",
            (unsigned long long)cutting->options->seed, event, loss == MODEL_KILLED ? "killed" : "without power",
            cutting->sector, cutting->depth == 0 ? "" : ", cut off a second time",
-           WIFSIGNALED(status) ? ", ended by a signal" : "", kept, log);
+           WIFSIGNALED(status) ? (WTERMSIG(status) == SIGALRM ? ", it took too long" : ", ended by a signal") : "",
+           kept, kept_log);
     cutting->failed++;
 }
 
@@ -256,7 +264,8 @@ static void cut_trace(struct cutting *cutting, struct model *model, struct expec
     for (size_t i = 0; i < whole.count && cutting->failed < FAILURES_MAX; i++) {
         model_step(model, &whole, i);
         expect_step(expectation, &whole.events[i]);
-        for (uint64_t due = rand_below(&rand, whole.count) < cuts; due > 0; due--) {
+        uint64_t due = cuts / whole.count + (rand_below(&rand, whole.count) < cuts % whole.count);
+        for (; due > 0; due--) {
             cut(cutting, model, expectation, i, &rand);
         }
     }
@@ -267,10 +276,16 @@ static void cut_trace(struct cutting *cutting, struct model *model, struct expec
 
 static void show(const struct trace *trace)
 {
-    static const char *const names[] = {
-        [TRACE_MKDIR] = "mkdir", [TRACE_CREATE] = "create", [TRACE_WRITE] = "write", [TRACE_SYNC] = "sync",
-        [TRACE_SYNC_DIRECTORY] = "sync directory", [TRACE_RENAME] = "rename", [TRACE_UNLINK] = "unlink",
-        [TRACE_DONE] = "done", [TRACE_SENT] = "sent", [TRACE_ACK] = "ack"};
+    static const char *const names[] = {[TRACE_MKDIR]          = "mkdir",
+                                        [TRACE_CREATE]         = "create",
+                                        [TRACE_WRITE]          = "write",
+                                        [TRACE_SYNC]           = "sync",
+                                        [TRACE_SYNC_DIRECTORY] = "sync directory",
+                                        [TRACE_RENAME]         = "rename",
+                                        [TRACE_UNLINK]         = "unlink",
+                                        [TRACE_DONE]           = "done",
+                                        [TRACE_SENT]           = "sent",
+                                        [TRACE_ACK]            = "ack"};
     for (size_t i = 0; i < trace->count; i++) {
         const struct trace_event *e = &trace->events[i];
         printf("%6zu  %s%s %s %s", i, names[e->kind], e->durable ? " durably" : "", e->path == NULL ? "" : e->path,

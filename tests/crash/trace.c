@@ -82,17 +82,9 @@ static uint32_t note(struct trace_event event)
     return (uint32_t)t->count++;
 }
 
+/* What was recorded before stays in memory: models name it. */
 void trace_begin(const char *directory)
 {
-    for (size_t i = 0; i < the.trace.count; i++) {
-        free(the.trace.events[i].bytes);
-        free(the.trace.events[i].path);
-        free(the.trace.events[i].to);
-    }
-    free(the.trace.events);
-    for (size_t i = 0; i < the.name_count; i++) {
-        free(the.names[i].path);
-    }
     memset(&the, 0, sizeof the);
     snprintf(the.directory, sizeof the.directory, "%s", directory == NULL ? "" : directory);
 }
@@ -190,8 +182,8 @@ static void done(struct io_op *op, int result)
         way++;
         ASSERT(way < the.under_way + UNDER_WAY_MAX);
     }
-    way->op  = NULL;
-    op->done = way->done;
+    way->op                   = NULL;
+    op->done                  = way->done;
     struct trace_event *begun = &the.trace.events[way->event];
     if (result >= 0 && (begun->kind == TRACE_RENAME || begun->kind == TRACE_UNLINK)) {
         size_t from = name_place(begun->path);
@@ -252,8 +244,7 @@ void __wrap_io_unlink(struct io *io, struct io_op *op, const char *path);
 void __wrap_io_write(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset)
 {
     watch_file(file, op,
-               (struct trace_event){
-                   .kind = TRACE_WRITE, .bytes = copy(memory, size), .size = size, .offset = offset});
+               (struct trace_event){.kind = TRACE_WRITE, .bytes = copy(memory, size), .size = size, .offset = offset});
     __real_io_write(file, op, memory, size, offset);
 }
 

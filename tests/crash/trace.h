@@ -39,7 +39,8 @@ struct trace_event {
     uint8_t *bytes; /* WRITE: a copy */
     char    *path;  /* of what; WRITE and SYNC: as the file was called when it was opened */
     char    *to;    /* RENAME */
-    uint32_t file;  /* CREATE, WRITE, SYNC: a number for each file that was ever made; those found are numbered by trace_found */
+    uint32_t
+        file; /* CREATE, WRITE, SYNC: a number for each file that was ever made; those found are numbered by trace_found */
 };
 
 struct trace {
@@ -48,7 +49,7 @@ struct trace {
     size_t              room;
 };
 
-/* Forgets what was recorded and watches this directory from now on; NULL: watches nothing. */
+/* Begins another trace and watches this directory from now on; NULL: watches nothing. Events of the one before stay. */
 void                trace_begin(const char *directory);
 const struct trace *trace_now(void);
 /* A file that is there already, before anything is recorded: its number is the next one. */

@@ -30,18 +30,25 @@ static bool position_of(const struct story *s, uint32_t node, uint16_t stripe, u
            first == offset && *out != UINT64_MAX;
 }
 
-/* A replay would not meet anything that is there now. */
+/* A replay would not meet it. */
+static bool is_behind(const struct story *s, uint32_t node, uint16_t stripe, uint64_t offset)
+{
+    const struct group_member *m = &s->group.members[node];
+    uint64_t                   position;
+    return m->ready && position_of(s, node, stripe, offset, &position) &&
+           (segment_is_run(position / m->config.segment_bytes) ||
+            m->node->storage->save.newest.replay_position > position);
+}
+
 static bool checkpointed(void *ctx)
 {
     struct story *s = ctx;
     for (uint32_t i = 0; i < s->group.count; i++) {
-        const struct node *node = s->group.members[i].node;
         for (uint16_t stripe = 0; stripe < s->group.stripes; stripe++) {
-            uint64_t position;
-            uint64_t last = s->client.stripes[stripe].wanted - 1;
-            if (!s->group.members[i].ready || !position_of(s, i, stripe, last, &position) ||
-                node->storage->save.newest.replay_position <= position) {
-                return false;
+            for (uint64_t offset = 0; offset < s->client.stripes[stripe].wanted; offset++) {
+                if (!is_behind(s, i, stripe, offset)) {
+                    return false;
+                }
             }
         }
     }
@@ -68,8 +75,9 @@ static void rot(struct story *s, uint32_t node, uint16_t stripe, uint64_t offset
     sim_check(world, position_of(s, node, stripe, offset, &position), "record %llu of stripe %u is on %s",
               (unsigned long long)offset, stripe, m->name);
     position += within + (within >= OP_TARGET_HEADER_BYTES - 1 ? TAG_BYTES + 1 : 0); /* not the tag */
-    snprintf(path, sizeof path, "/var/keel/shard-00/wal/%012llu",
-             (unsigned long long)(position / m->config.segment_bytes));
+    uint64_t number = position / m->config.segment_bytes;
+    snprintf(path, sizeof path, "/var/keel/shard-00/%s/%012llu", segment_is_run(number) ? "runs" : "wal",
+             (unsigned long long)number);
     sim_check(world, disk_rot(m->machine->disk, path, position % m->config.segment_bytes), "it is on the disk");
 }
 

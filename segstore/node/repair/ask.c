@@ -149,7 +149,7 @@ static void lost(struct repairs *r, struct missed *m)
         log_error("stripe %u: the record at offset %llu of stream %llx is damaged on every node, here in %s/%s at "
                   "offset %llu: whoever reads it is told so. Restore that file on one of the nodes from a copy",
                   m->st->id, (unsigned long long)m->held.offset, (unsigned long long)m->held.stream_id,
-                  r->node->storage->wal_directory, name,
+                  segment_is_run(number) ? r->node->storage->run_directory : r->node->storage->wal_directory, name,
                   (unsigned long long)(m->held.position - segments_position(segments, number)));
     }
     m->said_no = 0;
@@ -165,7 +165,7 @@ static void ask(struct repairs *r, struct missed *m, uint64_t now_ns)
     size_t             left  = 0; /* who have not said no */
     for (size_t i = 0; i < count; i++) {
         const struct peer *peer = peer_find(node, nodes[i]);
-        left += nodes[i] != node->config->node && (peer == NULL || (m->said_no & 1u << (peer - node->peers)) == 0);
+        left += nodes[i] != node->config->node && (peer == NULL || (m->said_no & 1ull << (peer - node->peers)) == 0);
     }
     if (left == 0) {
         lost(r, m);
@@ -174,7 +174,7 @@ static void ask(struct repairs *r, struct missed *m, uint64_t now_ns)
     for (uint32_t i = 0; i < node->peer_count; i++) {
         uint32_t     n    = (m->turn + i) % node->peer_count;
         struct peer *peer = &node->peers[n];
-        if ((m->said_no & 1u << n) != 0 || !raft_members_any(raft_members(m->st->raft), peer->spec->id) ||
+        if ((m->said_no & 1ull << n) != 0 || !raft_members_any(raft_members(m->st->raft), peer->spec->id) ||
             !peer_roomy(peer)) {
             continue;
         }
@@ -307,7 +307,7 @@ void repair_answered(struct session *s, struct wire_reader *reader)
     }
     ask_at(r, m, now_of(r));
     if (kind == REPAIR_NONE) {
-        m->said_no |= (uint8_t)(1u << (peer - node->peers));
+        m->said_no |= 1ull << (peer - node->peers);
         return;
     }
     struct log_entry entry = {.stripe = st->id, .index = wire_get_u64(reader)};
@@ -322,11 +322,11 @@ void repair_answered(struct session *s, struct wire_reader *reader)
     if (reader->bad || kind < REPAIR_ENTRY || !is_right(m, &entry, at, &target)) {
         log_error("stripe %u: what node %u says of the record at offset %llu of stream %llx is not that record", st->id,
                   s->peer, (unsigned long long)offset, (unsigned long long)stream_id);
-        m->said_no |= (uint8_t)(1u << (peer - node->peers));
+        m->said_no |= 1ull << (peer - node->peers);
         return;
     }
     if (kind == REPAIR_DOUBT && !is_sure(m, (size_t)(peer - node->peers), entry.index)) {
-        m->said_no |= (uint8_t)(1u << (peer - node->peers));
+        m->said_no |= 1ull << (peer - node->peers);
         return;
     }
     (void)write_body(r, m, entry.ops, at, kind == REPAIR_ENTRY);

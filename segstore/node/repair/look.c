@@ -110,23 +110,23 @@ static bool judge_piece(struct repairs *r)
     const struct storage  *storage  = r->node->storage;
     const struct segments *segments = &storage->segments;
     uint64_t               number   = segments_number(segments, look->held.position);
-    uint64_t               durable  = wal_durable_position(&storage->wal);
-    uint64_t               begin    = segments_position(segments, number);
-    uint64_t               end      = begin + segments->segment_bytes;
-    const struct evidence  e        = {.image        = bytes_of(look->memory, look->size),
-                                       .position     = look->position,
-                                       .begin        = begin,
-                                       .end          = durable < end ? durable : end,
-                                       .id           = &storage->super.id,
-                                       .sector_bytes = storage->config.sector_bytes};
-    struct block_header    header   = {0};
-    int                    found    = evidence_block(&e, look->held.position, &header);
-    size_t                 skip     = (size_t)(look->held.position - look->position);
-    struct bytes           left     = bytes_of(look->memory + skip, look->size - skip);
-    struct op_target       target;
-    struct record          record;
-    struct log_entry       entry    = {0};
-    enum evidence_kind     evidence = EVIDENCE_NONE;
+    uint64_t durable             = segments_durable(segments, look->held.position, wal_durable_position(&storage->wal));
+    uint64_t begin               = segments_position(segments, number);
+    uint64_t end                 = begin + segments->segment_bytes;
+    const struct evidence e      = {.image        = bytes_of(look->memory, look->size),
+                                    .position     = look->position,
+                                    .begin        = begin,
+                                    .end          = durable < end ? durable : end,
+                                    .id           = &storage->super.id,
+                                    .sector_bytes = storage->config.sector_bytes};
+    struct block_header   header = {0};
+    int                   found  = evidence_block(&e, look->held.position, &header);
+    size_t                skip   = (size_t)(look->held.position - look->position);
+    struct bytes          left   = bytes_of(look->memory + skip, look->size - skip);
+    struct op_target      target;
+    struct record         record;
+    struct log_entry      entry    = {0};
+    enum evidence_kind    evidence = EVIDENCE_NONE;
     if (look->reach < BLOCK_MAX_BYTES &&
         (found == 1 || (found < 0 && record_at(left, look->held.stream_id, &target, &record) == 0))) {
         return false;
@@ -191,7 +191,7 @@ static void read_piece(struct repairs *r)
     struct log_segment *segment  = segments_find(segments, number);
     uint64_t            begin    = segments_position(segments, number);
     uint64_t            end      = begin + segments->segment_bytes;
-    uint64_t            durable  = wal_durable_position(&storage->wal);
+    uint64_t            durable  = segments_durable(segments, look->held.position, wal_durable_position(&storage->wal));
     uint64_t            page     = look->held.position - (look->held.position - begin) % BLOCK_PAGE_BYTES;
     end                          = durable < end ? durable : end;
     uint64_t from                = page - begin > look->reach ? page - look->reach : begin;

@@ -58,11 +58,11 @@ struct missed {
     uint64_t            targets[SEGSTORE_NODES_MAX +
                      1]; /* target_hash as it stands on node->peers[] and, the last one, here; 0: not known */
     uint8_t             state;
-    uint8_t             said_no; /* a bit per node->peers[] */
+    uint64_t            said_no; /* a bit per node->peers[] */
     uint8_t             turn;    /* whom it is asked next */
     bool                lost;    /* nobody had it, the last time that all were asked */
 };
-_Static_assert(SEGSTORE_NODES_MAX <= 8, "said_no");
+_Static_assert(SEGSTORE_NODES_MAX <= 64, "said_no");
 
 /* What lies at a place of the own log. */
 struct found {

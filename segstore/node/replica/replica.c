@@ -4,6 +4,7 @@
  *                        └──▶ replicate.c ──▶ followers: replica_take ──(write)──▶ raft_stable ──▶ acknowledged
  *
  * What raft wants is noted by its hooks and done when the stripe is settled, at the end of the turn. */
+#include "segstore/node/peers/peers.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
@@ -27,7 +28,7 @@ static void on_send(void *ctx, const struct raft_message *message)
 {
     struct node_stripe *st   = ctx;
     struct peer        *peer = peer_find(st->node, message->to);
-    if (peer != NULL && peer_roomy(peer)) {
+    if (peer != NULL && peer_roomy(peer) && !pulse_gather(peer, st, message)) {
         message_put(peer_begin(peer, RPC_RAFT), st->id, message, 0);
         peer_end(peer);
     }
@@ -160,6 +161,7 @@ static enum storage_need need_of(struct bytes ops)
     while (op_next(&r, &op) > 0) {
         switch (op.kind) {
         case OP_APPEND:
+        case OP_APPEND_RUN:
             return STORAGE_DATA;
         case OP_TABLE_PUT:
         case OP_STREAM_CREATE:
@@ -367,9 +369,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->seen_term != raft_term(raft) || st->seen_leader != raft_leader(raft)) {
         bool led = st->seen_leader == st->node->config->node;
         st->node->counts.elections += st->seen_term != raft_term(raft) && st->seen_term != 0;
-        st->seen_term        = raft_term(raft);
-        st->seen_leader      = raft_leader(raft);
-        st->node->leaders_ns = io_now_ns(st->node->io);
+        st->seen_term   = raft_term(raft);
+        st->seen_leader = raft_leader(raft);
+        if (st->seen_leader != balance_preferred(st)) {
+            st->node->leaders_ns = io_now_ns(st->node->io);
+        }
         if (led) {
             step_down(st);
             st->lead_wanted = leading; /* in another term */
@@ -382,6 +386,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     }
     if (st->lead_wanted && leading) {
         lead(st);
+    }
+    if (UNLIKELY(st->was_damaged !=
+                 raft_is_damaged(raft))) { /* whole again: until a checkpoint says so, a restart does not know */
+        st->was_damaged = raft_is_damaged(raft);
+        st->node->storage->save.wanted |= !st->was_damaged;
     }
     bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {
