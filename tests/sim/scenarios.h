@@ -28,6 +28,8 @@ struct world;
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
+    X(group_repair)    \
+    X(group_lost)      \
     X(group_lost_disk) \
     X(group_members)   \
     X(group_stale)     \
