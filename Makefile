@@ -41,6 +41,7 @@ CORE     := $(filter-out $(MAINS) $(EDGE),$(SOURCES))
 UNIT     := $(shell find tests/unit -name '*.c' -not -path 'tests/unit/broker/store/*' 2>/dev/null | sort)
 UNIT_STORE := $(shell find tests/unit/broker/store -name '*.c' 2>/dev/null | sort)
 SIM      := $(shell find tests/sim -name '*.c' 2>/dev/null | sort)
+CRASH    := $(wildcard tests/crash/*.c)
 FUZZ     := $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
 BENCH    := $(notdir $(basename $(wildcard bench/micro/*.c bench/load/*.c)))
 obj       = $(patsubst %.c,$(B)/%.o,$(1))
@@ -74,6 +75,9 @@ $(B)/buggy/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DKEEL_BUGGIFY -c -o $@ $<
 $(B)/sim:  $(call obj,$(SIM)) $(patsubst %.c,$(B)/buggy/%.o,$(BUGGY)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
+# Its trace.c stands between the store and the port.
+CRASH_WRAP := $(foreach f,mkdir file_open file_close write write_durable sync sync_directory rename unlink,-Wl,--wrap=io_$(f))
+$(B)/crash: $(call obj,$(CRASH)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) $(CRASH_WRAP) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 $(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/tests/sanitizer/%: $(B)/tests/sanitizer/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c

@@ -58,6 +58,7 @@ static void run_shard(void *ctx)
         .recv_buffers      = RECV_BUFFERS,
         .recv_buffer_bytes = RECV_BUFFER_SIZE,
         .cpu               = self->cpu,
+        .quiet             = self->index > 0,
     };
     struct io *io       = NULL;
     char       why[512] = "";

@@ -96,7 +96,8 @@ static void run_shard(void *ctx)
     const struct io_config config   = {.sockets_max       = SOCKETS_MAX,
                                        .recv_buffers      = RECV_BUFFERS,
                                        .recv_buffer_bytes = RECV_BUFFER_SIZE,
-                                       .cpu               = self->cpu};
+                                       .cpu               = self->cpu,
+                                       .quiet             = self->index > 0};
     struct io             *io       = NULL;
     char                   why[512] = "";
     if (io_open(&config, &io, why, sizeof why) < 0) {

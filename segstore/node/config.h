@@ -33,6 +33,7 @@ struct segstore_config {
     uint64_t             heartbeat_ns; /* between nodes */
     uint64_t             image_rate;   /* bytes a second of images sent to other nodes, all shards together */
     uint64_t             election_ns;  /* without a leader for so long, at most twice as long, a node wants to be it */
+    uint32_t kept_entries; /* applied ones that stay known for a follower that lags; behind them it gets an image */
 
     uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
     uint64_t checkpoint_bytes; /* of log between checkpoints */
@@ -75,6 +76,7 @@ static inline struct segstore_config segstore_config_default(void)
         .heartbeat_ns           = 100ull * 1000000,
         .image_rate             = 100ull << 20,
         .election_ns            = 600ull * 1000000,
+        .kept_entries           = 8192,
         .segment_bytes          = 64ull << 20,
         .checkpoint_bytes       = 256ull << 20,
         .checkpoint_ns          = 60ull * 1000000000,

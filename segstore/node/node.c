@@ -146,6 +146,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->disk_waiters);
     list_init(&node->owners);
     list_init(&node->touched);
+    list_init(&node->burials);
     node->raft_next_ns   = UINT64_MAX;
     node->image_next_ns  = UINT64_MAX;
     node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
@@ -223,6 +224,7 @@ void node_free(struct node *node)
         stripe_save_end(node->stripes[i].saving);
         stripe_free(node->stripes[i].stripe);
     }
+    burials_free(node);
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
@@ -378,7 +380,8 @@ uint64_t node_turn(void *ctx)
     sessions_resume(node);
     tasks_turn(node);
     images_turn(node);
-    bool behind = replicas_turn(node); /* leads, applies, answers, sends to followers, acknowledges */
+    bool behind = burials_turn(node);
+    behind      = replicas_turn(node) || behind; /* leads, applies, answers, sends to followers, acknowledges */
     ready_turn(node);
     listen_turn(node);
     leaders_turn(node);

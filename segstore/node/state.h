@@ -92,6 +92,7 @@ struct node_stripe {
     struct task           sending;       /* the same, of what a follower wants */
     uint64_t              image_last;    /* transfer that came to its end here */
     struct image_in      *image_in;      /* an image on its way here */
+    uint8_t               still;         /* images of it that are being taken: until then it stands still */
     struct stripe_saving *saving;        /* its image is being taken: it stands still */
 };
 
@@ -252,6 +253,7 @@ struct node {
     struct wanted      wanted;
     struct image_out  *image_out;     /* an image on its way to another node */
     struct bucket      image_bucket;  /* of its bytes */
+    struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t          *incoming_terms;
@@ -288,7 +290,9 @@ struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
 int                 stripes_load(void *ctx, const struct checkpoint_section *section);
 void                stripes_replay(void *ctx, const struct log_entry *entry);
 void                stripes_damaged(void *ctx, uint64_t stripes);
-bool                stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+/* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
+size_t stripe_slice_bytes(const struct node_stripe *st);
+bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
@@ -346,8 +350,8 @@ void images_free(struct node *node);
 /* image_take.c */
 void           image_body_durable(struct node_stripe *st, const struct log_entry *entry);
 MUST_CHECK int image_receive(struct session *s, struct wire_reader *r);
-/* Takes the stripe's place when all of it is here. */
-void image_settle(struct node_stripe *st);
+/* Loads what came, takes the stripe's place when all of it is here. True: there is more for the next turn. */
+bool image_settle(struct node_stripe *st);
 /* Asks the leader for one. */
 void image_ask(struct node_stripe *st);
 void image_drop(struct node_stripe *st);
@@ -355,6 +359,10 @@ void image_drop(struct node_stripe *st);
 void image_put(struct node_stripe *st, struct raft_stored *out, uint64_t *out_chain);
 /* A checkpoint is on disk. */
 void images_saved(struct node *node);
+
+/* bury.c: stripes that were replaced. True: there is more for the next turn. */
+bool burials_turn(struct node *node);
+void burials_free(struct node *node);
 
 /* changes.c */
 /* It is in the log; all from index on are not any more; it is applied. */

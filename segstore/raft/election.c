@@ -14,6 +14,7 @@ bool may_campaign(const struct raft *r)
 void become_leader(struct raft *r)
 {
     r->role           = RAFT_LEADER;
+    r->quiet_ns       = r->quiet_ns > r->now_ns ? r->quiet_ns : 0;
     r->leader         = r->options.self;
     r->transferee     = RAFT_NONE;
     r->transfer_asked = false;
@@ -28,6 +29,12 @@ void become_leader(struct raft *r)
         send_heartbeats(r);
         r->hooks.lead(r->hooks.ctx);
     }
+}
+
+/* A leader that has asked another one to campaign serves no reads in that term any more, and it let the leases before its own run out. */
+static void leases_over(struct raft *r)
+{
+    r->lease_end_ns = 0;
 }
 
 static void ask_for_votes(struct raft *r, bool pre)
@@ -65,6 +72,10 @@ void campaign(struct raft *r, bool pre)
         return;
     }
     r->role = RAFT_CANDIDATE;
+    if (r->by_transfer) {
+        leases_over(r);
+    }
+    r->quiet_ns = r->now_ns + lease_left(r);
     begin_term(r, r->term + 1);
     r->vote = r->options.self;
     save(r); /* then it counts, and the others are asked */
@@ -116,6 +127,7 @@ void answer_vote(struct raft *r, const struct raft_message *m, bool granted)
                                   .refused  = !granted,
                                   .index    = r->commit,
                                   .log_term = log_term(&r->log, r->commit),
+                                  .hint     = granted ? lease_left(r) : 0,
                                   .term     = granted && m->pre ? m->term : r->term};
     send_message(r, &answer, m->from);
 }
@@ -138,6 +150,9 @@ void receive_vote(struct raft *r, const struct raft_message *m)
     } else if (m->pre) {
         answer_vote(r, m, true);
     } else {
+        if (m->transfer) {
+            leases_over(r);
+        }
         if (r->vote != m->from) {
             r->vote = m->from;
             save(r);
@@ -155,6 +170,10 @@ void receive_vote_ack(struct raft *r, const struct raft_message *m)
 {
     if (r->role == (m->pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE) && raft_members_voter(&r->members, m->from) &&
         (m->pre ? m->refused || m->term == r->term + 1 : r->saved)) {
+        uint64_t left = m->hint < r->options.lease_ns ? m->hint : r->options.lease_ns;
+        if (!m->pre && !m->refused && r->now_ns + left > r->quiet_ns) {
+            r->quiet_ns = r->now_ns + left;
+        }
         count_vote(r, m->from, !m->refused);
     }
 }

@@ -79,6 +79,9 @@ static uint64_t match_of(const struct raft *r, uint16_t node)
 
 void maybe_commit(struct raft *r)
 {
+    if (r->quiet_ns != 0) {
+        return; /* a leader of before may still serve reads: raft_tick goes on with this */
+    }
     uint64_t index = quorum_value(r, match_of);
     if (index > r->commit && log_term(&r->log, index) == r->term) { /* only of its own term: Raft, 5.4.2 */
         r->commit = index;
@@ -112,7 +115,7 @@ bool raft_lease(const struct raft *r, uint64_t now_ns)
         return false;
     }
     uint64_t clock = r->alone ? now_ns : quorum_value(r, clock_of);
-    return clock != 0 && clock + r->options.election_ns - r->options.election_ns / 10 > now_ns;
+    return clock != 0 && clock + r->options.lease_ns - r->options.lease_ns / 10 > now_ns;
 }
 
 /* ---- heartbeats ---- */
@@ -367,8 +370,8 @@ bool raft_transfer(struct raft *r, uint16_t node, uint64_t now_ns)
 {
     const struct follower *f = r->role == RAFT_LEADER ? follower_find(r, node) : NULL;
     r->now_ns                = now_ns;
-    if (f == NULL || !raft_members_voter(&r->members, node) || f->state != REPLICATE || f->damaged ||
-        now_ns > f->heard_ns + r->options.election_ns) {
+    if (f == NULL || r->quiet_ns != 0 || !raft_members_voter(&r->members, node) || f->state != REPLICATE ||
+        f->damaged || now_ns > f->heard_ns + r->options.election_ns) {
         return false;
     }
     r->transferee  = node;

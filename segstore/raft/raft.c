@@ -62,9 +62,15 @@ void heard_leader(struct raft *r, uint16_t leader)
     if (r->role != RAFT_FOLLOWER || r->leader != leader) {
         become_follower(r, r->term, leader);
     }
-    r->heard_ns = r->now_ns;
-    r->forgot   = false;
+    r->heard_ns     = r->now_ns;
+    r->lease_end_ns = r->now_ns + r->options.lease_ns;
+    r->forgot       = false;
     wait_for_leader(r);
+}
+
+uint64_t lease_left(const struct raft *r)
+{
+    return r->lease_end_ns > r->now_ns ? r->lease_end_ns - r->now_ns : 0;
 }
 
 /* ---- messages ---- */
@@ -151,7 +157,7 @@ void raft_saved(struct raft *r, uint64_t term, uint16_t vote)
     if (r->role == RAFT_CANDIDATE) {
         ask_and_count(r);
     } else if (r->grant_held) {
-        struct raft_message answer = {.kind = RAFT_VOTE_ACK};
+        struct raft_message answer = {.kind = RAFT_VOTE_ACK, .hint = lease_left(r)};
         r->grant_held              = false;
         send_message(r, &answer, r->vote);
     }
@@ -190,6 +196,12 @@ void raft_hurry(struct raft *r, uint64_t now_ns)
 
 /* ---- the clock ---- */
 
+/* A moment that all stripes have in common, so that their heartbeats leave together. */
+static uint64_t beat_after(const struct raft *r, uint64_t now_ns)
+{
+    return now_ns - now_ns % r->options.heartbeat_ns + r->options.heartbeat_ns;
+}
+
 /* It was told to campaign and still may, however late, and those who vote do not wait for this lead to run out. Only a new term ends that; nobody
  * may be left to trust this one. */
 static void give_up_transfer(struct raft *r)
@@ -216,19 +228,23 @@ void raft_tick(struct raft *r, uint64_t now_ns)
         }
         return;
     }
+    if (r->quiet_ns != 0 && now_ns >= r->quiet_ns) {
+        r->quiet_ns = 0;
+        maybe_commit(r);
+    }
     if (r->transferee != RAFT_NONE && now_ns >= r->transfer_ns) {
         give_up_transfer(r);
         return;
     }
     if (now_ns >= r->check_ns) {
-        r->check_ns = now_ns + r->options.election_ns;
+        r->check_ns = beat_after(r, now_ns + r->options.election_ns);
         if (!check_quorum(r)) {
             become_follower(r, r->term, RAFT_NONE);
             return;
         }
     }
     if (now_ns >= r->heartbeat_ns) {
-        r->heartbeat_ns = now_ns + r->options.heartbeat_ns;
+        r->heartbeat_ns = beat_after(r, now_ns);
         send_heartbeats(r);
     }
 }
@@ -242,6 +258,7 @@ uint64_t raft_next_ns(const struct raft *r)
         return r->election_ns;
     }
     uint64_t next = r->heartbeat_ns < r->check_ns ? r->heartbeat_ns : r->check_ns;
+    next          = r->quiet_ns != 0 && r->quiet_ns < next ? r->quiet_ns : next;
     return r->transferee != RAFT_NONE && r->transfer_ns < next ? r->transfer_ns : next;
 }
 

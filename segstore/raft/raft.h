@@ -12,6 +12,8 @@
  * raft_saved; an append is acknowledged after raft_stable, once per raft_flush however many entries came; the leader's own copy
  * counts like that of a follower, so its write runs beside its sends.
  * Commit: a majority of durable indices (both halves of a joint configuration), and only entries of the leader's own term are counted.
+ * Reads: a leader that a majority answered lately serves them alone (raft_lease). Whoever gives its vote says how long the leader that it heard of last may still believe
+ * that, and the new one commits nothing before: so a vote may be given early, to someone who says that the old leader is dead, and be wrong about it.
  * Pre-vote, check-quorum, leader transfer, learners and joint consensus as in the Raft dissertation (Ongaro 2014: 3.10, 4.2.1, 4.3, 6.2, 9.6)
  * with the behaviour of etcd's raft.
  * A damaged replica (entries that it acknowledged and votes that it gave may be gone) neither campaigns nor votes, and takes entries without being
@@ -51,8 +53,9 @@ enum raft_kind {
                                the last entry at or before it that may match, and its term */
     RAFT_HEARTBEAT     = 3, /* commit (at most what the receiver is known to hold), clock: echoed */
     RAFT_HEARTBEAT_ACK = 4, /* clock */
-    RAFT_VOTE        = 5, /* index, log_term: the candidate's last entry; pre; transfer: the old leader asked for it */
-    RAFT_VOTE_ACK    = 6, /* pre, refused; index, log_term: what the voter knows to be committed */
+    RAFT_VOTE = 5, /* index, log_term: the candidate's last entry; pre; transfer: the old leader asked for it */
+    RAFT_VOTE_ACK =
+        6, /* pre, refused; index, log_term: what the voter knows to be committed; hint: ns that a former leader's lease may go on */
     RAFT_TIMEOUT_NOW = 7, /* leader -> the one that is to lead: campaign at once */
 };
 
@@ -89,7 +92,10 @@ struct raft_hooks {
 struct raft_options {
     uint16_t self;
     uint64_t heartbeat_ns;
-    uint64_t election_ns;    /* a follower waits election_ns .. 2 * election_ns, drawn anew each time */
+    uint64_t election_ns; /* a follower waits election_ns .. 2 * election_ns, drawn anew each time */
+    uint64_t
+             lease_ns; /* at most election_ns: a leader trusts nine tenths of it from a heartbeat on that a majority answered; one that is elected sooner lets it run out
+                                before it commits */
     uint32_t window_entries; /* under way to one follower that keeps up */
     uint64_t window_bytes;
     uint64_t seed; /* of its own random numbers */
@@ -167,7 +173,8 @@ bool raft_holds(const struct raft *raft, uint64_t index, uint64_t term);
 bool raft_install(struct raft *raft, uint64_t index, uint64_t term, const struct raft_members *members);
 /* A connection to this node broke, or began anew: what was under way to it is lost. */
 void raft_peer_reset(struct raft *raft, uint16_t node);
-/* This node's process is gone for certain (its machine answered for it): whoever followed it campaigns soon. */
+/* This node's process seems to be gone (its machine answered for it): whoever followed it campaigns soon. A firewall may answer like that for one that lives: its lease is
+ * waited for. */
 void raft_peer_dead(struct raft *raft, uint16_t node, uint64_t now_ns);
 /* Sends what was gathered: acknowledgements of appends. Once per turn of the loop. */
 void raft_flush(struct raft *raft);
@@ -219,7 +226,7 @@ const struct raft_members *raft_members(const struct raft *raft);
 bool                       raft_is_damaged(const struct raft *raft);
 /* Leader: has an entry of its own term been committed, so that what is applied is all that was ever acknowledged? */
 bool raft_is_settled(const struct raft *raft);
-/* Leader: no other leader can have been elected before this moment, so that reads of what is applied are current. */
+/* Leader: no other leader can have committed anything before this moment, so that reads of what is applied are current. */
 bool raft_lease(const struct raft *raft, uint64_t now_ns);
 
 /* members.c */

@@ -6,7 +6,8 @@
 struct raft *raft_new(const struct raft_options *options, const struct raft_hooks *hooks)
 {
     struct raft *r = calloc(1, sizeof *r);
-    ASSERT(options->self != RAFT_NONE && options->election_ns > options->heartbeat_ns);
+    ASSERT(options->self != RAFT_NONE && options->election_ns > options->heartbeat_ns &&
+           options->lease_ns > options->heartbeat_ns && options->lease_ns <= options->election_ns);
     if (r != NULL) {
         r->options = *options;
         r->hooks   = *hooks;
@@ -87,8 +88,9 @@ void raft_start(struct raft *r, uint64_t now_ns)
         save(r);
     }
     /* It may have answered a leader a moment before it ended, and that leader counts on it. */
-    r->forgot   = r->term > 0 && !r->alone;
-    r->heard_ns = now_ns;
+    r->forgot       = r->term > 0 && !r->alone;
+    r->heard_ns     = now_ns;
+    r->lease_end_ns = r->forgot ? now_ns + r->options.lease_ns : 0;
     wait_for_leader(r);
     if (!r->alone || r->damaged) {
         return;

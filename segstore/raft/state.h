@@ -44,41 +44,43 @@ struct raft {
     uint64_t            term;
     uint64_t            commit;
     uint64_t            applied;
-    uint64_t            changing;     /* entry of the last change of members */
-    uint64_t            now_ns;       /* of the last event */
-    uint64_t            election_ns;  /* when this node campaigns */
-    uint64_t            heard_ns;     /* of the leader */
-    uint64_t            heartbeat_ns; /* leader: the next one */
-    uint64_t            check_ns;     /* leader: is there still a quorum? */
-    uint64_t            transfer_ns;  /* when the transfer is given up */
-    uint64_t            lead_first;   /* of this lead */
-    uint64_t            matched;      /* follower: equal to the leader's log up to here */
-    uint64_t            acked;        /* follower: told the leader */
-    uint64_t            heard_commit; /* follower: the leader's, in this term */
-    uint64_t            start_ns;     /* of the clock, or of the damage */
-    uint64_t            heal_clock;   /* damaged: the leader's, when it knew; 0: it does not yet */
-    uint64_t            heal_commit;  /* damaged: what makes it whole; 0: not known */
-    uint16_t            vote;
-    uint16_t            leader;
-    uint16_t            transferee;
-    uint8_t             role;
-    bool                started;
-    bool                alone;
-    bool                saved; /* term and vote are durable */
-    bool                ack_wanted;
-    bool                grant_held; /* to `vote`, until it is durable */
-    bool                damaged;
-    bool                shy;
-    bool                forgot;         /* whom it heard of before it started */
-    bool                was_joined;     /* the replay changed the members */
-    bool                transfer_asked; /* in this lead somebody was told to campaign */
-    bool                by_transfer;    /* this campaign: the old leader asked for it */
-    uint16_t            granted[FOLLOWERS_MAX];
-    uint16_t            denied[FOLLOWERS_MAX];
-    uint8_t             granted_count;
-    uint8_t             denied_count;
-    struct follower     followers[FOLLOWERS_MAX];
-    uint8_t             follower_count;
+    uint64_t            changing;    /* entry of the last change of members */
+    uint64_t            now_ns;      /* of the last event */
+    uint64_t            election_ns; /* when this node campaigns */
+    uint64_t            heard_ns;    /* of the leader */
+    uint64_t        lease_end_ns; /* of whom this node heard last: until then it may believe that nobody else commits */
+    uint64_t        quiet_ns;     /* candidate, leader: the leases of all who led before end; 0: they have */
+    uint64_t        heartbeat_ns; /* leader: the next one */
+    uint64_t        check_ns;     /* leader: is there still a quorum? */
+    uint64_t        transfer_ns;  /* when the transfer is given up */
+    uint64_t        lead_first;   /* of this lead */
+    uint64_t        matched;      /* follower: equal to the leader's log up to here */
+    uint64_t        acked;        /* follower: told the leader */
+    uint64_t        heard_commit; /* follower: the leader's, in this term */
+    uint64_t        start_ns;     /* of the clock, or of the damage */
+    uint64_t        heal_clock;   /* damaged: the leader's, when it knew; 0: it does not yet */
+    uint64_t        heal_commit;  /* damaged: what makes it whole; 0: not known */
+    uint16_t        vote;
+    uint16_t        leader;
+    uint16_t        transferee;
+    uint8_t         role;
+    bool            started;
+    bool            alone;
+    bool            saved; /* term and vote are durable */
+    bool            ack_wanted;
+    bool            grant_held; /* to `vote`, until it is durable */
+    bool            damaged;
+    bool            shy;
+    bool            forgot;         /* whom it heard of before it started */
+    bool            was_joined;     /* the replay changed the members */
+    bool            transfer_asked; /* in this lead somebody was told to campaign */
+    bool            by_transfer;    /* this campaign: the old leader asked for it */
+    uint16_t        granted[FOLLOWERS_MAX];
+    uint16_t        denied[FOLLOWERS_MAX];
+    uint8_t         granted_count;
+    uint8_t         denied_count;
+    struct follower followers[FOLLOWERS_MAX];
+    uint8_t         follower_count;
 };
 
 enum tally { TALLY_OPEN, TALLY_WON, TALLY_LOST };
@@ -102,6 +104,8 @@ void save(struct raft *r);
 /* Follows the term of a message, or answers and drops it. False: it is dealt with. */
 bool receive_term(struct raft *r, const struct raft_message *m);
 void heard_leader(struct raft *r, uint16_t leader);
+/* ns that the lease of whom it heard last may go on. */
+uint64_t lease_left(const struct raft *r);
 
 /* election.c */
 bool may_campaign(const struct raft *r);

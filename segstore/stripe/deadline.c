@@ -34,14 +34,6 @@ void deadlines_init(struct stripe *s)
 
 void deadlines_fini(struct stripe *s)
 {
-    MAP_EACH(&s->deadlines, struct deadline, timer)
-    {
-        free(timer);
-    }
-    MAP_EACH(&s->owners, struct owner, owner)
-    {
-        free(owner);
-    }
     map_fini(&s->deadlines);
     map_fini(&s->owners);
     heap_fini(&s->due);
@@ -70,6 +62,22 @@ struct deadline *deadline_make(struct bytes key, struct bytes action)
         memcpy(timer->data + key.size, action.data, action.size);
     }
     return timer;
+}
+
+struct deadline *deadline_at(const struct stripe *s, uint64_t number, uint64_t position)
+{
+    struct map_probe probe = map_probe(&s->deadlines, number);
+    for (struct deadline *timer; (timer = map_probe_next(&s->deadlines, &probe)) != NULL;) {
+        if (timer->action_position == position && deadline_number(timer) == number) {
+            return timer;
+        }
+    }
+    return NULL;
+}
+
+uint64_t deadline_number(const struct deadline *timer)
+{
+    return hash_deadline(timer);
 }
 
 static struct owner *owner_find(const struct stripe *s, uint64_t id)

@@ -228,6 +228,12 @@ void latest_trim(struct stripe *s, struct stream *stream, uint64_t offset)
     }
 }
 
+uint64_t *latest_position(struct latest *l, uint64_t offset)
+{
+    size_t at = slot_at(l, offset);
+    return at < l->count && l->slots[at].offset == offset && l->slots[at].topic != NULL ? &l->slots[at].position : NULL;
+}
+
 bool latest_load(struct latest *l, struct bytes name, uint64_t offset, uint64_t position, uint64_t time_ns,
                  uint32_t record_bytes)
 {

@@ -49,6 +49,8 @@ void latest_trim(struct stripe *s, struct stream *stream, uint64_t offset);
 const struct slot *latest_from(const struct latest *latest, uint64_t offset);
 /* The one behind it, NULL: none. */
 const struct slot *latest_after(const struct latest *latest, const struct slot *slot);
+/* Where the live slot of an offset says that its record lies; NULL: there is none. */
+uint64_t *latest_position(struct latest *latest, uint64_t offset);
 /* While loading: behind all others. False when the topic is there already. */
 bool latest_load(struct latest *latest, struct bytes topic, uint64_t offset, uint64_t position, uint64_t time_ns,
                  uint32_t record_bytes);

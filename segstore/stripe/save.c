@@ -21,6 +21,8 @@ struct stripe_saving {
     const struct table  *table;
     const struct item   *item;
     XXH3_state_t        *sum;
+    void (*told)(void *ctx, uint64_t position); /* NULL: nobody */
+    void *ctx;
 };
 
 static int by_id(const void *a, const void *b)
@@ -110,6 +112,13 @@ static void stream_begin(const struct stream *stream, struct wire_writer *w)
     }
 }
 
+static void tell(const struct stripe_saving *saving, uint64_t position)
+{
+    if (saving->told != NULL && position != UINT64_MAX) {
+        saving->told(saving->ctx, position);
+    }
+}
+
 static void save_latest(struct stripe_saving *saving, struct wire_writer *w, size_t until)
 {
     const struct latest *latest = saving->stream->keeping->latest;
@@ -117,6 +126,7 @@ static void save_latest(struct stripe_saving *saving, struct wire_writer *w, siz
     for (; slot != NULL && w->size < until; slot = latest_after(latest, slot)) {
         wire_put_u64(w, slot->offset);
         wire_put_u64(w, saving->place ? slot->position : 0);
+        tell(saving, slot->position);
         wire_put_u64(w, slot->topic->time_ns);
         wire_put_u32(w, slot->topic->record_bytes);
         wire_put_blob(w, bytes_of(slot->topic->name, slot->topic->name_size));
@@ -162,6 +172,7 @@ static void save_streams(struct stripe_saving *saving, struct wire_writer *w, si
              saving->offset++) {
             uint64_t position = *offsets_slot(&stream->offsets, saving->offset);
             wire_put_u64(w, saving->place || position == UINT64_MAX ? position : 0);
+            tell(saving, position);
         }
         if (saving->offset == stream->next) {
             stream_end(stream, w);
@@ -226,6 +237,9 @@ static void save_timers(struct stripe_saving *saving, struct wire_writer *w, siz
         wire_put_u64(w, timer->node.due_ns);
         wire_put_blob(w, deadline_action(timer));
         wire_put_u64(w, saving->place ? timer->action_position : 0);
+        if (saving->told != NULL) {
+            deadline_positions(timer, saving->told, saving->ctx);
+        }
     }
 }
 
@@ -277,6 +291,12 @@ struct stripe_saving *stripe_save_begin(const struct stripe *s)
     ASSERT(saving->sum != NULL); /* out of memory */
     XXH3_64bits_reset(saving->sum);
     return saving;
+}
+
+void stripe_save_tells(struct stripe_saving *saving, void (*each)(void *ctx, uint64_t position), void *ctx)
+{
+    saving->told = each;
+    saving->ctx  = ctx;
 }
 
 bool stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes)

@@ -6,6 +6,7 @@
  *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
  *   limits.c    how much it may hold                 journal.c  undo and commit
  *   save.c load.c  image, hash                       live.c     which positions are held
+ *   move.c      records that lie elsewhere now
  *
  * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
@@ -147,6 +148,9 @@ struct stripe {
 
     struct op_range *merged; /* scratch of cursor.c */
     size_t           merged_capacity;
+
+    uint8_t clearing; /* while it is freed: of what is it the turn, and where */
+    size_t  cleared;
 };
 
 /* A list of ops under way: where it lies in memory and in the log. */
@@ -166,8 +170,10 @@ static inline uint64_t context_position(const struct ops_context *context, const
 void stripe_run_action(struct stripe *s, const struct deadline *timer, int depth);
 
 /* stream.c */
-void           streams_init(struct stripe *s);
-void           streams_fini(struct stripe *s);
+void streams_init(struct stripe *s);
+void streams_fini(struct stripe *s);
+/* Frees one of a stripe that is being freed. */
+void           stream_clear(struct stripe *s, struct stream *stream);
 struct stream *stream_find(const struct stripe *s, uint64_t id);
 struct stream *stream_find_name(const struct stripe *s, struct bytes name);
 struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name);
@@ -193,8 +199,10 @@ void           cursor_get(const struct stream *stream, uint32_t id, struct wire_
 void           cursor_raise(struct stripe *s, struct stream *stream, struct cursor *cursor, uint64_t start);
 
 /* table.c */
-void         tables_init(struct stripe *s);
-void         tables_fini(struct stripe *s);
+void tables_init(struct stripe *s);
+void tables_fini(struct stripe *s);
+/* Frees the items of a stripe that is being freed, at most so many (*most becomes less). False: there are more. */
+bool         tables_clear(struct stripe *s, size_t *most);
 struct item *table_find(const struct stripe *s, uint32_t table, struct bytes key);
 struct bytes item_key(const struct item *item);
 int          table_check(const struct stripe *s, const struct op *op);
@@ -204,8 +212,8 @@ void         table_delete_prefix(struct stripe *s, const struct op *op, struct w
 void         table_get(const struct stripe *s, const struct op *op, struct wire_writer *results);
 void         table_expire(struct stripe *s, const struct op *op);
 /* While loading: the key is not there yet. */
-void table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
-                     uint64_t expires_wall_ns);
+const struct item *table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value,
+                                   uint64_t version, uint64_t expires_wall_ns);
 
 /* deadline.c */
 void             deadlines_init(struct stripe *s);
@@ -223,6 +231,9 @@ bool deadline_run(struct stripe *s, struct bytes key, int depth);
 bool deadline_take_over(struct stripe *s, const struct op *op, int depth);
 void deadline_fire(struct stripe *s, const struct op *op, int depth);
 void deadline_owner_lost(struct stripe *s, uint64_t owner, int depth);
+/* One of those whose keys have this hash: the one whose action lies there; NULL: none. */
+uint64_t         deadline_number(const struct deadline *timer);
+struct deadline *deadline_at(const struct stripe *s, uint64_t number, uint64_t position);
 /* Tells the observer of every record that the timer's action would append. */
 void deadline_positions(const struct deadline *timer, void (*each)(void *ctx, uint64_t position), void *ctx);
 
@@ -242,6 +253,7 @@ void writers_forget(struct stripe *s, size_t most);
 /* 1: new, and remembered with the offset that writer_set_offset gives it; 0: a duplicate, *out_offset of the first time; ERR_FENCED. */
 int            writer_admit(struct stripe *s, const struct op *op, struct writer **out, uint64_t *out_offset);
 struct writer *writer_make(uint64_t id);
+bool           writer_is_known(const struct stripe *s, uint64_t id);
 void           writer_insert_last(struct stripe *s, struct writer *writer);
 
 #endif

@@ -52,13 +52,14 @@ static struct latest *latest_of(const struct stream *stream)
     return stream->keeping != NULL ? stream->keeping->latest : NULL;
 }
 
+void stream_clear(struct stripe *s, struct stream *stream)
+{
+    leave_heap(s, stream);
+    stream_free(stream);
+}
+
 void streams_fini(struct stripe *s)
 {
-    MAP_EACH(&s->streams_by_id, struct stream, stream)
-    {
-        leave_heap(s, stream);
-        stream_free(stream);
-    }
     map_fini(&s->streams_by_id);
     map_fini(&s->streams_by_name);
     heap_fini(&s->aging);

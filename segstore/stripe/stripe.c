@@ -23,12 +23,52 @@ struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer)
     return s;
 }
 
+static void clear_stream(struct stripe *s, void *entry)
+{
+    stream_clear(s, entry);
+}
+
+static void clear_plain(struct stripe *s, void *entry)
+{
+    (void)s;
+    free(entry);
+}
+
+/* What the map points to, from where it was left. False: there is more. */
+static bool clear(struct stripe *s, const struct map *map, size_t *most, void (*each)(struct stripe *s, void *entry))
+{
+    for (; s->cleared < map_walk_end(map); s->cleared++) {
+        void *entry = map_walk(map, s->cleared);
+        if (entry != NULL && *most == 0) {
+            return false;
+        }
+        if (entry != NULL) {
+            each(s, entry);
+            (*most)--;
+        }
+    }
+    return true;
+}
+
+bool stripe_clear(struct stripe *s, size_t most)
+{
+    const struct map *maps[] = {&s->streams_by_id, &s->deadlines, &s->owners, &s->writers};
+    ASSERT(s->journal.count == 0);
+    for (; s->clearing < sizeof maps / sizeof *maps; s->clearing++) {
+        if (!clear(s, maps[s->clearing], &most, s->clearing == 0 ? clear_stream : clear_plain)) {
+            return true;
+        }
+        s->cleared = 0;
+    }
+    return !tables_clear(s, &most);
+}
+
 void stripe_free(struct stripe *s)
 {
     if (s == NULL) {
         return;
     }
-    ASSERT(s->journal.count == 0);
+    (void)stripe_clear(s, SIZE_MAX);
     streams_fini(s);
     tables_fini(s);
     deadlines_fini(s);

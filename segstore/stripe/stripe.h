@@ -51,6 +51,9 @@ struct stripe_observer {
 
 struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer);
 void           stripe_free(struct stripe *stripe);
+/* A part of stripe_free, so that a large one holds nobody up: frees at most so many of the things that it is made of. False: there is nothing left but stripe_free. Once
+ * begun the stripe is good for nothing else. */
+bool stripe_clear(struct stripe *stripe, size_t most);
 
 struct stripe_entry {
     uint64_t     index;    /* 1, 2, 3 .. per stripe */
@@ -142,14 +145,67 @@ struct stripe_moved {
 void stripe_save(const struct stripe *stripe, struct wire_writer *w);
 struct stripe_saving;
 struct stripe_saving *stripe_save_begin(const struct stripe *stripe);
-bool                  stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
-void                  stripe_save_end(struct stripe_saving *saving);
-MUST_CHECK int        stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
+/* Each slice tells of the positions that it holds, as stripe_live_positions would. */
+void           stripe_save_tells(struct stripe_saving *saving, void (*each)(void *ctx, uint64_t position), void *ctx);
+bool           stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_t slice_bytes);
+void           stripe_save_end(struct stripe_saving *saving);
+MUST_CHECK int stripe_load(struct stripe *stripe, struct bytes image, const struct stripe_moved *moved);
+
+/* load in slices, while the image arrives. more: data is what comes behind what was used so far; takes as much of it as makes about a slice, *out_used.
+ * 1: call it again; 2: when more data is there; 0: all is loaded, and what is held was told; ERR_MALFORMED. end accepts NULL; after 1, 2 or an error the stripe is good for
+ * stripe_free only, and nothing counts as held. The largest piece that is taken whole is a row of a table or a timer. */
+struct stripe_loading;
+struct stripe_loading *stripe_load_begin(struct stripe *stripe, const struct stripe_moved *moved);
+MUST_CHECK int         stripe_load_more(struct stripe_loading *loading, struct bytes data, size_t slice_bytes,
+                                        size_t *out_used);
+void                   stripe_load_end(struct stripe_loading *loading);
 
 /* Every position that the stripe holds, as observer.retained was told of it, in any order, one that is held twice twice. */
 void stripe_live_positions(const struct stripe *stripe, void (*each)(void *ctx, uint64_t position), void *ctx);
+/* The same in slices: begins with .stripe alone; false: that was all. From the first to the last no entry may be applied. */
+struct stripe_live {
+    const struct stripe *stripe;
+    size_t               at;
+    uint64_t             offset;
+    bool                 inside; /* a stream */
+    bool                 timers;
+};
+bool stripe_live_more(struct stripe_live *walk, size_t most, void (*each)(void *ctx, uint64_t position), void *ctx);
 /* Its place is taken by another image: tells observer.released of every position that it holds. Then it is good for stripe_free only. Load the other one first,
  * so that what both hold is held all the time. */
 void stripe_forget(struct stripe *stripe);
+
+/* ---- records that are moved ----
+ * Where a record lies is local to a node: no part of what replicas compare (stripe_hash, the chain), not in the log, and durable with the next image only. So
+ * what is at the old place must stay there until a checkpoint that was begun after the move is on disk. */
+
+/* Something that lies in the log and is held: a record of a stream, or the action of a timer, which is moved as a whole. */
+struct stripe_held {
+    uint64_t position;  /* of the target of the record (op.h), or of the first byte of the action */
+    uint64_t stream_id; /* 0: a timer */
+    uint64_t offset;    /* of the record; of a timer: a number that finds it again */
+    uint32_t size;      /* of the action; 0: a record, which tells its size itself */
+};
+
+/* Where a walk over all that is held has come to; zeros at first. */
+struct stripe_walk {
+    size_t   at;
+    uint64_t stream_id;
+    uint64_t offset;
+    bool     timers;
+};
+
+/* Goes on with a walk, about `steps` streams and records further; true: it came to its end. Entries may be applied between two calls: then some of what is held
+ * may be told twice, or not at all. each changes nothing. */
+bool stripe_walk(const struct stripe *stripe, struct stripe_walk *walk, uint32_t steps,
+                 void (*each)(void *ctx, const struct stripe_held *held), void *ctx);
+
+/* Is this still what is held, and there? */
+bool stripe_holds(const struct stripe *stripe, const struct stripe_held *held);
+
+/* The record at this offset of a stream lies at `to` from now on, where a copy of its target is, and of the record at the same distance behind that: tells
+ * observer.retained of `to`, then observer.released of `from`. stream_id 0: the timer of that number, and the whole of its action, byte by byte.
+ * False, and nothing happened: it is not held (trimmed, acknowledged, fired), or lies elsewhere already. Not between stripe_apply's own calls of observers. */
+bool stripe_relocate(struct stripe *stripe, uint64_t stream_id, uint64_t offset, uint64_t from, uint64_t to);
 
 #endif

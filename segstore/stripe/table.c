@@ -32,18 +32,25 @@ void tables_init(struct stripe *s)
     rand_init(&s->levels, LEVELS_SEED, s->id);
 }
 
-void tables_fini(struct stripe *s)
+bool tables_clear(struct stripe *s, size_t *most)
 {
-    while (s->tables != NULL) {
-        struct table *table = s->tables;
-        s->tables           = table->following;
-        for (struct item *item = table->first[0], *next; item != NULL; item = next) {
-            next = item->next[0];
+    for (struct table *table; (table = s->tables) != NULL;) {
+        for (struct item *item; (item = table->first[0]) != NULL; (*most)--) {
+            if (*most == 0) {
+                return false;
+            }
+            table->first[0] = item->next[0];
             free(item->value);
             free(item);
         }
+        s->tables = table->following;
         free(table);
     }
+    return true;
+}
+
+void tables_fini(struct stripe *s)
+{
     map_fini(&s->items);
     heap_fini(&s->expiries);
 }
@@ -203,10 +210,12 @@ static struct item *item_make(struct stripe *s, uint32_t table, struct bytes key
     return item;
 }
 
-void table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
-                     uint64_t expires_wall_ns)
+const struct item *table_load_item(struct stripe *s, uint32_t table, struct bytes key, struct bytes value,
+                                   uint64_t version, uint64_t expires_wall_ns)
 {
-    link_item(s, item_make(s, table, key, value_make(value, version, expires_wall_ns)));
+    struct item *item = item_make(s, table, key, value_make(value, version, expires_wall_ns));
+    link_item(s, item);
+    return item;
 }
 
 static void tell(struct stripe *s, const struct item *item, const struct value *value, uint64_t version, bool deleted)

@@ -19,10 +19,6 @@ void writers_init(struct stripe *s)
 
 void writers_fini(struct stripe *s)
 {
-    MAP_EACH(&s->writers, struct writer, writer)
-    {
-        free(writer);
-    }
     map_fini(&s->writers);
 }
 
@@ -35,6 +31,11 @@ static struct writer *find(const struct stripe *s, uint64_t id)
         }
     }
     return NULL;
+}
+
+bool writer_is_known(const struct stripe *s, uint64_t id)
+{
+    return find(s, id) != NULL;
 }
 
 struct writer *writer_make(uint64_t id)

@@ -27,6 +27,7 @@ struct io_config {
     uint32_t recv_buffers;      /* provided buffers, a power of two (64) */
     uint32_t recv_buffer_bytes; /* each (16 KiB); all of them should fit the L2 cache */
     int      cpu;               /* core to pin the worker threads of the ring to, or -1 */
+    bool     quiet;             /* another io of this process has told of the limits that they share */
 };
 
 /* What a forbidden or missing io_uring looks like to a user: one sentence naming the limit and how to lift it is

@@ -55,7 +55,7 @@ static int ring_init(struct io *io)
     return error;
 }
 
-static uint32_t sockets_allowed(uint32_t wanted)
+static uint32_t sockets_allowed(uint32_t wanted, bool quiet)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -71,9 +71,11 @@ static uint32_t sockets_allowed(uint32_t wanted)
     if (wanted <= most) {
         return wanted;
     }
-    log_warn("connections are limited to %llu instead of %u, because open files are limited to %llu (RLIMIT_NOFILE, "
-             "LimitNOFILE= in systemd)",
-             (unsigned long long)most, wanted, (unsigned long long)limit.rlim_cur);
+    if (!quiet) {
+        log_warn("connections of one thread are limited to %llu instead of %u, because open files are limited to %llu "
+                 "(RLIMIT_NOFILE, LimitNOFILE= in systemd)",
+                 (unsigned long long)most, wanted, (unsigned long long)limit.rlim_cur);
+    }
     return (uint32_t)most;
 }
 
@@ -174,7 +176,7 @@ int io_open(const struct io_config *config, struct io **out, char *why, size_t w
         return -ENOMEM;
     }
     *io                   = (struct io){.bell_fd = -1};
-    io->sockets_max       = sockets_allowed(config->sockets_max);
+    io->sockets_max       = sockets_allowed(config->sockets_max, config->quiet);
     io->recv_buffers      = config->recv_buffers;
     io->recv_buffer_bytes = config->recv_buffer_bytes;
     list_init(&io->starved);

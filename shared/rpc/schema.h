@@ -114,6 +114,9 @@ enum rpc_kind {
     RPC_RAFT = 42,
     /* A part of an image of a stripe, or what became of it: segstore/node/image/image.h. No answer. */
     RPC_IMAGE = 43,
+    /* The heartbeats of all stripes of a shard to another node, and the answer: segstore/node/peers/pulse.h. */
+    RPC_PULSE     = 70,
+    RPC_PULSE_ACK = 71,
     RPC_KIND_END
 };
 

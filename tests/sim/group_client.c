@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TABLE = 7, LARGE_BYTES = 300000, SILENCE_S = 4 };
+enum { TABLE = 7, LARGE_BYTES = 300000 };
 
 /* Ids: what (8 bits), stripe (8), epoch (12), number (36). */
-enum what { WHAT_HELLO = 1, WHAT_CREATE, WHAT_TXN, WHAT_TRIM, WHAT_READ, WHAT_MEMBERS };
+enum what { WHAT_CREATE = 2, WHAT_TXN, WHAT_TRIM, WHAT_READ, WHAT_MEMBERS };
 
 static uint64_t id_of(const struct group_client *c, enum what what, uint32_t stripe, uint64_t number)
 {
@@ -35,38 +35,33 @@ static struct record record_of(const struct group_client *c, uint32_t stripe, ui
 
 static uint8_t the_payload[LARGE_BYTES];
 
-static struct client_link *link_of(struct group_client *c, const struct client_stripe *s)
+static struct group_link *link_of(struct group_client *c, const struct client_stripe *s)
 {
-    struct client_link *link = s->leader == 0 || s->leader > c->link_count ? NULL : &c->links[s->leader - 1];
+    struct group_link *link = s->leader == 0 || s->leader > c->link_count ? NULL : &c->links[s->leader - 1];
     return link != NULL && link->up ? link : NULL;
 }
 
 /* ---- requests ---- */
 
-static void end(struct client_link *link, size_t begun)
-{
-    sim_check(link->client->world, frame_end(&link->out, begun) == 0, "a request fits a frame");
-}
-
-static size_t txn_begin(struct client_link *link, uint32_t stripe, uint64_t id)
+static size_t txn_begin(struct group_link *link, uint32_t stripe, uint64_t id)
 {
     size_t begun = frame_begin(&link->out, RPC_TXN, id);
     wire_put_u16(&link->out, (uint16_t)stripe);
-    wire_put_u16(&link->out, (uint16_t)link->client->stripes[stripe].epoch); /* the round */
-    wire_put_u64(&link->out, link->client->stripes[stripe].term);
+    wire_put_u16(&link->out, (uint16_t)((struct group_client *)link->ctx)->stripes[stripe].epoch); /* the round */
+    wire_put_u64(&link->out, ((struct group_client *)link->ctx)->stripes[stripe].term);
     return begun;
 }
 
-static void send_op(struct client_link *link, uint32_t stripe, uint64_t id, const struct op *op)
+static void send_op(struct group_link *link, uint32_t stripe, uint64_t id, const struct op *op)
 {
     size_t begun = txn_begin(link, stripe, id);
     op_encode(&link->out, op);
-    end(link, begun);
+    group_link_end(link, begun);
 }
 
-static void send_txn(struct client_link *link, uint32_t stripe, uint64_t n)
+static void send_txn(struct group_link *link, uint32_t stripe, uint64_t n)
 {
-    struct group_client *c = link->client;
+    struct group_client *c = ((struct group_client *)link->ctx);
     char                 key[24];
     struct record        record = record_of(c, stripe, n, the_payload);
     size_t               begun  = txn_begin(link, stripe, id_of(c, WHAT_TXN, stripe, n));
@@ -76,18 +71,18 @@ static void send_txn(struct client_link *link, uint32_t stripe, uint64_t n)
     op_append_end(&link->out, append, 1, &record);
     struct op put = {.kind = OP_TABLE_PUT, .table = TABLE, .name = bytes_str(key), .value = bytes_str("there")};
     op_encode(&link->out, &put);
-    end(link, begun);
+    group_link_end(link, begun);
 }
 
-static void send_read(struct client_link *link, uint32_t stripe, uint64_t from)
+static void send_read(struct group_link *link, uint32_t stripe, uint64_t from)
 {
-    struct client_stripe *s     = &link->client->stripes[stripe];
-    size_t                begun = frame_begin(&link->out, RPC_READ, id_of(link->client, WHAT_READ, stripe, 0));
+    struct client_stripe *s = &((struct group_client *)link->ctx)->stripes[stripe];
+    size_t begun = frame_begin(&link->out, RPC_READ, id_of(((struct group_client *)link->ctx), WHAT_READ, stripe, 0));
     wire_put_u64(&link->out, s->stream_id);
     wire_put_u64(&link->out, from);
     wire_put_u32(&link->out, 20);
     wire_put_u32(&link->out, 100000);
-    end(link, begun);
+    group_link_end(link, begun);
     s->reading       = true;
     s->read_answered = s->answered;
 }
@@ -104,8 +99,9 @@ static void restart(struct group_client *c, struct client_stripe *s)
     s->reading  = false;
 }
 
-static void on_leaders(struct group_client *c, struct wire_reader *r)
+static void on_leaders(void *ctx, struct wire_reader *r)
 {
+    struct group_client *c = ctx;
     for (uint16_t count = wire_get_u16(r); count > 0; count--) {
         uint16_t stripe = wire_get_u16(r);
         uint16_t leader = wire_get_u16(r);
@@ -120,23 +116,10 @@ static void on_leaders(struct group_client *c, struct wire_reader *r)
     }
 }
 
-static void on_welcome(struct client_link *link, struct wire_reader *r)
-{
-    (void)wire_get(r, 2 + 2 + 8 + 4 + 4 + 4 + 4 + 4);
-    (void)wire_get_u16(r);
-    for (uint16_t count = wire_get_u16(r); count > 0; count--) {
-        (void)wire_get_u32(r);
-        (void)wire_get_blob(r);
-    }
-    on_leaders(link->client, r);
-    link->up = true;
-}
-
 /* ---- answers ---- */
 
-static void txn_done(struct client_link *link, uint64_t id, struct wire_reader *r)
+static void txn_done(struct group_client *c, uint64_t id, struct wire_reader *r)
 {
-    struct group_client  *c      = link->client;
     uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
     uint64_t              n      = id & 0xfffffffff;
     struct client_stripe *s      = &c->stripes[stripe];
@@ -177,15 +160,13 @@ static void txn_done(struct client_link *link, uint64_t id, struct wire_reader *
     case WHAT_MEMBERS:
         c->member_count = 0;
         return;
-    case WHAT_HELLO:
     case WHAT_READ:
         sim_fail(c->world, "TXN_DONE for a request that was none");
     }
 }
 
-static void read_done(struct client_link *link, uint64_t id, struct wire_reader *r)
+static void read_done(struct group_client *c, uint64_t id, struct wire_reader *r)
 {
-    struct group_client  *c      = link->client;
     uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
     struct client_stripe *s      = &c->stripes[stripe];
     if (id != id_of(c, WHAT_READ, stripe, 0)) {
@@ -228,9 +209,8 @@ static void read_done(struct client_link *link, uint64_t id, struct wire_reader 
     }
 }
 
-static void on_error(struct client_link *link, uint64_t id, struct wire_reader *r)
+static void on_error(struct group_client *c, uint64_t id, struct wire_reader *r)
 {
-    struct group_client  *c      = link->client;
     uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
     struct client_stripe *s      = &c->stripes[stripe];
     int                   status = (int)wire_get_u32(r);
@@ -246,100 +226,44 @@ static void on_error(struct client_link *link, uint64_t id, struct wire_reader *
 
 /* ---- connections ---- */
 
-static void disconnected(struct client_link *link)
+static void on_down(void *ctx, struct group_link *link)
 {
-    struct group_client *c = link->client;
-    link->socket           = NULL;
-    link->up               = false;
-    link->greeted          = false;
-    link->sending          = false;
-    link->out.size         = 0;
-    link->retry_ns         = io_now_ns(c->io) + world_between(c->world, SALT_SCENARIO, SIM_MS, 50 * SIM_MS);
-    frame_reader_fini(&link->reader);
+    struct group_client *c = ctx;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        if (c->stripes[i].leader == (uint16_t)(link - c->links) + 1) {
+        if (c->stripes[i].leader == link->node) {
             restart(c, &c->stripes[i]);
         }
     }
 }
 
-static void on_received(void *ctx, struct bytes data)
+static void on_frame(void *ctx, struct group_link *link, const struct frame *frame)
 {
-    struct client_link *link = ctx;
-    struct frame        frame;
-    int                 result;
-    link->heard_ns = io_now_ns(link->client->io);
-    frame_reader_feed(&link->reader, data);
-    while ((result = frame_reader_next(&link->reader, &frame)) == 1) {
-        struct wire_reader r = wire_reader_of(frame.body);
-        switch (frame.kind) {
-        case RPC_WELCOME:
-            on_welcome(link, &r);
-            break;
-        case RPC_LEADERS:
-            on_leaders(link->client, &r);
-            break;
-        case RPC_TXN_DONE:
-            txn_done(link, frame.id, &r);
-            break;
-        case RPC_READ_DONE:
-            read_done(link, frame.id, &r);
-            break;
-        case RPC_ERROR:
-            on_error(link, frame.id, &r);
-            break;
-        case RPC_PING:
-            end(link, frame_begin(&link->out, RPC_PONG, frame.id));
-            break;
-        case RPC_PONG:
-            break;
-        default:
-            sim_fail(link->client->world, "an answer of kind %u", frame.kind);
-        }
-    }
-    sim_check(link->client->world, result == 0, "frames arrive whole");
-}
-
-static void on_sent(void *ctx, int result)
-{
-    (void)result;
-    ((struct client_link *)ctx)->sending = false;
-}
-
-static void on_closed(void *ctx, int reason)
-{
-    (void)reason;
-    disconnected(ctx);
-}
-
-static void on_connected(void *ctx, int result)
-{
-    struct client_link *link = ctx;
-    if (result < 0) {
-        disconnected(link);
+    struct group_client *c = ctx;
+    struct wire_reader   r = wire_reader_of(frame->body);
+    (void)link;
+    switch (frame->kind) {
+    case RPC_TXN_DONE:
+        txn_done(c, frame->id, &r);
         return;
+    case RPC_READ_DONE:
+        read_done(c, frame->id, &r);
+        return;
+    case RPC_ERROR:
+        on_error(c, frame->id, &r);
+        return;
+    default:
+        sim_fail(c->world, "an answer of kind %u", frame->kind);
     }
-    link->greeted  = true;
-    link->heard_ns = io_now_ns(link->client->io);
-    size_t begun   = frame_begin(&link->out, RPC_HELLO, id_of(link->client, WHAT_HELLO, 0, 0));
-    wire_put_u32(&link->out, RPC_MAGIC);
-    wire_put_u16(&link->out, RPC_VERSION_MAJOR);
-    wire_put_u16(&link->out, RPC_VERSION_MINOR);
-    wire_put_u64(&link->out, link->client->instance);
-    wire_put_u64(&link->out, 1);
-    wire_put_u32(&link->out, 0);
-    end(link, begun);
 }
 
-static const struct io_handler handler = {
-    .connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
+static const struct group_link_hooks hooks = {.frame = on_frame, .leaders = on_leaders, .down = on_down};
 
 /* ---- the process ---- */
 
 static void pump(struct group_client *c, uint32_t stripe)
 {
     struct client_stripe *s    = &c->stripes[stripe];
-    struct client_link   *link = link_of(c, s);
+    struct group_link    *link = link_of(c, s);
     uint64_t              now  = io_now_ns(c->io);
     if (link == NULL || now < s->later_ns) {
         return;
@@ -379,31 +303,6 @@ static void pump(struct group_client *c, uint32_t stripe)
     }
 }
 
-static void link_turn(struct client_link *link, uint64_t now)
-{
-    struct group_client *c = link->client;
-    if (link->socket == NULL && now >= link->retry_ns) {
-        link->socket = io_connect(c->io, link->name, GROUP_PORT, &handler, link);
-    }
-    if (link->greeted && now >= link->heard_ns + SILENCE_S * SIM_S) {
-        io_socket_close(link->socket);
-        disconnected(link);
-    }
-    if (link->greeted && now >= link->ping_ns) {
-        end(link, frame_begin(&link->out, RPC_PING, 0));
-        link->ping_ns = now + SIM_S;
-    }
-    if (link->socket != NULL && !link->sending && link->out.size > 0) {
-        struct wire_writer empty = link->flying;
-        empty.size               = 0;
-        link->flying             = link->out;
-        link->out                = empty;
-        struct iovec iov         = {link->flying.data, link->flying.size};
-        link->sending            = true;
-        io_socket_send(link->socket, &iov, 1);
-    }
-}
-
 static uint64_t turn(void *ctx)
 {
     struct group_client *c   = ctx;
@@ -412,7 +311,7 @@ static uint64_t turn(void *ctx)
         pump(c, i);
     }
     for (uint32_t i = 0; i < c->link_count; i++) {
-        link_turn(&c->links[i], now);
+        group_link_turn(&c->links[i], c->io);
     }
     return now + 20 * SIM_MS;
 }
@@ -434,9 +333,7 @@ static void destroy(void *ctx)
 {
     struct group_client *c = ctx;
     for (uint32_t i = 0; i < c->link_count; i++) {
-        frame_reader_fini(&c->links[i].reader);
-        wire_writer_fini(&c->links[i].out);
-        wire_writer_fini(&c->links[i].flying);
+        group_link_fini(&c->links[i]);
     }
 }
 
@@ -451,10 +348,7 @@ void group_client_start(struct group_client *c, struct group *g)
                                                 .read_one_in  = (uint32_t)world_between(world, SALT_SCENARIO, 3, 30),
                                                 .instance     = rand_u64(world_rand(world, SALT_SCENARIO)) | 1};
     for (uint32_t i = 0; i < g->count; i++) {
-        c->links[i].client = c;
-        c->links[i].out    = wire_writer_growing(64u << 20);
-        c->links[i].flying = wire_writer_growing(64u << 20);
-        snprintf(c->links[i].name, sizeof c->links[i].name, "store%u", i + 1);
+        group_link_init(&c->links[i], world, (uint16_t)(i + 1), c->instance, 1, &hooks, c);
     }
     const struct process_spec spec = {"client", start, destroy, NULL, c};
     c->process                     = process_new(machine_new(world, "client", 0), &spec);

@@ -9,26 +9,7 @@
 #ifndef KEEL_TESTS_SIM_GROUP_CLIENT_H
 #define KEEL_TESTS_SIM_GROUP_CLIENT_H
 
-#include "shared/base/wire.h"
-#include "shared/rpc/frame.h"
-#include "tests/sim/group.h"
-
-struct group_client;
-
-struct client_link {
-    struct group_client *client;
-    struct io_socket    *socket;
-    struct frame_reader  reader;
-    struct wire_writer   out;
-    struct wire_writer   flying;
-    uint64_t             retry_ns;
-    uint64_t             heard_ns;
-    uint64_t             ping_ns;
-    char                 name[16];
-    bool                 greeted;
-    bool                 up; /* WELCOME came */
-    bool                 sending;
-};
+#include "tests/sim/group_link.h"
 
 struct client_stripe {
     uint64_t stream_id; /* 0: not known yet */
@@ -54,7 +35,7 @@ struct group_client {
     struct world        *world;
     struct process      *process;
     struct io           *io;
-    struct client_link   links[GROUP_MAX];
+    struct group_link    links[GROUP_MAX];
     uint32_t             link_count;
     struct client_stripe stripes[GROUP_STRIPES_MAX];
     uint32_t             stripe_count;

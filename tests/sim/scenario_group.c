@@ -1,92 +1,27 @@
 /* scenario_group.c - three or five segment stores keep the same stripes while they are killed, lose power and are cut off from each other. What was
  * acknowledged is there, once, in its place, whoever leads. */
 #include "tests/sim/disk.h"
-#include "tests/sim/group.h"
-#include "tests/sim/net.h"
-#include "tests/sim/scenarios.h"
 #include "tests/sim/group_client.h"
+#include "tests/sim/group_faults.h"
+#include "tests/sim/scenarios.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { LIMIT_S = 120 };
 
-static void tame(struct world *world)
-{
-    world->faults.latency_ns       = world->faults.latency_ns < SIM_MS ? world->faults.latency_ns : SIM_MS;
-    world->faults.jitter_ns        = world->faults.jitter_ns < SIM_MS ? world->faults.jitter_ns : SIM_MS;
-    world->faults.bytes_per_second = 0;
-    world->faults.window_bytes     = world->faults.window_bytes < 65536 ? 65536 : world->faults.window_bytes;
-    world->faults.reset_one_in     = world->faults.reset_one_in == 0 ? 0 : 5000;
-}
-
-/* Something happens to one node, or heals. */
-static void accident(struct group *g, uint32_t victim)
-{
-    struct world *world = g->world;
-    switch (world_between(world, SALT_SCENARIO, 0, 8)) {
-    case 0:
-        group_crash(g, victim);
-        break;
-    case 1:
-        group_power_off(g, victim);
-        break;
-    case 2:
-        net_isolate(g->members[victim].machine, true);
-        break;
-    case 3: /* one way: it hears nobody, or nobody hears it */
-        for (uint32_t i = 0; i < g->count; i++) {
-            bool deaf = world_chance(world, SALT_SCENARIO, 2);
-            if (i != victim) {
-                struct machine *a = g->members[victim].machine;
-                struct machine *b = g->members[i].machine;
-                net_link(deaf ? b : a, deaf ? a : b)->cut = true;
-            }
-        }
-        break;
-    case 4: /* from one other only */
-        net_cut(g->members[victim].machine, g->members[(victim + 1) % g->count].machine, true);
-        break;
-    case 5: /* a slow disk that stands still at times */
-        disk_faults(g->members[victim].machine->disk)->slow_factor  = 20;
-        disk_faults(g->members[victim].machine->disk)->stall_one_in = 20;
-        disk_faults(g->members[victim].machine->disk)->stall_ns     = 2 * SIM_S;
-        break;
-    case 6: /* nothing more fits */
-        if (!g->members[victim].ready) {
-            break;
-        }
-        disk_set_capacity(g->members[victim].machine->disk, disk_used_bytes(g->members[victim].machine->disk));
-        break;
-    case 7: /* the clock on the wall is set, an hour off at most; those who are not killed go on */
-        g->members[victim].machine->wall_offset_ns +=
-            (int64_t)world_between(world, SALT_SCENARIO, 0, 7200 * SIM_S) - (int64_t)(3600 * SIM_S);
-        break;
-    default:
-        process_pause(g->members[victim].process, world_between(world, SALT_SCENARIO, SIM_MS, 5 * SIM_S));
-    }
-}
-
-static void heal(struct group *g, uint32_t victim)
-{
-    net_isolate(g->members[victim].machine, false);
-    *disk_faults(g->members[victim].machine->disk) = (struct disk_faults){0};
-    disk_set_capacity(g->members[victim].machine->disk, GROUP_DISK_BYTES);
-    group_restart(g, victim);
-}
-
 void scenario_group_elections(struct world *world)
 {
     struct group *g = calloc(1, sizeof *g);
-    tame(world);
+    group_tame(world);
     group_start(g, world, world_chance(world, SALT_SCENARIO, 3) ? 5 : 3,
                 (uint32_t)world_between(world, SALT_SCENARIO, 1, 4));
     group_agree(g, LIMIT_S * SIM_S);
     for (uint64_t round = world_between(world, SALT_SCENARIO, 2, 6); round > 0; round--) {
         uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, g->count - 1);
-        accident(g, victim);
+        group_accident(g, victim);
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));
-        heal(g, victim);
+        group_heal(g, victim);
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, SIM_S));
     }
     group_agree(g, LIMIT_S * SIM_S);
@@ -108,7 +43,7 @@ void scenario_group(struct world *world)
 {
     struct group        *g = calloc(1, sizeof *g);
     struct group_client *c = calloc(1, sizeof *c);
-    tame(world);
+    group_tame(world);
     group_start(g, world, world_chance(world, SALT_SCENARIO, 4) ? 5 : 3,
                 (uint32_t)world_between(world, SALT_SCENARIO, 1, 3));
     group_client_start(c, g);
@@ -123,17 +58,17 @@ void scenario_group(struct world *world)
         }
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_US, 600 * SIM_MS));
         uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, g->count - 1);
-        accident(g, victim);
+        group_accident(g, victim);
         bool second = world_chance(world, SALT_SCENARIO,
                                    3); /* with three nodes that is a majority: nothing is acknowledged then */
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, second ? 500 * SIM_MS : 4 * SIM_S));
         uint32_t other = (victim + 1) % g->count;
         if (second) {
-            accident(g, other);
+            group_accident(g, other);
             group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 3 * SIM_S));
-            heal(g, other);
+            group_heal(g, other);
         }
-        heal(g, victim);
+        group_heal(g, victim);
     }
     check_all(g, c);
     group_client_end(c);
@@ -147,7 +82,7 @@ void scenario_group_rot(struct world *world)
 {
     struct group        *g = calloc(1, sizeof *g);
     struct group_client *c = calloc(1, sizeof *c);
-    tame(world);
+    group_tame(world);
     group_start(g, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 3));
     group_client_start(c, g);
     uint64_t target = 0;
@@ -195,7 +130,7 @@ void scenario_group_lost_disk(struct world *world)
 {
     struct group        *g = calloc(1, sizeof *g);
     struct group_client *c = calloc(1, sizeof *c);
-    tame(world);
+    group_tame(world);
     group_start(g, world, 3, 2);
     group_client_start(c, g);
     for (uint32_t i = 0; i < g->stripes; i++) {
@@ -233,7 +168,7 @@ void scenario_group_members(struct world *world)
                                                 {1, 3, 5},    {4},       {1, 2, 3, 4, 5}, {2, 3, 5}};
     struct group         *g                  = calloc(1, sizeof *g);
     struct group_client  *c                  = calloc(1, sizeof *c);
-    tame(world);
+    group_tame(world);
     group_start_some(g, world, 5, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 2));
     group_client_start(c, g);
     for (uint32_t i = 0; i < 3; i++) { /* one after the other they are started anew with the longer list */
@@ -256,9 +191,9 @@ void scenario_group_members(struct world *world)
         group_client_members(c, plan, count);
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 3 * SIM_S));
         uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, 4);
-        accident(g, victim);
+        group_accident(g, victim);
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 3 * SIM_S));
-        heal(g, victim);
+        group_heal(g, victim);
         sim_check(world, group_run_until(g, group_client_answered, c, LIMIT_S * SIM_S), "all is acknowledged");
         sim_check(world, group_members_are(g, plan, count, LIMIT_S * SIM_S), "the members are those that were wanted");
     }

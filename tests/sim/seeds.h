@@ -11,28 +11,29 @@ struct known_seed {
     const char *found;
 };
 
-#define KNOWN_SEEDS(X)                                                                                               \
-    X(segstore_crash, 92, "power lost soon after a first start that was killed took the data directory with it")     \
-    X(segstore_crash, 112, "the same, with other files")                                                             \
-    X(group, 1364, "a follower with an older entry in the place was taken for one without room")                     \
-    X(group, 1846, "an image waited for ever for a checkpoint, because one was being written when it came")          \
-    X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")     \
-    X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")     \
-    X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")         \
-    X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")         \
-    X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                          \
-    X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")     \
-    X(segstore_scrub, 1014, "the log grew while it was read to its end, and the next segment did not follow")        \
-    X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one") \
-    X(shared, 195, "the same")                                                                                       \
-    X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")     \
-    X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                       \
-    X(trouble, 103373,                                                                                               \
-      "the disk was full for one message and not for the next: asked again, the first was a duplicate")              \
-    X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                     \
-    X(will, 180, "a broker published wills before it knew who is subscribed")                                        \
-    X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                     \
-    X(will, 331, "the same was told Session Present of a session that it had made itself")                           \
+#define KNOWN_SEEDS(X)                                                                                                 \
+    X(segstore_crash, 92, "power lost soon after a first start that was killed took the data directory with it")       \
+    X(segstore_crash, 112, "the same, with other files")                                                               \
+    X(group, 1364, "a follower with an older entry in the place was taken for one without room")                       \
+    X(group, 1846, "an image waited for ever for a checkpoint, because one was being written when it came")            \
+    X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")       \
+    X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")       \
+    X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")           \
+    X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")           \
+    X(segstore_full, 13, "in a log segment of less than 2 MiB no place was kept for trims")                            \
+    X(segstore_full, 21, "of two writes under way the later one arrived, in the next segment: taken for damage")       \
+    X(segstore_rot, 1000134, "a stripe whose first entry was lost to rot stayed stopped when the damage was accepted") \
+    X(segstore_scrub, 1014, "the log grew while it was read to its end, and the next segment did not follow")          \
+    X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one")   \
+    X(shared, 195, "the same")                                                                                         \
+    X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")       \
+    X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                         \
+    X(trouble, 103373,                                                                                                 \
+      "the disk was full for one message and not for the next: asked again, the first was a duplicate")                \
+    X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                       \
+    X(will, 180, "a broker published wills before it knew who is subscribed")                                          \
+    X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                       \
+    X(will, 331, "the same was told Session Present of a session that it had made itself")                             \
     X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")
 
 #endif

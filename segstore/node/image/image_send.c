@@ -3,7 +3,9 @@
 #include "segstore/node/replica/members.h"
 #include "segstore/node/peers/peers.h"
 
+#include "segstore/log/hold.h"
 #include "segstore/log/pick.h"
+#include "segstore/log/positions.h"
 #include "shared/base/bucket.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
@@ -14,64 +16,85 @@
 enum { PART_BYTES = 256 * 1024 };
 static const uint64_t CHECK_EVERY_NS = 1000000000;
 
+/* A slice of the image that waits to be sent. */
+struct image_part {
+    struct list        link;
+    struct wire_writer bytes;
+};
+
 struct image_out {
-    struct node        *node;
-    struct node_stripe *st;
-    uint16_t            to;
-    uint64_t            transfer;
-    uint64_t            index;
-    uint64_t            log_term;
-    uint64_t            chain;
-    uint64_t            term; /* of the lead that sends it */
-    struct raft_members members;
-    struct wire_writer  image;
-    size_t              image_at;
-    uint64_t           *positions; /* of live records, ascending */
-    size_t              count;
-    size_t              capacity;
-    struct pick         pick;   /* of them, what is sent */
-    uint64_t            number; /* of the segment that is loaded; 0: none */
-    size_t              offset; /* of the next block in it */
-    struct load         load;
-    bool                over;  /* waits for its read only */
-    bool                ended; /* all is sent */
+    struct node          *node;
+    struct node_stripe   *st;
+    uint16_t              to;
+    uint64_t              transfer;
+    uint64_t              index;
+    uint64_t              log_term;
+    uint64_t              chain;
+    uint64_t              term; /* of the lead that sends it */
+    struct raft_members   members;
+    struct stripe_saving *saving; /* while it is made */
+    struct list           parts;
+    size_t                part_at; /* of the first: sent */
+    uint64_t              image_bytes;
+    XXH3_state_t         *sum;
+    struct positions      positions; /* of live records */
+    struct hold           hold;      /* the segments that they lie in */
+    bool                  sorted;
+    struct pick           pick;   /* of them, what is sent */
+    uint64_t              number; /* of the segment that is loaded; 0: none */
+    size_t                offset; /* of the next block in it */
+    struct load           load;
+    bool                  over;  /* waits for its read only */
+    bool                  ended; /* all is sent */
 };
 
 static void put_position(void *ctx, uint64_t position)
 {
     struct image_out *o = ctx;
-    if (o->count == o->capacity) {
-        o->capacity  = o->capacity == 0 ? 1024 : o->capacity * 2;
-        o->positions = realloc(o->positions, o->capacity * sizeof *o->positions);
-        ASSERT(o->positions != NULL); /* out of memory */
-    }
-    o->positions[o->count++] = position;
-    segments_retain(&o->node->storage->segments, position);
+    positions_add(&o->positions, position);
+    hold_add(&o->hold, &o->node->storage->segments, position);
 }
 
-static int ascending(const void *a, const void *b)
+static struct image_part *part_first(struct image_out *o)
 {
-    uint64_t x = *(const uint64_t *)a;
-    uint64_t y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
+    return CONTAINER_OF(o->parts.next, struct image_part, link);
+}
+
+static void part_free(struct image_part *part)
+{
+    list_remove(&part->link);
+    wire_writer_fini(&part->bytes);
+    free(part);
 }
 
 static void discard(struct image_out *o)
 {
     load_fini(&o->load);
-    wire_writer_fini(&o->image);
-    free(o->positions);
+    while (!list_empty(&o->parts)) {
+        part_free(part_first(o));
+    }
+    positions_fini(&o->positions);
+    XXH3_freeState(o->sum);
     free(o);
+}
+
+/* The stripe goes on. */
+static void made(struct image_out *o)
+{
+    stripe_save_end(o->saving);
+    o->saving = NULL;
+    o->st->still--;
+    replica_touch(o->st);
 }
 
 /* Over, well or not. */
 static void finish(struct image_out *o, bool arrived)
 {
-    for (size_t i = 0; i < o->count; i++) {
-        segments_release(&o->node->storage->segments, o->positions[i]);
+    if (o->saving != NULL) {
+        made(o);
     }
+    hold_release(&o->hold, &o->node->storage->segments);
     o->node->counts.images_sent += arrived;
-    o->count           = 0;
     o->node->image_out = NULL;
     o->over            = true;
     if (raft_role(o->st->raft) == RAFT_LEADER && raft_term(o->st->raft) == o->term) {
@@ -83,48 +106,80 @@ static void finish(struct image_out *o, bool arrived)
     }
 }
 
-static struct wire_writer *begin_frame(struct image_out *o, struct peer *peer, enum image_kind kind)
+static struct wire_writer *frame(const struct image_out *o, struct peer *peer, enum image_kind kind)
 {
-    struct wire_writer *w = peer_begin(peer, RPC_IMAGE);
-    wire_put_u16(w, o->st->id);
-    wire_put_u8(w, (uint8_t)kind);
-    wire_put_u8(w, 0);
-    wire_put_u64(w, o->term);
-    wire_put_u64(w, o->transfer);
-    return w;
+    return image_frame(o->st, peer, kind, o->term, o->transfer);
 }
 
 void image_send(struct node_stripe *st, uint16_t to)
 {
     struct node *node = st->node;
     struct peer *peer = peer_find(node, to);
-    if (node->image_out != NULL || st->saving != NULL || st->installing || !peer_roomy(peer)) {
+    if (node->image_out != NULL || st->still > 0 || st->installing || !peer_roomy(peer)) {
         return; /* looked at again, as long as it is wanted */
     }
     struct image_out *o = calloc(1, sizeof *o);
     ASSERT(o != NULL); /* out of memory */
-    o->node         = node;
-    o->st           = st;
-    o->to           = to;
-    o->transfer     = io_random(node->io);
-    o->index        = stripe_applied(st->stripe);
-    o->log_term     = raft_term_at(st->raft, o->index);
-    o->chain        = entries_chain(&st->entries, o->index);
-    o->term         = raft_term(st->raft);
-    o->members      = st->applied_members;
-    o->image        = wire_writer_growing(SIZE_MAX / 2);
-    node->image_out = o;
-    stripe_save(st->stripe, &o->image);
-    stripe_live_positions(st->stripe, put_position, o);
-    if (o->count > 0) {
-        qsort(o->positions, o->count, sizeof *o->positions, ascending);
-    }
-    pick_init(&o->pick, st->id, o->positions, o->count);
+    o->node     = node;
+    o->st       = st;
+    o->to       = to;
+    o->transfer = io_random(node->io);
+    o->index    = stripe_applied(st->stripe);
+    o->log_term = raft_term_at(st->raft, o->index);
+    o->chain    = entries_chain(&st->entries, o->index);
+    o->term     = raft_term(st->raft);
+    o->members  = st->applied_members;
+    o->sum      = XXH3_createState();
+    ASSERT(o->sum != NULL); /* out of memory */
+    XXH3_64bits_reset(o->sum);
+    list_init(&o->parts);
+    positions_init(&o->positions);
+    o->saving = stripe_save_begin(st->stripe);
+    stripe_save_tells(o->saving, put_position, o);
+    st->still++;
+    node->image_out     = o;
+    node->image_next_ns = 0;
     raft_snapshot_begin(st->raft, to, o->index);
-    (void)begin_frame(o, peer, IMAGE_BEGIN);
+    (void)frame(o, peer, IMAGE_BEGIN);
     peer_end(peer);
-    log_info("stripe %u: node %u gets an image as of entry %llu: %zu records and %zu bytes", st->id, to,
-             (unsigned long long)o->index, o->count, o->image.size);
+}
+
+/* ---- making it ---- */
+
+static void make_slice(struct image_out *o)
+{
+    struct image_part *part = calloc(1, sizeof *part);
+    ASSERT(part != NULL); /* out of memory */
+    part->bytes = wire_writer_growing(SIZE_MAX / 2);
+    list_push_back(&o->parts, &part->link);
+    bool more = stripe_save_more(o->saving, &part->bytes, stripe_slice_bytes(o->st));
+    ASSERT(!part->bytes.bad); /* out of memory */
+    XXH3_64bits_update(o->sum, part->bytes.data, part->bytes.size);
+    o->image_bytes += part->bytes.size;
+    if (!more) {
+        log_info("stripe %u: node %u gets an image as of entry %llu: %zu records and %llu bytes", o->st->id, o->to,
+                 (unsigned long long)o->index, o->positions.count, (unsigned long long)o->image_bytes);
+        made(o);
+    }
+}
+
+static void sort_slice(struct image_out *o)
+{
+    o->sorted = !positions_sort(&o->positions, o->node->config->checkpoint_slice_bytes);
+    if (o->sorted) {
+        pick_init(&o->pick, o->st->id, o->positions.at, o->positions.count);
+    }
+}
+
+/* A slice of what comes before anything can be sent; false: all that is done. */
+static bool prepare(struct image_out *o)
+{
+    if (o->saving != NULL) {
+        make_slice(o);
+    } else if (!o->sorted) {
+        sort_slice(o);
+    }
+    return o->saving != NULL || !o->sorted;
 }
 
 /* ---- bodies ---- */
@@ -170,7 +225,7 @@ static bool send_block(struct image_out *o, struct peer *peer, const uint8_t *im
     struct log_entry    entry;
     block_entries(&cursor, image, header);
     while (pick_next(&o->pick, &cursor, &entry)) {
-        struct wire_writer *w = begin_frame(o, peer, IMAGE_BODY);
+        struct wire_writer *w = frame(o, peer, IMAGE_BODY);
         wire_put_u64(w, entry.position);
         wire_put_bytes(w, entry.ops);
         peer_end(peer);
@@ -201,66 +256,89 @@ static bool step_bodies(struct image_out *o, struct peer *peer)
 
 /* ---- the image ---- */
 
-static void step_image(struct image_out *o, struct peer *peer)
+static void end(struct image_out *o, struct peer *peer)
 {
-    size_t              left = o->image.size - o->image_at;
-    size_t              size = left < PART_BYTES ? left : PART_BYTES;
-    struct wire_writer *w;
-    if (size > 0) {
-        w = begin_frame(o, peer, IMAGE_PART);
-        wire_put(w, o->image.data + o->image_at, size);
-        peer_end(peer);
-        o->image_at += size;
-        return;
-    }
-    w = begin_frame(o, peer, IMAGE_END);
+    struct wire_writer *w = frame(o, peer, IMAGE_END);
     wire_put_u64(w, o->index);
     wire_put_u64(w, o->log_term);
     wire_put_u64(w, o->chain);
-    wire_put_u64(w, o->image.size);
-    wire_put_u64(w, hash_bytes(wire_written(&o->image)));
+    wire_put_u64(w, o->image_bytes);
+    wire_put_u64(w, XXH3_64bits_digest(o->sum));
     members_put(w, &o->members);
     peer_end(peer);
-    o->ended               = true;
-    o->node->image_next_ns = io_now_ns(o->node->io) + CHECK_EVERY_NS;
+    o->ended = true;
 }
 
-void images_turn(struct node *node)
+static void step_image(struct image_out *o, struct peer *peer)
 {
-    struct image_out *o = node->image_out;
-    if (o != NULL && node->image_next_ns != UINT64_MAX && io_now_ns(node->io) < node->image_next_ns) {
+    if (list_empty(&o->parts)) {
+        end(o, peer);
         return;
     }
-    node->image_next_ns = UINT64_MAX;
-    if (o == NULL) {
-        return;
+    struct image_part  *part = part_first(o);
+    size_t              left = part->bytes.size - o->part_at;
+    size_t              size = left < PART_BYTES ? left : PART_BYTES;
+    struct wire_writer *w    = frame(o, peer, IMAGE_PART);
+    wire_put(w, part->bytes.data + o->part_at, size);
+    peer_end(peer);
+    o->part_at += size;
+    if (o->part_at == part->bytes.size) {
+        part_free(part);
+        o->part_at = 0;
     }
-    struct peer *peer = peer_find(node, o->to);
+}
+
+/* Bodies, then the image, as fast as they may go. How long to wait for the next. */
+static uint64_t send(struct image_out *o, struct peer *peer)
+{
+    struct node *node = o->node;
     uint64_t     wait = 0;
-    if (o->ended) {
-        if (peer_roomy(peer)) {
-            (void)begin_frame(o, peer, IMAGE_CHECK);
-            peer_end(peer);
-        }
-        wait = CHECK_EVERY_NS;
-    }
-    while (wait == 0 && !o->over && !o->load.busy && !o->ended && peer_roomy(peer)) {
+    while (wait == 0 && !o->load.busy && !o->ended && peer_roomy(peer)) {
         size_t begun = peer->out.size;
         if (pick_position(&o->pick) == UINT64_MAX) {
             step_image(o, peer);
         } else if (!step_bodies(o, peer)) {
             struct node_stripe *st = o->st;
             log_error("stripe %u: %zu of its records are not in the log any more: its image cannot be sent", st->id,
-                      o->count - o->pick.at + o->pick.missed);
+                      o->pick.count - o->pick.at + o->pick.missed);
             finish(o, false);
             replica_repair(st, "records are missing from its log");
-            return;
+            return 0;
         }
         wait = bucket_take(&node->image_bucket, node->config->image_rate / node->config->shards + 1,
                            peer->out.size - begun, io_now_ns(node->io));
     }
+    return o->ended && wait < CHECK_EVERY_NS ? CHECK_EVERY_NS : wait;
+}
+
+void images_turn(struct node *node)
+{
+    struct image_out *o      = node->image_out;
+    uint64_t          now_ns = io_now_ns(node->io);
+    uint64_t          wait   = 0;
+    if (o != NULL && node->image_next_ns != UINT64_MAX && now_ns < node->image_next_ns) {
+        return;
+    }
+    node->image_next_ns = UINT64_MAX;
+    if (o == NULL) {
+        return;
+    }
+    if (prepare(o)) {
+        node->image_next_ns = now_ns;
+        return;
+    }
+    struct peer *peer = peer_find(node, o->to);
+    if (!o->ended) {
+        wait = send(o, peer);
+    } else {
+        if (peer_roomy(peer)) {
+            (void)frame(o, peer, IMAGE_CHECK);
+            peer_end(peer);
+        }
+        wait = CHECK_EVERY_NS;
+    }
     if (wait > 0) {
-        node->image_next_ns = io_now_ns(node->io) + wait;
+        node->image_next_ns = now_ns + wait;
     }
 }
 
@@ -287,7 +365,10 @@ void images_free(struct node *node)
     struct image_out *o = node->image_out;
     if (o != NULL) {
         node->image_out = NULL;
-        o->count        = 0;
+        if (o->saving != NULL) {
+            made(o);
+        }
+        hold_release(&o->hold, &node->storage->segments);
         discard(o);
     }
 }

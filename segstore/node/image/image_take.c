@@ -4,77 +4,43 @@
 #include "segstore/node/replica/members.h"
 #include "segstore/node/peers/peers.h"
 
-#include "segstore/log/bodies.h"
 #include "shared/base/err.h"
-#include "shared/base/hash.h"
 #include "shared/base/log.h"
 
 #include <stdlib.h>
 
-/* A body on its way to the disk. */
-struct coming {
-    uint64_t       from; /* the leader's position */
-    const uint8_t *memory;
-    uint32_t       size;
-};
-
-struct image_in {
-    uint64_t            transfer;
-    uint16_t            from;
-    struct bodies       bodies;
-    struct coming      *waiting; /* ring, in the order of the log */
-    uint64_t            waiting_first;
-    uint64_t            waiting_end;
-    uint64_t            waiting_capacity;
-    uint64_t           *kept; /* own positions of the bodies, held in the log until the image holds them */
-    size_t              kept_count;
-    size_t              kept_capacity;
-    struct wire_writer  image;
-    bool                ended; /* the fields below are set */
-    bool                taken; /* it is the stripe's state; a checkpoint is wanted */
-    bool                saved; /* .. that holds it is being written */
-    uint64_t            index;
-    uint64_t            term;
-    uint64_t            chain;
-    struct raft_members members;
-};
-
-enum { IMAGE_MAX_BYTES = 1 << 30 };
-
-static void drop(struct node_stripe *st)
+void image_drop(struct node_stripe *st)
 {
     struct image_in *in = st->image_in;
     if (in == NULL) {
         return;
     }
-    for (size_t i = 0; i < in->kept_count; i++) {
-        segments_release(&st->node->storage->segments, in->kept[i]);
+    if (in->fresh != NULL) {
+        bool holds = in->loading == NULL;
+        stripe_load_end(in->loading);
+        bury(st->node, in->fresh, holds);
     }
+    hold_release(&in->hold, &st->node->storage->segments);
     bodies_fini(&in->bodies);
     wire_writer_fini(&in->image);
+    XXH3_freeState(in->sum);
     free(in->waiting);
-    free(in->kept);
     free(in);
     st->image_in = NULL;
 }
 
-void image_drop(struct node_stripe *st)
-{
-    drop(st);
-}
-
-static void give_up(struct node_stripe *st, const char *why)
+void image_give_up(struct node_stripe *st, const char *why)
 {
     log_warn("stripe %u: the image that node %u sends is of no use: %s", st->id, st->image_in->from, why);
     image_answer(st, st->image_in->from, st->image_in->transfer, false);
-    drop(st);
+    image_drop(st);
 }
 
-static void done(struct node_stripe *st)
+void image_finish(struct node_stripe *st)
 {
     st->image_last = st->image_in->transfer;
     image_answer(st, st->image_in->from, st->image_in->transfer, true);
-    drop(st);
+    image_drop(st);
     replica_touch(st);
 }
 
@@ -82,12 +48,15 @@ static void done(struct node_stripe *st)
 
 static void begin(struct node_stripe *st, uint16_t from, uint64_t transfer)
 {
-    drop(st);
+    image_drop(st);
     struct image_in *in = calloc(1, sizeof *in);
     ASSERT(in != NULL); /* out of memory */
     in->transfer = transfer;
     in->from     = from;
-    in->image    = wire_writer_growing(IMAGE_MAX_BYTES);
+    in->image    = wire_writer_growing(SIZE_MAX / 2);
+    in->sum      = XXH3_createState();
+    ASSERT(in->sum != NULL); /* out of memory */
+    XXH3_64bits_reset(in->sum);
     bodies_init(&in->bodies);
     st->image_in = in;
 }
@@ -100,11 +69,11 @@ static int body(struct node_stripe *st, struct wire_reader *r)
     struct bytes     ops  = bytes_of(r->at, wire_left(r));
     if (r->bad || block_size_for(ops.size) > node->storage->segments.segment_bytes ||
         block_size_for(ops.size) > BLOCK_MAX_BYTES) {
-        give_up(st, "a record is malformed, or too large for the files of this log");
+        image_give_up(st, "a record is malformed, or too large for the files of this log");
         return 0;
     }
     if (!storage_admits(node->storage, STORAGE_DATA)) {
-        give_up(st, "the disk is full");
+        image_give_up(st, "the disk is full");
         return 0;
     }
     if (!wal_roomy(&node->storage->wal, ops.size)) {
@@ -142,17 +111,25 @@ void image_body_durable(struct node_stripe *st, const struct log_entry *entry)
     }
     in->waiting_first++;
     if (bodies_add(&in->bodies, b->from, b->size, entry->position) < 0) {
-        give_up(st, "its records are not in order");
+        image_give_up(st, "its records are not in order");
         return;
     }
-    if (in->kept_count == in->kept_capacity) {
-        in->kept_capacity = in->kept_capacity == 0 ? 64 : in->kept_capacity * 2;
-        in->kept          = realloc(in->kept, in->kept_capacity * sizeof *in->kept);
-        ASSERT(in->kept != NULL); /* out of memory */
-    }
-    in->kept[in->kept_count++] = entry->position;
-    segments_retain(&st->node->storage->segments, entry->position);
+    hold_add(&in->hold, &st->node->storage->segments, entry->position);
     replica_touch(st);
+}
+
+static int part(struct node_stripe *st, struct bytes data)
+{
+    struct image_in *in = st->image_in;
+    if (in->image.size - in->image_at >= LOAD_AHEAD_BYTES) {
+        return ERR_FULL;
+    }
+    wire_put_bytes(&in->image, data);
+    ASSERT(!in->image.bad); /* out of memory */
+    XXH3_64bits_update(in->sum, data.data, data.size);
+    in->image_bytes += data.size;
+    replica_touch(st);
+    return 0;
 }
 
 static void end(struct node_stripe *st, struct wire_reader *r)
@@ -164,8 +141,8 @@ static void end(struct node_stripe *st, struct wire_reader *r)
     uint64_t size       = wire_get_u64(r);
     uint64_t sum        = wire_get_u64(r);
     bool     known      = members_read(r, &in->members);
-    if (!known || r->bad || in->image.bad || in->image.size != size || hash_bytes(wire_written(&in->image)) != sum) {
-        give_up(st, "it is not whole");
+    if (!known || r->bad || in->image_bytes != size || XXH3_64bits_digest(in->sum) != sum) {
+        image_give_up(st, "it is not whole");
         return;
     }
     in->ended = true;
@@ -200,7 +177,7 @@ int image_receive(struct session *s, struct wire_reader *r)
     }
     if (term != raft_term(st->raft) || raft_leader(st->raft) != s->peer || st->installing) {
         if (!st->installing && st->image_in != NULL && st->image_in->transfer == transfer) {
-            drop(st); /* what is passed over now would be missing */
+            image_drop(st); /* what is passed over now would be missing */
         }
         return 0; /* of a leader that was deposed, or that is not known yet: it hears of it when it asks what became of its image */
     }
@@ -215,8 +192,7 @@ int image_receive(struct session *s, struct wire_reader *r)
     case IMAGE_BODY:
         return body(st, r);
     case IMAGE_PART:
-        wire_put_bytes(&st->image_in->image, bytes_of(r->at, wire_left(r)));
-        return 0;
+        return part(st, bytes_of(r->at, wire_left(r)));
     case IMAGE_END:
         end(st, r);
         return 0;
@@ -231,33 +207,16 @@ int image_receive(struct session *s, struct wire_reader *r)
 
 /* ---- taking its place ---- */
 
-static bool own_position(void *ctx, uint64_t from, uint64_t *to)
+/* What both hold is held all the time: what was there lets go of it afterwards. */
+static void replace(struct node_stripe *st)
 {
-    return bodies_find(ctx, from, to);
-}
-
-static struct stripe *load(struct node_stripe *st)
-{
-    struct image_in          *in     = st->image_in;
-    const struct stripe_moved moved  = {.position = own_position, .ctx = &in->bodies};
-    struct stripe            *fresh  = stripe_of(st);
-    int                       result = stripe_load(fresh, wire_written(&in->image), &moved);
-    if (result < 0 || stripe_applied(fresh) != in->index) {
-        stripe_free(fresh);
-        return NULL;
-    }
-    return fresh;
-}
-
-static void replace(struct node_stripe *st, struct stripe *fresh)
-{
-    stripe_forget(st->stripe);
-    stripe_free(st->stripe);
-    st->stripe = fresh;
+    bury(st->node, st->stripe, true);
+    st->stripe          = st->image_in->fresh;
+    st->image_in->fresh = NULL;
 }
 
 /* This log holds what the image ends with, and goes on from there: what lies behind is applied once more, or now. */
-static void graft(struct node_stripe *st, struct stripe *fresh)
+static void graft(struct node_stripe *st)
 {
     struct image_in *in      = st->image_in;
     uint64_t         applied = stripe_applied(st->stripe);
@@ -270,7 +229,7 @@ static void graft(struct node_stripe *st, struct stripe *fresh)
         slot->held = true;
         segments_retain(&st->node->storage->segments, slot->position);
     }
-    replace(st, fresh);
+    replace(st);
     changes_skip(st, in->index, &in->members);
     raft_applied(st->raft, in->index);
     raft_compact(st->raft, in->index);
@@ -279,7 +238,7 @@ static void graft(struct node_stripe *st, struct stripe *fresh)
     st->node->counts.images_taken++;
     log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,
              in->from);
-    done(st);
+    image_finish(st);
 }
 
 /* Was a change of members applied behind this entry? Its ops are not at hand any more. */
@@ -296,26 +255,23 @@ static bool changed_since(const struct node_stripe *st, uint64_t index)
 /* All is here. What the stripe was goes, and what came is; raft hears of it when it is durable. */
 static void take(struct node_stripe *st)
 {
-    struct image_in *in    = st->image_in;
-    struct stripe   *fresh = load(st);
-    if (fresh == NULL) {
-        give_up(st, "this version does not understand it");
+    struct image_in *in   = st->image_in;
+    bool             here = raft_holds(st->raft, in->index, in->term);
+    if (here) { /* then it is committed: the image says so */
+        (void)raft_install(st->raft, in->index, in->term, &in->members);
+    }
+    if (here && in->index + 1 >= st->entries.first && !changed_since(st, in->index)) {
+        graft(st);
         return;
     }
-    if (raft_holds(st->raft, in->index, in->term) && in->index + 1 >= st->entries.first &&
-        !changed_since(st, in->index)) {
-        graft(st, fresh);
-        return;
-    }
-    if (in->index < raft_commit(st->raft) || raft_holds(st->raft, in->index, in->term)) {
-        stripe_free(fresh);
-        give_up(st, "it is older than what is here");
+    if (in->index < raft_commit(st->raft) || here) {
+        image_give_up(st, "it is older than what is here");
         return;
     }
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
-    replace(st, fresh);
+    replace(st);
     entries_fini(&st->entries);
     entries_init(&st->entries, in->index, in->chain);
     wire_writer_fini(&in->image);
@@ -325,21 +281,24 @@ static void take(struct node_stripe *st)
     st->node->storage->save.wanted = true;
 }
 
-void image_settle(struct node_stripe *st)
+bool image_settle(struct node_stripe *st)
 {
     struct image_in *in = st->image_in;
-    if (in == NULL || !in->ended || in->taken || in->waiting_first < in->waiting_end || st->saving != NULL) {
-        return;
+    if (in == NULL || in->taken) {
+        return false;
     }
-    bool here = raft_holds(st->raft, in->index, in->term);
-    if (here) { /* then it is committed: the image says so */
+    if (in->ended && !st->repairing && raft_holds(st->raft, in->index, in->term)) { /* entries came in time after all */
         (void)raft_install(st->raft, in->index, in->term, &in->members);
+        image_finish(st);
+        return false;
     }
-    if (here && !st->repairing) { /* entries came in time after all */
-        done(st);
-        return;
+    int result = image_load(st);
+    if (result < 0 || (result == 0 && in->ended && stripe_applied(in->fresh) != in->index)) {
+        image_give_up(st, "this version does not understand it");
+    } else if (result == 0 && in->ended && st->still == 0) {
+        take(st);
     }
-    take(st);
+    return result == 1;
 }
 
 void image_put(struct node_stripe *st, struct raft_stored *out, uint64_t *out_chain)
@@ -370,37 +329,36 @@ void images_saved(struct node *node)
         node->counts.images_taken++;
         log_info("stripe %u: the image as of entry %llu from node %u is in its place", st->id,
                  (unsigned long long)in->index, in->from);
-        done(st);
+        image_finish(st);
     }
+}
+
+struct wire_writer *image_frame(const struct node_stripe *st, struct peer *peer, enum image_kind kind, uint64_t term,
+                                uint64_t transfer)
+{
+    struct wire_writer *w = peer_begin(peer, RPC_IMAGE);
+    wire_put_u16(w, st->id);
+    wire_put_u8(w, (uint8_t)kind);
+    wire_put_u8(w, 0);
+    wire_put_u64(w, term);
+    wire_put_u64(w, transfer);
+    return w;
 }
 
 void image_ask(struct node_stripe *st)
 {
     struct peer *peer = peer_find(st->node, raft_leader(st->raft));
-    if (st->image_in != NULL || peer == NULL || !peer_roomy(peer)) {
-        return;
+    if (st->image_in == NULL && peer != NULL && peer_roomy(peer)) {
+        (void)image_frame(st, peer, IMAGE_ASK, raft_term(st->raft), 0);
+        peer_end(peer);
     }
-    struct wire_writer *w = peer_begin(peer, RPC_IMAGE);
-    wire_put_u16(w, st->id);
-    wire_put_u8(w, IMAGE_ASK);
-    wire_put_u8(w, 0);
-    wire_put_u64(w, raft_term(st->raft));
-    wire_put_u64(w, 0);
-    peer_end(peer);
 }
 
 void image_answer(struct node_stripe *st, uint16_t to, uint64_t transfer, bool ok)
 {
     struct peer *peer = peer_find(st->node, to);
-    if (peer == NULL || !peer_roomy(peer)) {
-        return; /* the leader finds out */
+    if (peer != NULL && peer_roomy(peer)) { /* else the leader finds out */
+        wire_put_u8(image_frame(st, peer, IMAGE_DONE, raft_term(st->raft), transfer), ok);
+        peer_end(peer);
     }
-    struct wire_writer *w = peer_begin(peer, RPC_IMAGE);
-    wire_put_u16(w, st->id);
-    wire_put_u8(w, IMAGE_DONE);
-    wire_put_u8(w, 0);
-    wire_put_u64(w, raft_term(st->raft));
-    wire_put_u64(w, transfer);
-    wire_put_u8(w, ok);
-    peer_end(peer);
 }

@@ -46,6 +46,8 @@ void peers_make(struct node *node)
         p->backoff_ns  = BACKOFF_FIRST_NS;
         p->out         = wire_writer_growing(OUT_LIMIT_BYTES);
         p->flying      = wire_writer_growing(OUT_LIMIT_BYTES);
+        pulse_out_init(&p->pulse_out, node->stripe_count);
+        pulse_in_init(&p->pulse_in, node->stripe_count);
     }
 }
 
@@ -59,6 +61,8 @@ void peers_free(struct node *node)
         frame_reader_fini(&p->reader);
         wire_writer_fini(&p->out);
         wire_writer_fini(&p->flying);
+        pulse_out_fini(&p->pulse_out);
+        pulse_in_fini(&p->pulse_in);
     }
     free(node->peers);
     node->peers      = NULL;
@@ -116,14 +120,15 @@ static void complain(struct peer *p, const char *what)
 
 static void go_down(struct peer *p)
 {
-    bool was_up   = p->state == PEER_UP;
-    p->state      = PEER_DOWN;
-    p->socket     = NULL;
-    p->sending    = false;
-    p->out.size   = 0;
-    p->out.bad    = false;
-    p->retry_ns   = io_now_ns(p->node->io) + p->backoff_ns / 2 + io_random(p->node->io) % (p->backoff_ns / 2 + 1);
-    p->backoff_ns = p->backoff_ns * 2 < BACKOFF_LAST_NS ? p->backoff_ns * 2 : BACKOFF_LAST_NS;
+    bool was_up    = p->state == PEER_UP;
+    p->state       = PEER_DOWN;
+    p->socket      = NULL;
+    p->sending     = false;
+    p->out.size    = 0;
+    p->out.bad     = false;
+    p->flying.size = 0; /* of the connection that was */
+    p->retry_ns    = io_now_ns(p->node->io) + p->backoff_ns / 2 + io_random(p->node->io) % (p->backoff_ns / 2 + 1);
+    p->backoff_ns  = p->backoff_ns * 2 < BACKOFF_LAST_NS ? p->backoff_ns * 2 : BACKOFF_LAST_NS;
     frame_reader_fini(&p->reader);
     if (was_up) {
         tell_reset(p);
@@ -181,6 +186,7 @@ static void on_frame(struct peer *p, const struct frame *frame)
         }
         p->state      = PEER_UP;
         p->backoff_ns = BACKOFF_FIRST_NS;
+        pulse_out_begin(&p->pulse_out, io_random(p->node->io) | 1);
         log_info("node %u at %s:%u, shard %u: connected", p->spec->id, p->spec->address, p->spec->port, p->node->shard);
         tell_reset(p);
     } else if (frame->kind == RPC_ERROR) {
@@ -276,6 +282,7 @@ void peers_turn(struct node *node)
 
 void peers_flush(struct node *node)
 {
+    pulses_flush(node);
     for (uint32_t i = 0; i < node->peer_count; i++) {
         struct peer *p = &node->peers[i];
         if (p->sending || p->out.size == 0 || (p->state != PEER_UP && p->state != PEER_GREETING)) {

@@ -3,6 +3,7 @@
 #ifndef KEEL_SEGSTORE_NODE_PEERS_H
 #define KEEL_SEGSTORE_NODE_PEERS_H
 
+#include "segstore/node/peers/pulse.h"
 #include "segstore/node/state.h"
 #include "shared/rpc/frame.h"
 
@@ -24,6 +25,9 @@ struct peer {
     uint64_t                    backoff_ns;
     uint64_t                    heard_ns;
     uint64_t                    asked_ns;
+    struct pulse_out            pulse_out; /* heartbeats to it */
+    struct pulse_in             pulse_in;  /* from it, over its own connection */
+    bool                        pulsing;   /* its heartbeats are being taken: answers are gathered */
     struct log_limit            complaint;
 };
 
@@ -31,5 +35,13 @@ struct peer {
 bool peer_known(struct node *node, uint16_t id, uint64_t incarnation);
 /* Of this node's own directory. */
 uint64_t node_incarnation(const struct node *node);
+
+/* pulses.c: heartbeats and their answers go out gathered. False: this one goes as a message of its own. Only when the peer is roomy. */
+bool pulse_gather(struct peer *peer, struct node_stripe *st, const struct raft_message *message);
+/* What was gathered in this turn. */
+void pulses_flush(struct node *node);
+/* The body of a PULSE, of a PULSE_ACK. False: malformed. */
+MUST_CHECK bool pulse_receive(struct peer *peer, struct wire_reader *r);
+MUST_CHECK bool pulse_answered(struct peer *peer, struct wire_reader *r);
 
 #endif

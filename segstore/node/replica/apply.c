@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 /* For followers that lag: so much of what is applied stays known. Its bodies are read from the log, as long as that is there. */
-enum { KEPT_ENTRIES = 8192, KEPT_BYTES = 32 * 1024 * 1024 };
+enum { KEPT_BYTES = 32 * 1024 * 1024 };
 enum { APPLIED_PER_TURN = 512, PROPOSALS_AT_FIRST = 16 };
 
 /* ---- who waits ---- */
@@ -99,7 +99,7 @@ void entry_drop_first(struct node_stripe *st)
 void entries_forget(struct node_stripe *st)
 {
     uint64_t applied = stripe_applied(st->stripe);
-    uint64_t kept    = replica_alone(st) ? 0 : KEPT_ENTRIES;
+    uint64_t kept    = replica_alone(st) ? 0 : st->node->config->kept_entries;
     uint64_t first   = st->entries.first;
     while (st->entries.first <= applied &&
            (applied - st->entries.first >= kept || st->entries.bytes - st->unapplied_bytes > KEPT_BYTES)) {
@@ -189,7 +189,7 @@ bool apply_committed(struct node_stripe *st)
     uint64_t commit = raft_commit(st->raft);
     uint64_t stable = raft_stable_index(st->raft);
     uint64_t until  = commit < stable ? commit : stable;
-    for (int i = 0; st->saving == NULL && !st->stopped && !st->installing && stripe_applied(st->stripe) < until; i++) {
+    for (int i = 0; st->still == 0 && !st->stopped && !st->installing && stripe_applied(st->stripe) < until; i++) {
         uint64_t     index = stripe_applied(st->stripe) + 1;
         struct bytes ops;
         if (i == APPLIED_PER_TURN) {

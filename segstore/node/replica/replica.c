@@ -4,6 +4,7 @@
  *                        └──▶ replicate.c ──▶ followers: replica_take ──(write)──▶ raft_stable ──▶ acknowledged
  *
  * What raft wants is noted by its hooks and done when the stripe is settled, at the end of the turn. */
+#include "segstore/node/peers/peers.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
@@ -27,7 +28,7 @@ static void on_send(void *ctx, const struct raft_message *message)
 {
     struct node_stripe *st   = ctx;
     struct peer        *peer = peer_find(st->node, message->to);
-    if (peer != NULL && peer_roomy(peer)) {
+    if (peer != NULL && peer_roomy(peer) && !pulse_gather(peer, st, message)) {
         message_put(peer_begin(peer, RPC_RAFT), st->id, message, 0);
         peer_end(peer);
     }
@@ -70,6 +71,7 @@ void replica_make(struct node_stripe *st)
     const struct raft_options     options = {.self           = c->node,
                                              .heartbeat_ns   = c->heartbeat_ns,
                                              .election_ns    = c->election_ns,
+                                             .lease_ns       = c->election_ns / 2,
                                              .window_entries = WINDOW_ENTRIES,
                                              .window_bytes   = WINDOW_BYTES,
                                              .seed           = io_random(st->node->io)};
@@ -317,7 +319,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     raft_stable(st->raft, entry->index, entry->term);
     /* Mostly it is committed by that, and next: its ops are at hand. */
     if (LIKELY(raft_commit(st->raft) >= entry->index && stripe_applied(st->stripe) + 1 == entry->index &&
-               st->saving == NULL && !st->stopped && !st->installing)) {
+               st->still == 0 && !st->stopped && !st->installing)) {
         apply_entry(st, entry->index, entry->ops);
     } else {
         slot->held = true;
@@ -380,11 +382,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->lead_wanted && leading) {
         lead(st);
     }
-    image_settle(st);
+    bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {
         image_ask(st);
     }
-    bool done = apply_committed(st);
+    bool done = apply_committed(st) && !loading;
     entries_forget(st);
     if (!st->led && leading && !st->lead_wanted && !st->stopped && raft_is_settled(raft) &&
         stripe_applied(st->stripe) >= st->lead_index) {

@@ -262,13 +262,15 @@ void stripes_damaged(void *ctx, uint64_t stripes)
     struct node *node = ctx;
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
-        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0 || (replica_alone(st) && node->config->accept_damage)) {
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0) {
             continue;
         }
-        if (!st->restored) {
+        if (!st->restored) { /* its first entry may be in there */
             restore_plain(st, 0);
         }
-        replica_damaged(st, "entries may be missing from the damaged log");
+        if (!replica_alone(st) || !node->config->accept_damage) {
+            replica_damaged(st, "entries may be missing from the damaged log");
+        }
     }
 }
 

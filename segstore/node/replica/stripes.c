@@ -109,20 +109,26 @@ int stripes_load(void *ctx, const struct checkpoint_section *section)
     return result < 0 ? result : replica_restore(st, section->replica, section->index);
 }
 
-/* From the first slice to the last the stripe stands still; if too much waits for it meanwhile, the rest is taken at once. */
-bool stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out)
+size_t stripe_slice_bytes(const struct node_stripe *st)
 {
     enum { WAITING_MAX_BYTES = 4 * 1024 * 1024 };
+    return st->unapplied_bytes > WAITING_MAX_BYTES ? SIZE_MAX : st->node->config->checkpoint_slice_bytes;
+}
+
+/* From the first slice to the last the stripe stands still. */
+bool stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out)
+{
     struct node        *node = ctx;
     struct node_stripe *st   = &node->stripes[nth];
     if (st->saving == NULL) {
         st->saving = stripe_save_begin(st->stripe);
+        st->still++;
     }
-    bool more = stripe_save_more(
-        st->saving, w, st->unapplied_bytes > WAITING_MAX_BYTES ? SIZE_MAX : node->config->checkpoint_slice_bytes);
+    bool more = stripe_save_more(st->saving, w, stripe_slice_bytes(st));
     if (!more) {
         stripe_save_end(st->saving);
-        st->saving  = NULL;
+        st->saving = NULL;
+        st->still--;
         size_t size = w->size;
         replica_put(st, w);
         *out = (struct checkpoint_section){

@@ -43,6 +43,7 @@ void desk_open(struct desk *d, uint16_t self, const struct raft_members *members
     struct raft_options options = {.self           = self,
                                    .heartbeat_ns   = DESK_BEAT_MS * ms,
                                    .election_ns    = DESK_ELECTION_MS * ms,
+                                   .lease_ns       = DESK_ELECTION_MS * ms / 2,
                                    .window_entries = 16,
                                    .window_bytes   = 1000,
                                    .seed           = self};

@@ -317,17 +317,21 @@ Test(test_raft_append, an_image_of_what_is_here_is_acknowledged_over_a_restart_t
 
 static void restore(struct desk *d, uint64_t applied, uint64_t applied_term, uint64_t term, uint16_t vote)
 {
-    struct raft_options options = {
-        .self = 1, .heartbeat_ns = 20000000, .election_ns = 100000000, .window_entries = 16, .window_bytes = 1000};
-    struct raft_stored stored = {.term         = term,
-                                 .vote         = vote,
-                                 .commit       = applied,
-                                 .applied      = applied,
-                                 .applied_term = applied_term,
-                                 .members      = desk_members(3, 0)};
-    struct raft_hooks  hooks  = {.ctx = d};
-    *d                        = (struct desk){.self = 1, .now_ns = 1};
-    d->raft                   = raft_new(&options, &hooks);
+    struct raft_options options = {.self           = 1,
+                                   .heartbeat_ns   = 20000000,
+                                   .election_ns    = 100000000,
+                                   .lease_ns       = 50000000,
+                                   .window_entries = 16,
+                                   .window_bytes   = 1000};
+    struct raft_stored  stored  = {.term         = term,
+                                   .vote         = vote,
+                                   .commit       = applied,
+                                   .applied      = applied,
+                                   .applied_term = applied_term,
+                                   .members      = desk_members(3, 0)};
+    struct raft_hooks   hooks   = {.ctx = d};
+    *d                          = (struct desk){.self = 1, .now_ns = 1};
+    d->raft                     = raft_new(&options, &hooks);
     raft_restore(d->raft, &stored);
 }
 

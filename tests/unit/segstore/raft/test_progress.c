@@ -96,7 +96,7 @@ Test(test_raft_progress, a_learner_is_sent_everything_and_not_counted)
     desk_beat(&d, 4);
     cr_assert(!raft_lease(d.raft, d.now_ns));
     cr_assert(!raft_transfer(d.raft, 4, d.now_ns));
-    desk_wait(&d, 2 * DESK_ELECTION_MS + 1);
+    desk_wait(&d, 2 * (DESK_ELECTION_MS + DESK_BEAT_MS) + 1);
     cr_assert_eq(raft_role(d.raft), RAFT_FOLLOWER, "hearing of a learner is hearing of nobody");
     desk_close(&d);
 }
@@ -450,7 +450,7 @@ Test(test_raft_progress, a_damaged_follower_is_sent_everything_and_counts_for_no
     HEAR(&d, .kind = RAFT_HEARTBEAT_ACK, .from = 2, .term = 2, .damaged = true, .clock = d.now_ns);
     cr_assert(!raft_lease(d.raft, d.now_ns));
     cr_assert(!raft_transfer(d.raft, 2, d.now_ns));
-    desk_wait(&d, 2 * DESK_ELECTION_MS + 1);
+    desk_wait(&d, 2 * (DESK_ELECTION_MS + DESK_BEAT_MS) + 1);
     cr_assert_eq(raft_role(d.raft), RAFT_FOLLOWER, "it is no majority with it");
     desk_close(&d);
 }

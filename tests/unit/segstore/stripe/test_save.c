@@ -69,6 +69,30 @@ Test(stripe_hash, the_same_entries_elsewhere_in_a_log_have_the_same_hash)
     }
 }
 
+static struct wire_writer image_in_slices(const struct stripe *s, size_t slice_bytes)
+{
+    struct wire_writer    w      = wire_writer_growing(1 << 20);
+    struct stripe_saving *saving = stripe_save_begin(s);
+    while (stripe_save_more(saving, &w, slice_bytes)) {
+    }
+    stripe_save_end(saving);
+    return w;
+}
+
+Test(stripe_hash, an_image_in_slices_has_the_same_bytes_as_one_in_one_piece)
+{
+    struct bench b;
+    (void)build(&b, 0);
+    struct wire_writer whole = image_in_slices(b.s, SIZE_MAX);
+    for (size_t slice = 1; slice < 400; slice++) {
+        struct wire_writer sliced = image_in_slices(b.s, slice);
+        cr_assert(bytes_equal(wire_written(&sliced), wire_written(&whole)), "slices of %zu", slice);
+        wire_writer_fini(&sliced);
+    }
+    wire_writer_fini(&whole);
+    teardown(&b);
+}
+
 /* What one more entry may be. Each must lead to a state of its own. */
 static int variant(struct bench *b, struct ids ids, int which)
 {

@@ -1032,6 +1032,36 @@ static struct wire_writer image_of(const struct stripe *s)
     return w;
 }
 
+/* As it arrives: pieces of any size, slices of any size. */
+static int load_in_slices(struct rand *r, struct stripe *s, struct bytes image, const struct stripe_moved *moved)
+{
+    struct stripe_loading *loading = stripe_load_begin(s, moved);
+    size_t                 slice   = 1 + rand_below(r, rand_chance(r, 2) ? 8 : 2000);
+    size_t                 piece   = 1 + rand_below(r, rand_chance(r, 2) ? 40 : 4000);
+    size_t                 at      = 0;
+    size_t                 come    = 0;
+    int                    result  = 1;
+    while (result > 0) {
+        size_t used;
+        result = stripe_load_more(loading, bytes_of(image.data + at, come - at), slice, &used);
+        at += used;
+        if (result == 2) {
+            cr_assert_lt(come, image.size);
+            come = come + piece < image.size ? come + piece : image.size;
+        }
+    }
+    stripe_load_end(loading);
+    return result == 0 && at != image.size ? 1 : result;
+}
+
+static void clear_in_slices(struct rand *r, struct stripe *s)
+{
+    size_t slice = 1 + rand_below(r, 30);
+    while (stripe_clear(s, slice)) {
+    }
+    stripe_free(s);
+}
+
 /* Equal in all that can be seen, positions included. */
 static void assert_same(const struct stripe *a, const struct stripe *b)
 {
@@ -1044,11 +1074,14 @@ static void assert_same(const struct stripe *a, const struct stripe *b)
 }
 
 /* Of the same state, in slices and in the order in which things happen to lie in memory. */
-static struct wire_writer image_in_slices(const struct stripe *s, size_t slice_bytes)
+static struct wire_writer image_that_tells(const struct stripe *s, size_t slice_bytes, struct balance *told)
 {
     struct wire_writer    w      = wire_writer_growing(1 << 24);
     struct stripe_saving *saving = stripe_save_begin(s);
     size_t                before = 0;
+    if (told != NULL) {
+        stripe_save_tells(saving, on_retained, told);
+    }
     while (stripe_save_more(saving, &w, slice_bytes)) {
         cr_assert(w.size > before && w.size - before < slice_bytes + 4096);
         before = w.size;
@@ -1056,6 +1089,11 @@ static struct wire_writer image_in_slices(const struct stripe *s, size_t slice_b
     cr_assert(!w.bad);
     stripe_save_end(saving);
     return w;
+}
+
+static struct wire_writer image_in_slices(const struct stripe *s, size_t slice_bytes)
+{
+    return image_that_tells(s, slice_bytes, NULL);
 }
 
 enum { ENTRIES = 150 };
@@ -1115,13 +1153,15 @@ static struct stripe *carry_over(struct rand *r, struct stripe *s, struct balanc
     struct balance            carried_balance;
     struct stripe            *carried = fresh(&carried_balance);
     const struct stripe_moved moved   = {.position = position_moved, .ctx = &bodies};
-    struct wire_writer        image   = image_in_slices(s, 1 << 20);
-    cr_assert_eq(stripe_load(carried, wire_written(&image), &moved), 0);
+    struct balance            told    = {0};
+    struct wire_writer        image   = image_that_tells(s, 1 + rand_below(r, 2000), &told);
+    cr_assert(told.count == balance->count && told.sum == balance->sum);
+    cr_assert_eq(load_in_slices(r, carried, wire_written(&image), &moved), 0);
     cr_assert_eq(stripe_hash(carried), stripe_hash(s));
     compare(carried, m, &carried_balance);
     stripe_forget(s);
     cr_assert(balance->count == 0 && balance->sum == 0, "all that was retained is released");
-    stripe_free(s);
+    clear_in_slices(r, s);
 
     struct stripe *again = fresh(balance); /* of its own observer, as it goes on */
     image.size           = 0;
@@ -1135,7 +1175,7 @@ static struct stripe *carry_over(struct rand *r, struct stripe *s, struct balanc
         image.size             = 0;
         stripe_save(again, &image);
         bodies_fini(&bodies);
-        cr_assert_eq(stripe_load(lacking, wire_written(&image), &moved), ERR_MALFORMED);
+        cr_assert_eq(load_in_slices(r, lacking, wire_written(&image), &moved), ERR_MALFORMED);
         cr_assert(none.count == 0 && none.sum == 0);
         stripe_free(lacking);
     }
@@ -1225,7 +1265,9 @@ static void one_seed(uint64_t seed)
             struct wire_writer image  = rand_chance(&r, 2)
                                             ? image_of(s)
                                             : image_in_slices(s, 1 + rand_below(&r, rand_chance(&r, 2) ? 8 : 2000));
-            cr_assert_eq(stripe_load(loaded, wire_written(&image), NULL), 0);
+            cr_assert_eq(rand_chance(&r, 2) ? stripe_load(loaded, wire_written(&image), NULL)
+                                            : load_in_slices(&r, loaded, wire_written(&image), NULL),
+                         0);
             assert_same(s, loaded);
             cr_assert(loaded_balance.count == balance.count && loaded_balance.sum == balance.sum);
             wire_writer_fini(&image);

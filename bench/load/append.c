@@ -1,0 +1,466 @@
+/* append - producers that send batches of records to a segment store over its RPC, each batch one transaction, and count what was acknowledged.
+ *
+ *   append --port N [--producers 16] [--window 1] [--connections 1] [--batch 16384] [--record 64] [--form ops] [--seconds 3] [--pids a,b]
+ *
+ * --window   batches that one producer has under way        --batch   bytes of records in one        --record   bytes of one, header and topic included
+ * --form     ops: one APPEND a record; dense: nothing but records, which only appendfloor understands
+ *
+ * Every producer is an idempotent writer with a stream of its own, on stripe (its number % stripes); what its stream holds is trimmed to the last TRIM_KEEPS
+ * records, as a reader would that keeps up. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
+ * first byte offered to the socket. One line of JSON at the end. */
+#include "bench/load/hist.h"
+#include "bench/load/usage.h"
+#include "shared/record/record.h"
+#include "shared/rpc/frame.h"
+#include "shared/rpc/op.h"
+#include "shared/rpc/schema.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum {
+    PRODUCERS_MAX   = 256,
+    CONNECTIONS_MAX = 64,
+    WINDOW_MAX      = 64,
+    STRIPES_MAX     = 4096,
+    PIDS_MAX        = 8,
+    IN_BYTES        = 1 << 20,
+    OUT_BYTES       = 64 << 20,
+    APPEND_RESULT   = 13, /* duplicate, count, one offset */
+    SEQUENCE_AT     = OP_HEADER_BYTES + 16,
+    STREAM_AT       = OP_HEADER_BYTES + 28,
+    TRIM_OFFSET_AT  = OP_HEADER_BYTES + 8,
+    TRIM_KEEPS      = 1 << 18,
+    TXN_BYTES       = 12, /* stripe, round, term */
+};
+static const uint64_t WARM_NS = 700000000;
+
+enum form { FORM_OPS, FORM_DENSE };
+
+struct producer {
+    unsigned number, connection, waiting; /* waiting: batches under way */
+    uint16_t stripe;
+    uint64_t stream, sequence, next_id, acked; /* batches */
+    uint8_t *frame;
+    size_t   frame_bytes;
+    uint64_t sent_ns[WINDOW_MAX];
+};
+
+struct connection {
+    int               fd;
+    struct wire_writer out;
+    size_t            sent;
+    bool              blocked;
+    uint8_t          *in;
+    size_t            used;
+};
+
+static struct {
+    unsigned  port, producers, window, connections, batch, record, cpu;
+    enum form form;
+    double    seconds;
+    int       pids[PIDS_MAX], pid_count;
+} opt = {.producers = 16, .window = 1, .connections = 1, .batch = 16384, .record = 64, .cpu = 1, .seconds = 3};
+
+static struct {
+    int               epoll;
+    struct producer   producers[PRODUCERS_MAX];
+    struct connection connections[CONNECTIONS_MAX];
+    uint64_t          terms[STRIPES_MAX];
+    uint32_t          stripe_count, per_batch, op_bytes, ops_at;
+    struct hist       latency;
+    bool              measuring;
+    uint64_t          records;
+} run;
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static _Noreturn void die(const char *what)
+{
+    fprintf(stderr, "append: %s (%s)\n", what, strerror(errno));
+    exit(1);
+}
+
+/* ---- one question, one answer, before the load begins ---- */
+
+static struct bytes ask(struct connection *c, uint16_t kind, struct bytes body, uint16_t *out_kind)
+{
+    static uint8_t     memory[RPC_HEADER_BYTES + 65536];
+    struct wire_writer w     = wire_writer_fixed(memory, sizeof memory);
+    size_t             begun = frame_begin(&w, kind, 1);
+    wire_put_bytes(&w, body);
+    if (frame_end(&w, begun) < 0 || send(c->fd, memory, w.size, MSG_NOSIGNAL) != (ssize_t)w.size) {
+        die("cannot ask");
+    }
+    for (c->used = 0;;) {
+        ssize_t got = recv(c->fd, c->in + c->used, IN_BYTES - c->used, 0);
+        if (got <= 0) {
+            die("no answer");
+        }
+        c->used += (size_t)got;
+        struct rpc_header header;
+        memcpy(&header, c->in, sizeof header);
+        if (c->used >= RPC_HEADER_BYTES && c->used >= RPC_HEADER_BYTES + (size_t)header.size) {
+            *out_kind = header.kind;
+            c->used   = 0;
+            return bytes_of(c->in + RPC_HEADER_BYTES, header.size);
+        }
+    }
+}
+
+static void say_hello(struct connection *c, unsigned number)
+{
+    uint8_t            memory[64];
+    uint16_t           kind;
+    struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
+    wire_put_u32(&w, RPC_MAGIC);
+    wire_put_u16(&w, RPC_VERSION_MAJOR);
+    wire_put_u16(&w, RPC_VERSION_MINOR);
+    wire_put_u64(&w, 4711);
+    wire_put_u64(&w, number + 1);
+    wire_put_u32(&w, 0);
+    struct wire_reader r = wire_reader_of(ask(c, RPC_HELLO, wire_written(&w), &kind));
+    (void)wire_get(&r, 2 + 2 + 8 + 4 + 4);
+    run.stripe_count = wire_get_u32(&r);
+    (void)wire_get(&r, 4 + 4 + 2);
+    for (uint16_t nodes = wire_get_u16(&r); nodes > 0 && !r.bad; nodes--) {
+        (void)wire_get(&r, 4);
+        (void)wire_get_blob(&r);
+    }
+    for (uint16_t leaders = wire_get_u16(&r); leaders > 0 && !r.bad; leaders--) {
+        uint16_t stripe = wire_get_u16(&r);
+        (void)wire_get_u16(&r);
+        run.terms[stripe % STRIPES_MAX] = wire_get_u64(&r);
+    }
+    if (kind != RPC_WELCOME || r.bad || run.stripe_count == 0) {
+        die("the store does not welcome us");
+    }
+}
+
+static void open_connection(struct connection *c, unsigned number)
+{
+    int                on     = 1;
+    struct sockaddr_in server = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    c->fd  = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    c->in  = malloc(IN_BYTES);
+    c->out = wire_writer_growing(OUT_BYTES);
+    if (c->in == NULL || c->fd < 0 || connect(c->fd, (const void *)&server, sizeof server) != 0) {
+        die("cannot connect");
+    }
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    say_hello(c, number);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    if (epoll_ctl(run.epoll, EPOLL_CTL_ADD, c->fd, &event) != 0) {
+        die("epoll");
+    }
+}
+
+static void txn_begin(struct wire_writer *w, const struct producer *p)
+{
+    wire_put_u16(w, p->stripe);
+    wire_put_u16(w, 1);
+    wire_put_u64(w, run.terms[p->stripe]);
+}
+
+static void make_stream(struct producer *p)
+{
+    uint8_t            memory[256];
+    char               name[64];
+    uint16_t           kind;
+    struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
+    snprintf(name, sizeof name, "bench/append/%d/%u", (int)getpid(), p->number);
+    txn_begin(&w, p);
+    op_encode(&w, &(struct op){.kind = OP_STREAM_CREATE, .name = bytes_str(name)});
+    struct wire_reader r = wire_reader_of(ask(&run.connections[p->connection], RPC_TXN, wire_written(&w), &kind));
+    uint32_t           status = wire_get_u32(&r);
+    p->stream                 = wire_get_u64(&r);
+    if (kind != RPC_TXN_DONE || status != 0 || r.bad) {
+        die("cannot make a stream");
+    }
+}
+
+/* ---- a batch, made once; what changes is written over ---- */
+
+static void make_frame(struct producer *p)
+{
+    static const char  payload[65536];
+    size_t             room = (size_t)opt.batch * 4 + 65536;
+    struct wire_writer w    = wire_writer_fixed(malloc(room), room);
+    char               topic[16];
+    snprintf(topic, sizeof topic, "bench/%02u", p->number % 100);
+    struct record record = {.qos             = 1,
+                            .publish_wall_ns = 1,
+                            .topic           = bytes_str(topic),
+                            .payload = bytes_of(payload, opt.record - RECORD_HEADER_BYTES - strlen(topic))};
+    size_t        begun  = frame_begin(&w, RPC_TXN, 0);
+    txn_begin(&w, p);
+    if (opt.form != FORM_DENSE) {
+        op_encode(&w, &(struct op){.kind = OP_TRIM, .stream_id = p->stream});
+    }
+    run.ops_at = (uint32_t)w.size;
+    for (uint32_t i = 0; i < run.per_batch; i++) {
+        size_t at = w.size;
+        if (opt.form == FORM_DENSE) {
+            uint8_t *room_for = wire_reserve(&w, opt.record);
+            if (room_for != NULL) {
+                record_encode(&record, room_for);
+            }
+        } else {
+            size_t append = op_append_begin(&w, p->number + 1, 1, 0);
+            op_append_target(&w, p->stream, (struct bytes){0});
+            op_append_end(&w, append, 1, &record);
+        }
+        run.op_bytes = (uint32_t)(w.size - at);
+    }
+    if (frame_end(&w, begun) < 0) {
+        die("a batch does not fit a frame");
+    }
+    p->frame       = w.data;
+    p->frame_bytes = w.size;
+}
+
+static void offer(struct producer *p)
+{
+    struct connection *c     = &run.connections[p->connection];
+    uint64_t           id    = (uint64_t)p->number << 48 | p->next_id;
+    uint64_t           first = p->sequence;
+    memcpy(p->frame + 8, &id, sizeof id);
+    if (opt.form == FORM_OPS) {
+        uint8_t *op = p->frame + run.ops_at;
+        for (uint32_t i = 0; i < run.per_batch; i++, op += run.op_bytes) {
+            p->sequence++;
+            memcpy(op + SEQUENCE_AT, &p->sequence, sizeof p->sequence);
+        }
+        uint64_t trim = first > TRIM_KEEPS ? first - TRIM_KEEPS : 0;
+        memcpy(p->frame + RPC_HEADER_BYTES + TXN_BYTES + TRIM_OFFSET_AT, &trim, sizeof trim);
+    }
+    frame_seal(p->frame);
+    p->sent_ns[p->next_id % WINDOW_MAX] = now_ns();
+    p->next_id++;
+    p->waiting++;
+    wire_put(&c->out, p->frame, p->frame_bytes);
+}
+
+static void flush(struct connection *c)
+{
+    if (c->out.bad) {
+        die("the store does not keep up with its own grants");
+    }
+    while (c->sent < c->out.size) {
+        ssize_t sent = send(c->fd, c->out.data + c->sent, c->out.size - c->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN) {
+            die("the connection broke");
+        }
+        if (sent < 0) {
+            break;
+        }
+        c->sent += (size_t)sent;
+    }
+    bool all = c->sent == c->out.size;
+    if (all) {
+        c->sent = c->out.size = 0;
+    }
+    if (c->blocked == all) {
+        struct epoll_event event = {.events = all ? EPOLLIN : EPOLLIN | EPOLLOUT, .data.ptr = c};
+        epoll_ctl(run.epoll, EPOLL_CTL_MOD, c->fd, &event);
+        c->blocked = !all;
+    }
+}
+
+/* Offsets go on where those of the batch before ended. */
+static bool follows(const struct producer *p, struct bytes results)
+{
+    uint64_t first = p->acked * run.per_batch;
+    if (opt.form == FORM_DENSE) {
+        return true;
+    }
+    if (results.size != (size_t)run.per_batch * APPEND_RESULT) {
+        return false;
+    }
+    for (uint32_t i = 0; i < run.per_batch; i++) {
+        uint64_t offset;
+        memcpy(&offset, results.data + (size_t)i * APPEND_RESULT + 5, sizeof offset);
+        if (offset != first + i || results.data[(size_t)i * APPEND_RESULT] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void answered(struct connection *c, const struct rpc_header *header, struct bytes body)
+{
+    struct producer   *p      = &run.producers[header->id >> 48];
+    struct wire_reader r      = wire_reader_of(body);
+    uint32_t           status = wire_get_u32(&r);
+    if (header->kind == RPC_PING) {
+        size_t begun = frame_begin(&c->out, RPC_PONG, header->id);
+        (void)frame_end(&c->out, begun);
+        return;
+    }
+    if (header->kind == RPC_LEADERS) {
+        return;
+    }
+    if (header->kind != RPC_TXN_DONE || status != 0 || (header->id & 0xffffffffffff) != p->acked ||
+        !follows(p, bytes_of(r.at, wire_left(&r)))) {
+        fprintf(stderr, "append: kind %u, status %d, batch %llu of producer %u\n", header->kind, (int)status,
+                (unsigned long long)p->acked, p->number);
+        exit(1);
+    }
+    if (run.measuring) {
+        hist_add(&run.latency, now_ns() - p->sent_ns[p->acked % WINDOW_MAX]);
+        run.records += run.per_batch;
+    }
+    p->acked++;
+    p->waiting--;
+    offer(p);
+}
+
+static void received(struct connection *c)
+{
+    ssize_t got = recv(c->fd, c->in + c->used, IN_BYTES - c->used, MSG_DONTWAIT);
+    if (got <= 0) {
+        if (got < 0 && errno == EAGAIN) {
+            return;
+        }
+        die("the connection broke");
+    }
+    size_t at = 0;
+    c->used += (size_t)got;
+    while (c->used - at >= RPC_HEADER_BYTES) {
+        struct rpc_header header;
+        memcpy(&header, c->in + at, sizeof header);
+        if (c->used - at < RPC_HEADER_BYTES + (size_t)header.size) {
+            break;
+        }
+        answered(c, &header, bytes_of(c->in + at + RPC_HEADER_BYTES, header.size));
+        at += RPC_HEADER_BYTES + header.size;
+    }
+    memmove(c->in, c->in + at, c->used - at);
+    c->used -= at;
+}
+
+static void play_until(uint64_t end_ns)
+{
+    struct epoll_event events[CONNECTIONS_MAX];
+    while (now_ns() < end_ns) {
+        int count = epoll_wait(run.epoll, events, CONNECTIONS_MAX, 100);
+        for (int i = 0; i < count; i++) {
+            struct connection *c = events[i].data.ptr;
+            if ((events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
+                received(c);
+            }
+            flush(c);
+        }
+    }
+}
+
+static double all_cpu_us(void)
+{
+    double sum = 0;
+    for (int i = 0; i < opt.pid_count; i++) {
+        sum += process_cpu_us(opt.pids[i]);
+    }
+    return sum;
+}
+
+static void measure(void)
+{
+    play_until(now_ns() + WARM_NS);
+    double   cpu = all_cpu_us(), own = process_cpu_us((int)getpid());
+    uint64_t began_ns = now_ns();
+    run.measuring     = true;
+    play_until(began_ns + (uint64_t)(opt.seconds * 1e9));
+    double took_s = (double)(now_ns() - began_ns) / 1e9;
+    cpu           = all_cpu_us() - cpu;
+    own           = process_cpu_us((int)getpid()) - own;
+    uint64_t rss  = opt.pid_count > 0 ? process_rss(opt.pids[0]) : 0;
+    printf("{\"form\":\"%s\",\"batch\":%u,\"record\":%u,\"window\":%u,\"connections\":%u,\"records_per_s\":%.0f,\"mb_per_s\":%.1f,\"p50_us\":%.1f,"
+           "\"p99_us\":%.1f,\"max_us\":%.1f,\"batches\":%llu,\"cpu_ns_per_record\":%.1f,\"cpu_percent\":%.1f,\"generator_percent\":%.1f,"
+           "\"rss_mib\":%.1f}\n",
+           opt.form == FORM_DENSE ? "dense" : "ops", opt.batch, opt.record, opt.window, opt.connections,
+           (double)run.records / took_s, (double)run.records * opt.record / took_s / 1e6,
+           (double)hist_quantile(&run.latency, 500) / 1e3, (double)hist_quantile(&run.latency, 990) / 1e3,
+           (double)run.latency.max_ns / 1e3, (unsigned long long)run.latency.total,
+           run.records > 0 ? cpu * 1e3 / (double)run.records : 0, cpu / took_s / 1e4, own / took_s / 1e4,
+           (double)rss / 1048576);
+}
+
+static void read_options(int argc, char **argv)
+{
+    static const struct option names[] = {
+        {"port", 1, NULL, 'p'},   {"producers", 1, NULL, 'n'}, {"window", 1, NULL, 'w'}, {"connections", 1, NULL, 'c'},
+        {"batch", 1, NULL, 'b'},  {"record", 1, NULL, 'r'},    {"form", 1, NULL, 'f'},   {"seconds", 1, NULL, 's'},
+        {"pids", 1, NULL, 'i'},   {"cpu", 1, NULL, 'u'},       {NULL, 0, NULL, 0}};
+    for (int got; (got = getopt_long(argc, argv, "", names, NULL)) != -1;) {
+        unsigned number = optarg != NULL ? (unsigned)atoi(optarg) : 0;
+        switch (got) {
+        case 'p': opt.port = number; break;
+        case 'n': opt.producers = number; break;
+        case 'w': opt.window = number; break;
+        case 'c': opt.connections = number; break;
+        case 'b': opt.batch = number; break;
+        case 'r': opt.record = number; break;
+        case 'f': opt.form = strcmp(optarg, "dense") == 0 ? FORM_DENSE : FORM_OPS; break;
+        case 's': opt.seconds = atof(optarg); break;
+        case 'u': opt.cpu = number; break;
+        case 'i':
+            for (char *word = strtok(optarg, ","); word != NULL && opt.pid_count < PIDS_MAX; word = strtok(NULL, ",")) {
+                opt.pids[opt.pid_count++] = atoi(word);
+            }
+            break;
+        default:
+            exit(2);
+        }
+    }
+    if (opt.port == 0 || opt.producers == 0 || opt.producers > PRODUCERS_MAX || opt.window == 0 ||
+        opt.window > WINDOW_MAX || opt.connections == 0 || opt.connections > CONNECTIONS_MAX || opt.record < 56 ||
+        opt.record > 65536 || opt.batch < opt.record || opt.batch > 1 << 20) {
+        fprintf(stderr, "append: look at the head of bench/load/append.c for its options\n");
+        exit(2);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    cpu_set_t set;
+    read_options(argc, argv);
+    CPU_ZERO(&set);
+    CPU_SET(opt.cpu, &set);
+    (void)sched_setaffinity(0, sizeof set, &set);
+    run.epoll     = epoll_create1(EPOLL_CLOEXEC);
+    run.per_batch = opt.batch / opt.record;
+    for (unsigned i = 0; i < opt.connections; i++) {
+        open_connection(&run.connections[i], i);
+    }
+    for (unsigned i = 0; i < opt.producers; i++) {
+        struct producer *p = &run.producers[i];
+        *p                 = (struct producer){
+                            .number = i, .connection = i % opt.connections, .stripe = (uint16_t)(i % run.stripe_count)};
+        if (opt.form != FORM_DENSE) {
+            make_stream(p);
+        }
+        make_frame(p);
+    }
+    for (unsigned i = 0; i < opt.producers * opt.window; i++) {
+        offer(&run.producers[i % opt.producers]);
+    }
+    for (unsigned i = 0; i < opt.connections; i++) {
+        flush(&run.connections[i]);
+    }
+    measure();
+    return 0;
+}
