@@ -3,7 +3,7 @@
 #   make test    installs, builds, runs every test; ends with "N passed, N failed"
 #   make         builds build/keel, build/keel-broker, build/keel-segstore      make deps    installs the Debian packages
 #   make lint    layers, lone headers, exits, clang-format, clang-tidy          make bench   the table in bench/README.md
-#   make sim SEED=n RUNS=n    simulated clusters      make fuzz SECONDS=n    every decoder      make chaos   kill -9, long
+#   make sim SEED=n RUNS=n    simulated clusters      make fuzz SECONDS=n    every decoder      make chaos   faults of machines, networks and disks, long
 #   make sim-mutants          breaks the code on purpose and sees whether a test finds it, long
 #   make asan, make tsan      the tests under a sanitizer    MODE=release|debug|asan|tsan chooses build/$(MODE)
 # Every .c under shared/, broker/ and segstore/ is found by itself; main.c files are the programs.
@@ -31,7 +31,7 @@ LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohtt
 DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
         libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
         libargon2-dev libjwt-dev python3-cryptography \
-        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy iproute2
+        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy iproute2 nftables libfaketime e2fsprogs
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
@@ -121,7 +121,7 @@ build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
 	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ $(FUZZ_LIBS)
 e2e: all clients
 	tests/e2e/run.py
-chaos: all
+chaos: all $(B)/crash
 	tests/e2e/chaos.py
 bench: all $(addprefix $(B)/bench/load/,$(notdir $(basename $(wildcard bench/load/*.c)))) $(addprefix $(B)/bench/micro/,$(notdir $(basename $(wildcard bench/micro/*.c))))
 	bench/run.py

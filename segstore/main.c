@@ -150,6 +150,9 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->tail_bytes        = settings->tail_bytes;
     config->wal_depth         = (uint32_t)settings->wal_depth;
     config->disk_sector_bytes = (uint32_t)settings->disk_sector_bytes;
+    config->log_bytes         = settings->log_bytes;
+    config->reclaim_ns        = settings->reclaim_age_s * 1000000000u;
+    config->reclaim_rate      = settings->reclaim_rate;
     config->scrub_ns          = settings->scrub_period_s * 1000000000u;
     config->accept_damage     = settings->accept_damage;
     config->owner_lease_ns    = settings->broker_lease_ms * 1000000u;

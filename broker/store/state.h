@@ -10,7 +10,7 @@
 #include "broker/store/client.h"
 #include "broker/store/link.h"
 
-enum { STORE_NODES_MAX = 16 }; /* seeds that are no nodes by their own address among them */
+enum { STORE_NODES_MAX = 48 }; /* seeds that are no nodes by their own address among them */
 
 struct store_node {
     uint16_t      id; /* 0: a seed that has not said who it is */

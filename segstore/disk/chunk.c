@@ -133,6 +133,7 @@ int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, s
     if (chunk != NULL) { /* read before that part was written */
         chunk->state = CHUNK_EMPTY;
     }
+    durable_position = segments_durable(c->segments, position, durable_position);
     if (position >= durable_position) {
         return ERR_NOT_FOUND;
     }

@@ -29,8 +29,9 @@ static int corrupt(const struct fetch *f, uint64_t position, const char *what)
     uint64_t               number   = segments_number(segments, position);
     char                   name[SEGMENT_NAME_BYTES];
     segment_name(number, name);
-    log_error("%s at offset %llu of wal/%s: the record there is not handed out; restore the file from a copy", what,
-              (unsigned long long)(position - segments_position(segments, number)), name);
+    log_error("%s at offset %llu of %s/%s: the record there is not handed out; restore the file from a copy", what,
+              (unsigned long long)(position - segments_position(segments, number)),
+              segment_is_run(number) ? "runs" : "wal", name);
     return ERR_CORRUPT;
 }
 

@@ -9,13 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SEGSTORE_NODES_MAX = 7 };
+enum { SEGSTORE_NODES_MAX = 24, SEGSTORE_FOUNDERS_MAX = 7, SEGSTORE_RACK_MAX = 32 };
 
 /* Where brokers and the other nodes find a node. */
 struct segstore_node {
     uint16_t id; /* from 1 */
     uint16_t port;
     char     address[64];
+    char     rack[SEGSTORE_RACK_MAX]; /* empty: a rack of its own */
 };
 
 struct segstore_config {
@@ -31,8 +32,10 @@ struct segstore_config {
     bool                 join;         /* a new directory is of no cluster until that takes it in */
     const char          *cluster;      /* its name: nodes of another one are turned away. NULL when it stands alone */
     uint64_t             heartbeat_ns; /* between nodes */
-    uint64_t             image_rate;   /* bytes a second of images sent to other nodes, all shards together */
-    uint64_t             election_ns;  /* without a leader for so long, at most twice as long, a node wants to be it */
+    uint32_t             replicas;     /* of each stripe, at most */
+    uint64_t             replace_after_ns; /* a node that is away for so long is replaced; 0: never */
+    uint64_t             image_rate;       /* bytes a second of images sent to other nodes, all shards together */
+    uint64_t             election_ns; /* without a leader for so long, at most twice as long, a node wants to be it */
     uint32_t kept_entries; /* applied ones that stay known for a follower that lags; behind them it gets an image */
 
     uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
@@ -47,6 +50,9 @@ struct segstore_config {
     uint32_t segments_ready;     /* prepared ahead */
     uint64_t disk_reserve_bytes; /* free space kept for checkpoints; below it the disk counts as full */
     uint32_t disk_sector_bytes;  /* what the device writes at once: 4096, or 512 where it does not promise more */
+    uint64_t log_bytes;          /* above this much log per shard, files of which little is held are emptied at once */
+    uint64_t reclaim_ns;         /* else when they are older than this */
+    uint64_t reclaim_rate;       /* bytes a second read and written for it, all shards together; 0: never */
     uint64_t scrub_ns;           /* in which all of the log is read again in the background; 0: never */
     bool     accept_damage;      /* go on without entries that damage took */
 
@@ -74,6 +80,8 @@ static inline struct segstore_config segstore_config_default(void)
         .stripes                = 64,
         .node                   = 1,
         .heartbeat_ns           = 100ull * 1000000,
+        .replicas               = 3,
+        .replace_after_ns       = 900ull * 1000000000,
         .image_rate             = 100ull << 20,
         .election_ns            = 600ull * 1000000,
         .kept_entries           = 8192,
@@ -88,6 +96,9 @@ static inline struct segstore_config segstore_config_default(void)
         .segments_ready         = 2,
         .disk_reserve_bytes     = 256ull << 20,
         .disk_sector_bytes      = 4096,
+        .log_bytes              = 16ull << 30,
+        .reclaim_ns             = 600ull * 1000000000,
+        .reclaim_rate           = 64ull << 20,
         .scrub_ns               = 7ull * 86400 * 1000000000,
         .record_max_bytes       = 2u << 20,
         .credit_bytes           = 8u << 20,
@@ -106,5 +117,10 @@ struct settings;
 /* Who the nodes are, from segstore.node, segstore.nodes and segstore.cluster. 0, or ERR_MALFORMED and a sentence. cluster is borrowed from the settings. */
 MUST_CHECK int segstore_config_nodes(struct segstore_config *config, const struct settings *settings, char *why,
                                      size_t why_size);
+
+/* Who forms a new cluster: the first nodes of the list; the others, and one that joins, wait to be given a place (0). Returns how many. */
+uint16_t segstore_config_founders(const struct segstore_config *config, uint16_t out[SEGSTORE_FOUNDERS_MAX]);
+/* The number of a node's rack, the same for all that name the same; 0: a rack of its own. */
+uint16_t segstore_config_rack(const struct segstore_config *config, uint16_t id);
 
 #endif

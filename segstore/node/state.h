@@ -15,6 +15,7 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
+#include "segstore/placement/placement.h"
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
 #include "segstore/node/node.h"
@@ -76,6 +77,7 @@ struct node_stripe {
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool             repairing;   /* records of it are damaged: it does not lead until an image came */
+    bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
     bool             limits_wanted;        /* the log had no room for them */
@@ -195,8 +197,8 @@ struct owner {
 
 /* Mail between shards. */
 enum node_mail {
-    NODE_MAIL_READY  = 1, /* shard i -> shard 0: my stripes are open. number: i */
-    NODE_MAIL_WANTED = 3, /* shard 0 -> shard i. body: struct wanted, owned by the receiver */
+    NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_PLAN  = 3, /* shard 0 -> shard i. body: struct plan, owned by the receiver */
     NODE_MAIL_SOCKET =
         2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
 };
@@ -206,11 +208,7 @@ struct moved {
     uint8_t bytes[];
 };
 
-/* Who the nodes of the cluster shall be; count 0: nobody has said so. */
-struct wanted {
-    uint16_t count;
-    uint16_t nodes[RAFT_MEMBERS_MAX];
-};
+enum { NODE_KNOWN_MAX = 255 };
 
 /* A node keeps its incarnation for as long as it keeps its disk. */
 struct known {
@@ -248,9 +246,14 @@ struct node {
     uint64_t           raft_next_ns; /* the soonest of all stripes */
     struct peer       *peers;        /* the other nodes */
     uint32_t           peer_count;
-    struct known       known[SEGSTORE_NODES_MAX]; /* whose disks have been seen */
+    struct known       known[NODE_KNOWN_MAX]; /* whose disks have been seen */
     uint32_t           known_count;
-    struct wanted      wanted;
+    struct plan        plan;       /* which nodes hold places; epoch 0: not known yet */
+    struct placement  *placements; /* by it, of all stripes of the cluster */
+    uint64_t          *plan_told;  /* the first shard: epoch, per shard */
+    uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
+    uint64_t           plan_term;
+    uint64_t           keeper_ns;     /* the first shard: since when it leads stripe 0, 0: it does not */
     struct image_out  *image_out;     /* an image on its way to another node */
     struct bucket      image_bucket;  /* of its bytes */
     struct list        burials;       /* stripes that were replaced, while they are freed */
@@ -275,8 +278,11 @@ struct node {
     struct list        disk_waiters;
     struct list        owners;
     uint64_t           silence_ns; /* when silence is looked for next */
+    struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
+    uint32_t           walk_stripe;
     struct node_counts counts;
     struct log_limit   refused_limit;
+    struct log_limit   gone_limit;
 };
 
 /* node.c */
@@ -293,6 +299,12 @@ void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+
+/* moves.c: what reclaim asks of them. */
+bool moves_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                void *each_ctx);
+bool moves_holds(void *ctx, const struct survivor *survivor);
+bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
@@ -375,10 +387,17 @@ void changes_skip(struct node_stripe *st, uint64_t index, const struct raft_memb
 void changes_put(const struct node_stripe *st, uint64_t last, struct wire_writer *w);
 void changes_get(struct node_stripe *st, struct wire_reader *r);
 
+/* plans.c: which nodes hold places. */
+void plans_turn(struct node *node);
+/* If it is newer than what is known. */
+void plan_take(struct node *node, const struct plan *plan);
+/* The body of an RPC_PLAN. */
+void plan_receive(struct node *node, struct wire_reader *r);
+
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);
-/* The next step of a stripe towards what is wanted; false: none, or not yet. */
-bool change_next(const struct node_stripe *st, const struct wanted *wanted, struct raft_members *next);
+/* The next step of a stripe towards where it belongs; false: none, or not yet. */
+bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next);
 /* replica.c: of the stripe that this node leads. What finds no room is proposed again with the next look. */
 void propose_members(struct node_stripe *st, const struct raft_members *members);
 
@@ -386,6 +405,8 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 void     balance_start(struct node_stripe *st);
 void     balance_turn(struct node *node);
 uint64_t balance_next_ns(const struct node *node);
+/* The node that is to lead it: among its voters, or this one. */
+uint16_t balance_preferred(const struct node_stripe *st);
 
 /* peers.c: connections to the other nodes. */
 void         peers_make(struct node *node);
@@ -444,6 +465,7 @@ MUST_CHECK int request_handle(struct session *s, uint16_t kind, uint64_t id, str
 void follow_begin(struct session *s, uint64_t id, struct wire_reader *r);
 void follow_credit(struct follower *f);
 void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, struct bytes tag, struct bytes record);
+bool follow_any(const struct node *node, uint64_t stream_id);
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status);
 void follow_free(struct follower *f);
 /* Fills in the head of its RECORDS frame. */

@@ -7,13 +7,14 @@
 #ifndef KEEL_SEGSTORE_STATUS_STATUS_H
 #define KEEL_SEGSTORE_STATUS_STATUS_H
 
+#include "segstore/placement/placement.h"
 #include "segstore/raft/raft.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATUS_NODES_MAX = RAFT_MEMBERS_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBERS_MAX };
+enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBERS_MAX };
 
 /* clang-format off */
 /*    slot               name                                    kind     over shards  help */
@@ -28,6 +29,13 @@ enum { STATUS_NODES_MAX = RAFT_MEMBERS_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMB
     X(LOG_ENTRIES,       "keel_segstore_log_entries_total",      counter, SUM, "Entries written to the log.")                              \
     X(COLD_READS,        "keel_segstore_cold_reads_total",       counter, SUM, "Reads of the log from disk, for readers that lag.")        \
     X(CHECKPOINTS,       "keel_segstore_checkpoints_total",      counter, SUM, "Checkpoints written.")                                     \
+    X(RECLAIM_FILES,     "keel_segstore_reclaim_files_total",    counter, SUM, "Files of the log and runs that were emptied by moving what was held in them.") \
+    X(RECLAIM_RECORDS,   "keel_segstore_reclaim_records_total",  counter, SUM, "Records moved to runs.")                               \
+    X(RECLAIM_READ,      "keel_segstore_reclaim_read_bytes_total", counter, SUM, "Bytes read to move records.")                        \
+    X(RECLAIM_WRITTEN,   "keel_segstore_reclaim_written_bytes_total", counter, SUM, "Bytes written to runs: beside log_bytes_total, what is written twice.") \
+    X(RECLAIM_DAMAGED,   "keel_segstore_reclaim_damaged_total",  counter, SUM, "Records that could not be moved because they could not be read.") \
+    X(LOG_FILE_BYTES,    "keel_segstore_log_file_bytes",         gauge,   SUM, "Bytes of files of the log.")                           \
+    X(RUN_BYTES,         "keel_segstore_run_bytes",              gauge,   SUM, "Bytes of runs.")                                        \
     X(DISK_FULL,         "keel_segstore_disk_full",              gauge,   SUM, "Shards whose disk counts as full: appends are refused.")   \
     X(STRIPES,           "keel_segstore_stripes",                gauge,   SUM, "Stripes that this node keeps.")                            \
     X(STRIPES_LED,       "keel_segstore_stripes_led",            gauge,   SUM, "Of these, led by this node.")                              \

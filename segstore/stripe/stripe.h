@@ -47,6 +47,7 @@ struct stripe_observer {
                   int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
     void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
                     uint64_t expires_wall_ns, bool deleted);
+    bool (*followed)(void *ctx, uint64_t stream_id); /* does anyone want appended() of it now? NULL: of all */
 };
 
 struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer);

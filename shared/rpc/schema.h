@@ -117,11 +117,17 @@ enum rpc_kind {
     /* The heartbeats of all stripes of a shard to another node, and the answer: segstore/node/peers/pulse.h. */
     RPC_PULSE     = 70,
     RPC_PULSE_ACK = 71,
+    /* node -> node, on shard 0, whenever there is a new one: which nodes hold places: segstore/placement/plan.h. No answer. */
+    RPC_PLAN = 72,
     RPC_KIND_END
 };
 
 enum { RPC_STRIPE_ALL = 0xffff };
-/* A table that segment stores read themselves, in stripe 0. Row "members": count u16, count x node u16: who the nodes of the cluster shall be. */
+/* A table that segment stores read themselves, in stripe 0.
+ *   "members"      count u16, count x node u16: who the nodes of the cluster shall be. An operator's
+ *   "replicas"     u16: of each stripe, instead of segstore.replicas. An operator's
+ *   "drain/NODE"   node u16: it shall hold nothing. An operator's
+ *   "plan"         segstore/placement/plan.h: what follows from these and from who is alive. Written by the leader of stripe 0 */
 enum { RPC_TABLE_CLUSTER = 30 };
 /* A table of brokers, in stripe 0: which processes are attached (broker/kernel/company.h). */
 enum { RPC_TABLE_BROKERS = 31 };

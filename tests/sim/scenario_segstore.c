@@ -1,6 +1,6 @@
 /* scenario_segstore.c - the segment store alone, under a client that checks every answer: killed, without power, with a full disk, with
  * rot in its log. What was acknowledged is there after each restart, once, in its place; the state after a restart is the state before. */
-#include "segstore/node/node.h"
+#include "segstore/node/state.h"
 #include "segstore/stripe/stripe.h"
 #include "shared/loop/io.h"
 #include "tests/sim/disk.h"
@@ -507,5 +507,100 @@ void scenario_segstore_scrub(struct world *world)
     }
     /* What a crash left behind an end of the log may change and nobody cares. */
     sim_check(world, scrub(s).scrub_damages > 0 || what == FLIPPED_AFTER_CRASHES, "damage is not found");
+    story_end(s);
+}
+
+/* ---- reclaim ---- */
+
+/* No closed file is left of which more is dead than held. */
+static bool log_is_tidy(void *ctx)
+{
+    const struct story *s = ctx;
+    if (s->node == NULL || !s->ready) {
+        return false;
+    }
+    const struct storage *storage = s->node->storage;
+    for (const struct log_segment *each = segments_next(&storage->segments, 0); each != NULL;
+         each                           = segments_next(&storage->segments, each->number + 1)) {
+        bool closed = segment_is_run(each->number)
+                          ? each->number != storage->reclaim.run.number
+                          : each->number < segments_number(&storage->segments, storage->save.previous.replay_position);
+        if (closed && each->live * 2 < each->total) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, while
+ * readers begin at the start again and again, on a disk that is sometimes nearly full, and with a scrubber behind it. Not a record is lost or another one, and the state is the same as if
+ * nothing had been moved. */
+void scenario_segstore_runs(struct world *world)
+{
+    struct story *s            = story_new(world, 256u << 20, 0);
+    uint64_t      targets      = 0;
+    uint64_t      rounds       = between(s, 3, 7);
+    uint64_t      trimmed[3]   = {0};
+    s->config.checkpoint_bytes = between(s, 64 << 10, 1 << 20);
+    s->config.checkpoint_ns    = between(s, 1, 3) * SIM_S;
+    s->config.log_bytes        = between(s, 0, 4) << 20;
+    s->config.reclaim_ns       = between(s, 0, 3) * SIM_S;
+    s->config.reclaim_rate     = between(s, 1, 64) << 20;
+    s->config.scrub_ns         = between(s, 0, 1) == 0 ? 0 : between(s, 1, 20) * SIM_S;
+    s->client.large_one_in     = between(s, 0, 1) == 0 ? 0 : (uint32_t)between(s, 5, 40);
+    restart(s, false);
+    wait_up(s);
+    for (uint64_t round = 0; round < rounds; round++) {
+        targets += between(s, 50, 200);
+        for (uint32_t i = 0; i < STRIPES; i++) {
+            store_tester_want(&s->client, i, targets / (i == 0 ? 4 : 1));
+        }
+        for (uint64_t step = between(s, 2, 8); step > 0; step--) {
+            world_run_ns(world, between(s, SIM_US, 2 * SIM_S));
+            for (uint32_t i = 1; i < STRIPES; i++) {
+                uint64_t seen = s->client.stripes[i].answered;
+                trimmed[i]    = i == 1 ? seen : between(s, trimmed[i], seen > trimmed[i] ? seen : trimmed[i]);
+                store_tester_trim(&s->client, i, trimmed[i]);
+            }
+            if (between(s, 0, 2) == 0) {
+                restart(s, between(s, 0, 1) == 0);
+            }
+        }
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    wait_up(s);
+    bool small = false;
+    for (int i = 0; i < 60 && !small; i++) { /* what is appended makes checkpoints, and those make room */
+        for (uint32_t k = 0; k < STRIPES; k++) {
+            store_tester_want(&s->client, k, s->client.stripes[k].wanted + (k == 0 ? 0 : 5));
+            store_tester_trim(&s->client, k, k == 0 ? 0 : s->client.stripes[k].answered);
+        }
+        small = world_run_until(world, log_is_tidy, s, 5 * SIM_S) && i > 2;
+    }
+    sim_check(world, small, "files in which little is held are not freed: %llu bytes of log, %llu of runs",
+              (unsigned long long)node_counts(s->node).log_file_bytes,
+              (unsigned long long)node_counts(s->node).run_bytes);
+    sim_check(world, node_counts(s->node).reclaim_damaged == 0, "what is whole is taken for damage");
+    sim_check(world, node_counts(s->node).scrub_damages == 0, "what was moved is taken for damage");
+
+    /* All of it once more, from wherever it lies now. */
+    wait_client(s, store_tester_done, "all is answered and handed over once more");
+    s->client.again_one_in = 1;
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    wait_client(s, store_tester_done, "every record is found where it was moved to");
+    store_tester_check_tables(&s->client);
+    world_run_ns(world, SIM_S);
+    wait_up(s);
+    store_tester_end(&s->client);
+    uint64_t hashes[STRIPES];
+    for (uint16_t i = 0; i < STRIPES; i++) {
+        hashes[i] = stripe_hash(node_stripe(s->node, i));
+    }
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    for (uint16_t i = 0; i < STRIPES; i++) {
+        sim_check(world, stripe_hash(node_stripe(s->node, i)) == hashes[i], "stripe %u is another one", i);
+    }
     story_end(s);
 }

@@ -23,11 +23,20 @@ struct world;
     X(segstore_rot)    \
     X(segstore_limits) \
     X(segstore_scrub)  \
+    X(segstore_runs)   \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
     X(group_lost_disk) \
     X(group_members)   \
+    X(group_stale)     \
+    X(group_votes)     \
+    X(group_images)    \
+    X(group_tail)      \
+    X(group_readback)  \
+    X(group_places)    \
+    X(group_spare)     \
+    X(group_drain)     \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \

@@ -260,6 +260,9 @@ static void take(struct node_stripe *st)
     if (here) { /* then it is committed: the image says so */
         (void)raft_install(st->raft, in->index, in->term, &in->members);
     }
+    if (here && raft_stable_index(st->raft) < in->index) {
+        return; /* what it ends with is being written: the log can be cut there once it is durable */
+    }
     if (here && in->index + 1 >= st->entries.first && !changed_since(st, in->index)) {
         graft(st);
         return;

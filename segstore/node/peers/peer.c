@@ -25,7 +25,7 @@ static const struct known *known_find(const struct node *node, uint16_t id)
 
 void peer_remember(struct node *node, uint16_t id, uint64_t incarnation)
 {
-    if (known_find(node, id) == NULL && node->known_count < SEGSTORE_NODES_MAX) {
+    if (known_find(node, id) == NULL && node->known_count < NODE_KNOWN_MAX) {
         node->known[node->known_count++] = (struct known){.node = id, .incarnation = incarnation};
     }
 }
@@ -184,6 +184,10 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
             log_error("node %u sent heartbeats that are malformed: its connection is closed", s->peer);
             session_close(s);
         }
+        return 0;
+    }
+    if (kind == RPC_PLAN) {
+        plan_receive(node, &r);
         return 0;
     }
     if (kind != RPC_RAFT) {

@@ -131,6 +131,7 @@ static void go_down(struct peer *p)
     p->backoff_ns  = p->backoff_ns * 2 < BACKOFF_LAST_NS ? p->backoff_ns * 2 : BACKOFF_LAST_NS;
     frame_reader_fini(&p->reader);
     if (was_up) {
+        p->changed_ns = io_now_ns(p->node->io);
         tell_reset(p);
     }
 }
@@ -186,6 +187,8 @@ static void on_frame(struct peer *p, const struct frame *frame)
         }
         p->state      = PEER_UP;
         p->backoff_ns = BACKOFF_FIRST_NS;
+        p->changed_ns = io_now_ns(p->node->io);
+        p->plan_told  = 0;
         pulse_out_begin(&p->pulse_out, io_random(p->node->io) | 1);
         log_info("node %u at %s:%u, shard %u: connected", p->spec->id, p->spec->address, p->spec->port, p->node->shard);
         tell_reset(p);

@@ -25,9 +25,11 @@ struct peer {
     uint64_t                    backoff_ns;
     uint64_t                    heard_ns;
     uint64_t                    asked_ns;
-    struct pulse_out            pulse_out; /* heartbeats to it */
-    struct pulse_in             pulse_in;  /* from it, over its own connection */
-    bool                        pulsing;   /* its heartbeats are being taken: answers are gathered */
+    uint64_t                    changed_ns; /* since when it is up, or is not; 0: it was never up */
+    uint64_t                    plan_told;  /* epoch of the plan that it was told of over this connection */
+    struct pulse_out            pulse_out;  /* heartbeats to it */
+    struct pulse_in             pulse_in;   /* from it, over its own connection */
+    bool                        pulsing;    /* its heartbeats are being taken: answers are gathered */
     struct log_limit            complaint;
 };
 

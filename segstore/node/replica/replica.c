@@ -160,6 +160,7 @@ static enum storage_need need_of(struct bytes ops)
     while (op_next(&r, &op) > 0) {
         switch (op.kind) {
         case OP_APPEND:
+        case OP_APPEND_RUN:
             return STORAGE_DATA;
         case OP_TABLE_PUT:
         case OP_STREAM_CREATE:
@@ -366,9 +367,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->seen_term != raft_term(raft) || st->seen_leader != raft_leader(raft)) {
         bool led = st->seen_leader == st->node->config->node;
         st->node->counts.elections += st->seen_term != raft_term(raft) && st->seen_term != 0;
-        st->seen_term        = raft_term(raft);
-        st->seen_leader      = raft_leader(raft);
-        st->node->leaders_ns = io_now_ns(st->node->io);
+        st->seen_term   = raft_term(raft);
+        st->seen_leader = raft_leader(raft);
+        if (st->seen_leader != balance_preferred(st)) {
+            st->node->leaders_ns = io_now_ns(st->node->io);
+        }
         if (led) {
             step_down(st);
             st->lead_wanted = leading; /* in another term */
@@ -381,6 +384,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     }
     if (st->lead_wanted && leading) {
         lead(st);
+    }
+    if (UNLIKELY(st->was_damaged !=
+                 raft_is_damaged(raft))) { /* whole again: until a checkpoint says so, a restart does not know */
+        st->was_damaged = raft_is_damaged(raft);
+        st->node->storage->save.wanted |= !st->was_damaged;
     }
     bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {

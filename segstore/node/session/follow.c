@@ -201,6 +201,16 @@ void follow_appended(struct node *node, uint64_t stream_id, uint64_t offset, str
     }
 }
 
+bool follow_any(const struct node *node, uint64_t stream_id)
+{
+    LIST_EACH (index_chain(&node->followers, key_of(stream_id)), link) {
+        if (follower_of(link)->stream_id == stream_id) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void follow_ended(struct node *node, uint64_t stream_id, uint64_t below_epoch, int status)
 {
     LIST_EACH (index_chain(&node->followers, key_of(stream_id)), link) {

@@ -20,7 +20,7 @@ static bool appends_once(struct bytes ops)
     struct wire_reader r = wire_reader_of(ops);
     struct op          op;
     while (op_next(&r, &op) > 0) {
-        if (op.kind == OP_APPEND && op.writer_id != 0) {
+        if ((op.kind == OP_APPEND || op.kind == OP_APPEND_RUN) && op.writer_id != 0) {
             return true;
         }
     }
