@@ -114,7 +114,7 @@ static inline struct segstore_config segstore_config_default(void)
         .delays_max             = 1ull << 20,
         .stream_records_max     = 0,
         .writers_max            = 1u << 18,
-        .owner_lease_ns         = 5ull * 1000000000,
+        .owner_lease_ns         = 2ull * 1000000000,
         .owner_grace_ns         = 10ull * 1000000000,
     };
 }
