@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures how many records a segment store makes durable beside what this machine can do at all, in turns.
 
-    bench/append.py [--rounds N] [--seconds S] [--batches 16384,65536] [--window W] [--connections C] [--record BYTES] [--forms ops]
+    bench/append.py [--rounds N] [--seconds S] [--batches 16384,65536] [--window W] [--connections C] [--record BYTES] [--forms run,ops]
 
 Sixteen producers send batches of 64-byte records (bench/load/append), each waits for its batches to be durable. The floor is bench/load/appendfloor: a
 loop that parses the same records, copies them into blocks, checksums and writes those with O_DIRECT and RWF_DSYNC, and acknowledges. Store and floor run
@@ -48,7 +48,7 @@ class Store(harness.Apart):
 
 
 def run(form, batch, chosen):
-    with (Floor() if form == "dense" else Store(chosen.store)) as server:
+    with (Floor() if form == "dense" else Store(chosen.store.split())) as server:
         done = subprocess.run([LOAD / "append", "--port", str(server.port), "--pids", str(server.pid), "--batch", str(batch), "--form", form,
                                "--window", str(chosen.window), "--connections", str(chosen.connections), "--record", str(chosen.record),
                                "--producers", str(chosen.producers), "--seconds", str(chosen.seconds)], capture_output=True, text=True, timeout=60)
@@ -72,8 +72,8 @@ def main():
     options.add_argument("--connections", type=int, default=1)
     options.add_argument("--producers", type=int, default=16)
     options.add_argument("--record", type=int, default=64)
-    options.add_argument("--forms", default="ops")
-    options.add_argument("--store", nargs="*", default=[], help="further arguments of the store")
+    options.add_argument("--forms", default="run,ops")
+    options.add_argument("--store", default="", help="further arguments of the store, one text")
     chosen = options.parse_args()
     forms = ["dense", *chosen.forms.split(",")]
     lines = {}

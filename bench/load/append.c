@@ -1,9 +1,9 @@
 /* append - producers that send batches of records to a segment store over its RPC, each batch one transaction, and count what was acknowledged.
  *
- *   append --port N [--producers 16] [--window 1] [--connections 1] [--batch 16384] [--record 64] [--form ops] [--seconds 3] [--pids a,b]
+ *   append --port N [--producers 16] [--window 1] [--connections 1] [--batch 16384] [--record 64] [--form run] [--seconds 3] [--pids a,b]
  *
  * --window   batches that one producer has under way        --batch   bytes of records in one        --record   bytes of one, header and topic included
- * --form     ops: one APPEND a record; dense: nothing but records, which only appendfloor understands
+ * --form     run: one APPEND_RUN a batch; ops: one APPEND a record; dense: nothing but records, which only appendfloor understands
  *
  * Every producer is an idempotent writer with a stream of its own, on stripe (its number % stripes); what its stream holds is trimmed to the last TRIM_KEEPS
  * records, as a reader would that keeps up. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
@@ -38,12 +38,13 @@ enum {
     SEQUENCE_AT     = OP_HEADER_BYTES + 16,
     STREAM_AT       = OP_HEADER_BYTES + 28,
     TRIM_OFFSET_AT  = OP_HEADER_BYTES + 8,
-    TRIM_KEEPS      = 1 << 18,
+    TRIM_KEEPS      = 1 << 14,
     TXN_BYTES       = 12, /* stripe, round, term */
 };
 static const uint64_t WARM_NS = 700000000;
 
-enum form { FORM_OPS, FORM_DENSE };
+enum form { FORM_RUN, FORM_OPS, FORM_DENSE };
+static const char *const form_names[] = {[FORM_RUN] = "run", [FORM_OPS] = "ops", [FORM_DENSE] = "dense"};
 
 struct producer {
     unsigned number, connection, waiting; /* waiting: batches under way */
@@ -55,12 +56,12 @@ struct producer {
 };
 
 struct connection {
-    int               fd;
+    int                fd;
     struct wire_writer out;
-    size_t            sent;
-    bool              blocked;
-    uint8_t          *in;
-    size_t            used;
+    size_t             sent;
+    bool               blocked;
+    uint8_t           *in;
+    size_t             used;
 };
 
 static struct {
@@ -185,7 +186,7 @@ static void make_stream(struct producer *p)
     snprintf(name, sizeof name, "bench/append/%d/%u", (int)getpid(), p->number);
     txn_begin(&w, p);
     op_encode(&w, &(struct op){.kind = OP_STREAM_CREATE, .name = bytes_str(name)});
-    struct wire_reader r = wire_reader_of(ask(&run.connections[p->connection], RPC_TXN, wire_written(&w), &kind));
+    struct wire_reader r      = wire_reader_of(ask(&run.connections[p->connection], RPC_TXN, wire_written(&w), &kind));
     uint32_t           status = wire_get_u32(&r);
     p->stream                 = wire_get_u64(&r);
     if (kind != RPC_TXN_DONE || status != 0 || r.bad) {
@@ -205,13 +206,14 @@ static void make_frame(struct producer *p)
     struct record record = {.qos             = 1,
                             .publish_wall_ns = 1,
                             .topic           = bytes_str(topic),
-                            .payload = bytes_of(payload, opt.record - RECORD_HEADER_BYTES - strlen(topic))};
+                            .payload         = bytes_of(payload, opt.record - RECORD_HEADER_BYTES - strlen(topic))};
     size_t        begun  = frame_begin(&w, RPC_TXN, 0);
     txn_begin(&w, p);
     if (opt.form != FORM_DENSE) {
         op_encode(&w, &(struct op){.kind = OP_TRIM, .stream_id = p->stream});
     }
     run.ops_at = (uint32_t)w.size;
+    size_t op  = opt.form == FORM_RUN ? op_run_begin(&w, p->number + 1, 1, 0) : 0;
     for (uint32_t i = 0; i < run.per_batch; i++) {
         size_t at = w.size;
         if (opt.form == FORM_DENSE) {
@@ -219,12 +221,17 @@ static void make_frame(struct producer *p)
             if (room_for != NULL) {
                 record_encode(&record, room_for);
             }
+        } else if (opt.form == FORM_RUN) {
+            op_run_add(&w, p->stream, (struct bytes){0}, &record);
         } else {
             size_t append = op_append_begin(&w, p->number + 1, 1, 0);
             op_append_target(&w, p->stream, (struct bytes){0});
             op_append_end(&w, append, 1, &record);
         }
         run.op_bytes = (uint32_t)(w.size - at);
+    }
+    if (opt.form == FORM_RUN) {
+        op_run_end(&w, op, run.per_batch);
     }
     if (frame_end(&w, begun) < 0) {
         die("a batch does not fit a frame");
@@ -239,11 +246,13 @@ static void offer(struct producer *p)
     uint64_t           id    = (uint64_t)p->number << 48 | p->next_id;
     uint64_t           first = p->sequence;
     memcpy(p->frame + 8, &id, sizeof id);
-    if (opt.form == FORM_OPS) {
+    if (opt.form != FORM_DENSE) {
         uint8_t *op = p->frame + run.ops_at;
         for (uint32_t i = 0; i < run.per_batch; i++, op += run.op_bytes) {
             p->sequence++;
-            memcpy(op + SEQUENCE_AT, &p->sequence, sizeof p->sequence);
+            if (i == 0 || opt.form == FORM_OPS) {
+                memcpy(op + SEQUENCE_AT, &p->sequence, sizeof p->sequence);
+            }
         }
         uint64_t trim = first > TRIM_KEEPS ? first - TRIM_KEEPS : 0;
         memcpy(p->frame + RPC_HEADER_BYTES + TXN_BYTES + TRIM_OFFSET_AT, &trim, sizeof trim);
@@ -287,6 +296,11 @@ static bool follows(const struct producer *p, struct bytes results)
     uint64_t first = p->acked * run.per_batch;
     if (opt.form == FORM_DENSE) {
         return true;
+    }
+    if (opt.form == FORM_RUN) { /* no duplicates, one range */
+        struct wire_reader r     = wire_reader_of(results);
+        bool               whole = wire_get_u32(&r) == 0 && wire_get_u32(&r) == 1 && wire_get_u64(&r) == first;
+        return whole && wire_get_u32(&r) == run.per_batch && !r.bad;
     }
     if (results.size != (size_t)run.per_batch * APPEND_RESULT) {
         return false;
@@ -388,35 +402,55 @@ static void measure(void)
     cpu           = all_cpu_us() - cpu;
     own           = process_cpu_us((int)getpid()) - own;
     uint64_t rss  = opt.pid_count > 0 ? process_rss(opt.pids[0]) : 0;
-    printf("{\"form\":\"%s\",\"batch\":%u,\"record\":%u,\"window\":%u,\"connections\":%u,\"records_per_s\":%.0f,\"mb_per_s\":%.1f,\"p50_us\":%.1f,"
-           "\"p99_us\":%.1f,\"max_us\":%.1f,\"batches\":%llu,\"cpu_ns_per_record\":%.1f,\"cpu_percent\":%.1f,\"generator_percent\":%.1f,"
+    printf("{\"form\":\"%s\",\"batch\":%u,\"record\":%u,\"window\":%u,\"connections\":%u,\"records_per_s\":%.0f,\"mb_"
+           "per_s\":%.1f,\"p50_us\":%.1f,"
+           "\"p99_us\":%.1f,\"max_us\":%.1f,\"batches\":%llu,\"cpu_ns_per_record\":%.1f,\"cpu_percent\":%.1f,"
+           "\"generator_percent\":%.1f,"
            "\"rss_mib\":%.1f}\n",
-           opt.form == FORM_DENSE ? "dense" : "ops", opt.batch, opt.record, opt.window, opt.connections,
-           (double)run.records / took_s, (double)run.records * opt.record / took_s / 1e6,
-           (double)hist_quantile(&run.latency, 500) / 1e3, (double)hist_quantile(&run.latency, 990) / 1e3,
-           (double)run.latency.max_ns / 1e3, (unsigned long long)run.latency.total,
-           run.records > 0 ? cpu * 1e3 / (double)run.records : 0, cpu / took_s / 1e4, own / took_s / 1e4,
-           (double)rss / 1048576);
+           form_names[opt.form], opt.batch, opt.record, opt.window, opt.connections, (double)run.records / took_s,
+           (double)run.records * opt.record / took_s / 1e6, (double)hist_quantile(&run.latency, 500) / 1e3,
+           (double)hist_quantile(&run.latency, 990) / 1e3, (double)run.latency.max_ns / 1e3,
+           (unsigned long long)run.latency.total, run.records > 0 ? cpu * 1e3 / (double)run.records : 0,
+           cpu / took_s / 1e4, own / took_s / 1e4, (double)rss / 1048576);
 }
 
 static void read_options(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"port", 1, NULL, 'p'},   {"producers", 1, NULL, 'n'}, {"window", 1, NULL, 'w'}, {"connections", 1, NULL, 'c'},
-        {"batch", 1, NULL, 'b'},  {"record", 1, NULL, 'r'},    {"form", 1, NULL, 'f'},   {"seconds", 1, NULL, 's'},
-        {"pids", 1, NULL, 'i'},   {"cpu", 1, NULL, 'u'},       {NULL, 0, NULL, 0}};
+        {"port", 1, NULL, 'p'},  {"producers", 1, NULL, 'n'}, {"window", 1, NULL, 'w'}, {"connections", 1, NULL, 'c'},
+        {"batch", 1, NULL, 'b'}, {"record", 1, NULL, 'r'},    {"form", 1, NULL, 'f'},   {"seconds", 1, NULL, 's'},
+        {"pids", 1, NULL, 'i'},  {"cpu", 1, NULL, 'u'},       {NULL, 0, NULL, 0}};
     for (int got; (got = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         unsigned number = optarg != NULL ? (unsigned)atoi(optarg) : 0;
         switch (got) {
-        case 'p': opt.port = number; break;
-        case 'n': opt.producers = number; break;
-        case 'w': opt.window = number; break;
-        case 'c': opt.connections = number; break;
-        case 'b': opt.batch = number; break;
-        case 'r': opt.record = number; break;
-        case 'f': opt.form = strcmp(optarg, "dense") == 0 ? FORM_DENSE : FORM_OPS; break;
-        case 's': opt.seconds = atof(optarg); break;
-        case 'u': opt.cpu = number; break;
+        case 'p':
+            opt.port = number;
+            break;
+        case 'n':
+            opt.producers = number;
+            break;
+        case 'w':
+            opt.window = number;
+            break;
+        case 'c':
+            opt.connections = number;
+            break;
+        case 'b':
+            opt.batch = number;
+            break;
+        case 'r':
+            opt.record = number;
+            break;
+        case 'f':
+            for (opt.form = FORM_RUN; opt.form < FORM_DENSE && strcmp(optarg, form_names[opt.form]) != 0; opt.form++) {
+            }
+            break;
+        case 's':
+            opt.seconds = atof(optarg);
+            break;
+        case 'u':
+            opt.cpu = number;
+            break;
         case 'i':
             for (char *word = strtok(optarg, ","); word != NULL && opt.pid_count < PIDS_MAX; word = strtok(NULL, ",")) {
                 opt.pids[opt.pid_count++] = atoi(word);

@@ -54,7 +54,8 @@ struct scrub {
     struct io             *io;
     const struct segments *segments;
     const struct wal      *wal;
-    const char            *directory; /* of the segments; outlives this */
+    const char            *directory; /* of the segments, and of runs; they outlive this */
+    const char            *run_directory;
     struct scrub_hooks     hooks;
     uint64_t               period_ns; /* 0: never */
     uint32_t               sector_bytes;
@@ -84,7 +85,8 @@ struct scrub {
 };
 
 void scrub_init(struct scrub *s, struct io *io, const struct segments *segments, const struct wal *wal,
-                const char *directory, uint32_t sector_bytes, uint64_t period_ns, const struct scrub_hooks *hooks);
+                const char *directory, const char *run_directory, uint32_t sector_bytes, uint64_t period_ns,
+                const struct scrub_hooks *hooks);
 void scrub_fini(struct scrub *s);
 /* Once per turn, when the storage is open. */
 void     scrub_turn(struct scrub *s);

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 
 static const uint64_t STAMP_AFTER_NS = 10000000;
-/* Two groups up to this size may be under way; a larger one gains more by growing on than by being written at once. */
-enum { SECOND_WRITE_BYTES = 16 * 1024 };
+/* A second group may be under way beside another: a small one beside a small one costs little, and a large one lets the disk work while the next gathers.
+ * One in between gains more by growing on than by being written at once. */
+enum { SECOND_WRITE_BYTES = 16 * 1024, LARGE_WRITE_BYTES = 256 * 1024 };
 
 static struct wal_block *block_at(const struct wal *wal, uint64_t i)
 {
@@ -271,8 +272,10 @@ static bool worth_a_write(const struct wal *wal)
     if (wal->flying == 0) {
         return true;
     }
-    bool small = block_at(wal, wal->submit - 1)->room <= SECOND_WRITE_BYTES;
-    return small && block_at(wal, wal->submit)->state == WAL_OPEN && wal->writer.used_bytes <= SECOND_WRITE_BYTES;
+    if (block_at(wal, wal->submit)->state != WAL_OPEN || wal->writer.used_bytes >= LARGE_WRITE_BYTES) {
+        return true;
+    }
+    return block_at(wal, wal->submit - 1)->room <= SECOND_WRITE_BYTES && wal->writer.used_bytes <= SECOND_WRITE_BYTES;
 }
 
 static void deliver(struct wal *wal)

@@ -44,7 +44,10 @@ static inline uint64_t *offsets_slot(const struct offsets *o, uint64_t offset)
 /* Is there a slot for next without offsets_grow? */
 static inline bool offsets_fits(const struct offsets *o, uint64_t held, uint64_t next)
 {
-    return !o->chunked && next - held <= o->mask;
+    if (o->chunked) { /* the record before lies in the same chunk */
+        return next > held && (next & (OFFSETS_CHUNK - 1)) != 0;
+    }
+    return next - held <= o->mask;
 }
 
 /* Bytes held beside the struct. */

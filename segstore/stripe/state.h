@@ -1,6 +1,7 @@
 /* state - what a stripe is made of, for the files of this room only: everyone else sees stripe.h.
  *
  *   stripe.c    a list of ops, one by one            stream.c   streams by id and by name, their records
+ *   run.c       records that a producer gathered
  *   cursor.c    positions, ranges, leases            table.c    keys in order, versions, expiry
  *   deadline.c  timers and their owners              writer.c   who has appended what already
  *   keep.c      what a stream forgets by itself      latest.c   the newest record of each topic
@@ -183,10 +184,17 @@ int stream_delete(struct stripe *s, const struct op *op);
 int stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
 int stream_append(struct stripe *s, const struct ops_context *context, const struct op *op,
                   struct wire_writer *results);
+/* Put it behind the last record; false when the stream is full. */
+bool stream_put(struct stripe *s, struct stream *stream, struct bytes record, const struct op_target *target,
+                uint64_t position);
 /* Up to offset, at most to the end; raises cursors that are left behind. */
 void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset);
 /* [first, last] lies behind start and is needed no longer. */
 void stream_release(struct stripe *s, struct stream *stream, uint64_t first, uint64_t last);
+
+/* run.c */
+int stream_append_run(struct stripe *s, const struct ops_context *context, const struct op *op,
+                      struct wire_writer *results);
 
 /* cursor.c */
 struct cursor *cursor_find(const struct stream *stream, uint32_t id);
@@ -251,7 +259,9 @@ void writers_fini(struct stripe *s);
 /* Forgets those unused for longest until there are at most so many. */
 void writers_forget(struct stripe *s, size_t most);
 /* 1: new, and remembered with the offset that writer_set_offset gives it; 0: a duplicate, *out_offset of the first time; ERR_FENCED. */
-int            writer_admit(struct stripe *s, const struct op *op, struct writer **out, uint64_t *out_offset);
+int writer_admit(struct stripe *s, const struct op *op, struct writer **out, uint64_t *out_offset);
+/* Of an APPEND_RUN: how many of its first records are duplicates, ERR_FENCED. *out: NULL when all are, else the offset of its last record is set by the caller. */
+int64_t        writer_admit_run(struct stripe *s, const struct op *op, struct writer **out);
 struct writer *writer_make(uint64_t id);
 bool           writer_is_known(const struct stripe *s, uint64_t id);
 void           writer_insert_last(struct stripe *s, struct writer *writer);

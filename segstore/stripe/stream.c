@@ -246,9 +246,8 @@ static void commit_append(struct stripe *s, const struct change *change)
     }
 }
 
-/* Puts the record behind the last one of a stream; false when it is full. */
-static bool append_one(struct stripe *s, struct stream *stream, const struct op *op, const struct op_target *target,
-                       uint64_t position)
+bool stream_put(struct stripe *s, struct stream *stream, struct bytes record, const struct op_target *target,
+                uint64_t position)
 {
     uint64_t limit = s->limits.stream_records_max;
     if (stream->keeping == NULL && limit != 0 && stream->next - stream->start >= limit) {
@@ -257,14 +256,14 @@ static bool append_one(struct stripe *s, struct stream *stream, const struct op 
     uint64_t held = 0;
     if (UNLIKELY(latest_of(stream) != NULL)) {
         held = latest_of(stream)->topics.count;
-        latest_append(s, stream, record_topic(op->record), op->record.size, position);
+        latest_append(s, stream, record_topic(record), record.size, position);
     } else {
         if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
             offsets_grow(&stream->offsets, stream->held, stream->next);
         }
         *offsets_slot(&stream->offsets, stream->next) = position;
     }
-    const uint8_t *end        = op->record.data + op->record.size;
+    const uint8_t *end        = record.data + record.size;
     *journal_add(&s->journal) = (struct change){.undo    = undo_append,
                                                 .commit  = commit_append,
                                                 .subject = stream,
@@ -274,7 +273,7 @@ static bool append_one(struct stripe *s, struct stream *stream, const struct op 
                                                 .z       = (uint64_t)(end - target->at)};
     stream->next++;
     if (UNLIKELY(stream->keeping != NULL)) {
-        keep_appended(s, stream, op->record.size, held);
+        keep_appended(s, stream, record.size, held);
     }
     return true;
 }
@@ -312,7 +311,7 @@ int stream_append(struct stripe *s, const struct ops_context *context, const str
         struct stream *stream = stream_find(s, id);
         offset                = OP_OFFSET_NONE;
         if (stream != NULL) {
-            if (append_one(s, stream, op, &target, context_position(context, target.at))) {
+            if (stream_put(s, stream, op->record, &target, context_position(context, target.at))) {
                 offset = stream->next - 1;
                 taken++;
             } else {

@@ -85,6 +85,30 @@ static bool limits_are_good(struct bytes body)
     return limits_read(&r, &unused);
 }
 
+static int record_is_good(struct bytes bytes, uint32_t record_max_bytes)
+{
+    struct record record;
+    int64_t       size = record_decode(bytes, &record);
+    return size < 0 ? (int)size : size > (int64_t)record_max_bytes ? ERR_TOO_BIG : 0;
+}
+
+static int run_is_good(const struct op *op, uint32_t record_max_bytes)
+{
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op_target   target;
+    struct bytes       record;
+    uint32_t           count = 0;
+    int                got;
+    while ((got = op_run_next(&items, &target, &record)) > 0) {
+        got = record_is_good(record, record_max_bytes);
+        if (got < 0) {
+            return got;
+        }
+        count++;
+    }
+    return got < 0 || count != op->count ? ERR_MALFORMED : 0;
+}
+
 static int validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_here)
 {
     struct wire_reader r = wire_reader_of(ops);
@@ -98,9 +122,9 @@ static int validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_h
             got = proposed_here ? 0 : ERR_DENIED;
             got = got == 0 && op.kind == OP_LIMITS && !limits_are_good(op.value) ? ERR_MALFORMED : got;
         } else if (op.kind == OP_APPEND) {
-            struct record record;
-            int64_t       size = record_decode(op.record, &record);
-            got                = size < 0 ? (int)size : size > (int64_t)record_max_bytes ? ERR_TOO_BIG : 0;
+            got = record_is_good(op.record, record_max_bytes);
+        } else if (op.kind == OP_APPEND_RUN) {
+            got = run_is_good(&op, record_max_bytes);
         }
         if (got < 0) {
             break;
@@ -156,6 +180,8 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
         return stream_delete(s, op);
     case OP_APPEND:
         return stream_append(s, context, op, results);
+    case OP_APPEND_RUN:
+        return stream_append_run(s, context, op, results);
     case OP_FENCE:
     case OP_TRIM:
     case OP_CURSOR_MOVE:

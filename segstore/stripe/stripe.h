@@ -47,6 +47,7 @@ struct stripe_observer {
                   int status); /* ERR_FENCED: followers below this epoch; ERR_NOT_FOUND: all */
     void (*changed)(void *ctx, uint32_t table, struct bytes key, struct bytes value, uint64_t version,
                     uint64_t expires_wall_ns, bool deleted);
+    bool (*followed)(void *ctx, uint64_t stream_id); /* does anyone want appended() of it now? NULL: of all */
 };
 
 struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer);
@@ -202,6 +203,9 @@ bool stripe_walk(const struct stripe *stripe, struct stripe_walk *walk, uint32_t
 
 /* Is this still what is held, and there? */
 bool stripe_holds(const struct stripe *stripe, const struct stripe_held *held);
+
+/* The action of a timer (a stripe_held with stream_id 0), which is in memory, too: borrowed until the next entry. False: it is not there any more. */
+bool stripe_action(const struct stripe *stripe, uint64_t number, uint64_t position, struct bytes *out);
 
 /* The record at this offset of a stream lies at `to` from now on, where a copy of its target is, and of the record at the same distance behind that: tells
  * observer.retained of `to`, then observer.released of `from`. stream_id 0: the timer of that number, and the whole of its action, byte by byte.

@@ -132,3 +132,29 @@ int writer_admit(struct stripe *s, const struct op *op, struct writer **out, uin
     *out             = writer;
     return 1;
 }
+
+int64_t writer_admit_run(struct stripe *s, const struct op *op, struct writer **out)
+{
+    struct writer *writer     = find(s, op->writer_id);
+    uint64_t       duplicates = 0;
+    *out                      = NULL;
+    if (writer == NULL) {
+        writer = insert_new(s, op->writer_id);
+    } else {
+        if (op->epoch < writer->epoch) {
+            return ERR_FENCED;
+        }
+        use(s, writer);
+        if (op->epoch == writer->epoch && op->sequence <= writer->sequence) {
+            duplicates = writer->sequence - op->sequence + 1;
+            if (duplicates >= op->count) {
+                return op->count;
+            }
+        }
+    }
+    writer->epoch    = op->epoch;
+    writer->sequence = op->sequence + op->count - 1;
+    writer->offset   = OP_OFFSET_NONE;
+    *out             = writer;
+    return (int64_t)duplicates;
+}

@@ -64,6 +64,17 @@ static void append_checked(struct wire_reader *r, struct op *op)
     r->bad     = r->bad || record_peek_size(op->record) != (int64_t)op->record.size;
 }
 
+/* The head of a run; its items are looked at one by one as they are used. */
+static void run_checked(struct wire_reader *r, struct op *op, bool in_action)
+{
+    op->writer_id = wire_get_u64(r);
+    op->epoch     = wire_get_u64(r);
+    op->sequence  = wire_get_u64(r);
+    op->count     = wire_get_u32(r);
+    op->items     = wire_get(r, wire_left(r));
+    r->bad = r->bad || in_action || op->count == 0 || op->count > OP_RUN_MAX || op->sequence > UINT64_MAX - op->count;
+}
+
 static int next_op(struct wire_reader *r, struct op *out, bool in_action);
 
 /* What a timer does is a list of ops like any other, but it sets and fires no timers, and the stripe's limits are no client's business. */
@@ -107,6 +118,9 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         break;
     case OP_APPEND:
         append_checked(r, op);
+        break;
+    case OP_APPEND_RUN:
+        run_checked(r, op, in_action);
         break;
     case OP_TRIM:
         op->stream_id = wire_get_u64(r);
@@ -183,26 +197,29 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
     }
 }
 
+/* Decodes in place: a copy of the whole op would wait for each of its fields to arrive in the cache one by one. */
 static int next_op(struct wire_reader *r, struct op *out, bool in_action)
 {
     if (!r->bad && wire_left(r) == 0) {
         return 0;
     }
-    struct op op       = {.kind = wire_get_u8(r)};
-    op.flags           = wire_get_u8(r);
+    uint8_t      kind  = wire_get_u8(r);
+    uint8_t      flags = wire_get_u8(r);
     uint16_t     zero  = wire_get_u16(r);
     struct bytes bytes = wire_get_blob(r);
-    if (r->bad || zero != 0 || (op.flags != 0 && op.kind != OP_STREAM_CREATE && op.kind != OP_TIMER_TAKE_OVER)) {
+    if (r->bad || zero != 0 || (flags != 0 && kind != OP_STREAM_CREATE && kind != OP_TIMER_TAKE_OVER)) {
         r->bad = true;
         return ERR_MALFORMED;
     }
     struct wire_reader body = wire_reader_of(bytes);
-    body_of(&body, &op, in_action);
+    memset(out, 0, sizeof *out);
+    out->kind  = kind;
+    out->flags = flags;
+    body_of(&body, out, in_action);
     if (body.bad || wire_left(&body) != 0) {
         r->bad = true;
         return ERR_MALFORMED;
     }
-    *out = op;
     return 1;
 }
 
@@ -224,6 +241,34 @@ bool op_range_next(struct wire_reader *r, struct op_range *out)
     }
     range_of(r, out);
     return !r->bad;
+}
+
+int op_run_next(struct wire_reader *r, struct op_target *out, struct bytes *out_record)
+{
+    size_t         left = wire_left(r);
+    const uint8_t *at   = r->at;
+    uint32_t       ahead;
+    if (left == 0) {
+        return 0;
+    }
+    if (left < OP_TARGET_HEADER_BYTES + RECORD_HEADER_BYTES) {
+        return ERR_MALFORMED;
+    }
+    memcpy(&out->stream_id, at, sizeof out->stream_id);
+    memcpy(&ahead, at + AHEAD_AT, sizeof ahead);
+    size_t tag_size = at[TAG_SIZE_AT];
+    if (ahead != OP_TARGET_HEADER_BYTES + tag_size || left < ahead + (size_t)RECORD_HEADER_BYTES) {
+        return ERR_MALFORMED;
+    }
+    int64_t size = record_peek_size(bytes_of(at + ahead, left - ahead));
+    if (size < 0 || (uint64_t)size > left - ahead) {
+        return ERR_MALFORMED;
+    }
+    out->tag    = bytes_of(at + OP_TARGET_HEADER_BYTES, tag_size);
+    out->at     = at;
+    *out_record = bytes_of(at + ahead, (size_t)size);
+    r->at       = at + ahead + size;
+    return 1;
 }
 
 int64_t op_target_at(struct bytes data, struct op_target *out, struct bytes *out_record)
@@ -358,6 +403,7 @@ void op_encode(struct wire_writer *w, const struct op *op)
         wire_put_bytes(w, op->value);
         break;
     case OP_APPEND:
+    case OP_APPEND_RUN:
     case OP_KIND_END:
     default:
         ASSERT(!"a kind that op_encode writes");
@@ -373,14 +419,19 @@ void op_range_append(struct wire_writer *w, struct op_range range)
     wire_put_u8(w, range.mark);
 }
 
-size_t op_append_begin(struct wire_writer *w, uint64_t writer_id, uint64_t writer_epoch, uint64_t sequence)
+static size_t writer_begin(struct wire_writer *w, uint8_t kind, uint64_t id, uint64_t epoch, uint64_t sequence)
 {
-    size_t begun = header_begin(w, OP_APPEND, 0);
-    wire_put_u64(w, writer_id);
-    wire_put_u64(w, writer_epoch);
+    size_t begun = header_begin(w, kind, 0);
+    wire_put_u64(w, id);
+    wire_put_u64(w, epoch);
     wire_put_u64(w, sequence);
     wire_put_u32(w, 0);
     return begun;
+}
+
+size_t op_append_begin(struct wire_writer *w, uint64_t writer_id, uint64_t writer_epoch, uint64_t sequence)
+{
+    return writer_begin(w, OP_APPEND, writer_id, writer_epoch, sequence);
 }
 
 void op_append_target(struct wire_writer *w, uint64_t stream_id, struct bytes tag)
@@ -409,5 +460,32 @@ void op_append_end(struct wire_writer *w, size_t begun, uint32_t count, const st
         at += OP_TARGET_HEADER_BYTES + w->data[at + TAG_SIZE_AT];
     }
     ASSERT(at == record_at);
+    header_end(w, begun);
+}
+
+size_t op_run_begin(struct wire_writer *w, uint64_t writer_id, uint64_t writer_epoch, uint64_t sequence)
+{
+    return writer_begin(w, OP_APPEND_RUN, writer_id, writer_epoch, sequence);
+}
+
+void op_run_add(struct wire_writer *w, uint64_t stream_id, struct bytes tag, const struct record *record)
+{
+    ASSERT(tag.size <= OP_TAG_MAX_BYTES);
+    wire_put_u64(w, stream_id);
+    wire_put_u32(w, (uint32_t)(OP_TARGET_HEADER_BYTES + tag.size));
+    wire_put_u8(w, (uint8_t)tag.size);
+    wire_put_bytes(w, tag);
+    uint8_t *room = wire_reserve(w, record_size(record));
+    if (room != NULL) {
+        record_encode(record, room);
+    }
+}
+
+void op_run_end(struct wire_writer *w, size_t begun, uint32_t count)
+{
+    ASSERT(count >= 1 && count <= OP_RUN_MAX);
+    if (!w->bad) {
+        memcpy(w->data + begun + OP_HEADER_BYTES + APPEND_HEADER_BYTES - sizeof count, &count, sizeof count);
+    }
     header_end(w, begun);
 }

@@ -88,6 +88,12 @@ enum op_kind {
      * writers_max u32 (not 0).  What the stripe may hold from now on (struct stripe_limits). What is over a lower limit stays, but for writers: those that
      * were not used for longest are forgotten. Proposed by the segment store itself. result: - */
     OP_LIMITS = 24,
+    /* APPEND_RUN writer_id u64, writer_epoch u64, sequence u64, count u32, then count x { target, record }.
+     * What a producer has gathered: the same as count APPENDs of one target each, with sequence, sequence + 1 .., under one head. `ahead` of each target leads to
+     * the record right behind it. Not in the action of a timer. count is 1 to OP_RUN_MAX.
+     * result: duplicates u32 (the first so many records were there already), count u32, count x { offset u64, records u32 }: the offsets, in the order of
+     * the records, shortened: records whose offsets follow one another, or (UINT64_MAX) are not known, duplicates among them, or whose stream is absent */
+    OP_APPEND_RUN = 25,
     OP_KIND_END
 };
 
@@ -103,6 +109,7 @@ enum {
     OP_TARGET_HEADER_BYTES = 13,
     OP_LIMITS_BYTES        = 56, /* its body */
     OP_TARGETS_MAX         = 4096,
+    OP_RUN_MAX             = 65536,
     OP_TAG_MAX_BYTES       = 255
 };
 
@@ -129,7 +136,7 @@ struct op {
     uint8_t      mark;
     uint32_t     table;
     uint32_t     cursor;
-    uint32_t     count; /* of targets or ranges */
+    uint32_t     count; /* of targets, ranges, or the records of a run */
     uint64_t     stream_id;
     uint64_t     offset;
     uint64_t     epoch; /* also writer_epoch */
@@ -145,7 +152,7 @@ struct op {
     uint64_t     max_count;
     struct bytes name;   /* also key, prefix */
     struct bytes value;  /* also action, the whole body of LIMITS */
-    struct bytes items;  /* encoded targets or ranges: op_target_next, op_range_next */
+    struct bytes items;  /* encoded: op_target_next, op_range_next, op_run_next */
     struct bytes record; /* whole, checksum not looked at */
 };
 
@@ -155,7 +162,7 @@ struct op_target {
     const uint8_t *at; /* where it starts: a record's position in the log is the position of this byte */
 };
 
-/* Appends one op: header and body, for every kind but APPEND. CURSOR_MOVE: items holds the count ranges, written with op_range_append. */
+/* Appends one op: header and body, for every kind but APPEND and APPEND_RUN. CURSOR_MOVE: items holds the count ranges, written with op_range_append. */
 void op_encode(struct wire_writer *w, const struct op *op);
 /* One range of a CURSOR_MOVE, into the writer whose bytes become op.items. */
 void op_range_append(struct wire_writer *w, struct op_range range);
@@ -165,15 +172,21 @@ struct record;
 size_t op_append_begin(struct wire_writer *w, uint64_t writer_id, uint64_t writer_epoch, uint64_t sequence);
 void   op_append_target(struct wire_writer *w, uint64_t stream_id, struct bytes tag);
 void   op_append_end(struct wire_writer *w, size_t begun, uint32_t count, const struct record *record);
+/* APPEND_RUN likewise: begin, op_run_add for each record, end. */
+size_t op_run_begin(struct wire_writer *w, uint64_t writer_id, uint64_t writer_epoch, uint64_t sequence);
+void   op_run_add(struct wire_writer *w, uint64_t stream_id, struct bytes tag, const struct record *record);
+void   op_run_end(struct wire_writer *w, size_t begun, uint32_t count);
 
 /* The next op of a list: 1 and *out, 0 at the end, ERR_MALFORMED (unknown kind or flag, sizes that do not fit or leave bytes over, targets
  * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET, TIMER_FIRE or
  * LIMITS in it);
- * after that the reader stays bad. *out is set with 1 only. */
+ * after that the reader stays bad. *out is good with 1 only. */
 MUST_CHECK int op_next(struct wire_reader *r, struct op *out);
 /* Walks op->items; false at the end. Cannot fail on an op that op_next returned. */
 bool op_target_next(struct wire_reader *r, struct op_target *out);
 bool op_range_next(struct wire_reader *r, struct op_range *out);
+/* Walks the op->items of a run: 1, 0 at the end, ERR_MALFORMED: op_next looks at its head only. */
+MUST_CHECK int op_run_next(struct wire_reader *r, struct op_target *out, struct bytes *out_record);
 /* The target and record that lie at data (a position handed out by the index): views, tag and record; the record's
  * checksum is not looked at. Returns how many bytes from data are needed: at most data.size means that *out and *out_record are
  * set and the record ends there; more means read that many and ask again (the answer may grow twice, until the record's size is

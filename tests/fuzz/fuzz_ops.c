@@ -12,15 +12,33 @@ static const struct stripe_limits limits = {
     .table_bytes_max = 1 << 16, .streams_max = 64, .stream_records_max = 1000, .writers_max = 4};
 
 /* The fuzzer cannot guess checksums: they are put right before anyone looks. */
+static void mend_record(uint8_t *record, size_t size)
+{
+    uint64_t seed;
+    memcpy(&seed, record, sizeof seed);
+    uint64_t checksum = hash_bytes_seeded(bytes_of(record + 16, size - 16), seed);
+    memcpy(record + 8, &checksum, sizeof checksum);
+}
+
+static void mend_run(uint8_t *ops, const struct op *op)
+{
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op_target   target;
+    struct bytes       record;
+    while (op_run_next(&items, &target, &record) > 0) {
+        mend_record(ops + (record.data - ops), record.size);
+    }
+}
+
 static void mend_records(uint8_t *ops, size_t size, int depth)
 {
     struct wire_reader r = wire_reader_of(bytes_of(ops, size));
     struct op          op;
     while (op_next(&r, &op) > 0) {
         if (op.kind == OP_APPEND) {
-            uint8_t *record   = ops + (op.record.data - ops);
-            uint64_t checksum = hash_bytes(bytes_of(record + 16, op.record.size - 16));
-            memcpy(record + 8, &checksum, sizeof checksum);
+            mend_record(ops + (op.record.data - ops), op.record.size);
+        } else if (op.kind == OP_APPEND_RUN) {
+            mend_run(ops, &op);
         } else if (op.kind == OP_TIMER_SET && depth == 0) {
             mend_records(ops + (op.value.data - ops), op.value.size, 1);
         }

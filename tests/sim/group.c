@@ -79,9 +79,12 @@ static void member_start(struct group *g, uint32_t i, uint32_t count)
     m->config.cluster                = "sim";
     m->config.node_count             = i < g->founders ? g->founders : count; /* they are told of the others later */
     m->config.join                   = i >= g->founders;
+    m->config.replicas               = 7;
     m->config.segment_bytes          = world_between(world, SALT_SCENARIO, 1, 3) << 20;
     m->config.checkpoint_bytes       = world_between(world, SALT_SCENARIO, 64 << 10, 2 << 20);
     m->config.checkpoint_ns          = world_between(world, SALT_SCENARIO, 1, 10) * SIM_S;
+    m->config.log_bytes              = 0; /* files of which less than half is held are emptied soon */
+    m->config.reclaim_ns             = 0;
     m->config.disk_reserve_bytes     = 0;
     m->config.tail_bytes             = 0;
     m->config.cold_chunks            = 8;
@@ -128,6 +131,13 @@ void group_crash(struct group *g, uint32_t i)
 void group_power_off(struct group *g, uint32_t i)
 {
     machine_power_off(g->members[i].machine);
+}
+
+void group_new_disk(struct group *g, uint32_t member)
+{
+    struct group_member *m   = &g->members[member];
+    m->config.data_directory = "/var/keel-new";
+    memset(m->led, 0, sizeof m->led);
 }
 
 void group_restart(struct group *g, uint32_t i)

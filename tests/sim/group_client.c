@@ -93,10 +93,11 @@ static void send_read(struct group_link *link, uint32_t stripe, uint64_t from)
     size_t begun = frame_begin(&link->out, RPC_READ, id_of(((struct group_client *)link->ctx), WHAT_READ, stripe, 0));
     wire_put_u64(&link->out, s->stream_id);
     wire_put_u64(&link->out, from);
-    wire_put_u32(&link->out, 20);
+    wire_put_u32(&link->out, s->lost != 0 ? 1 : 20); /* a READ fails with the first that cannot be read */
     wire_put_u32(&link->out, 100000);
     group_link_end(link, begun);
     s->reading       = true;
+    s->read_asked    = from;
     s->read_answered = s->answered;
 }
 
@@ -125,7 +126,7 @@ static void send_scan(struct group_link *link, uint32_t stripe)
 /* What was under way to the former one is asked again. */
 static void restart(struct group_client *c, struct client_stripe *s)
 {
-    c->members_sent = false;
+    c->row_sent = false;
     s->epoch++;
     s->sent     = s->answered;
     s->creating = false;
@@ -192,7 +193,7 @@ static void txn_done(struct group_client *c, uint64_t id, struct wire_reader *r)
         return;
     }
     case WHAT_MEMBERS:
-        c->member_count = 0;
+        c->row_name[0] = '\0';
         return;
     case WHAT_READ:
     case WHAT_SCAN:
@@ -286,10 +287,22 @@ static void on_error(struct group_client *c, uint64_t id, struct wire_reader *r)
         s->scanning = s->scanning && id != id_of(c, WHAT_SCAN, stripe, 0);
         return;
     }
-    if ((enum what)(id >> 56) == WHAT_READ && (status == ERR_NOT_LEADER || status == ERR_TRIMMED)) {
+    if ((enum what)(id >> 56) == WHAT_READ &&
+        (status == ERR_NOT_LEADER || status == ERR_TRIMMED || status == ERR_UNAVAILABLE)) {
         if (id == id_of(c, WHAT_READ, stripe, 0)) {
             s->reading   = false;
             s->read_from = status == ERR_TRIMMED ? s->read_from + 1 : s->read_from;
+        }
+        return;
+    }
+    if ((enum what)(id >> 56) == WHAT_READ && s->lost != 0 && status == ERR_CORRUPT) {
+        if (id == id_of(c, WHAT_READ, stripe, 0)) {
+            sim_check(c->world, s->read_asked + 1 == s->lost, "record %llu of stripe %u cannot be read: %s",
+                      (unsigned long long)s->read_asked, stripe, err_name(status));
+            s->reading = false;
+            s->lost_told++;
+            s->read_from += s->read_from == s->read_asked;
+            s->all_read = s->read_from >= s->answered;
         }
         return;
     }
@@ -351,17 +364,13 @@ static void pump(struct group_client *c, uint32_t stripe)
         }
         return;
     }
-    if (stripe == 0 && c->member_count > 0 && !c->members_sent) {
-        uint8_t            bytes[2 + 2 * GROUP_MAX];
-        struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
-        wire_put_u16(&w, c->member_count);
-        for (uint16_t i = 0; i < c->member_count; i++) {
-            wire_put_u16(&w, c->members[i]);
-        }
-        struct op op = {
-            .kind = OP_TABLE_PUT, .table = RPC_TABLE_CLUSTER, .name = bytes_str("members"), .value = wire_written(&w)};
+    if (stripe == 0 && c->row_name[0] != '\0' && !c->row_sent) {
+        struct op op = {.kind  = c->row_size > 0 ? OP_TABLE_PUT : OP_TABLE_DELETE,
+                        .table = RPC_TABLE_CLUSTER,
+                        .name  = bytes_str(c->row_name),
+                        .value = bytes_of(c->row, c->row_size)};
         send_op(link, stripe, id_of(c, WHAT_MEMBERS, stripe, 0), &op);
-        c->members_sent = true;
+        c->row_sent = true;
     }
     while (s->sent < s->wanted && s->sent < s->answered + c->window) {
         send_txn(link, stripe, s->sent++);
@@ -442,17 +451,28 @@ void group_client_trim(struct group_client *c, uint32_t stripe, uint64_t offset)
     c->stripes[stripe].trim = offset > c->stripes[stripe].trim ? offset : c->stripes[stripe].trim;
 }
 
+void group_client_row(struct group_client *c, const char *name, const uint16_t *numbers, uint16_t count)
+{
+    struct wire_writer w = wire_writer_fixed(c->row, sizeof c->row);
+    for (uint16_t i = 0; i < count; i++) {
+        wire_put_u16(&w, numbers[i]);
+    }
+    snprintf(c->row_name, sizeof c->row_name, "%s", name);
+    c->row_size = w.size;
+    c->row_sent = false;
+}
+
 void group_client_members(struct group_client *c, const uint16_t *nodes, uint16_t count)
 {
-    memcpy(c->members, nodes, count * sizeof *nodes);
-    c->member_count = count;
-    c->members_sent = false;
+    uint16_t numbers[1 + GROUP_MAX] = {count};
+    memcpy(numbers + 1, nodes, count * sizeof *nodes);
+    group_client_row(c, "members", numbers, (uint16_t)(count + 1));
 }
 
 bool group_client_answered(void *ctx)
 {
     const struct group_client *c = ctx;
-    if (c->member_count > 0) {
+    if (c->row_name[0] != '\0') {
         return false;
     }
     for (uint32_t i = 0; i < c->stripe_count; i++) {

@@ -27,6 +27,9 @@ struct client_stripe {
     bool     creating;
     uint64_t read_from;     /* the offset that the reads at the end go on with */
     uint64_t read_answered; /* acknowledged when the READ under way was asked */
+    uint64_t read_asked;    /* where the READ under way begins */
+    uint64_t lost;          /* offset + 1 of the one record that no node can read any more; 0: all can be read */
+    uint64_t lost_told;     /* times that a READ of it was answered so */
     bool     reading;
     bool     all_read;
     bool     records_read;
@@ -48,10 +51,11 @@ struct group_client {
     uint32_t             large_one_in;
     uint32_t             read_one_in; /* turns */
     uint64_t             instance;
-    uint16_t members[GROUP_MAX]; /* who the nodes shall be; member_count 0: that was not said, or it is known */
-    uint16_t member_count;
-    bool     members_sent;
-    bool     reading_all; /* the end: everything is read from offset trimmed on */
+    char                 row_name[32]; /* what the cluster is told; empty: nothing, or it is known */
+    uint8_t              row[2 + 2 * GROUP_MAX];
+    size_t               row_size; /* 0: the row is deleted */
+    bool                 row_sent;
+    bool                 reading_all; /* the end: everything is read from offset trimmed on */
 };
 
 /* On a machine of its own, "client". */
@@ -60,6 +64,8 @@ void group_client_want(struct group_client *client, uint32_t stripe, uint64_t co
 void group_client_trim(struct group_client *client, uint32_t stripe, uint64_t offset);
 /* Tells stripe 0 who the nodes shall be. */
 void group_client_members(struct group_client *client, const uint16_t *nodes, uint16_t count);
+/* Another row of the table RPC_TABLE_CLUSTER; count 0: it is deleted. One at a time. */
+void group_client_row(struct group_client *client, const char *name, const uint16_t *numbers, uint16_t count);
 /* All that was wanted was acknowledged. */
 bool group_client_answered(void *client);
 /* Reads every stream from its start to its end and checks each record, then the rows of the table: begin, then wait for done. */

@@ -14,7 +14,7 @@ struct node_stripe *stripe_slot(struct node *node, uint16_t stripe)
 static void on_retained(void *ctx, uint64_t position)
 {
     struct node_stripe *st = ctx;
-    segments_retain(&st->node->storage->segments, position);
+    segments_add(&st->node->storage->segments, position);
 }
 
 static void on_released(void *ctx, uint64_t position)
@@ -27,6 +27,12 @@ static void on_appended(void *ctx, uint64_t stream_id, uint64_t offset, struct b
 {
     struct node_stripe *st = ctx;
     follow_appended(st->node, stream_id, offset, tag, record);
+}
+
+static bool on_followed(void *ctx, uint64_t stream_id)
+{
+    const struct node_stripe *st = ctx;
+    return follow_any(st->node, stream_id);
 }
 
 static void on_ended(void *ctx, uint64_t stream_id, uint64_t below_epoch, int status)
@@ -48,6 +54,7 @@ struct stripe *stripe_of(struct node_stripe *st)
                                              .retained = on_retained,
                                              .released = on_released,
                                              .appended = on_appended,
+                                             .followed = on_followed,
                                              .ended    = on_ended,
                                              .changed  = on_changed};
     struct stripe               *stripe   = stripe_new(st->id, &observer);

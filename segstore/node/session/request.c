@@ -20,7 +20,7 @@ static bool appends_once(struct bytes ops)
     struct wire_reader r = wire_reader_of(ops);
     struct op          op;
     while (op_next(&r, &op) > 0) {
-        if (op.kind == OP_APPEND && op.writer_id != 0) {
+        if ((op.kind == OP_APPEND || op.kind == OP_APPEND_RUN) && op.writer_id != 0) {
             return true;
         }
     }
@@ -146,6 +146,9 @@ int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes b
         return 0;
     case RPC_RELEASE:
         release(s, id, &r);
+        return 0;
+    case RPC_RELAY:
+        relay(s, body);
         return 0;
     case RPC_PING:
         session_end(s, session_begin(s, RPC_PONG, id));

@@ -78,8 +78,8 @@ static inline void limit(struct bench *b, struct stripe_limits limits)
 static inline void setup_limited(struct bench *b, struct stripe_limits limits)
 {
     memset(b, 0, sizeof *b);
-    b->s =
-        stripe_new(1, &(struct stripe_observer){&b->told, on_retained, on_released, on_appended, on_ended, on_changed});
+    b->s = stripe_new(
+        1, &(struct stripe_observer){&b->told, on_retained, on_released, on_appended, on_ended, on_changed, NULL});
     b->ops     = wire_writer_growing(1 << 20);
     b->results = wire_writer_growing(1 << 20);
     wire_put_u8(&b->ops, 0); /* so that data is there */

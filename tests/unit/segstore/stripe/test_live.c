@@ -123,8 +123,9 @@ static int load_moved(const struct world *w, struct elsewhere *e, struct bench *
     struct wire_writer image = wire_writer_growing(1 << 20);
     stripe_save(w->b.s, &image);
     memset(out, 0, sizeof *out);
-    out->s   = stripe_new(1, &(struct stripe_observer){&out->told, on_retained, on_released, on_appended, NULL, NULL});
-    out->ops = wire_writer_growing(1 << 20);
+    out->s =
+        stripe_new(1, &(struct stripe_observer){&out->told, on_retained, on_released, on_appended, NULL, NULL, NULL});
+    out->ops     = wire_writer_growing(1 << 20);
     out->results = wire_writer_growing(1 << 20);
     int result   = stripe_load(out->s, wire_written(&image), &(struct stripe_moved){.position = position, .ctx = e});
     wire_writer_fini(&image);

@@ -405,6 +405,48 @@ static int m_append(struct model *m, struct bytes ops, uint64_t position, const 
     return 0;
 }
 
+/* By the book: one APPEND after another; only what is answered is put together. */
+static int m_append_run(struct model *m, struct bytes ops, uint64_t position, const struct op *op,
+                        struct wire_writer *w)
+{
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op          each  = *op;
+    uint8_t            memory[64];
+    uint64_t           offsets[16] = {0};
+    uint32_t           duplicates = 0, count = 0, ranges = 0;
+    struct op_target   target;
+    while (op_run_next(&items, &target, &each.record) > 0) {
+        struct wire_writer result = wire_writer_fixed(memory, sizeof memory);
+        each.kind                 = OP_APPEND;
+        each.sequence             = op->sequence + count;
+        each.count                = 1;
+        each.items                = bytes_of(target.at, (size_t)(each.record.data - target.at));
+        int status                = m_append(m, ops, position, &each, &result);
+        if (status < 0) {
+            return status;
+        }
+        duplicates += memory[0];
+        memcpy(&offsets[count], memory + 5, sizeof offsets[count]);
+        offsets[count] = memory[0] ? UINT64_MAX : offsets[count];
+        count++;
+    }
+    wire_put_u32(w, duplicates);
+    for (uint32_t i = 0; i < count; i++) {
+        ranges += i == 0 || offsets[i] != offsets[i - 1] + (offsets[i] != UINT64_MAX) ||
+                  (offsets[i - 1] == UINT64_MAX && offsets[i] == 0);
+    }
+    wire_put_u32(w, ranges);
+    for (uint32_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && (offsets[i] == UINT64_MAX ? offsets[next] == UINT64_MAX
+                                                                     : offsets[next] == offsets[i] + next - i);
+             next++) {
+        }
+        wire_put_u64(w, offsets[i]);
+        wire_put_u32(w, next - i);
+    }
+    return 0;
+}
+
 static struct m_item *m_item_of(struct model *m, uint32_t table, struct bytes key)
 {
     for (int i = 0; i < ITEMS; i++) {
@@ -604,6 +646,8 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
             m_age(st, m->time);
         }
         return 0;
+    case OP_APPEND_RUN:
+        return m_append_run(m, ops, position, op, w);
     case OP_APPEND:
         return m_append(m, ops, position, op, w);
     case OP_TABLE_PUT:
@@ -774,6 +818,20 @@ static void put_some_append(struct rand *r, const struct model *m, struct wire_w
     op_append_end(w, begun, count, &record);
 }
 
+static void put_some_run(struct rand *r, const struct model *m, struct wire_writer *w)
+{
+    uint64_t stream = some_stream(r, m);
+    size_t   begun  = op_run_begin(w, rand_below(r, 6), rand_below(r, 2), rand_below(r, 6));
+    uint32_t count  = 1 + (uint32_t)rand_below(r, 6);
+    for (uint32_t i = 0; i < count; i++) {
+        struct record record = {.topic   = one_of(r, "tuvwxyzabcdefgh"),
+                                .payload = bytes_of("0123456789", rand_below(r, 10))};
+        stream               = rand_chance(r, 3) ? some_stream(r, m) : stream;
+        op_run_add(w, stream, bytes_of("tagtag", rand_below(r, 6)), &record);
+    }
+    op_run_end(w, begun, count);
+}
+
 static void put_some_limits(struct rand *r, struct wire_writer *w)
 {
     struct stripe_limits limits = {.table_bytes_max    = 60 + rand_below(r, 260),
@@ -803,7 +861,7 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
     struct wire_writer action = wire_writer_growing(1 << 16);
     struct op          op     = {.kind = (uint8_t)(1 + rand_below(r, OP_KIND_END - 1))};
     if (rand_chance(r, 3)) {
-        op.kind = rand_chance(r, 2) ? OP_APPEND : OP_CURSOR_MOVE;
+        op.kind = rand_chance(r, 2) ? (rand_chance(r, 3) ? OP_APPEND_RUN : OP_APPEND) : OP_CURSOR_MOVE;
     } else if (rand_chance(r, 5)) {
         op.kind = (uint8_t)(OP_STREAM_KEEP + rand_below(r, 3));
     }
@@ -811,8 +869,13 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
         put_some_limits(r, w);
         return;
     }
-    if (in_action && (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS)) {
+    if (in_action &&
+        (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS || op.kind == OP_APPEND_RUN)) {
         op.kind = OP_TIMER_RUN;
+    }
+    if (op.kind == OP_APPEND_RUN) {
+        put_some_run(r, m, w);
+        return;
     }
     if (op.kind == OP_APPEND) {
         put_some_append(r, m, w);

@@ -28,7 +28,17 @@ static void put_append(struct wire_writer *w, uint32_t count)
     op_append_end(w, begun, count, &record);
 }
 
-/* One of each kind but APPEND, every listed field set to something of its own. */
+static void put_run(struct wire_writer *w, uint32_t count)
+{
+    struct record record = sample();
+    size_t        begun  = op_run_begin(w, 5, 6, 7);
+    for (uint32_t i = 0; i < count; i++) {
+        op_run_add(w, 100 + i, bytes_of("tagtagtag", i % 10), &record);
+    }
+    op_run_end(w, begun, count);
+}
+
+/* One of each kind but APPEND and APPEND_RUN, every listed field set to something of its own. */
 static void put_kind(struct wire_writer *w, uint8_t kind)
 {
     static const uint8_t limits[OP_LIMITS_BYTES] = {1, 2, 3};
@@ -65,6 +75,8 @@ static void put_any(struct wire_writer *w, uint8_t kind)
 {
     if (kind == OP_APPEND) {
         put_append(w, 3);
+    } else if (kind == OP_APPEND_RUN) {
+        put_run(w, 3);
     } else {
         put_kind(w, kind);
     }
@@ -73,7 +85,7 @@ static void put_any(struct wire_writer *w, uint8_t kind)
 Test(op, every_kind_survives_decode_and_encode)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
-        if (kind == OP_APPEND) {
+        if (kind == OP_APPEND || kind == OP_APPEND_RUN) {
             continue;
         }
         struct wire_writer first  = wire_writer_growing(1 << 16);
@@ -182,6 +194,24 @@ Test(op, a_target_cut_short_says_how_much_more_to_read)
     wire_writer_fini(&w);
 }
 
+/* The items of a run are looked at one by one: all of them, and as many as its head says. */
+static int whole_next(struct wire_reader *r, struct op *op)
+{
+    int got = op_next(r, op);
+    if (got <= 0 || op->kind != OP_APPEND_RUN) {
+        return got;
+    }
+    struct wire_reader items = wire_reader_of(op->items);
+    struct op_target   target;
+    struct bytes       record;
+    uint32_t           count = 0;
+    int                item;
+    while ((item = op_run_next(&items, &target, &record)) > 0) {
+        count++;
+    }
+    return item < 0 || count != op->count ? ERR_MALFORMED : 1;
+}
+
 Test(op, every_truncation_is_malformed)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
@@ -192,7 +222,7 @@ Test(op, every_truncation_is_malformed)
             memcpy(exact, w.data, size);
             struct wire_reader r = wire_reader_of(bytes_of(exact, size));
             struct op          op;
-            cr_assert_eq(op_next(&r, &op), ERR_MALFORMED, "kind %d size %zu", kind, size);
+            cr_assert_eq(whole_next(&r, &op), ERR_MALFORMED, "kind %d size %zu", kind, size);
             free(exact);
         }
         wire_writer_fini(&w);
@@ -211,7 +241,7 @@ Test(op, a_body_that_its_fields_do_not_fill_is_malformed)
             memcpy(w.data + 4, &size, sizeof size);
             struct wire_reader r = wire_reader_of(bytes_of(w.data, OP_HEADER_BYTES + size));
             struct op          op;
-            cr_assert_eq(op_next(&r, &op), size == full ? 1 : ERR_MALFORMED, "kind %d size %u", kind, size);
+            cr_assert_eq(whole_next(&r, &op), size == full ? 1 : ERR_MALFORMED, "kind %d size %u", kind, size);
         }
         wire_writer_fini(&w);
     }
@@ -222,6 +252,59 @@ static int first_of(struct bytes ops)
     struct wire_reader r = wire_reader_of(ops);
     struct op          op;
     return op_next(&r, &op);
+}
+
+Test(op, a_run_hands_out_each_record_with_its_target)
+{
+    struct wire_writer w = wire_writer_growing(1 << 16);
+    put_run(&w, 5);
+    struct wire_reader r = wire_reader_of(wire_written(&w));
+    struct op          op;
+    cr_assert_eq(op_next(&r, &op), 1);
+    cr_assert(op.kind == OP_APPEND_RUN && op.writer_id == 5 && op.epoch == 6 && op.sequence == 7 && op.count == 5);
+    struct wire_reader items = wire_reader_of(op.items);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct op_target target, again;
+        struct bytes     record, same;
+        struct record    decoded;
+        const uint8_t   *at = items.at;
+        cr_assert_eq(op_run_next(&items, &target, &record), 1);
+        cr_assert(target.at == at && target.stream_id == 100 + i);
+        cr_assert(bytes_equal(target.tag, bytes_of("tagtagtag", i)));
+        cr_assert_eq(record_decode(record, &decoded), (int64_t)record.size);
+        cr_assert(bytes_equal(decoded.payload, S("hello")));
+        /* A reader of the log, which has the position only, finds the same. */
+        cr_assert_eq(op_target_at(bytes_of(at, (size_t)(op.items.data + op.items.size - at)), &again, &same),
+                     record.data + record.size - at);
+        cr_assert(again.stream_id == target.stream_id && bytes_equal(again.tag, target.tag) &&
+                  same.data == record.data);
+    }
+    struct op_target target;
+    struct bytes     record;
+    cr_assert_eq(op_run_next(&items, &target, &record), 0);
+    wire_writer_fini(&w);
+}
+
+Test(op, the_head_of_a_run_is_held_to_its_bounds)
+{
+    struct wire_writer w    = wire_writer_growing(1 << 16);
+    const uint32_t     none = 0, most = OP_RUN_MAX, many = OP_RUN_MAX + 1;
+    const uint64_t     last = UINT64_MAX - 1, before = UINT64_MAX - OP_RUN_MAX;
+    uint8_t           *count  = NULL;
+    uint8_t           *number = NULL;
+    put_run(&w, 2);
+    number = w.data + OP_HEADER_BYTES + 16;
+    count  = w.data + OP_HEADER_BYTES + 24;
+    memcpy(count, &none, sizeof none);
+    cr_assert_eq(first_of(wire_written(&w)), ERR_MALFORMED);
+    memcpy(count, &many, sizeof many);
+    cr_assert_eq(first_of(wire_written(&w)), ERR_MALFORMED);
+    memcpy(count, &most, sizeof most);
+    memcpy(number, &before, sizeof before);
+    cr_assert_eq(first_of(wire_written(&w)), 1);
+    memcpy(number, &last, sizeof last); /* its last sequence would not fit */
+    cr_assert_eq(first_of(wire_written(&w)), ERR_MALFORMED);
+    wire_writer_fini(&w);
 }
 
 Test(op, a_target_that_points_beside_the_record_is_malformed)
@@ -274,14 +357,14 @@ Test(op, unknown_kinds_flags_marks_and_counts_are_malformed)
     wire_writer_fini(&w);
 }
 
-Test(op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the_stripe)
+Test(op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the_stripe_nor_append_a_run)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         struct wire_writer action = wire_writer_growing(1 << 16);
         struct wire_writer w      = wire_writer_growing(1 << 16);
         put_any(&action, kind);
         op_encode(&w, &(struct op){.kind = OP_TIMER_SET, .name = S("t"), .value = wire_written(&action)});
-        bool allowed = kind != OP_TIMER_SET && kind != OP_TIMER_FIRE && kind != OP_LIMITS;
+        bool allowed = kind != OP_TIMER_SET && kind != OP_TIMER_FIRE && kind != OP_LIMITS && kind != OP_APPEND_RUN;
         cr_assert_eq(first_of(wire_written(&w)), allowed ? 1 : ERR_MALFORMED, "kind %d", kind);
         wire_writer_fini(&action);
         wire_writer_fini(&w);
