@@ -13,6 +13,7 @@
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
+#include "shared/base/rate.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
@@ -212,6 +213,9 @@ int main(int argc, char **argv)
     }
     count         = count < settings.stripes ? count : (uint32_t)settings.stripes;
     config.shards = count;
+    static struct rate transfer;
+    transfer.per_second = config.transfer_rate;
+    config.transfer     = &transfer;
 
     /* boxes[from * count + to] */
     struct mailbox **boxes = calloc((size_t)count * count, sizeof *boxes);

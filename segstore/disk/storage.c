@@ -104,6 +104,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->chunks.open   = on_segment_open;
     storage->chunks.ctx    = storage;
     fetch_init(&storage->fetch, &storage->wal, &storage->chunks);
+    storage->fetch.strict = config->member_count > 1;
 
     struct save_hooks save_hooks = {.ctx = storage, .image = on_image, .saved = on_saved, .failed = on_failed};
     save_init(&storage->save, io, &save_hooks);

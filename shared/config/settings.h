@@ -243,7 +243,7 @@
       "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
     X(scrub_period_s,         "segstore.scrub_period",  NULL,       NUMBER,  "604800",         0, 31536000, "s",                     \
       "In which all of the log is read again in the background, to find what the disk has changed; 0: never.")                   \
-    X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "5000",           100, 600000, "ms",                   \
+    X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "2000",           2000, 600000, "ms",                   \
       "How long a broker that is gone may take to come back before its clients count as disconnected.")                          \
     X(table_bytes_max,        "segstore.table_max",     NULL,       NUMBER,  "1GiB",           1048576, 1099511627776, "bytes",    \
       "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \

@@ -29,6 +29,8 @@ struct world;
     X(group)           \
     X(group_rot)       \
     X(group_runs)      \
+    X(group_repair)    \
+    X(group_lost)      \
     X(group_lost_disk) \
     X(group_members)   \
     X(group_stale)     \
@@ -45,7 +47,14 @@ struct world;
     X(will)            \
     X(shared)          \
     X(retained)        \
-    X(trouble)
+    X(trouble)         \
+    X(two_qos1)        \
+    X(two_qos2)        \
+    X(two_takeover)    \
+    X(two_will)        \
+    X(two_shared)      \
+    X(two_retained)    \
+    X(two_live)
 
 struct scenario {
     const char *name;
