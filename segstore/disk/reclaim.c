@@ -291,11 +291,7 @@ static void move(struct reclaim *r)
     sleep_for(r, SLICE_NS);
     for (uint32_t i = 0; i < MOVE_STEPS && r->moved < r->copy.placed; i++, r->moved++) {
         const struct copy_move *m = &r->copy.moves[r->moved];
-        if (r->hooks.move(r->hooks.ctx, &m->survivor, r->block_position + m->to)) {
-            struct log_segment *from = segments_find(r->segments, segments_number(r->segments, m->survivor.position));
-            from->moved              = save_holding(r->save);
-            r->counts.records++;
-        }
+        r->counts.records += r->hooks.move(r->hooks.ctx, &m->survivor, r->block_position + m->to);
     }
     if (r->moved < r->copy.placed) {
         return;

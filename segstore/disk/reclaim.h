@@ -44,7 +44,7 @@ struct reclaim_hooks {
     bool (*walk)(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
                  void *each_ctx);
     bool (*holds)(void *ctx, const struct survivor *survivor);
-    /* What is held lies at `to` now. False: it is held no longer. */
+    /* What is held lies at `to` now; the old file's log_segment.moved says since when. False: it is held no longer. */
     bool (*move)(void *ctx, const struct survivor *survivor, uint64_t to);
     /* Opens the file of a segment when it is not; an error when that fails. */
     int (*open)(void *ctx, struct log_segment *segment);

@@ -309,7 +309,9 @@ void                stripes_damaged(void *ctx, uint64_t stripes);
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
 
-/* moves.c: what reclaim asks of them. */
+/* moves.c: a record lies elsewhere now (stripe_relocate); its old file stays until the checkpoints that count know it. */
+bool record_move(struct node_stripe *st, uint64_t stream_id, uint64_t offset, uint64_t from, uint64_t to);
+/* What reclaim asks of them. */
 bool moves_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
                 void *each_ctx);
 bool moves_holds(void *ctx, const struct survivor *survivor);

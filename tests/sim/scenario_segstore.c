@@ -482,6 +482,7 @@ void scenario_segstore_scrub(struct world *world)
     uint64_t      what     = between(s, 0, CASES - 1);
     uint64_t      targets  = 0;
     s->config.scrub_ns     = between(s, 1, 20) * SIM_S;
+    s->config.reclaim_rate = 0; /* the files that are to be damaged stay */
     s->client.large_one_in = (uint32_t)between(s, 2, 4);
     restart(s, false);
     wait_up(s);

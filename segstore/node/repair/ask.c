@@ -106,8 +106,7 @@ void repair_body_durable(struct node_stripe *st, const struct log_entry *entry)
         if (m->st != st || m->state != REPAIR_WRITING || m->memory != entry->ops.data) {
             continue;
         }
-        count +=
-            stripe_relocate(st->stripe, m->held.stream_id, m->held.offset, m->held.position, entry->position + m->at);
+        count += record_move(st, m->held.stream_id, m->held.offset, m->held.position, entry->position + m->at);
         missed_drop(r, m);
     }
     if (count == 0) {

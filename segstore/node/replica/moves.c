@@ -45,7 +45,17 @@ bool moves_holds(void *ctx, const struct survivor *s)
     return stripe_holds(st->stripe, &held);
 }
 
+bool record_move(struct node_stripe *st, uint64_t stream_id, uint64_t offset, uint64_t from, uint64_t to)
+{
+    struct storage *storage = st->node->storage;
+    if (!stripe_relocate(st->stripe, stream_id, offset, from, to)) {
+        return false;
+    }
+    segments_find(&storage->segments, segments_number(&storage->segments, from))->moved = save_holding(&storage->save);
+    return true;
+}
+
 bool moves_move(void *ctx, const struct survivor *s, uint64_t to)
 {
-    return stripe_relocate(stripe_slot(ctx, s->stripe)->stripe, s->stream_id, s->offset, s->position, to);
+    return record_move(stripe_slot(ctx, s->stripe), s->stream_id, s->offset, s->position, to);
 }
