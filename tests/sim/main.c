@@ -20,7 +20,7 @@
 enum { RUN_LIMIT_SECONDS = 120 };
 
 static const struct scenario scenarios[] = {
-#define SCENARIO_ENTRY(name) {#name, scenario_##name},
+#define SCENARIO_ENTRY(name, every) {#name, every, scenario_##name},
     SCENARIOS(SCENARIO_ENTRY)
 #undef SCENARIO_ENTRY
 };
@@ -32,7 +32,7 @@ static const struct known_seed known_seeds[] = {
 };
 
 enum { KNOWN_COUNT = sizeof known_seeds / sizeof known_seeds[0] };
-enum { SCENARIO_COUNT = sizeof scenarios / sizeof scenarios[0] };
+enum { SCENARIO_COUNT = sizeof scenarios / sizeof scenarios[0], MANY = 10 /* runs */ };
 
 struct options {
     uint64_t    seed;
@@ -261,7 +261,8 @@ int main(int argc, char **argv)
     }
     for (uint64_t run = 0; run < (options.until != 0 ? 1 : options.runs); run++) {
         for (size_t i = 0; i < SCENARIO_COUNT && !(options.first && failed > 0); i++) {
-            if (options.scenario != NULL && strcmp(options.scenario, scenarios[i].name) != 0) {
+            if (options.scenario != NULL ? strcmp(options.scenario, scenarios[i].name) != 0
+                                         : options.runs >= MANY && (options.seed + run) % scenarios[i].every != 0) {
                 continue;
             }
             if (run_verified(&scenarios[i], options.seed + run, &options, &total)) {
