@@ -151,6 +151,8 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->tail_bytes        = settings->tail_bytes;
     config->wal_depth         = (uint32_t)settings->wal_depth;
     config->disk_sector_bytes = (uint32_t)settings->disk_sector_bytes;
+    config->cold_depth        = (uint32_t)settings->cold_depth;
+    config->cold_rate         = settings->cold_rate;
     config->log_bytes         = settings->log_bytes;
     config->reclaim_ns        = settings->reclaim_age_s * 1000000000u;
     config->reclaim_rate      = settings->reclaim_rate;

@@ -50,6 +50,7 @@ struct segstore_config {
     uint64_t tail_bytes;        /* memory: the end of the log, for readers that keep up */
     uint32_t cold_chunks;        /* memory: 256 KiB each, for readers that do not */
     uint32_t cold_depth;         /* their reads under way at once */
+    uint64_t cold_rate;          /* bytes a second that they read, all shards together; 0: any */
     uint32_t wal_depth;          /* durable writes under way at once, 1 or 2 */
     uint32_t segments_ready;     /* prepared ahead */
     uint64_t disk_reserve_bytes; /* free space kept for checkpoints; below it the disk counts as full */
@@ -96,6 +97,7 @@ static inline struct segstore_config segstore_config_default(void)
         .tail_bytes             = 16ull << 20,
         .cold_chunks            = 64,
         .cold_depth             = 4,
+        .cold_rate              = 1ull << 30,
         .wal_depth              = 2,
         .segments_ready         = 2,
         .disk_reserve_bytes     = 256ull << 20,
@@ -112,7 +114,7 @@ static inline struct segstore_config segstore_config_default(void)
         .delays_max             = 1ull << 20,
         .stream_records_max     = 0,
         .writers_max            = 1u << 18,
-        .owner_lease_ns         = 5ull * 1000000000,
+        .owner_lease_ns         = 2ull * 1000000000,
         .owner_grace_ns         = 10ull * 1000000000,
     };
 }

@@ -190,8 +190,7 @@ static void kill(struct stage *s, uint32_t victim, bool *lost)
     *lost               = world_chance(world, SALT_SCENARIO, 3);
     if (*lost) {
         group_power_off(s->g, victim);
-        s->g->members[victim].config.data_directory = "/var/keel-empty";
-        memset(s->g->members[victim].led, 0, sizeof s->g->members[victim].led); /* it remembers nothing */
+        group_new_disk(s->g, victim);
     } else if (world_chance(world, SALT_SCENARIO, 2)) {
         net_isolate(s->g->members[victim].machine, true);
     } else {
