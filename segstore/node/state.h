@@ -94,6 +94,7 @@ struct node_stripe {
     struct task           applying;      /* when what comes next has to be read from disk */
     struct task           sending;       /* the same, of what a follower wants */
     uint64_t              image_last;    /* transfer that came to its end here */
+    uint64_t              left_nonce;  /* has it left this node? As it was asked last; 0: something came since */
     struct image_in      *image_in;      /* an image on its way here */
     uint8_t               still;         /* images of it that are being taken: until then it stands still */
     uint32_t              missed;        /* records that may be damaged here (repair/) */
@@ -404,6 +405,12 @@ void plans_turn(struct node *node);
 void plan_take(struct node *node, const struct plan *plan);
 /* The body of an RPC_PLAN. */
 void plan_receive(struct node *node, struct wire_reader *r);
+
+/* leave.c: replicas that have moved away. */
+void leave_turn(struct node *node);
+/* The bodies of RPC_LEFT_ASK and RPC_LEFT. */
+void leave_asked(struct session *s, struct wire_reader *r);
+void leave_told(struct session *s, struct wire_reader *r);
 
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);

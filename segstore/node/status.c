@@ -21,16 +21,17 @@ static void put_followers(const struct node_stripe *st, struct stripe_status *ou
 static void put_stripe(const struct node_stripe *st, struct stripe_status *out)
 {
     const struct raft *raft = st->raft;
-    *out                    = (struct stripe_status){.id        = st->id,
-                                                     .leader    = st->node->opened ? stripe_leader(st) : RAFT_NONE,
-                                                     .role      = (uint8_t)raft_role(raft),
-                                                     .led       = st->led,
-                                                     .term      = raft_term(raft),
-                                                     .commit    = raft_commit(raft),
-                                                     .applied   = stripe_applied(st->stripe),
-                                                     .last      = raft_last(raft),
-                                                     .members   = *raft_members(raft),
-                                                     .damaged   = raft_is_damaged(raft),
+    *out                    = (struct stripe_status){.id      = st->id,
+                                                     .leader  = st->node->opened ? stripe_leader(st) : RAFT_NONE,
+                                                     .role    = (uint8_t)raft_role(raft),
+                                                     .led     = st->led,
+                                                     .term    = raft_term(raft),
+                                                     .commit  = raft_commit(raft),
+                                                     .applied = stripe_applied(st->stripe),
+                                                     .last    = raft_last(raft),
+                                                     .members = *raft_members(raft),
+                                                     .damaged = raft_is_damaged(raft) &&
+                                                                raft_members_any(raft_members(raft), st->node->config->node),
                                                      .repairing = st->repairing,
                                                      .stopped   = st->stopped,
                                                      .place     = st->node->placements[st->id]};

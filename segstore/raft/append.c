@@ -177,6 +177,22 @@ bool raft_holds(const struct raft *r, uint64_t index, uint64_t term)
     return here || (index < r->commit && !r->damaged);
 }
 
+void raft_leave(struct raft *r)
+{
+    ASSERT(r->role != RAFT_LEADER);
+    raft_damaged(r);
+    log_reset(&r->log, 0, 0);
+    r->commit       = 0;
+    r->applied      = 0;
+    r->matched      = 0;
+    r->acked        = 0;
+    r->heard_commit = 0;
+    r->changing     = 0;
+    r->ack_wanted   = false;
+    raft_set_members(r, &(struct raft_members){0});
+    become_follower(r, r->term, RAFT_NONE);
+}
+
 bool raft_install(struct raft *r, uint64_t index, uint64_t term, const struct raft_members *members)
 {
     if (raft_holds(r, index, term)) {

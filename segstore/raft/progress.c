@@ -334,7 +334,8 @@ bool raft_progress(const struct raft *r, uint16_t node, struct raft_progress *ou
                                   .next     = f->next,
                                   .active   = r->now_ns < f->heard_ns + r->options.election_ns,
                                   .snapshot = f->state == SNAPSHOT,
-                                  .keeps_up = f->state == REPLICATE};
+                                  .keeps_up = f->state == REPLICATE,
+                                  .damaged  = f->damaged};
     return true;
 }
 

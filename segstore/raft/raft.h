@@ -171,6 +171,9 @@ void raft_compact(struct raft *raft, uint64_t index);
 bool raft_holds(const struct raft *raft, uint64_t index, uint64_t term);
 /* Follower: an image as of (index, term) is durable here and replaces everything. False: what is here holds it already, the log stays. Acknowledges either way. */
 bool raft_install(struct raft *raft, uint64_t index, uint64_t term, const struct raft_members *members);
+/* This node is no member any more, and that is committed: its log is given up. It counts as damaged until it is a member again that holds everything: an empty log would
+ * vote for anybody. Not for a leader. */
+void raft_leave(struct raft *raft);
 /* A connection to this node broke, or began anew: what was under way to it is lost. */
 void raft_peer_reset(struct raft *raft, uint16_t node);
 /* This node's process seems to be gone (its machine answered for it): whoever followed it campaigns soon. A firewall may answer like that for one that lives: its lease is
@@ -209,6 +212,7 @@ struct raft_progress {
     bool     active; /* heard of within an election timeout */
     bool     snapshot;
     bool     keeps_up; /* replicates without probing */
+    bool     damaged;  /* counts for nothing */
 };
 bool raft_progress(const struct raft *raft, uint16_t node, struct raft_progress *out);
 

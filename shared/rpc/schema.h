@@ -126,6 +126,10 @@ enum rpc_kind {
     RPC_PULSE_ACK = 71,
     /* node -> node, on shard 0, whenever there is a new one: which nodes hold places: segstore/placement/plan.h. No answer. */
     RPC_PLAN = 72,
+    /* node -> node. stripe u16, nonce u64: has this node left the stripe? Only a leader that is certain of it answers. */
+    RPC_LEFT_ASK = 73,
+    /* stripe u16, nonce u64, term u64: it is no member, and that is committed. */
+    RPC_LEFT = 74,
     /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
     RPC_REPAIR_ASK    = 80,
     RPC_REPAIR_ANSWER = 81,

@@ -29,6 +29,7 @@ struct group_member {
     char                   why[256];   /* it refused */
     uint64_t               terms[GROUP_STRIPES_MAX];
     uint64_t               commits[GROUP_STRIPES_MAX];
+    bool                   left[GROUP_STRIPES_MAX]; /* it was no member, and holds nothing */
     uint64_t
         led[GROUP_STRIPES_MAX]; /* the last term in which it was seen to lead: a disk that is not lost remembers it */
 };

@@ -126,11 +126,33 @@ static void placed(struct stage *s, const uint16_t *nodes, size_t count)
               "the replicas of all stripes are on the %zu nodes %u, .. %u", count, nodes[0], nodes[count - 1]);
 }
 
+/* Who is no member of a stripe keeps nothing of it. */
+static bool others_are_empty(void *ctx)
+{
+    const struct stage *s = ctx;
+    for (uint16_t stripe = 0; stripe < s->g->stripes; stripe++) {
+        int leader = group_leader(s->g, stripe);
+        if (leader < 0) {
+            return false;
+        }
+        const struct raft_members *m = raft_members(node_raft(s->g->members[leader].node, stripe));
+        for (uint32_t i = 0; i < s->g->count; i++) {
+            struct node *node = s->g->members[i].ready ? s->g->members[i].node : NULL;
+            if (node != NULL && !raft_members_any(m, (uint16_t)(i + 1)) && raft_last(node_raft(node, stripe)) > 0) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* What is there is read from its leaders, and all replicas are the same. */
 static void check_all(struct stage *s)
 {
     check_acknowledged(s);
     group_agree(s->g, LIMIT_S * SIM_S);
+    sim_check(s->g->world, group_run_until(s->g, others_are_empty, s, LIMIT_S * SIM_S),
+              "who is no member keeps nothing");
     group_client_read_all(s->c);
     sim_check(s->g->world, group_run_until(s->g, group_client_all_read, s->c, LIMIT_S * SIM_S), "all is read");
 }

@@ -58,7 +58,8 @@ static void begin(struct node_stripe *st, uint16_t from, uint64_t transfer)
     ASSERT(in->sum != NULL); /* out of memory */
     XXH3_64bits_reset(in->sum);
     bodies_init(&in->bodies);
-    st->image_in = in;
+    st->left_nonce = 0;
+    st->image_in   = in;
 }
 
 static int body(struct node_stripe *st, struct wire_reader *r)

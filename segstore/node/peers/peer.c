@@ -125,6 +125,7 @@ void peer_welcome(struct session *s, uint64_t id)
 static int append(struct session *s, struct node_stripe *st, const struct raft_message *m, uint64_t chain,
                   struct wire_reader *r)
 {
+    st->left_nonce     = 0; /* what is acknowledged from here on may count */
     struct node *node  = s->node;
     uint64_t     now   = io_now_ns(node->io);
     size_t       bytes = wire_left(r);
@@ -203,6 +204,14 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
     }
     if (kind == RPC_PLAN) {
         plan_receive(node, &r);
+        return 0;
+    }
+    if (kind == RPC_LEFT_ASK) {
+        leave_asked(s, &r);
+        return 0;
+    }
+    if (kind == RPC_LEFT) {
+        leave_told(s, &r);
         return 0;
     }
     if (kind != RPC_RAFT) {

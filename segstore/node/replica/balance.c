@@ -32,6 +32,7 @@ void balance_turn(struct node *node)
     node->balance_ns = now_ns + LOOK_EVERY_NS;
     plans_turn(node);
     change_turn(node);
+    leave_turn(node);
     int handed = 0;
     for (uint32_t i = 0; i < node->stripe_count && now_ns >= node->leaders_ns + SETTLED_NS; i++) {
         struct node_stripe  *st   = &node->stripes[i];

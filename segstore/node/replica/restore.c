@@ -88,6 +88,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
     entries_init(&st->entries, applied, chain);
     raft_restore(st->raft, &stored);
     st->restored = true;
+    st->stale    = applied == 0 && stored.damaged && stored.members.voter_count == 0; /* it has left: leave.c */
     for (uint64_t i = 0; i < count && !r.bad; i++) {
         if (!read_entry(st, &r, applied + 1 + i)) {
             return ERR_MALFORMED;
