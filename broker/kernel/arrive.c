@@ -7,6 +7,7 @@
 #include "broker/kernel/gather.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/reshare.h"
@@ -17,6 +18,14 @@ static void note_far(struct kernel *k, unsigned from, const struct message *mess
     if (UNLIKELY(far_shard(k, from)) && message->qos != 0) {
         mail_announced(k, from);
     }
+}
+
+static bool was_new(struct kernel *k, struct wire_reader *r)
+{
+    struct number number = {.writer = wire_get_u64(r)};
+    number.epoch         = wire_get_u64(r);
+    number.sequence      = wire_get_u64(r);
+    return marks_new(k, number);
 }
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
@@ -58,6 +67,9 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
         struct fanout      f       = {.message = &message, .from_shard = from, .from_serial = mail->value};
         ASSERT(!r.bad);
         note_far(k, from, &message);
+        if (wire_left(&r) != 0 && !was_new(k, &r)) {
+            return;
+        }
         gather(k, &message, NULL, true);
         fanout_deliver(k, &f);
         fanout_end(&f);

@@ -21,7 +21,7 @@ _Static_assert((int)TABLE_BROKERS == (int)RPC_TABLE_BROKERS, "the table of broke
 
 enum { BROKERS_STRIPE = 0, ROW_VERSION = 1, ROW_BYTES = 11, HEIRS_MAX = 16 };
 #define FENCE_HEARD_NS 5000000000u
-#define FENCE_DOWN_NS  3000000000u
+#define FENCE_DOWN_NS  1000000000u
 #define RETRY_NS       200000000u
 
 /* A shard of another process. */
@@ -89,6 +89,7 @@ static void shard_begin(struct company *p, struct peer *peer, unsigned number)
     out->received  = 0;
     out->answered  = 0;
     k->others |= 1ull << number;
+    k->far |= 1ull << number;
 }
 
 static void shard_end(struct company *p, unsigned number)
@@ -96,6 +97,7 @@ static void shard_end(struct company *p, unsigned number)
     struct kernel *k   = p->kernel;
     uint64_t       bit = 1ull << number;
     k->others &= ~bit;
+    k->far &= ~bit;
     channel_fini(&p->far[number]->channel);
     free(p->far[number]);
     p->far[number] = NULL;
@@ -411,11 +413,6 @@ uint64_t company_owner(const struct kernel *k, unsigned shard)
     return k->company->far[shard]->owner;
 }
 
-uint64_t company_far(const struct kernel *k)
-{
-    return k->shard_count == SHARDS_MAX ? 0 : k->others >> k->shard_count << k->shard_count;
-}
-
 /* ---- packets ------------------------------------------------------------------------------------------------------------ */
 
 bool company_post(struct kernel *k, unsigned shard, const struct kernel_mail *mail)
@@ -433,7 +430,7 @@ static void arrived(struct store_relay *relay, uint64_t from, struct bytes packe
 {
     struct company *p = relay->ctx;
     struct kernel  *k = p->kernel;
-    MAIL_EACH(shard, company_far(k))
+    MAIL_EACH(shard, k->far)
     {
         struct far_shard *far = p->far[shard];
         if (far->owner != from) {
@@ -456,7 +453,7 @@ uint64_t company_send(struct kernel *k)
 {
     struct company *p       = k->company;
     uint64_t        wish_ns = UINT64_MAX;
-    MAIL_EACH(shard, company_far(k))
+    MAIL_EACH(shard, k->far)
     {
         struct far_shard *far = p->far[shard];
         uint8_t           head[CHANNEL_HEAD_BYTES];

@@ -14,7 +14,7 @@
  *
  * Who is gone must not go on as if it were not: a process that has not heard from the store's leader of stripe 0 for FENCE_HEARD_NS, or has no connection to it
  * for FENCE_DOWN_NS, holds QoS 1 and 2 publishes of its clients back (*fenced*) until the leader has said that its row is still there. Both are
- * shorter than what passes until the row is deleted: at once after a connection ended, the lease (segstore.broker_lease, 5 s); without a word, 10 s before that.
+ * shorter than what passes until the row is deleted: when a connection ends, the lease (segstore.broker_lease, 2 s at least); without a word, 10 s and the lease.
  *
  * The *senior*, who has been there for longest (the smallest birth), does what is to be done once: wills and delayed messages, bridges, exclusive subscriptions.
  * What is told to one that has gone is dropped; what it has said and was not taken never happened.
@@ -64,8 +64,6 @@ bool company_fenced(const struct kernel *kernel);
 /* Waits until they need not. done: of a work, called with status 0. */
 void company_hold(struct kernel *kernel, struct store_call *call);
 
-/* The numbers of other processes' shards. */
-uint64_t company_far(const struct kernel *kernel);
 /* Who that shard is to the store. */
 uint64_t company_owner(const struct kernel *kernel, unsigned shard);
 /* For each other process that is known here: each(ctx, peer). */

@@ -5,6 +5,7 @@
 #include "broker/kernel/far.h"
 #include "broker/kernel/gather.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
@@ -128,7 +129,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 {
     for (uint32_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
-        if (t->session == NULL || t->chained) {
+        if (t->session == NULL || t->chained || (f->again && t->sub != NULL)) {
             continue;
         }
         struct delivery_tag tag;
@@ -144,12 +145,19 @@ static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *
 {
     MAIL_EACH(shard, shards)
     {
-        if (UNLIKELY(f->message->qos == 0 && far_shard(k, shard) && !list_empty(&k->out[shard].waiting))) {
+        bool far = far_shard(k, shard);
+        if (UNLIKELY(far && f->message->qos == 0 && !list_empty(&k->out[shard].waiting))) {
             k->counters.dropped++; /* the other process does not keep up */
             continue;
         }
         struct wire_writer w = mail_begin();
         message_write(&w, f->message);
+        struct number number = far ? marks_number(k->handing) : (struct number){0};
+        if (number.writer != 0) {
+            wire_put_u64(&w, number.writer);
+            wire_put_u64(&w, number.epoch);
+            wire_put_u64(&w, number.sequence);
+        }
         if (mail_post(k, shard, MAIL_PUBLISH,
                       f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w)) {
             far_sent(k, shard, k->handing, f->message, NULL);
@@ -187,6 +195,7 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
     if (UNLIKELY(unanswered != NULL && unanswered->after == 0)) {
         publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
+    f.again = UNLIKELY(k->far != 0) && !marks_new(k, marks_number(pending));
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);
     k->handing = NULL;

@@ -8,6 +8,7 @@
 #include "broker/kernel/life.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/orphan.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/publish.h"
@@ -55,8 +56,10 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
         k->limits.inflight_max = WINDOW_WIDTH_MAX;
     }
     list_init(&k->announcing);
+    list_init(&k->announcing_here);
     list_init(&k->partings);
     list_init(&k->rivals);
+    list_init(&k->marked);
     list_init(&k->paused);
     list_init(&k->dirty);
     list_init(&k->batches);
@@ -109,10 +112,11 @@ void kernel_free(struct kernel *k)
         return;
     }
     k->others = 0; /* nobody is told any more */
+    k->far    = 0;
     far_fini(k);
     rival_fini(k);
     company_fini(k);
-    while (list_pop_front(&k->announcing) != NULL) {
+    while (list_pop_front(&k->announcing) != NULL || list_pop_front(&k->announcing_here) != NULL) {
         /* nobody waits for the other shards any more */
     }
     free_sessions(k);
@@ -136,6 +140,7 @@ void kernel_free(struct kernel *k)
     exclusive_fini(k);
     sys_fini(k);
     mail_fini(k);
+    marks_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->groups);
     hashmap_fini(&k->standings);

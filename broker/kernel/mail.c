@@ -108,18 +108,30 @@ static bool is_confirmed(const struct kernel *k, const struct announcement *a)
     return true;
 }
 
-void mail_when_confirmed(struct kernel *k, struct announcement *a,
-                         void (*confirmed)(struct kernel *, struct announcement *))
+static void when_confirmed(struct kernel *k, struct announcement *a, unsigned shards,
+                           void (*confirmed)(struct kernel *, struct announcement *))
 {
     a->confirmed = confirmed;
     for (unsigned shard = 0; shard < SHARDS_MAX; shard++) {
-        a->until[shard] = k->out[shard].announced;
+        a->until[shard] = shard < shards ? k->out[shard].announced : 0;
     }
     if (is_confirmed(k, a)) {
         confirmed(k, a);
         return;
     }
-    list_push_back(&k->announcing, &a->link);
+    list_push_back(shards == SHARDS_MAX ? &k->announcing : &k->announcing_here, &a->link);
+}
+
+void mail_when_confirmed(struct kernel *k, struct announcement *a,
+                         void (*confirmed)(struct kernel *, struct announcement *))
+{
+    when_confirmed(k, a, SHARDS_MAX, confirmed);
+}
+
+void mail_when_confirmed_here(struct kernel *k, struct announcement *a,
+                              void (*confirmed)(struct kernel *, struct announcement *))
+{
+    when_confirmed(k, a, k->shard_count, confirmed);
 }
 
 void mail_forget(struct announcement *a)
@@ -135,17 +147,23 @@ void mail_confirm_received(struct kernel *k, unsigned from, uint64_t count)
     mail_recheck(k);
 }
 
-void mail_recheck(struct kernel *k)
+/* What waits for less stands in front. */
+static void recheck(struct kernel *k, struct list *announcing)
 {
-    /* What waits for less stands in front. */
-    while (!list_empty(&k->announcing)) {
-        struct announcement *a = CONTAINER_OF(k->announcing.next, struct announcement, link);
+    while (!list_empty(announcing)) {
+        struct announcement *a = CONTAINER_OF(announcing->next, struct announcement, link);
         if (!is_confirmed(k, a)) {
             return;
         }
         list_remove(&a->link);
         a->confirmed(k, a);
     }
+}
+
+void mail_recheck(struct kernel *k)
+{
+    recheck(k, &k->announcing);
+    recheck(k, &k->announcing_here);
 }
 
 void mail_announced(struct kernel *k, unsigned from)

@@ -47,7 +47,7 @@ static void settle(struct kernel *k, struct rival *r)
 
 bool rival_begin(struct kernel *k, uint64_t low, uint64_t high, uint64_t serial, uint16_t shard, struct bytes id)
 {
-    if (LIKELY(company_far(k) == 0)) {
+    if (LIKELY(k->far == 0)) {
         return false;
     }
     struct rival *r = calloc(1, sizeof *r);

@@ -11,7 +11,7 @@
 
 #include "broker/kernel/state.h"
 
-#define RIVAL_PATIENCE_NS 1000000000u
+#define RIVAL_PATIENCE_NS 500000000u
 
 /* A claim that waits for other processes. */
 struct rival {

@@ -109,6 +109,7 @@ struct kernel {
     unsigned               shard;
     unsigned               shard_count; /* of this process */
     uint64_t               others;      /* shards that mails can go to, a bit each; those of other processes too */
+    uint64_t               far;         /* of them those of other processes */
     bool                   tracking;    /* interest of those who are here is counted: there are others, or were */
     struct company        *company;     /* NULL: this process is alone for ever */
     struct kernel_limits   limits;
@@ -127,6 +128,8 @@ struct kernel {
     struct hashmap stored;        /* struct stored.by_id */
     struct hashmap sessions;      /* struct session.by_serial */
     struct hashmap standings;     /* struct standing.by_who */
+    struct hashmap marks;         /* struct mark.by_writer */
+    struct list    marked;        /* struct mark.link */
     struct hashmap holders;       /* of exclusive subscriptions whose home is this shard */
     struct hashmap claims;        /* directory of the ids whose home is this shard */
     struct list    rivals;        /* struct rival: claims that other processes are asked about */
@@ -138,7 +141,8 @@ struct kernel {
     uint64_t       delayed_count; /* of this shard, for the names of their timers */
 
     struct outbox out[SHARDS_MAX];
-    struct list   announcing; /* struct announcement that wait for other shards */
+    struct list   announcing;      /* struct announcement that wait for other shards */
+    struct list   announcing_here; /* for those of this process alone */
 
     struct pending *handing; /* the publish that is being handed out, if somebody waits for it */
     struct target  *targets;

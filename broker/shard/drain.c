@@ -40,7 +40,7 @@ uint64_t drain_turn(struct shard *shard)
     uint64_t due = took_ns >= all_ns ? UINT64_MAX : (uint64_t)((unsigned __int128)d->clients * took_ns / all_ns) + 1;
     if (due > d->told) {
         uint64_t more = due == UINT64_MAX ? UINT32_MAX : due - d->told;
-        d->told += company_move(shard, more < UINT32_MAX ? (uint32_t)more : UINT32_MAX);
+        d->told += peers_move(shard, more < UINT32_MAX ? (uint32_t)more : UINT32_MAX);
     }
     return shard->mqtt.now_ns + step_ns;
 }

@@ -391,7 +391,7 @@ void peer_stop_all(struct shard *shard)
     }
 }
 
-uint32_t company_move(struct shard *shard, uint32_t most)
+uint32_t peers_move(struct shard *shard, uint32_t most)
 {
     uint32_t moved = 0;
     LIST_EACH (&shard->peers, link) {

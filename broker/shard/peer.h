@@ -53,7 +53,7 @@ void peer_reap(struct shard *shard);
 /* Every client is told that the broker stops. */
 void peer_stop_all(struct shard *shard);
 /* Sends up to so many clients elsewhere (drain.h); returns how many. */
-uint32_t company_move(struct shard *shard, uint32_t most);
+uint32_t peers_move(struct shard *shard, uint32_t most);
 /* Frees all of them without a word: their sockets are gone with the io. */
 void peer_free_all(struct shard *shard);
 

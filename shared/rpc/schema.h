@@ -126,6 +126,9 @@ enum rpc_kind {
     RPC_PULSE_ACK = 71,
     /* node -> node, on shard 0, whenever there is a new one: which nodes hold places: segstore/placement/plan.h. No answer. */
     RPC_PLAN = 72,
+    /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
+    RPC_REPAIR_ASK    = 80,
+    RPC_REPAIR_ANSWER = 81,
     RPC_KIND_END
 };
 

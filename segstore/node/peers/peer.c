@@ -185,6 +185,14 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
     if (kind == RPC_IMAGE) {
         return image_receive(s, &r);
     }
+    if (kind == RPC_REPAIR_ASK) {
+        repair_asked(s, &r);
+        return 0;
+    }
+    if (kind == RPC_REPAIR_ANSWER) {
+        repair_answered(s, &r);
+        return 0;
+    }
     if (kind == RPC_PULSE || kind == RPC_PULSE_ACK) {
         struct peer *p = peer_find(node, s->peer);
         if (!(kind == RPC_PULSE ? pulse_receive(p, &r) : pulse_answered(p, &r))) {

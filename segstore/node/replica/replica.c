@@ -88,6 +88,7 @@ void replica_free(struct node_stripe *st)
     list_remove(&st->applying.link);
     list_remove(&st->sending.link);
     image_drop(st);
+    repairs_clear(st);
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
@@ -302,6 +303,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     }
     if (entry->kind == LOG_BODY) {
         image_body_durable(st, entry);
+        repair_body_durable(st, entry);
         return;
     }
     if (entry->kind == LOG_PEER) {

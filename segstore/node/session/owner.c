@@ -35,12 +35,6 @@ static struct owner *add(struct node *node, uint64_t owner)
 int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place)
 {
     LIST_EACH (&node->owners, link) {
-        const struct owner *o = CONTAINER_OF(link, struct owner, link);
-        if (o->connections > 0 && o->instance != instance) {
-            return ERR_BUSY;
-        }
-    }
-    LIST_EACH (&node->owners, link) {
         struct owner *o     = CONTAINER_OF(link, struct owner, link);
         bool          other = o->instance != 0 && o->instance != instance && o->connections == 0;
         if (other && o->place == place && place != 0 && !o->losing) { /* that process has been replaced */
