@@ -108,7 +108,7 @@ def main():
     options.add_argument("--bounded", action="store_true", help="for make test: 20 kills of each process, one round")
     options.add_argument("--kills", type=int)
     options.add_argument("--rounds", type=int)
-    options.add_argument("--brokers", type=int, default=1, help="of the nemesis' cluster")
+    options.add_argument("--brokers", type=int, default=2, help="of the nemesis' cluster")
     options.add_argument("--seed", type=int, default=int(time.time()))
     options.add_argument("words", nargs="*")
     options = options.parse_args()

@@ -27,7 +27,7 @@ class Nemesis:
         self.disk = SmallDisk(DISK_MIB)
         try:
             self.keel = Machines(brokers=brokers, disks={3: self.disk}, store_args=STORE)
-            self.load = Workload(self.keel.place, publishers=(1, 2, 2), subscribers=(1, 2), registers=2, window=4, size=3000)
+            self.load = Workload(self.keel.place, publishers=(1, 2), subscribers=(1, 2) * 4, registers=3, window=3, size=3000)  # sessions in most stripes
             self.load.start()
         except BaseException:
             self.close()
@@ -147,6 +147,16 @@ class Nemesis:
                 self.load.await_more(MORE, 3, reads=0)
             self.load.healthy()
 
+    def broker_and_node_are_apart_from_the_rest(self):
+        """With a second broker: what that one writes at the majority must not be missing in what the first one reads of its node. Clients of the first wait."""
+        if len(self.keel.brokers) < 2:
+            return
+        here = [f"b{self.dice.choice(list(self.keel.brokers))}", self.one()]
+        with self.keel.apart(here, [name for name in self.keel.names if name not in here]):
+            with contextlib.suppress(AssertionError):
+                self.load.await_more(MORE, 3, reads=0)
+            self.load.healthy()
+
     def packets_get_lost(self):
         with self.keel.lossy(self.keel.names, self.dice.choice((2, 5, 10))):
             self.go_on(60)
@@ -210,7 +220,7 @@ class Nemesis:
             raise AssertionError(f"not repaired: {where}\n{self.keel.status()[1]}\n{self.keel.stores[n].log()[-3000:]}") from None
 
     FAULTS = (node_is_killed, broker_is_killed, all_are_killed, two_nodes_are_killed, node_stands_still, node_stutters, node_is_unplugged, node_is_apart_from_the_others,
-              node_hears_nobody, nobody_hears_a_node, node_does_not_hear_another, two_nodes_are_apart, broker_is_apart_from_a_node, packets_get_lost,
+              node_hears_nobody, nobody_hears_a_node, node_does_not_hear_another, two_nodes_are_apart, broker_is_apart_from_a_node, broker_and_node_are_apart_from_the_rest, packets_get_lost,
               one_loses_packets, disk_is_full, byte_flips_in_a_closed_file, byte_flips_in_the_open_file,
               byte_flips_under_a_running_node)
 

@@ -199,7 +199,9 @@ static void clock_told(struct peer *p, uint64_t asked_ns, uint64_t wall_ns)
         }
     }
     node->clock_correction_ns = clock_correction(ahead, count);
-    if (UNLIKELY(node->clock_correction_ns != 0) &&
+    bool sure =
+        count >= 2 || count == node->peer_count; /* behind a start the first to answer may be the one that is wrong */
+    if (UNLIKELY(node->clock_correction_ns != 0) && sure &&
         log_allowed(&node->clock_limit, now_ns, CLOCK_COMPLAIN_NS, &suppressed)) {
         log_warn(
             "the clock of this machine is %lld s %s those of the other nodes: what it leads is timed by theirs; set "
