@@ -120,7 +120,7 @@ static char *print_metrics(void *metrics, size_t *out_size)
 static bool is_controlled(const char *path)
 {
     return strncmp(path, "/auth/", 6) == 0 || strncmp(path, "/streams", 8) == 0 || strncmp(path, "/bridges", 8) == 0 ||
-           strcmp(path, "/drain") == 0 || strcmp(path, "/reload") == 0 || strcmp(path, "/cluster/members") == 0;
+           strcmp(path, "/drain") == 0 || strcmp(path, "/reload") == 0 || strncmp(path, "/cluster/", 9) == 0;
 }
 
 static void make_mailboxes(struct broker *broker)

@@ -44,7 +44,7 @@ run() {
 }
 
 fuzz_targets() { find tests/fuzz -name 'fuzz_*.c' -exec basename {} .c \; 2>/dev/null | sort | sed 's|^|build/fuzz/|'; }
-part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d tests/sim ] || $make build/release/sim build/release/crash; } && { [ ! -d tests/e2e/clients ] || $make clients; }; }
+part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d tests/sim ] || $make build/release/sim build/release/crash; } && { [ ! -d tests/e2e/clients ] || $make clients next; }; }
 part_lint() { tests/lint/lint.sh; }
 part_unit() { build/release/unit -j2; }
 part_store() { build/release/unit_store -j2; }

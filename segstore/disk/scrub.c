@@ -135,9 +135,8 @@ static void report(struct scrub *s, size_t end, uint64_t stripes, const char *wh
 {
     const struct scrub_bad *bad = &s->bad;
     s->counts.damages++;
-    log_error("%s/%012llu was read again: what was written at offset %zu %s. Records of %s may be lost there: restore "
-              "the file "
-              "from a copy while the store is stopped",
+    log_error("%s/%012llu was read again: what was written at offset %zu %s. Records of %s may be lost there: other "
+              "nodes give them back; without any, restore the file from a copy while the store is stopped",
               directory_of(s, bad->number), (unsigned long long)bad->number, bad->offset, what,
               stripes == UINT64_MAX ? "any stripe" : "some stripes");
     s->hooks.damaged(s->hooks.ctx, base_of(s, bad->number) + bad->offset, end - bad->offset, stripes);

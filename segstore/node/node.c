@@ -91,33 +91,15 @@ static void on_loaded(void *ctx)
     }
 }
 
-struct damage {
-    uint64_t position;
-    uint64_t bytes;
-    bool     hits; /* a record that is still wanted */
-};
-
-static void look_at(void *ctx, uint64_t position)
-{
-    struct damage *d = ctx;
-    d->hits          = d->hits || position - d->position < d->bytes;
-}
-
-/* Alone: what runs has all but the records in memory, and those are refused when read. Else it concerns those stripes of which a record lies there: an image
- * puts records elsewhere, and the place is met again in each round for as long as its file is there. */
+/* Alone: what runs has all but the records in memory, and those are refused when read. Else the others give back what of it is still wanted. */
 static void on_damage_found(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct node *node = ctx;
     node->counts.scrub_damages++;
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
-        struct damage       d  = {.position = position, .bytes = bytes};
-        if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0 || replica_alone(st)) {
-            continue;
-        }
-        stripe_live_positions(st->stripe, look_at, &d);
-        if (d.hits) {
-            replica_repair(st, "the log was read again, and has changed");
+        if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
+            repair_survey(st, position, position + bytes);
         }
     }
 }
@@ -165,10 +147,12 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->owners);
     list_init(&node->touched);
     list_init(&node->burials);
-    node->raft_next_ns   = UINT64_MAX;
-    node->image_next_ns  = UINT64_MAX;
-    node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
-    node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
+    node->raft_next_ns            = UINT64_MAX;
+    node->image_next_ns           = UINT64_MAX;
+    node->own_transfer.per_second = config->transfer_rate / config->shards + 1;
+    node->transfer                = config->transfer != NULL ? config->transfer : &node->own_transfer;
+    node->incoming                = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
+    node->incoming_terms          = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
@@ -189,6 +173,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .segments_ready     = config->segments_ready,
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
+        .cold_rate          = config->cold_rate / config->shards + (config->cold_rate != 0),
         .sector_bytes       = config->disk_sector_bytes,
         .log_bytes          = config->log_bytes,
         .reclaim_ns         = config->reclaim_ns,
@@ -220,6 +205,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .failed       = on_failed,
     };
     node->storage = storage_new(io, &storage_config, &storage_hooks);
+    repairs_make(node);
     stripes_make(node);
     peers_make(node);
     node->placements = calloc(config->stripes, sizeof *node->placements);
@@ -250,6 +236,7 @@ void node_free(struct node *node)
         stripe_free(node->stripes[i].stripe);
     }
     burials_free(node);
+    repairs_free(node);
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
@@ -403,11 +390,12 @@ uint64_t node_turn(void *ctx)
         replicas_tick(node);
         balance_turn(node);
     }
+    bool repairing = node->serving && !node->stopping && repairs_turn(node);
     storage_turn(node->storage); /* hands on what is durable, submits what waits */
     sessions_resume(node);
     tasks_turn(node);
     images_turn(node);
-    bool behind = burials_turn(node);
+    bool behind = burials_turn(node) || repairing;
     behind      = replicas_turn(node) || behind; /* leads, applies, answers, sends to followers, acknowledges */
     ready_turn(node);
     listen_turn(node);
@@ -423,6 +411,7 @@ uint64_t node_turn(void *ctx)
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
         next = least(next, least(replicas_next_ns(node),
                                  least(peers_next_ns(node), least(node->image_next_ns, balance_next_ns(node)))));
+        next = least(next, repairs_next_ns(node));
     }
     bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;

@@ -73,6 +73,7 @@ struct node_counts {
     uint64_t images_taken;
     uint64_t relayed; /* packets of brokers for others */
     uint64_t relays_dropped;
+    uint64_t records_repaired; /* that were damaged here and that another node gave back */
 };
 struct node_counts node_counts(const struct node *node);
 /* How it is now. out->stripes has room for all of its stripes; out->shard and out->fresh are set, too. */

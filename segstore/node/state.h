@@ -21,12 +21,13 @@
 #include "segstore/node/node.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
-#include "shared/base/bucket.h"
 #include "shared/base/log.h"
+#include "shared/base/rate.h"
 #include "shared/base/wire.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
 
+struct repairs;
 struct session;
 
 /* ---- tasks ---- */
@@ -76,7 +77,7 @@ struct node_stripe {
     bool             stale;       /* the replay is among entries of a history that was replaced */
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
-    bool             repairing;   /* records of it are damaged: it does not lead until an image came */
+    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came */
     bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
@@ -95,6 +96,9 @@ struct node_stripe {
     uint64_t              image_last;    /* transfer that came to its end here */
     struct image_in      *image_in;      /* an image on its way here */
     uint8_t               still;         /* images of it that are being taken: until then it stands still */
+    uint32_t              missed;        /* records that may be damaged here (repair/) */
+    uint32_t              lost;          /* of them, those that nobody has */
+    uint32_t              surveyed;      /* searches for more of them that are under way */
     struct stripe_saving *saving;        /* its image is being taken: it stands still */
 };
 
@@ -113,6 +117,7 @@ enum follower_state {
     FOLLOWER_TAIL,   /* has all that is there: is handed records as they are applied */
     FOLLOWER_READY,  /* in node->ready: reads on */
     FOLLOWER_DISK,   /* in node->disk_waiters */
+    FOLLOWER_REPAIR, /* among repair_waiters: the next record is damaged here */
     FOLLOWER_OUTPUT, /* in session->output_waiters: until the connection has taken what it was given */
     FOLLOWER_CREDIT, /* there is more; the broker wants none now */
 };
@@ -253,14 +258,18 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t           keeper_ns;     /* the first shard: since when it leads stripe 0, 0: it does not */
-    struct image_out  *image_out;     /* an image on its way to another node */
-    struct bucket      image_bucket;  /* of its bytes */
+    uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
+    struct image_out  *image_out; /* an image on its way to another node */
+    struct rate       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
+    struct rate        own_transfer;
+    struct repairs    *repairs;       /* of records that are damaged here */
     struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t          *incoming_terms;
-    uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
+    uint64_t           next_due_ns;         /* wall clock; the soonest of all stripes */
+    int64_t            clock_correction_ns; /* of the wall clock (peers/clock.h) */
+    struct log_limit   clock_limit;
     bool               due_dirty;
     /* connections */
     struct session   **slots;
@@ -409,6 +418,8 @@ uint64_t balance_next_ns(const struct node *node);
 uint16_t balance_preferred(const struct node_stripe *st);
 
 /* peers.c: connections to the other nodes. */
+/* The time of entries: this machine's clock, or what the others agree on. */
+uint64_t     node_wall_ns(const struct node *node);
 void         peers_make(struct node *node);
 void         peers_free(struct node *node);
 void         peers_turn(struct node *node);
@@ -472,8 +483,30 @@ void follow_free(struct follower *f);
 void follow_close_frame(struct follower *f, size_t begun, uint32_t count);
 void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct bytes record);
 
-/* lost.c: a record on disk is damaged. 0: pass over it, or what to tell who reads it. */
-int record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset);
+/* lost.c: a record on disk is damaged. 0: pass over it; 1: wait for it (repair_wait); or what to tell who reads it: ERR_CORRUPT, ERR_UNAVAILABLE (for
+ * seconds nobody who might have it could be asked). */
+MUST_CHECK int record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset,
+                           uint64_t position);
+
+/* repair/missed.c: records that are damaged here and that other nodes give back (repair/repair.h). */
+void repairs_make(struct node *node);
+void repairs_free(struct node *node);
+/* The stripe's state is replaced: nothing of it is missed any more. */
+void repairs_clear(struct node_stripe *st);
+/* A record cannot be read: it is asked for. 1, ERR_CORRUPT: nobody has it, ERR_UNAVAILABLE: not for seconds now. */
+MUST_CHECK int repair_wanted(struct node_stripe *st, uint64_t stream_id, uint64_t offset, uint64_t position);
+/* The task runs when something was repaired or given up. */
+void         repair_wait(struct node *node, struct task *task);
+struct list *repair_waiters(struct node *node);
+/* Something in [from, to) of the log is damaged: what of it is held here is looked for, and repaired. */
+void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to);
+/* repair/ask.c. True: there is more for the next turn. */
+bool     repairs_turn(struct node *node);
+uint64_t repairs_next_ns(const struct node *node);
+void     repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
+void     repair_answered(struct session *s, struct wire_reader *r);
+/* repair/answer.c */
+void repair_asked(struct session *s, struct wire_reader *r);
 
 /* watch.c */
 void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);

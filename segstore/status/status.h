@@ -79,11 +79,13 @@ struct stripe_status {
     bool                   stopped;
     uint16_t               id;
     uint16_t               leader; /* RAFT_NONE: not known */
+    struct placement       place;  /* where it belongs; count 0: not known */
 };
 
 struct peer_status {
     uint16_t node;
-    bool     up; /* this shard's connection to it */
+    bool     up;    /* this shard's connection to it */
+    uint64_t for_s; /* for how long */
 };
 
 struct shard_status {
@@ -91,6 +93,7 @@ struct shard_status {
     bool     fresh;      /* taken for this question; else the shard did not answer, and this is what it said before */
     uint64_t cluster_id; /* 0: not known yet */
     uint64_t values[STATUS_VALUES];
+    struct plan           plan; /* epoch 0: not known */
     struct peer_status    peers[STATUS_NODES_MAX];
     uint32_t              peer_count;
     uint32_t              stripe_count; /* those that are set */
@@ -105,6 +108,7 @@ struct nodes_status {
     struct {
         uint16_t node;
         char     address[80]; /* host:port */
+        char     rack[32];    /* empty: one of its own */
     } at[STATUS_NODES_MAX];
 };
 

@@ -235,6 +235,10 @@
       "Below the budget only files older than this are emptied: most of what is queued goes by itself.")                           \
     X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes",              \
       "What emptying files may read and write, all shards together; 0: they are kept as long as anything in them is held.")        \
+    X(cold_depth,             "segstore.cold_reads",    NULL,       NUMBER,  "4",              1, 64, "reads",                          \
+      "Reads of old records from disk under way at once, of each shard; the end of the log is served from memory.")                \
+    X(cold_rate,              "segstore.cold_rate",     NULL,       NUMBER,  "1GiB",           0, 1099511627776, "bytes/s",            \
+      "What readers of old records may read from disk, all shards together, so that they do not slow down writes; 0: any.")        \
     X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
       "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
     X(scrub_period_s,         "segstore.scrub_period",  NULL,       NUMBER,  "604800",         0, 31536000, "s",                     \

@@ -6,7 +6,9 @@
  *
  * id: chosen by the broker for a request and repeated in its answer; pushes carry the id of the request that asked for
  * them (FOLLOW, WATCH). Many requests may be under way; answers come in any order, pushes of one id in order.
- * A kind that is not known is answered with ERROR ERR_UNKNOWN; bytes behind the fields that are known are skipped.
+ * Versions: programs of one major version understand each other, so a cluster is upgraded node by node. A kind that is not known is answered with ERROR
+ * ERR_UNKNOWN when a broker asks for it, and skipped else; bytes behind the fields that are known are skipped. (TXN and IMAGE end with bytes of any number: they
+ * stay as they are.)
  *
  * Flow: WELCOME grants the broker a number of request-body bytes that may be unanswered; every answer gives back the bytes of its request.
  * Pushes are bounded by the credit of each FOLLOW and WATCH, in records.
@@ -22,7 +24,11 @@
 
 enum {
     RPC_VERSION_MAJOR = 3,
+#ifdef KEEL_NEXT
+    RPC_VERSION_MINOR = 1 /* next.h */
+#else
     RPC_VERSION_MINOR = 0
+#endif
 }; /* 2: refusals hold what follows; 3: several nodes, terms, rounds */
 enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
 #define RPC_MAGIC 0x4c45454bu /* "KEEL" */
@@ -95,7 +101,8 @@ enum rpc_kind {
     RPC_TAKE_DONE = 24,
     /* broker -> store. stream_id u64, cursor u32, consumer u64 (0: any), count u32, count x offset u64 (none: all of the consumer). Gives leases back. Answer RPC_TXN_DONE with status 0. */
     RPC_RELEASE = 25,
-    /* both ways, answered with PONG of the same id: the peer lives. No body. */
+    /* both ways, answered with PONG of the same id: the peer lives. No body; between segment stores the one that called says now_ns u64 (any number) and is answered
+     * with now_ns u64, wall_ns u64 (the other one's clock). */
     RPC_PING = 26,
     RPC_PONG = 27,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
@@ -108,7 +115,7 @@ enum rpc_kind {
      * shard_count u32, stripe_count u32, incarnation u64 (of from's data directory). Answer PEER_WELCOME, or ERROR: ERR_VERSION, ERR_CONFLICT (another
      * cluster, another number of shards or stripes, another node, or its disk was replaced), ERR_NOT_FOUND (no such shard). */
     RPC_PEER_HELLO = 40,
-    /* cluster u64, incarnation u64. */
+    /* cluster u64, incarnation u64, wall_ns u64 (its clock). */
     RPC_PEER_WELCOME = 41,
     /* One message of one stripe's replicas: segstore/node/replica/message.h. No answer. */
     RPC_RAFT = 42,
@@ -119,6 +126,9 @@ enum rpc_kind {
     RPC_PULSE_ACK = 71,
     /* node -> node, on shard 0, whenever there is a new one: which nodes hold places: segstore/placement/plan.h. No answer. */
     RPC_PLAN = 72,
+    /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
+    RPC_REPAIR_ASK    = 80,
+    RPC_REPAIR_ANSWER = 81,
     RPC_KIND_END
 };
 

@@ -302,13 +302,13 @@ class Cluster(Server):
                 self.stores[n].await_ready()
             self.start_broker()
 
-    def start_node(self, n, wait=True, data=None, args=(), ports=None):
+    def start_node(self, n, wait=True, data=None, args=(), ports=None, program=None, wrapper=()):
         nodes = [f"segstore.nodes={m}@127.0.0.1:{port}" for m, port in (ports or self.ports).items()]
-        self.stores[n] = Process([BUILD / "keel-segstore", "--data", data or self.dir / f"data-{n}", "--segstore", f"127.0.0.1:{self.ports[n]}",
+        self.stores[n] = Process([program or BUILD / "keel-segstore", "--data", data or self.dir / f"data-{n}", "--segstore", f"127.0.0.1:{self.ports[n]}",
                                   "--segstore-admin", f"127.0.0.1:{self.admins.get(n, 0)}", "--shards", "1",
                                   "--set", f"segstore.node={n}", "--set", "segstore.cluster=e2e", "--set", "segstore.wal_file=4MiB",
                                   "--set", "segstore.stripes=8", *[w for node in nodes for w in ("--set", node)], *self.store_args, *args],
-                                 self.dir / f"store-{n}.log")
+                                 self.dir / f"store-{n}.log", wrapper=wrapper)
         if wait:
             self.stores[n].await_ready()
 

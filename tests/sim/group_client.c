@@ -84,10 +84,11 @@ static void send_read(struct group_link *link, uint32_t stripe, uint64_t from)
     size_t begun = frame_begin(&link->out, RPC_READ, id_of(((struct group_client *)link->ctx), WHAT_READ, stripe, 0));
     wire_put_u64(&link->out, s->stream_id);
     wire_put_u64(&link->out, from);
-    wire_put_u32(&link->out, 20);
+    wire_put_u32(&link->out, s->lost != 0 ? 1 : 20); /* a READ fails with the first that cannot be read */
     wire_put_u32(&link->out, 100000);
     group_link_end(link, begun);
     s->reading       = true;
+    s->read_asked    = from;
     s->read_answered = s->answered;
 }
 
@@ -277,10 +278,22 @@ static void on_error(struct group_client *c, uint64_t id, struct wire_reader *r)
         s->scanning = s->scanning && id != id_of(c, WHAT_SCAN, stripe, 0);
         return;
     }
-    if ((enum what)(id >> 56) == WHAT_READ && (status == ERR_NOT_LEADER || status == ERR_TRIMMED)) {
+    if ((enum what)(id >> 56) == WHAT_READ &&
+        (status == ERR_NOT_LEADER || status == ERR_TRIMMED || status == ERR_UNAVAILABLE)) {
         if (id == id_of(c, WHAT_READ, stripe, 0)) {
             s->reading   = false;
             s->read_from = status == ERR_TRIMMED ? s->read_from + 1 : s->read_from;
+        }
+        return;
+    }
+    if ((enum what)(id >> 56) == WHAT_READ && s->lost != 0 && status == ERR_CORRUPT) {
+        if (id == id_of(c, WHAT_READ, stripe, 0)) {
+            sim_check(c->world, s->read_asked + 1 == s->lost, "record %llu of stripe %u cannot be read: %s",
+                      (unsigned long long)s->read_asked, stripe, err_name(status));
+            s->reading = false;
+            s->lost_told++;
+            s->read_from += s->read_from == s->read_asked;
+            s->all_read = s->read_from >= s->answered;
         }
         return;
     }

@@ -24,9 +24,12 @@ struct world;
     X(segstore_limits) \
     X(segstore_scrub)  \
     X(segstore_runs)   \
+    X(segstore_moldy)  \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
+    X(group_repair)    \
+    X(group_lost)      \
     X(group_lost_disk) \
     X(group_members)   \
     X(group_stale)     \

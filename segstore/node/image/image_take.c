@@ -210,6 +210,7 @@ int image_receive(struct session *s, struct wire_reader *r)
 /* What both hold is held all the time: what was there lets go of it afterwards. */
 static void replace(struct node_stripe *st)
 {
+    repairs_clear(st);
     bury(st->node, st->stripe, true);
     st->stripe          = st->image_in->fresh;
     st->image_in->fresh = NULL;

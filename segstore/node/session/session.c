@@ -6,6 +6,7 @@
 
 #include "shared/base/err.h"
 #include "shared/rpc/frame.h"
+#include "shared/rpc/next.h"
 #include "shared/base/sm.h"
 #include "shared/loop/mailbox.h"
 
@@ -50,6 +51,7 @@ void session_end(struct session *s, size_t begun)
         s->dirty = true;
         list_push_back(&s->node->dirty, &s->dirty_link);
     }
+    NEXT_FIELDS(&s->out, begun);
     if (s->out.bad) {
         return;
     }
@@ -99,6 +101,9 @@ void session_flush(struct session *s)
         log_error("a broker does not read what it asked for: its connection is closed");
         session_close(s);
         return;
+    }
+    if (s->state == SESSION_OPEN) {
+        NEXT_FRAME(&s->out);
     }
     struct wire_writer empty = s->flying;
     s->flying                = s->out;
@@ -197,6 +202,16 @@ static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, str
     struct wire_reader r      = wire_reader_of(body);
     const char        *why    = "there is no such shard";
     int                result = peer_hello(s, &r, &why);
+    char               text[128];
+    if (result == ERR_VERSION) {
+        struct wire_reader again = wire_reader_of(body);
+        (void)wire_get_u32(&again);
+        snprintf(
+            text, sizeof text,
+            "this node speaks version %u of the RPC, yours version %u: nodes of a cluster need the same major version",
+            (unsigned)RPC_VERSION_MAJOR, wire_get_u16(&again));
+        why = text;
+    }
     if (result == 0 && s->wanted_shard >= s->node->config->shards) {
         result = ERR_NOT_FOUND;
     }
