@@ -159,7 +159,7 @@ static void peer_begin(struct company *p, struct peer *peer)
 }
 
 /* Its numbers are free. What waited for it goes on last, when nothing knows it any more. */
-static void peer_end(struct company *p, struct peer *peer)
+static void peer_end(struct company *p, struct peer *peer, void (*waiting)(struct kernel *, unsigned))
 {
     struct kernel *k      = p->kernel;
     uint64_t       shards = peer->shards;
@@ -171,7 +171,7 @@ static void peer_end(struct company *p, struct peer *peer)
     }
     MAIL_EACH(number, shards)
     {
-        far_lost(k, number);
+        waiting(k, number);
     }
     rival_lost(k, shards);
     mail_recheck(k);
@@ -180,7 +180,7 @@ static void peer_end(struct company *p, struct peer *peer)
 static void peer_forget(struct company *p, struct peer *peer)
 {
     list_remove(&peer->link);
-    peer_end(p, peer);
+    peer_end(p, peer, far_lost);
     free(peer);
     exclusive_senior(p->kernel);
 }
@@ -303,7 +303,7 @@ static void begin_again(struct company *p)
     }
     p->fenced = true; /* until it has joined again */
     LIST_EACH (&p->all, link) {
-        peer_end(p, CONTAINER_OF(link, struct peer, link));
+        peer_end(p, CONTAINER_OF(link, struct peer, link), far_abandon);
     }
 }
 

@@ -90,6 +90,18 @@ void far_lost(struct kernel *k, unsigned shard)
     }
 }
 
+void far_abandon(struct kernel *k, unsigned shard)
+{
+    struct list *link;
+    while ((link = list_pop_front(&k->out[shard].taking)) != NULL) {
+        struct taking *t = CONTAINER_OF(link, struct taking, link);
+        if (t->pending != NULL) {
+            t->pending->abandoned = true;
+        }
+        settle(k, t);
+    }
+}
+
 void far_fini(struct kernel *k)
 {
     for (unsigned shard = 0; shard < SHARDS_MAX; shard++) {

@@ -24,6 +24,8 @@ void far_sent(struct kernel *kernel, unsigned shard, struct pending *pending, co
 void far_taken(struct kernel *kernel, unsigned shard);
 /* It has gone, and is no member of any group any more. */
 void far_lost(struct kernel *kernel, unsigned shard);
+/* It is this process that has gone for the others: what they had not taken, they never take. */
+void far_abandon(struct kernel *kernel, unsigned shard);
 void far_fini(struct kernel *kernel);
 
 #endif

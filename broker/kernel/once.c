@@ -29,6 +29,13 @@ static void once_record(struct publisher *p, struct pending *pending)
     }
     struct inbound_row  row = {.writer_epoch = pending->writer_epoch, .sequence = pending->sequence};
     struct wire_writer *w   = store_txn_begin(p->kernel->store, session_stripe(s));
+    if (UNLIKELY(
+            p->kernel->far !=
+            0)) { /* an heir at another process does not know this row: then it must not count, and nothing be handed out */
+        struct op fenced = {
+            .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
+        op_encode(w, &fenced);
+    }
     put_inbound(s, pending->id, &row, w);
     store_txn_end(p->kernel->store, &work->call);
     pending->before++;

@@ -67,6 +67,7 @@ static void delete_all(struct orphan *o)
 }
 
 static void known(struct store_call *call, int status, struct bytes results);
+static void finish(struct orphan *o);
 
 /* Is the queue that the note names still there? */
 static void ask(struct orphan *o)
@@ -82,7 +83,9 @@ static void retried(struct timer *timer, uint64_t now_ns)
 {
     (void)now_ns;
     struct orphan *o = CONTAINER_OF(timer, struct orphan, retry);
-    if (o->deleting) {
+    if (o->note->abandoned && o->deleting) {
+        finish(o); /* whoever is the senior begins with it again */
+    } else if (o->deleting) {
         delete_all(o);
     } else {
         ask(o);
@@ -122,8 +125,14 @@ static void deleted(struct store_call *call, int status, struct bytes results)
 /* Last, once: when the queue is read and of what was given out `left` messages are not answered. */
 static void settle(struct orphan *o, uint32_t left)
 {
-    if (o->read && !o->deleting && left == 0) {
-        o->deleting = true;
+    if (!o->read || o->deleting || left != 0) {
+        return;
+    }
+    o->deleting = true;
+    if (o->note->abandoned) {
+        timer_arm(o->publisher.kernel->timers, &o->retry, o->publisher.kernel->now_ns,
+                  retried); /* not from within its own publisher */
+    } else {
         delete_all(o);
     }
 }
@@ -142,6 +151,7 @@ static void answered(struct publisher *p, struct pending *pending)
 {
     struct orphan *o = CONTAINER_OF(p, struct orphan, publisher);
     p->kernel->counters.dropped += pending->status != 0;
+    o->note->abandoned = o->note->abandoned || pending->abandoned;
     if (o->following) {
         store_follow_credit(p->kernel->store, &o->follow, 1);
     }

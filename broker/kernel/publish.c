@@ -39,6 +39,9 @@ static void record_retained(struct publisher *p, struct pending *pending, const 
 void publish_answer_client(struct publisher *p, struct pending *pending)
 {
     struct session *s = p->session;
+    if (UNLIKELY(pending->abandoned)) {
+        return; /* its client, which is sent away, sends it again */
+    }
     if (pending->qos == 2 && !pending->duplicate) {
         once_answer(p, pending);
     }

@@ -70,7 +70,7 @@ static void advance(struct publisher *p)
             break;
         }
         pending->handed_out = true;
-        if (pending->status == 0 && !pending->duplicate && !pending->delayed) {
+        if (pending->status == 0 && !pending->duplicate && !pending->delayed && !pending->abandoned) {
             struct message message = message_of(pending->copy);
             pending->matched       = fanout_publish(p->kernel, p, p->session, &message, pending);
         }
@@ -106,6 +106,14 @@ void publisher_flush(struct publisher *p)
     p->flushing = false;
     if (p->session != NULL) {
         close_continue(p->session); /* last: it may free the publisher */
+    }
+}
+
+void publisher_abandon(struct publisher *p)
+{
+    LIST_EACH (&p->pendings, link) {
+        struct pending *pending = CONTAINER_OF(link, struct pending, link);
+        pending->abandoned      = pending->abandoned || !pending->handed_out;
     }
 }
 

@@ -27,6 +27,8 @@ struct work *publisher_work(struct publisher *p, struct pending *pending, uint16
                             void (*done)(struct store_call *, int, struct bytes));
 /* The done of what must be stored before pending is handed out. */
 void publisher_before_done(struct store_call *call, int status, struct bytes results);
+/* Those that were not handed out never are (pending.abandoned). */
+void publisher_abandon(struct publisher *p);
 /* Hands out and answers what is ready. May free the publisher when its session is closing. */
 void publisher_flush(struct publisher *p);
 

@@ -38,7 +38,9 @@ struct pending {
     bool              duplicate;
     bool              recorded; /* the id's row is written */
     bool              delayed;  /* stored for later: not handed out now */
-    bool              awaited;  /* a request of the same client comes behind it */
+    bool
+        abandoned; /* this process was taken for dead over it: neither done nor refused, and nobody is told (company.h) */
+    bool awaited; /* a request of the same client comes behind it */
 };
 
 enum pause_reason { PAUSE_PENDING = 1, PAUSE_STORE = 2, PAUSE_MAIL = 4, PAUSE_SLOW = 8 };
@@ -176,7 +178,7 @@ void            session_step(struct session *session, enum session_state next);
 void session_evict(struct session *session, enum evict_reason why);
 /* Carries out what session_evict asked for, of all sessions. */
 void session_evict_all(struct kernel *kernel);
-/* The same of all that are open here. */
+/* The same of all that are open here. What they have published and was not handed out is abandoned: they send it again, behind what was before it. */
 void session_evict_everybody(struct kernel *kernel);
 /* At once. */
 void session_evict_now(struct session *session, enum evict_reason why);

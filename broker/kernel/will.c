@@ -28,6 +28,7 @@ struct will_stream {
     uint16_t            stripe;
     uint8_t             state;
     bool                trimming;
+    bool                abandoned;  /* one of those under way was: nothing behind it counts as done */
     int                 complained; /* the status of the last complaint */
 };
 
@@ -69,7 +70,14 @@ static void answered(struct publisher *p, struct pending *pending)
     if (pending->status != 0) {
         log_warn("a will could not be stored for all its subscribers: %s", err_sentence(pending->status));
     }
-    stream->done_below = pending->sequence >> 8;
+    stream->abandoned = stream->abandoned || pending->abandoned;
+    if (!stream->abandoned) {
+        stream->done_below = pending->sequence >> 8;
+    } else if (stream->state == WILL_FOLLOWING) { /* the senior begins with it again, whoever that is */
+        store_follow_cancel(stream->kernel->store, &stream->follow);
+        stream->state    = WILL_IDLE;
+        stream->retry_ns = stream->kernel->now_ns + RETRY_NS;
+    }
     if (stream->state == WILL_FOLLOWING) {
         store_follow_credit(stream->kernel->store, &stream->follow, 1);
     }
@@ -189,6 +197,7 @@ static void create(struct will_stream *stream)
     struct op           fence = {.kind = OP_FENCE, .stream_id = OP_STREAM_LAST};
     struct wire_writer *w     = store_txn_begin(stream->kernel->store, stream->stripe);
     stream->state             = WILL_CREATING;
+    stream->abandoned         = false;
     stream->create.done       = created;
     op_encode(w, &op);
     op_encode(w, &fence); /* who followed before, and is taken for dead, reads no more */
@@ -236,7 +245,7 @@ uint64_t will_flush(struct kernel *k)
                 wish_ns = stream->retry_ns;
             }
         }
-        if (stream->done_below > stream->trim_below && !stream->trimming) {
+        if (stream->done_below > stream->trim_below && !stream->trimming && kernel_senior(k)) {
             struct op op       = {.kind = OP_TRIM, .stream_id = stream->publisher.count, .offset = stream->done_below};
             stream->trim_below = stream->done_below;
             stream->trimming   = true;

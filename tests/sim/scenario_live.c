@@ -1,4 +1,5 @@
-/* scenario_live.c - two brokers at one segment store, subscribers without stored sessions on either, while brokers and the store are killed.
+/* scenario_live.c - two brokers at one segment store, subscribers without stored sessions on either, while brokers and the store are killed, paused and
+ * cut off from each other.
  *
  *   subscribed means subscribed   what is published after a SUBACK, by whomever and wherever, reaches the subscriber for as long as its connection lasts
  *   acknowledged means taken      what was acknowledged before the connection ended was delivered on it, in each publisher's order
@@ -6,6 +7,7 @@
  *   a group                       gets each message; more than once only when somebody died */
 #include "tests/sim/cluster.h"
 #include "tests/sim/mqtt5_client.h"
+#include "tests/sim/net.h"
 #include "tests/sim/scenarios.h"
 
 #include <stdio.h>
@@ -14,7 +16,7 @@
 
 enum { LISTENERS = 2, MEMBERS = 2, PUBLISHERS = 2, EACH = 120, PATIENCE_S = 600 };
 
-struct listener {
+struct hearer {
     struct mqtt5_client client;
     const char         *filter;
     bool                subscribed;
@@ -25,15 +27,16 @@ struct listener {
 
 struct story {
     struct cluster      cluster;
-    struct listener     listeners[LISTENERS];
-    struct listener     members[MEMBERS];
+    struct hearer       listeners[LISTENERS];
+    struct hearer       members[MEMBERS];
     struct mqtt5_client publishers[PUBLISHERS];
     uint16_t            shared[PUBLISHERS][EACH]; /* came to some member */
     bool                member_lost;              /* once */
+    uint64_t            healed_ns;                /* when the last cable is back, and nobody stands still any more */
 };
 
 /* At the end, on the last connection: everything that was published since its SUBACK and is acknowledged. */
-static void check_all(const struct story *s, struct listener *l)
+static void check_all(const struct story *s, struct hearer *l)
 {
     int wanted = strcmp(l->filter, "t/0") == 0 ? 1 : PUBLISHERS;
     for (int p = 0; p < wanted && l->subscribed; p++) {
@@ -51,8 +54,8 @@ static void check_all(const struct story *s, struct listener *l)
 static void connected(struct mqtt5_client *c, bool present)
 {
     (void)present;
-    struct listener *l = (struct listener *)c;
-    l->subscribed      = false;
+    struct hearer *l = (struct hearer *)c;
+    l->subscribed    = false;
     memset(l->times, 0, sizeof l->times);
     memset(l->newest, 0, sizeof l->newest);
     mqtt5_subscribe(c, l->filter, 2);
@@ -60,7 +63,7 @@ static void connected(struct mqtt5_client *c, bool present)
 
 static void answered(struct mqtt5_client *c, struct mqtt5_ask *ask)
 {
-    struct listener *l = (struct listener *)c;
+    struct hearer *l = (struct hearer *)c;
     sim_check(c->world, ask->reason == 2, "%s: SUBACK says %u", c->name, ask->reason);
     l->subscribed = true;
     l->since_ns   = c->world->now_ns;
@@ -77,8 +80,8 @@ static void read_number(struct mqtt5_client *c, const struct mqtt5_message *m, u
 
 static bool heard(struct mqtt5_client *c, const struct mqtt5_message *m)
 {
-    struct listener *l = (struct listener *)c;
-    uint32_t         p, n;
+    struct hearer *l = (struct hearer *)c;
+    uint32_t       p, n;
     read_number(c, m, &p, &n);
     l->times[p][n]++;
     sim_check(c->world, m->qos != 2 || l->times[p][n] == 1, "%s: message %u of publisher %u came twice", c->name, n, p);
@@ -102,13 +105,13 @@ static void ended(struct mqtt5_client *c, enum mqtt5_end how, uint8_t reason, bo
     (void)how;
     (void)reason;
     (void)was_connected;
-    struct listener *l = (struct listener *)c;
-    struct story    *s = c->ctx;
-    s->member_lost     = s->member_lost || l >= s->members;
-    l->subscribed      = false;
+    struct hearer *l = (struct hearer *)c;
+    struct story  *s = c->ctx;
+    s->member_lost   = s->member_lost || l >= s->members;
+    l->subscribed    = false;
 }
 
-static void start(struct story *s, struct listener *l, const char *name, const char *filter, bool member)
+static void start(struct story *s, struct hearer *l, const char *name, const char *filter, bool member)
 {
     l->filter = filter;
     l->client = (struct mqtt5_client){.world       = s->cluster.world,
@@ -160,6 +163,34 @@ static void publish(struct story *s)
     }
 }
 
+static void heal(void *ctx)
+{
+    struct cluster_broker *b = ctx;
+    net_cut(b->machine, b->cluster->store_machine, false);
+}
+
+/* A broker cannot be heard by the store, or does not hear it, or neither; or somebody stands still: for a moment, or for longer than anybody waits. */
+static void separate(struct story *s)
+{
+    struct world          *world = s->cluster.world;
+    struct cluster_broker *b     = &s->cluster.brokers[world_between(world, SALT_SCENARIO, 0, 1)];
+    uint64_t               how   = world_between(world, SALT_SCENARIO, 0, 4);
+    uint64_t               until_ns =
+        world_between(world, SALT_SCENARIO, SIM_MS, world_chance(world, SALT_SCENARIO, 2) ? SIM_S : 30 * SIM_S);
+    if (how <= 2) {
+        if (how != 1) {
+            net_link(b->machine, s->cluster.store_machine)->cut = true;
+        }
+        if (how != 0) {
+            net_link(s->cluster.store_machine, b->machine)->cut = true;
+        }
+        world_after(world, until_ns, heal, b);
+    } else {
+        process_pause(how == 3 ? b->process : s->cluster.store, until_ns);
+    }
+    s->healed_ns = s->healed_ns > world->now_ns + until_ns ? s->healed_ns : world->now_ns + until_ns;
+}
+
 static void act(struct story *s)
 {
     struct world *world = s->cluster.world;
@@ -171,6 +202,11 @@ static void act(struct story *s)
         mqtt5_drop(&s->listeners[world_between(world, SALT_SCENARIO, 0, LISTENERS - 1)].client);
         mqtt5_connect(&s->listeners[0].client);
         mqtt5_connect(&s->listeners[1].client);
+        break;
+    case 2:
+        if (world_chance(world, SALT_SCENARIO, 4)) {
+            separate(s);
+        }
         break;
     default:
         publish(s);
@@ -211,6 +247,9 @@ void scenario_two_live(struct world *world)
         if (world_chance(world, SALT_SCENARIO, 2)) {
             world_run_ns(world, world_between(world, SALT_SCENARIO, SIM_US, 50 * SIM_MS));
         }
+    }
+    if (s->healed_ns > world->now_ns) {
+        world_run_ns(world, s->healed_ns - world->now_ns + 20 * SIM_S);
     }
     sim_check(world, world_run_until(world, all_answered, s, PATIENCE_S * SIM_S), "a publisher is not answered");
     sim_check(world, world_run_until(world, all_subscribed, s, PATIENCE_S * SIM_S), "somebody is not subscribed");

@@ -35,6 +35,11 @@ struct known_seed {
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                         \
     X(trouble, 103373,                                                                                                 \
       "the disk was full for one message and not for the next: asked again, the first was a duplicate")                \
+    X(two_live, 7,                                                                                                     \
+      "a broker that had been taken for dead went on with later messages before the earlier ones came again")          \
+    X(two_live, 93, "the same answered what nobody had taken")                                                         \
+    X(two_live, 6052, "a session that was taken over recorded a packet id that its heir had not seen")                 \
+    X(two_live, 6326, "the same")                                                                                      \
     X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                       \
     X(will, 180, "a broker published wills before it knew who is subscribed")                                          \
     X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                       \
