@@ -4,6 +4,7 @@
  *     "nodes":   [ { "node": 1, "address": "host:port" }, { "node": 2, "address": .., "connected": [a bool per shard] } .. ],
  *     "stripes": [ { "stripe": 0, "leader": 1 (0: not known), "term": 3, "role": "leader", "serves": true, "commit": 9, "applied": 9, "last": 9,
  *                    "members": { "voters": [1, 2, 3], "outgoing": [], "learners": [] }, "damaged": false, "repairing": false, "stopped": false,
+ *                    "damaged_records": 0, "lost_records": 0 (of them, those that no node has),
  *                    "followers": [ { "node": 2, "match": 9, "keeps_up": true, "active": true, "snapshot": false } .. ] (of a leader) } .. ] }
  */
 #include "segstore/status/status.h"
@@ -36,13 +37,13 @@ static json_t *follower_of(const struct follower_status *f)
 static json_t *stripe_json(const struct stripe_status *s)
 {
     json_t *stripe =
-        json_pack("{s:i, s:i, s:I, s:s, s:b, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:b, s:b, s:b}", "stripe", (int)s->id,
-                  "leader", (int)s->leader, "term", (json_int_t)s->term, "role", roles[s->role], "serves", s->led,
-                  "commit", (json_int_t)s->commit, "applied", (json_int_t)s->applied, "last", (json_int_t)s->last,
-                  "members", "voters", numbers(s->members.voters, s->members.voter_count), "outgoing",
-                  numbers(s->members.outgoing, s->members.outgoing_count), "learners",
+        json_pack("{s:i, s:i, s:I, s:s, s:b, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:b, s:b, s:b, s:i, s:i}", "stripe",
+                  (int)s->id, "leader", (int)s->leader, "term", (json_int_t)s->term, "role", roles[s->role], "serves",
+                  s->led, "commit", (json_int_t)s->commit, "applied", (json_int_t)s->applied, "last",
+                  (json_int_t)s->last, "members", "voters", numbers(s->members.voters, s->members.voter_count),
+                  "outgoing", numbers(s->members.outgoing, s->members.outgoing_count), "learners",
                   numbers(s->members.learners, s->members.learner_count), "damaged", s->damaged, "repairing",
-                  s->repairing, "stopped", s->stopped);
+                  s->repairing, "stopped", s->stopped, "damaged_records", (int)s->missed, "lost_records", (int)s->lost);
     if (s->role == RAFT_LEADER) {
         json_t *followers = json_array();
         for (uint8_t i = 0; i < s->follower_count; i++) {
