@@ -111,24 +111,24 @@ static void pass_begin(struct reclaim *r)
     r->state       = RECLAIM_WALKING;
 }
 
-static void file_end(struct reclaim *r)
+/* Nothing is left to do with a file; it is kept until all that was copied has moved. */
+static void file_release(struct reclaim *r, uint64_t number, bool done)
 {
-    struct log_segment *segment = segments_find(r->segments, r->files[r->file_at]);
-    segments_release(r->segments, base_of(r, segment->number));
-    segment->next_ns = io_now_ns(r->io) + AGAIN_NS;
-    if (segment->live == 0) {
+    struct log_segment *segment = segments_find(r->segments, number);
+    segments_release(r->segments, base_of(r, number));
+    segment->next_ns = done ? io_now_ns(r->io) + AGAIN_NS : 0;
+    if (segment->moved != 0 && segment->live == 0) {
         r->counts.files++;
-        r->save->moved_bytes += segment_is_run(segment->number) ? segment->bytes : r->segments->segment_bytes;
+        r->save->moved_bytes += segment_is_run(number) ? segment->bytes : r->segments->segment_bytes;
     }
-    r->file_at++;
 }
 
 /* Over, done or given up. */
 static void pass_end(struct reclaim *r, uint64_t wait_ns)
 {
     bool done = r->file_at == r->file_count;
-    for (; r->file_at < r->file_count; r->file_at++) {
-        segments_release(r->segments, base_of(r, r->files[r->file_at]));
+    for (uint32_t i = 0; i < r->file_count; i++) {
+        file_release(r, r->files[i], i < r->file_at);
     }
     memory_free(r);
     r->state   = RECLAIM_IDLE;
@@ -331,7 +331,7 @@ static void pass_over(struct reclaim *r, uint64_t end)
 static void file_next(struct reclaim *r)
 {
     pass_over(r, base_of(r, r->files[r->file_at]) + r->segments->segment_bytes);
-    file_end(r);
+    r->file_at++;
     file_begin(r);
     if (r->file_at < r->file_count) {
         return;

@@ -99,7 +99,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     wal_init(&storage->wal, io, &storage->prepare, &wal_hooks, &storage->super.id, io_random(io), config->tail_bytes,
              config->wal_depth);
 
-    chunks_init(&storage->chunks, io, &storage->segments, config->cold_chunks, config->cold_depth);
+    chunks_init(&storage->chunks, io, &storage->segments, config->cold_chunks, config->cold_depth, config->cold_rate);
     storage->chunks.loaded = on_chunk;
     storage->chunks.open   = on_segment_open;
     storage->chunks.ctx    = storage;
@@ -231,6 +231,7 @@ void storage_turn(struct storage *storage)
         return;
     }
     wal_turn(&storage->wal, io_now_ns(storage->io));
+    chunks_turn(&storage->chunks);
     storage->prepare.starving = storage->prepare.full && !storage_admits(storage, STORAGE_ROOM);
     prepare_turn(&storage->prepare);
     save_turn(&storage->save, storage->prepare.full);
@@ -251,6 +252,8 @@ uint64_t storage_next_ns(const struct storage *storage)
     next             = prepare < next ? prepare : next;
     next             = scrub < next ? scrub : next;
     next             = reclaim < next ? reclaim : next;
+    uint64_t chunks  = chunks_next_ns(&storage->chunks);
+    next             = chunks < next ? chunks : next;
     return save < next ? save : next;
 }
 

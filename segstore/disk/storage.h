@@ -39,6 +39,7 @@ struct storage_config {
     uint32_t    segments_ready;
     uint32_t    cold_chunks;
     uint32_t    cold_depth;
+    uint64_t    cold_rate;     /* bytes a second, 0: any */
     uint64_t    log_bytes;     /* above this much log reclaim does not wait for records to die */
     uint64_t    reclaim_ns;    /* nor for those in files older than this */
     uint64_t    reclaim_rate;  /* bytes a second that it reads and writes; 0: never */

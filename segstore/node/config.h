@@ -19,6 +19,8 @@ struct segstore_node {
     char     rack[SEGSTORE_RACK_MAX]; /* empty: a rack of its own */
 };
 
+struct rate;
+
 struct segstore_config {
     const char *data_directory;
     const char *listen_address;
@@ -34,8 +36,10 @@ struct segstore_config {
     uint64_t             heartbeat_ns; /* between nodes */
     uint32_t             replicas;     /* of each stripe, at most */
     uint64_t             replace_after_ns; /* a node that is away for so long is replaced; 0: never */
-    uint64_t             image_rate;       /* bytes a second of images sent to other nodes, all shards together */
-    uint64_t             election_ns; /* without a leader for so long, at most twice as long, a node wants to be it */
+    uint64_t             transfer_rate; /* bytes a second that others get so that they catch up, all shards together */
+    struct rate      *
+        transfer; /* that all shards of the process keep; made by whoever starts them. NULL: each keeps its part of transfer_rate */
+    uint64_t election_ns;  /* without a leader for so long, at most twice as long, a node wants to be it */
     uint32_t kept_entries; /* applied ones that stay known for a follower that lags; behind them it gets an image */
 
     uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
@@ -46,6 +50,7 @@ struct segstore_config {
     uint64_t tail_bytes;        /* memory: the end of the log, for readers that keep up */
     uint32_t cold_chunks;        /* memory: 256 KiB each, for readers that do not */
     uint32_t cold_depth;         /* their reads under way at once */
+    uint64_t cold_rate;          /* bytes a second that they read, all shards together; 0: any */
     uint32_t wal_depth;          /* durable writes under way at once, 1 or 2 */
     uint32_t segments_ready;     /* prepared ahead */
     uint64_t disk_reserve_bytes; /* free space kept for checkpoints; below it the disk counts as full */
@@ -82,7 +87,7 @@ static inline struct segstore_config segstore_config_default(void)
         .heartbeat_ns           = 100ull * 1000000,
         .replicas               = 3,
         .replace_after_ns       = 900ull * 1000000000,
-        .image_rate             = 100ull << 20,
+        .transfer_rate          = 100ull << 20,
         .election_ns            = 600ull * 1000000,
         .kept_entries           = 8192,
         .segment_bytes          = 64ull << 20,
@@ -92,6 +97,7 @@ static inline struct segstore_config segstore_config_default(void)
         .tail_bytes             = 16ull << 20,
         .cold_chunks            = 64,
         .cold_depth             = 4,
+        .cold_rate              = 1ull << 30,
         .wal_depth              = 2,
         .segments_ready         = 2,
         .disk_reserve_bytes     = 256ull << 20,
@@ -108,7 +114,7 @@ static inline struct segstore_config segstore_config_default(void)
         .delays_max             = 1ull << 20,
         .stream_records_max     = 0,
         .writers_max            = 1u << 18,
-        .owner_lease_ns         = 5ull * 1000000000,
+        .owner_lease_ns         = 2ull * 1000000000,
         .owner_grace_ns         = 10ull * 1000000000,
     };
 }

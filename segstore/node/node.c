@@ -147,13 +147,16 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->owners);
     list_init(&node->touched);
     list_init(&node->burials);
-    node->raft_next_ns   = UINT64_MAX;
-    node->image_next_ns  = UINT64_MAX;
-    node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
-    node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
+    node->raft_next_ns            = UINT64_MAX;
+    node->image_next_ns           = UINT64_MAX;
+    node->own_transfer.per_second = config->transfer_rate / config->shards + 1;
+    node->transfer                = config->transfer != NULL ? config->transfer : &node->own_transfer;
+    node->incoming                = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
+    node->incoming_terms          = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
+    index_init(&node->relays);
 
     struct storage_config storage_config = {
         .data_directory     = config->data_directory,
@@ -170,6 +173,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .segments_ready     = config->segments_ready,
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
+        .cold_rate          = config->cold_rate / config->shards + (config->cold_rate != 0),
         .sector_bytes       = config->disk_sector_bytes,
         .log_bytes          = config->log_bytes,
         .reclaim_ns         = config->reclaim_ns,
@@ -236,6 +240,7 @@ void node_free(struct node *node)
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
+    index_fini(&node->relays);
     wire_writer_fini(&node->results);
     wire_writer_fini(&node->scratch);
     free(node->stripes);

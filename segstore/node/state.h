@@ -21,8 +21,8 @@
 #include "segstore/node/node.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
-#include "shared/base/bucket.h"
 #include "shared/base/log.h"
+#include "shared/base/rate.h"
 #include "shared/base/wire.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
@@ -179,11 +179,13 @@ struct session {
     uint16_t           peer; /* number of the node that it comes from; 0: a broker */
     uint64_t           instance;
     uint64_t           owner;
+    uint64_t           place;
     uint64_t           unanswered_bytes;
     struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
-    struct wire_writer hello; /* bytes that go along when the socket moves */
+    struct wire_writer hello;    /* bytes that go along when the socket moves */
+    struct index_link  by_owner; /* in node->relays, while a broker's is open */
 };
 
 /* A broker shard that timers may depend on. */
@@ -191,6 +193,7 @@ struct owner {
     struct list link; /* node->owners */
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
+    uint64_t    place;    /* where its process runs; 0: not said */
     uint32_t    connections;
     uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
@@ -255,15 +258,18 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t           keeper_ns;     /* the first shard: since when it leads stripe 0, 0: it does not */
-    struct image_out  *image_out;     /* an image on its way to another node */
-    struct bucket      image_bucket;  /* of its bytes */
+    uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
+    struct image_out  *image_out; /* an image on its way to another node */
+    struct rate       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
+    struct rate        own_transfer;
     struct repairs    *repairs;       /* of records that are damaged here */
     struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t          *incoming_terms;
-    uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
+    uint64_t           next_due_ns;         /* wall clock; the soonest of all stripes */
+    int64_t            clock_correction_ns; /* of the wall clock (peers/clock.h) */
+    struct log_limit   clock_limit;
     bool               due_dirty;
     /* connections */
     struct session   **slots;
@@ -275,7 +281,8 @@ struct node {
     struct list        graves; /* closed in this turn; freed at its end */
     struct index       subscriptions;
     struct index       followers;
-    struct list        led; /* struct node_stripe.led_link */
+    struct index       relays; /* sessions of brokers, by owner */
+    struct list        led;    /* struct node_stripe.led_link */
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
@@ -411,6 +418,8 @@ uint64_t balance_next_ns(const struct node *node);
 uint16_t balance_preferred(const struct node_stripe *st);
 
 /* peers.c: connections to the other nodes. */
+/* The time of entries: this machine's clock, or what the others agree on. */
+uint64_t     node_wall_ns(const struct node *node);
 void         peers_make(struct node *node);
 void         peers_free(struct node *node);
 void         peers_turn(struct node *node);
@@ -541,11 +550,15 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c: ERR_BUSY when another broker process is attached. */
-MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner);
+MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
 void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void           owners_found(struct node_stripe *st);
 void           owners_turn(struct node *node);
 uint64_t       owners_next_ns(const struct node *node);
+/* relay.c: from one broker shard to another. */
+void relay_add(struct session *s);
+void relay_remove(struct session *s);
+void relay(struct session *s, struct bytes body);
 /* silence.c: connections that say nothing any more. */
 void     silence_turn(struct node *node);
 uint64_t silence_next_ns(const struct node *node);

@@ -34,7 +34,8 @@ static void put_stripe(const struct node_stripe *st, struct stripe_status *out)
                                                      .repairing = st->repairing,
                                                      .missed    = st->missed,
                                                      .lost      = st->lost,
-                                                     .stopped   = st->stopped};
+                                                     .stopped   = st->stopped,
+                                                     .place     = st->node->placements[st->id]};
     put_followers(st, out);
 }
 
@@ -57,6 +58,7 @@ void node_status(const struct node *node, struct shard_status *out)
                                                                   .fresh        = true,
                                                                   .cluster_id   = node->opened ? node->storage->super.cluster : 0,
                                                                   .peer_count   = node->peer_count,
+                                                                  .plan         = node->plan,
                                                                   .stripe_count = node->stripe_count,
                                                                   .stripes      = places};
     const uint64_t counted[STATUS_VALUES] = {
@@ -85,7 +87,10 @@ void node_status(const struct node *node, struct shard_status *out)
     };
     memcpy(out->values, counted, sizeof counted);
     for (uint32_t i = 0; i < node->peer_count; i++) {
-        out->peers[i] = (struct peer_status){.node = node->peers[i].spec->id, .up = node->peers[i].state == PEER_UP};
+        const struct peer *p = &node->peers[i];
+        out->peers[i]        = (struct peer_status){.node  = p->spec->id,
+                                                    .up    = p->state == PEER_UP,
+                                                    .for_s = (io_now_ns(node->io) - p->changed_ns) / 1000000000};
     }
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         put_stripe(&node->stripes[i], &out->stripes[i]);

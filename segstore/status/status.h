@@ -49,7 +49,9 @@ enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBER
     X(ELECTIONS,         "keel_segstore_elections_total",        counter, SUM, "Times that a stripe entered another term.")                \
     X(FOLLOWER_LAG,      "keel_segstore_follower_lag_entries",   gauge,   MAX, "Committed entries that the slowest follower of a stripe led here does not have.") \
     X(IMAGES_SENT,       "keel_segstore_images_sent_total",      counter, SUM, "Images of stripes that arrived at another node.")          \
-    X(IMAGES_TAKEN,      "keel_segstore_images_taken_total",     counter, SUM, "Images of stripes that came from another node and took their place here.")
+    X(IMAGES_TAKEN,      "keel_segstore_images_taken_total",     counter, SUM, "Images of stripes that came from another node and took their place here.") \
+    X(RELAYED,           "keel_segstore_relayed_total",          counter, SUM, "Packets of broker shards that were handed on to others.")  \
+    X(RELAYS_DROPPED,    "keel_segstore_relays_dropped_total",   counter, SUM, "The same, not handed on: their receiver was not connected, or did not keep up.")
 /* clang-format on */
 
 enum status_value {
@@ -82,11 +84,13 @@ struct stripe_status {
     bool                   stopped;
     uint16_t               id;
     uint16_t               leader; /* RAFT_NONE: not known */
+    struct placement       place;  /* where it belongs; count 0: not known */
 };
 
 struct peer_status {
     uint16_t node;
-    bool     up; /* this shard's connection to it */
+    bool     up;    /* this shard's connection to it */
+    uint64_t for_s; /* for how long */
 };
 
 struct shard_status {
@@ -94,6 +98,7 @@ struct shard_status {
     bool     fresh;      /* taken for this question; else the shard did not answer, and this is what it said before */
     uint64_t cluster_id; /* 0: not known yet */
     uint64_t values[STATUS_VALUES];
+    struct plan           plan; /* epoch 0: not known */
     struct peer_status    peers[STATUS_NODES_MAX];
     uint32_t              peer_count;
     uint32_t              stripe_count; /* those that are set */
@@ -108,6 +113,7 @@ struct nodes_status {
     struct {
         uint16_t node;
         char     address[80]; /* host:port */
+        char     rack[32];    /* empty: one of its own */
     } at[STATUS_NODES_MAX];
 };
 

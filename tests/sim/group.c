@@ -133,6 +133,13 @@ void group_power_off(struct group *g, uint32_t i)
     machine_power_off(g->members[i].machine);
 }
 
+void group_new_disk(struct group *g, uint32_t member)
+{
+    struct group_member *m   = &g->members[member];
+    m->config.data_directory = "/var/keel-new";
+    memset(m->led, 0, sizeof m->led);
+}
+
 void group_restart(struct group *g, uint32_t i)
 {
     struct group_member *m = &g->members[i];
@@ -273,6 +280,7 @@ static bool all_equal(void *ctx)
                 continue;
             }
             if (!g->members[i].ready || raft_is_damaged(node_raft(g->members[i].node, stripe)) ||
+                node_repairs(g->members[i].node, stripe) ||
                 stripe_applied(node_stripe(g->members[i].node, stripe)) != last) {
                 return false;
             }

@@ -54,6 +54,8 @@ void group_crash(struct group *group, uint32_t member);
 void group_power_off(struct group *group, uint32_t member);
 /* After either. */
 void group_restart(struct group *group, uint32_t member);
+/* Between: its disk is replaced by an empty one, and what was checked of it begins anew. */
+void group_new_disk(struct group *group, uint32_t member);
 /* Lets time pass and watches. */
 void group_run_ns(struct group *group, uint64_t duration_ns);
 /* Until done(ctx), or false after limit_ns. Watches. */

@@ -142,7 +142,7 @@ void scenario_group_lost_disk(struct world *world)
     group_agree(g, LIMIT_S * SIM_S);
     uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
     group_power_off(g, victim);
-    g->members[victim].config.data_directory = "/var/keel-new";
+    group_new_disk(g, victim);
     group_restart(g, victim);
     group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 5 * SIM_S));
     uint32_t other = (victim + 1) % 3;

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { LIMIT_S = 180, REPLACE_S = 12 };
 
@@ -167,7 +168,7 @@ static void kill(struct stage *s, uint32_t victim, bool *lost)
     *lost               = world_chance(world, SALT_SCENARIO, 3);
     if (*lost) {
         group_power_off(s->g, victim);
-        s->g->members[victim].config.data_directory = "/var/keel-empty";
+        group_new_disk(s->g, victim);
     } else if (world_chance(world, SALT_SCENARIO, 2)) {
         net_isolate(s->g->members[victim].machine, true);
     } else {

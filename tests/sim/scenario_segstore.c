@@ -532,7 +532,19 @@ static bool log_is_tidy(void *ctx)
     return true;
 }
 
-/* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, while
+/* The newest of two checkpoints rots: the next start goes back to the one before it, and what that says must still be there. */
+static void rot_checkpoint(struct story *s)
+{
+    char               path[64];
+    const struct save *save = s->node != NULL ? &s->node->storage->save : NULL;
+    if (save == NULL || !s->node->opened || save->previous.number == 0) {
+        return;
+    }
+    snprintf(path, sizeof path, "/var/keel/shard-00/ckpt/%012llu", (unsigned long long)save->newest.number);
+    (void)disk_rot(s->machine->disk, path, between(s, 0, 79));
+}
+
+/* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, after some of which the newest checkpoint cannot be read, while
  * readers begin at the start again and again, on a disk that is sometimes nearly full, and with a scrubber behind it. Not a record is lost or another one, and the state is the same as if
  * nothing had been moved. */
 void scenario_segstore_runs(struct world *world)
@@ -563,6 +575,9 @@ void scenario_segstore_runs(struct world *world)
                 store_tester_trim(&s->client, i, trimmed[i]);
             }
             if (between(s, 0, 2) == 0) {
+                if (between(s, 0, 1) == 0) {
+                    rot_checkpoint(s);
+                }
                 restart(s, between(s, 0, 1) == 0);
             }
         }
@@ -602,5 +617,82 @@ void scenario_segstore_runs(struct world *world)
     for (uint16_t i = 0; i < STRIPES; i++) {
         sim_check(world, stripe_hash(node_stripe(s->node, i)) == hashes[i], "stripe %u is another one", i);
     }
+    story_end(s);
+}
+
+/* A run, or a file of the log, in which something is held: its path, and how much of it was written. False: there is none. */
+static bool draw_file(struct story *s, bool run, char path[64], uint64_t *out_bytes)
+{
+    const struct storage *storage = s->node->storage;
+    uint64_t              count   = 0;
+    for (const struct log_segment *each = segments_next(&storage->segments, run ? SEGMENT_RUN_FIRST : 0);
+         each != NULL && (run || !segment_is_run(each->number));
+         each = segments_next(&storage->segments, each->number + 1)) {
+        uint64_t bytes = run ? each->bytes : storage->segments.segment_bytes;
+        if (each->live > 0 && bytes > 0 && between(s, 0, count++) == 0) {
+            snprintf(path, 64, "/var/keel/shard-00/%s/%012llu", run ? "runs" : "wal", (unsigned long long)each->number);
+            *out_bytes = bytes;
+        }
+    }
+    return count > 0;
+}
+
+static bool is_gone(struct story *s, const char *path)
+{
+    static uint8_t page[SECTOR_BYTES];
+    return disk_peek_durable(s->machine->disk, path, page, sizeof page, 0) <= 0;
+}
+
+static bool has_runs(void *ctx)
+{
+    const struct story *s = ctx;
+    return s->ready && node_counts(s->node).run_bytes > 0;
+}
+
+static void append_and_trim(struct story *s, uint64_t count)
+{
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, s->client.stripes[i].wanted + (i == 0 ? count / 4 : count));
+        store_tester_trim(&s->client, i, i == 0 ? 0 : s->client.stripes[i].answered);
+    }
+    world_run_ns(s->world, between(s, 1, 3) * SIM_S);
+}
+
+/* A bit flips where records wait that were moved, or that are to be moved: it is found, what it hit is not handed out, and moving it makes no good record of a bad one. */
+void scenario_segstore_moldy(struct world *world)
+{
+    struct story *s            = story_new(world, 256u << 20, 0);
+    bool          run          = between(s, 0, 1) == 0;
+    char          path[64]     = "";
+    uint64_t      bytes        = 0;
+    s->config.checkpoint_bytes = between(s, 64 << 10, 1 << 20);
+    s->config.checkpoint_ns    = between(s, 1, 3) * SIM_S;
+    s->config.log_bytes        = 0;
+    s->config.reclaim_ns       = 0;
+    s->config.scrub_ns         = run ? between(s, 1, 10) * SIM_S : 0;
+    s->client.large_one_in     = 10;
+    restart(s, false);
+    wait_up(s);
+    for (int i = 0; i < 100 && !has_runs(s); i++) {
+        append_and_trim(s, 100);
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    sim_check(world, has_runs(s), "nothing was moved");
+    s->client.may_rot = true;
+    if (draw_file(s, run, path, &bytes)) {
+        (void)disk_rot(s->machine->disk, path, between(s, 0, bytes - 1));
+    }
+    if (run) {
+        sim_check(world, scrub(s).scrub_damages > 0 || is_gone(s, path), "damage in %s is not found", path);
+    }
+    for (int i = 0; i < 8; i++) {
+        append_and_trim(s, 60);
+    }
+    s->client.again_one_in = 1;
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    world_run_ns(world, 20 * SIM_S); /* what is handed over is checked, and what is not, says why */
+    sim_check(world, s->client.rotten || store_tester_done(&s->client) || stopped_stripes(s) != 0,
+              "what is whole is not handed over");
     story_end(s);
 }

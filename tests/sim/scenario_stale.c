@@ -13,6 +13,7 @@ struct actors {
     struct group        group;
     struct group_client client;
     struct group_reader reader;
+    uint64_t            mark; /* transactions */
 };
 
 static void write_on(struct actors *a, uint64_t low, uint64_t high)
@@ -53,6 +54,12 @@ struct lead {
     uint32_t            member;
 };
 
+static bool many_answered(void *ctx)
+{
+    const struct actors *a = ctx;
+    return a->client.stripes[0].answered > a->mark;
+}
+
 static bool leads(void *ctx)
 {
     const struct lead *l = ctx;
@@ -69,15 +76,16 @@ static void overtake(struct actors *a, uint32_t victim)
     struct lead   there = {g, other};
     struct lead   back  = {g, victim};
     uint64_t      usual = slow->latency_ns;
-    slow->latency_ns    = world_between(world, SALT_SCENARIO, 200 * SIM_MS, 2 * SIM_S);
-    write_on(a, 5, 80);
+    slow->latency_ns    = world_between(world, SALT_SCENARIO, 500 * SIM_MS, 2500 * SIM_MS);
+    write_on(a, 40, 120);
     group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 100 * SIM_MS)); /* they are on their way */
     if (group_hand_over(g, 0, other) && group_run_until(g, leads, &there, SIM_S)) {
-        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 200 * SIM_MS));
+        a->mark = a->client.stripes[0].answered + world_between(world, SALT_SCENARIO, 0, 40);
+        (void)group_run_until(g, many_answered, a, 1500 * SIM_MS);
         (void)group_hand_over(g, 0, victim);
         (void)group_run_until(g, leads, &back, SIM_S);
     }
-    group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 2 * SIM_S));
+    group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 3 * SIM_S));
     slow->latency_ns = usual;
 }
 

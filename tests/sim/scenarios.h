@@ -24,6 +24,7 @@ struct world;
     X(segstore_limits) \
     X(segstore_scrub)  \
     X(segstore_runs)   \
+    X(segstore_moldy)  \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
@@ -45,7 +46,14 @@ struct world;
     X(will)            \
     X(shared)          \
     X(retained)        \
-    X(trouble)
+    X(trouble)         \
+    X(two_qos1)        \
+    X(two_qos2)        \
+    X(two_takeover)    \
+    X(two_will)        \
+    X(two_shared)      \
+    X(two_retained)    \
+    X(two_live)
 
 struct scenario {
     const char *name;

@@ -6,7 +6,6 @@
 #include "segstore/log/hold.h"
 #include "segstore/log/pick.h"
 #include "segstore/log/positions.h"
-#include "shared/base/bucket.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -322,8 +321,7 @@ static uint64_t send(struct image_out *o, struct peer *peer)
             records_missing(o, from);
             return 0;
         }
-        wait = bucket_take(&node->image_bucket, node->config->image_rate / node->config->shards + 1,
-                           peer->out.size - begun, io_now_ns(node->io));
+        wait = rate_take(node->transfer, peer->out.size - begun, io_now_ns(node->io));
     }
     return o->ended && wait < CHECK_EVERY_NS ? CHECK_EVERY_NS : wait;
 }

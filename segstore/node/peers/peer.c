@@ -117,6 +117,7 @@ void peer_welcome(struct session *s, uint64_t id)
     size_t begun = session_begin(s, RPC_PEER_WELCOME, id);
     wire_put_u64(&s->out, s->node->storage->super.cluster);
     wire_put_u64(&s->out, node_incarnation(s->node));
+    wire_put_u64(&s->out, io_wall_ns(s->node->io));
     session_end(s, begun);
 }
 
@@ -172,7 +173,13 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
     uint16_t            stripe;
     uint64_t            chain;
     if (kind == RPC_PING) {
-        session_end(s, session_begin(s, RPC_PONG, id));
+        size_t   begun    = session_begin(s, RPC_PONG, id);
+        uint64_t asked_ns = wire_get_u64(&r);
+        if (!r.bad) {
+            wire_put_u64(&s->out, asked_ns);
+            wire_put_u64(&s->out, io_wall_ns(node->io));
+        }
+        session_end(s, begun);
         return 0;
     }
     if (kind == RPC_IMAGE) {

@@ -3,6 +3,7 @@
 #ifndef KEEL_SEGSTORE_NODE_PEERS_H
 #define KEEL_SEGSTORE_NODE_PEERS_H
 
+#include "segstore/node/peers/clock.h"
 #include "segstore/node/peers/pulse.h"
 #include "segstore/node/state.h"
 #include "shared/rpc/frame.h"
@@ -31,6 +32,8 @@ struct peer {
     struct pulse_in             pulse_in;   /* from it, over its own connection */
     bool                        pulsing;    /* its heartbeats are being taken: answers are gathered */
     struct log_limit            complaint;
+    bool                        clock_known;
+    int64_t                     clock_ahead_ns; /* of this machine's */
 };
 
 /* peer.c: is this the disk that the node had before? The first one that is heard of is remembered. */

@@ -114,7 +114,7 @@ static void read_rows(struct node *node, struct rows *rows)
 {
     *rows = (struct rows){.wish = {.replicas = (uint8_t)node->config->replicas}};
     (void)stripe_scan(node->stripes[0].stripe, RPC_TABLE_CLUSTER, RPC_SCAN_PREFIX, (struct bytes){0}, (struct bytes){0},
-                      io_wall_ns(node->io), NULL, take_row, rows);
+                      node_wall_ns(node), NULL, take_row, rows);
 }
 
 /* ---- the next plan ---- */

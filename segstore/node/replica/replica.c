@@ -210,7 +210,7 @@ static int lead_entry(struct node_stripe *st, enum log_kind kind, struct bytes o
                               .kind    = (uint16_t)kind,
                               .index   = index,
                               .term    = raft_term(st->raft),
-                              .wall_ns = io_wall_ns(node->io),
+                              .wall_ns = node_wall_ns(node),
                               .ops     = ops};
     entry.chain            = log_chain(entries_chain(&st->entries, index - 1), &entry);
     append(st, &entry);
@@ -265,7 +265,7 @@ static bool save(struct node_stripe *st, bool note)
     uint8_t            bytes[STATE_BYTES];
     struct wire_writer w     = wire_writer_fixed(bytes, sizeof bytes);
     struct log_entry   entry = {
-          .stripe = st->id, .kind = LOG_STATE, .term = raft_term(st->raft), .wall_ns = io_wall_ns(st->node->io)};
+          .stripe = st->id, .kind = LOG_STATE, .term = raft_term(st->raft), .wall_ns = node_wall_ns(st->node)};
     wire_put_u64(&w, raft_term(st->raft));
     wire_put_u64(&w, raft_commit(st->raft));
     wire_put_u16(&w, raft_vote(st->raft));
