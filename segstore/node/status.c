@@ -83,6 +83,8 @@ void node_status(const struct node *node, struct shard_status *out)
         [STATUS_ELECTIONS]        = c.elections,
         [STATUS_IMAGES_SENT]      = c.images_sent,
         [STATUS_IMAGES_TAKEN]     = c.images_taken,
+        [STATUS_RELAYED]          = c.relayed,
+        [STATUS_RELAYS_DROPPED]   = c.relays_dropped,
         [STATUS_RECORDS_REPAIRED] = c.records_repaired,
     };
     memcpy(out->values, counted, sizeof counted);
