@@ -78,7 +78,8 @@ static void rot(struct story *s, uint32_t node, uint16_t stripe, uint64_t offset
     uint64_t number = position / m->config.segment_bytes;
     snprintf(path, sizeof path, "/var/keel/shard-00/%s/%012llu", segment_is_run(number) ? "runs" : "wal",
              (unsigned long long)number);
-    sim_check(world, disk_rot(m->machine->disk, path, position % m->config.segment_bytes), "it is on the disk");
+    sim_check(world, disk_rot(m->machine->disk, path, position % m->config.segment_bytes), "it is on the disk: %s %llu",
+              path, (unsigned long long)(position % m->config.segment_bytes));
 }
 
 /* ---- the story ---- */
