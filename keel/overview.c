@@ -210,6 +210,15 @@ static void judge_node(struct overview *o, const json_t *said)
                      self);
             warn(o, id, sentence);
         }
+        if (number(one, "lost_records") > 0) {
+            snprintf(sentence, sizeof sentence,
+                     "records are lost: no node can read them any more, and the log of node %d says which", self);
+            warn(o, id, sentence);
+        } else if (number(one, "damaged_records") > 0) {
+            snprintf(sentence, sizeof sentence,
+                     "records may be damaged on node %d: the other nodes give them back one by one", self);
+            warn(o, id, sentence);
+        }
         if (number(one, "leader") == self) {
             take_followers(o, one);
         }

@@ -440,6 +440,8 @@ bool peer_roomy(struct peer *peer);
 /* A frame to it: begin, write the body, end. Only when it is roomy. */
 struct wire_writer *peer_begin(struct peer *peer, uint16_t kind);
 void                peer_end(struct peer *peer);
+/* Instead of the end: there was none. */
+void peer_cancel(struct peer *peer);
 
 /* peer.c: connections from the other nodes. */
 void peer_remember(struct node *node, uint16_t id, uint64_t incarnation);

@@ -41,7 +41,10 @@ enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBER
     X(STRIPES_LED,       "keel_segstore_stripes_led",            gauge,   SUM, "Of these, led by this node.")                              \
     X(STRIPES_UNLED,     "keel_segstore_stripes_without_leader", gauge,   SUM, "Of these, led by nobody that this node knows of.")         \
     X(STRIPES_DAMAGED,   "keel_segstore_stripes_damaged",        gauge,   SUM, "Of these, damaged here: they do not count for a majority until they are whole.") \
-    X(STRIPES_REPAIRING, "keel_segstore_stripes_repairing",      gauge,   SUM, "Of these, with damaged records here: they wait for another node's image.") \
+    X(STRIPES_REPAIRING, "keel_segstore_stripes_repairing",      gauge,   SUM, "Of these, with a damaged log here: they wait for another node's image.") \
+    X(RECORDS_MISSED,    "keel_segstore_records_damaged",        gauge,   SUM, "Records that may be damaged here: they are looked at, or asked for at other nodes.") \
+    X(RECORDS_LOST,      "keel_segstore_records_lost",           gauge,   SUM, "Of these, records that no node can read: whoever wants one is told so.") \
+    X(RECORDS_REPAIRED,  "keel_segstore_records_repaired_total", counter, SUM, "Records that were damaged here and were written anew, mostly from another node.") \
     X(STRIPES_STOPPED,   "keel_segstore_stripes_stopped",        gauge,   SUM, "Of these, stopped by damage: they serve nobody.")          \
     X(ELECTIONS,         "keel_segstore_elections_total",        counter, SUM, "Times that a stripe entered another term.")                \
     X(FOLLOWER_LAG,      "keel_segstore_follower_lag_entries",   gauge,   MAX, "Committed entries that the slowest follower of a stripe led here does not have.") \
@@ -76,6 +79,8 @@ struct stripe_status {
     bool                   led;  /* by this node, and it serves */
     bool                   damaged;
     bool                   repairing;
+    uint32_t               missed; /* records that may be damaged here */
+    uint32_t               lost;   /* of them, those that no node has */
     bool                   stopped;
     uint16_t               id;
     uint16_t               leader; /* RAFT_NONE: not known */

@@ -83,6 +83,11 @@ struct wire_writer *peer_begin(struct peer *p, uint16_t kind)
     return &p->out;
 }
 
+void peer_cancel(struct peer *p)
+{
+    p->out.size = p->begun;
+}
+
 void peer_end(struct peer *p)
 {
     int error = frame_end(&p->out, p->begun);

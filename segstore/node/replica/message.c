@@ -20,6 +20,12 @@ void message_put(struct wire_writer *w, uint16_t stripe, const struct raft_messa
     wire_put_u64(w, chain);
 }
 
+void message_set_count(uint8_t *head, uint32_t count)
+{
+    enum { COUNT_AT = 4 };
+    memcpy(head + COUNT_AT, &count, sizeof count);
+}
+
 void message_put_entry(struct wire_writer *w, const struct log_entry *entry)
 {
     wire_put_u32(w, (uint32_t)entry->ops.size);

@@ -17,6 +17,8 @@ enum { MESSAGE_BYTES = 64, MESSAGE_ENTRY_BYTES = 32, MESSAGE_ENTRIES_MAX = 1024 
 
 /* The head; entries follow. message->count is what is going to follow. */
 void message_put(struct wire_writer *w, uint16_t stripe, const struct raft_message *message, uint64_t chain);
+/* Of a head that was written: how many entries follow it after all. */
+void message_set_count(uint8_t *head, uint32_t count);
 /* One entry behind the head; its stripe and index are not sent. */
 void message_put_entry(struct wire_writer *w, const struct log_entry *entry);
 

@@ -57,12 +57,17 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
                                    .index    = want.first - 1,
                                    .log_term = want.log_term,
                                    .commit   = raft_commit(st->raft)};
-    struct wire_writer *w       = &st->node->scratch;
     uint64_t            bytes   = 0;
     int                 error   = 0;
-    w->size                     = 0;
-    w->bad                      = false;
-    uint32_t count              = put_entries(st, w, &want, &bytes, &error);
+    struct wire_writer *w =
+        peer_begin(peer, RPC_RAFT); /* straight into the output: it is known at the end how many fit */
+    size_t head = w->size;
+    message_put(w, st->id, &message, entries_chain(&st->entries, message.index));
+    uint32_t count = put_entries(st, w, &want, &bytes, &error);
+    message_set_count(w->data + head, count);
+    if (count == 0 && error != 0) {
+        peer_cancel(peer);
+    }
     if (count == 0 && error == 1) {
         if (!list_linked(&st->sending.link)) {
             list_push_back(&st->node->disk_waiters, &st->sending.link);
@@ -76,10 +81,6 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         raft_compact(st->raft, st->entries.first - 1);
         return false;
     }
-    message.count           = count;
-    struct wire_writer *out = peer_begin(peer, RPC_RAFT);
-    message_put(out, st->id, &message, entries_chain(&st->entries, message.index));
-    wire_put_bytes(out, wire_written(w));
     peer_end(peer);
     raft_sent(st->raft, id, want.first, count, bytes);
     if (behind) {

@@ -44,9 +44,12 @@ static void make(void)
     first[1]           = followed(2, 3);
     first[2]           = followed(4, RAFT_NONE);
     first[2].repairing = true;
+    first[1].missed    = 3;
     second[0]          = led(1, 10, 12, 3);
     second[1]          = followed(3, 2);
     second[1].damaged  = true;
+    second[0].missed   = 4;
+    second[0].lost     = 1;
     shards[0]          = (struct shard_status){.shard        = 0,
                                                .fresh        = true,
                                                .cluster_id   = 0xabc,
@@ -87,6 +90,8 @@ Test(status, metrics_are_sums_over_the_shards_and_the_lag_is_the_largest)
         "\nkeel_segstore_stripes_without_leader 1\n",
         "\nkeel_segstore_stripes_damaged 1\n",
         "\nkeel_segstore_stripes_repairing 1\n",
+        "\nkeel_segstore_records_damaged 7\n",
+        "\nkeel_segstore_records_lost 1\n",
         "\nkeel_segstore_stripes_stopped 0\n",
         "\nkeel_segstore_follower_lag_entries 40\n",
         "\nkeel_segstore_follower_lag_entries{shard=\"1\"} 7\n",

@@ -93,3 +93,17 @@ Test(message, cut_short_is_refused_and_more_than_is_known_is_skipped)
     cr_assert(read_all(wire_written(&w), entries, terms));
     wire_writer_fini(&w);
 }
+
+Test(message, the_count_of_entries_can_be_told_when_they_are_written)
+{
+    struct raft_message m = the_message;
+    struct wire_writer  w = wire_writer_growing(1 << 20);
+    struct wire_writer  e = written();
+    m.count               = 0;
+    message_put(&w, 3, &m, 500);
+    message_set_count(w.data, the_message.count);
+    wire_put_bytes(&w, bytes_of(e.data + MESSAGE_BYTES, e.size - MESSAGE_BYTES));
+    cr_assert(bytes_equal(wire_written(&w), wire_written(&e)));
+    wire_writer_fini(&w);
+    wire_writer_fini(&e);
+}
