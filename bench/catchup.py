@@ -9,6 +9,7 @@ leader says that it keeps up. All three nodes share this machine's disk and two 
 written twice here (a new file of the log is filled with zeroes first). What the disk can do alone is measured with fio, 1 MiB at a time, 4 under way."""
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -41,6 +42,11 @@ def lasts(keel, nodes):
 
 def matches(keel, nodes, follower):
     return {s["stripe"]: f["match"] for node in nodes for s in stripes(keel, node) if s["serves"] for f in s.get("followers", []) if f["node"] == follower}
+
+
+def cpu_seconds(process):
+    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Producers:
@@ -106,10 +112,11 @@ def main():
         begun = time.monotonic()
         keel.start_node(3)
         ready = time.monotonic()
-        start = matches(keel, (1, 2), 3)
+        cpu = {node: cpu_seconds(store) for node, store in keel.stores.items()}
         missed = sum(goal.values()) - known
         harness.await_true(lambda: all(matches(keel, (1, 2, 3), 3).get(n, goal[n]) >= goal[n] for n in goal), "the node has all that it missed", timeout=120)
         took = time.monotonic() - ready
+        cpu = {node: (cpu_seconds(store) - cpu[node]) / took for node, store in keel.stores.items()}
         settled_at = None
         during = load.end()
         harness.await_true(lambda: settled(keel, (1, 2, 3)), "it keeps up", timeout=120)
@@ -117,11 +124,12 @@ def main():
         images = [line for line in keel.log().splitlines() if "image" in line]
     size = missed * chosen.batch
     line = {"disk": disk, "missed_bytes": size, "ready_s": ready - begun, "took_s": took, "settled_s": settled_at, "rate": size / took, "full": full, "before": before,
-            "during": during, "image_lines": len(images), "start": start}
+            "during": during, "image_lines": len(images), "cores": cpu}
     with open(RAW, "a") as out:
         out.write(json.dumps(line) + "\n")
     print(f"missed {size >> 20} MiB ({chosen.size} B records), caught up {took:.1f} s after the start: {size / took / 1e6:.0f} MB/s, {size / took / disk:.2f} of the "
-          f"disk's {disk / 1e6:.0f} MB/s; all keep up after {settled_at:.1f} s; {len(images)} lines of images")
+          f"disk's {disk / 1e6:.0f} MB/s; all keep up after {settled_at:.1f} s; {len(images)} lines of images; "
+          f"cores used by the nodes meanwhile: {', '.join(f'{used:.2f}' for used in cpu.values())}")
     print(f"producers at half of {full['records_per_s']:,.0f}/s: p50 {before['p50_us']:.0f} us, p99 {before['p99_us']:.0f} us, max {before['max_us'] / 1e3:.0f} ms with three nodes; "
           f"meanwhile {during['p50_us']:.0f} us, {during['p99_us']:.0f} us, {during['max_us'] / 1e3:.0f} ms")
 
