@@ -6,6 +6,8 @@
  * --form     run: one APPEND_RUN a batch; ops: one APPEND a record; dense: nothing but records, which only appendfloor understands
  *
  * --rate     open loop: so many records a second in all, latency from when a batch should have been sent; else each answer brings the next batch
+ * --mib      ends when so much of records was acknowledged, however long that takes
+ * --streams  makes so many streams, in transactions of STREAMS_AT_ONCE, says what memory they took (of the first of --pids) and ends
  * --keep     records that a stream keeps, 0: all. The rest is trimmed, as a reader would that keeps up
  *
  * Every producer is an idempotent writer with a stream of its own, on the stripes that this node leads, by turns. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
@@ -42,6 +44,7 @@ enum {
     STREAM_AT       = OP_HEADER_BYTES + 28,
     TRIM_OFFSET_AT  = OP_HEADER_BYTES + 8,
     TRIM_KEEPS      = 1 << 14,
+    STREAMS_AT_ONCE = 512,
     DUE_MAX         = 1 << 14, /* batches of one producer that wait for their turn */
     TXN_BYTES       = 12,      /* stripe, round, term */
 };
@@ -74,6 +77,7 @@ struct connection {
 static struct {
     unsigned  port, producers, window, connections, batch, record, cpu, keep;
     double    rate;
+    uint64_t  mib, streams;
     enum form form;
     double    seconds;
     int       pids[PIDS_MAX], pid_count;
@@ -95,6 +99,7 @@ static struct {
     uint32_t          led_count;
     uint64_t          next_due_ns;
     unsigned          next_producer, moved;
+    uint64_t          acked_bytes;
     uint32_t          stripe_count, per_batch, op_bytes, ops_at;
     struct hist       latency;
     bool              measuring;
@@ -215,6 +220,32 @@ static void make_stream(struct producer *p)
     if (kind != RPC_TXN_DONE || status != 0 || r.bad) {
         die("cannot make a stream");
     }
+}
+
+static void make_streams(void)
+{
+    static uint8_t memory[65000];
+    uint64_t       rss   = process_rss(opt.pids[0]);
+    uint64_t       began = now_ns();
+    for (uint64_t made = 0; made < opt.streams; made += STREAMS_AT_ONCE) {
+        struct producer    p = {.stripe = run.led[made / STREAMS_AT_ONCE % run.led_count]};
+        struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
+        uint16_t           kind;
+        txn_begin(&w, &p);
+        for (uint64_t i = made; i < made + STREAMS_AT_ONCE; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "bench/streams/%010llu", (unsigned long long)i);
+            op_encode(&w, &(struct op){.kind = OP_STREAM_CREATE, .name = bytes_str(name)});
+        }
+        struct wire_reader r = wire_reader_of(ask(&run.connections[0], RPC_TXN, wire_written(&w), &kind));
+        int status = (int)wire_get_u32(&r);
+        if (kind != RPC_TXN_DONE || status != 0) {
+            die(err_sentence(status));
+        }
+    }
+    double bytes = (double)process_rss(opt.pids[0]) - (double)rss;
+    printf("{\"streams\":%llu,\"seconds\":%.1f,\"bytes_each\":%.1f}\n", (unsigned long long)opt.streams,
+           (double)(now_ns() - began) / 1e9, bytes / (double)opt.streams);
 }
 
 /* No other producer's, of this process or another. */
@@ -373,6 +404,7 @@ static void answered(struct connection *c, const struct rpc_header *header, stru
         run.records += run.per_batch;
     }
     p->acked++;
+    run.acked_bytes += (uint64_t)run.per_batch * opt.record;
     p->waiting--;
     if (opt.rate == 0) {
         offer(p, now_ns());
@@ -434,7 +466,7 @@ static uint64_t take_turns(uint64_t now)
 static void play_until(uint64_t end_ns)
 {
     struct epoll_event events[CONNECTIONS_MAX];
-    for (uint64_t now; (now = now_ns()) < end_ns;) {
+    for (uint64_t now; (now = now_ns()) < end_ns && (opt.mib == 0 || run.acked_bytes < opt.mib << 20);) {
         struct timespec wait  = {.tv_nsec = (long)take_turns(now)};
         int             count = epoll_pwait2(run.epoll, events, CONNECTIONS_MAX, &wait, NULL);
         for (int i = 0; i < count; i++) {
@@ -486,8 +518,8 @@ static void read_options(int argc, char **argv)
     static const struct option names[] = {
         {"port", 1, NULL, 'p'},  {"producers", 1, NULL, 'n'}, {"window", 1, NULL, 'w'}, {"connections", 1, NULL, 'c'},
         {"batch", 1, NULL, 'b'}, {"record", 1, NULL, 'r'},    {"form", 1, NULL, 'f'},   {"seconds", 1, NULL, 's'},
-        {"rate", 1, NULL, 'a'},  {"keep", 1, NULL, 'k'},      {"pids", 1, NULL, 'i'},   {"cpu", 1, NULL, 'u'},
-        {NULL, 0, NULL, 0}};
+        {"rate", 1, NULL, 'a'},  {"keep", 1, NULL, 'k'},      {"mib", 1, NULL, 'm'},    {"streams", 1, NULL, 't'},
+        {"pids", 1, NULL, 'i'},  {"cpu", 1, NULL, 'u'},       {NULL, 0, NULL, 0}};
     for (int got; (got = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         unsigned number = optarg != NULL ? (unsigned)atoi(optarg) : 0;
         switch (got) {
@@ -518,6 +550,13 @@ static void read_options(int argc, char **argv)
             break;
         case 'a':
             opt.rate = atof(optarg);
+            break;
+        case 'm':
+            opt.mib     = number;
+            opt.seconds = 3600;
+            break;
+        case 't':
+            opt.streams = number;
             break;
         case 'k':
             opt.keep = number;
@@ -553,6 +592,10 @@ int main(int argc, char **argv)
     run.per_batch = opt.batch / opt.record;
     for (unsigned i = 0; i < opt.connections; i++) {
         open_connection(&run.connections[i], i);
+    }
+    if (opt.streams > 0) {
+        make_streams();
+        return 0;
     }
     for (unsigned i = 0; i < opt.producers; i++) {
         struct producer *p = &run.producers[i];
