@@ -16,6 +16,7 @@
 #include "shared/admin/admin.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
@@ -119,7 +120,7 @@ static char *print_metrics(void *metrics, size_t *out_size)
 static bool is_controlled(const char *path)
 {
     return strncmp(path, "/auth/", 6) == 0 || strncmp(path, "/streams", 8) == 0 || strncmp(path, "/bridges", 8) == 0 ||
-           strcmp(path, "/drain") == 0 || strcmp(path, "/reload") == 0 || strcmp(path, "/cluster/members") == 0;
+           strcmp(path, "/drain") == 0 || strcmp(path, "/reload") == 0 || strncmp(path, "/cluster/", 9) == 0;
 }
 
 static void make_mailboxes(struct broker *broker)
@@ -141,6 +142,21 @@ static size_t put_address(char *text, size_t size, const char *name, struct conf
     address.port = (uint16_t)port;
     config_address_text(&address, value, sizeof value);
     return (size_t)snprintf(text, size, " %s=%s", name, value);
+}
+
+/* Two processes at one place are one after the other. A port that is chosen at random says nothing about it. */
+static uint64_t place_of(const struct settings *settings)
+{
+    char host[256] = "";
+    char text[600];
+    if (*settings->broker_name != '\0') {
+        return hash_bytes(bytes_str(settings->broker_name)) | 1;
+    }
+    if (settings->mqtt_listen.port == 0 || gethostname(host, sizeof host - 1) != 0) {
+        return 0;
+    }
+    snprintf(text, sizeof text, "%s %s %u", host, settings->mqtt_listen.host, settings->mqtt_listen.port);
+    return hash_bytes(bytes_str(text)) | 1;
 }
 
 static void announce(const struct settings *settings, const struct broker *broker, const struct admin *admin)
@@ -215,6 +231,7 @@ int main(int argc, char **argv)
     static struct broker broker;
     broker = (struct broker){.config = &config, .shard_count = count, .listening = on_listening, .refused = on_refused};
     ASSERT(getrandom(&broker.instance, sizeof broker.instance, 0) == (ssize_t)sizeof broker.instance);
+    broker.place = place_of(&settings);
     make_mailboxes(&broker);
     broker.settings = &settings;
     guard_open(&broker, &settings);

@@ -4,6 +4,7 @@
 #include "keel/ban.h"
 #include "keel/drain.h"
 #include "keel/members.h"
+#include "keel/node.h"
 #include "keel/overview.h"
 #include "keel/people.h"
 #include "keel/request.h"
@@ -32,6 +33,8 @@ static void print_help(FILE *to)
           "  keel ctl reload                         reads certificates, users, rules and keys again\n"
           "  keel ctl drain    [--stop]              sends all clients to other brokers\n"
           "  keel ctl members  NUMBER,NUMBER,..      which nodes of a cluster keep the streams\n"
+          "  keel ctl node     drain|return|remove|replace|replicas   moves replicas between nodes of a cluster\n"
+          "  keel ctl stripes  [--segstore-admin ..]   the same as cluster, with a line for each stripe\n"
           "  keel ctl stream   create|list|info|delete   messages that are kept and can be read again\n"
           "  keel ctl bridge   create|list|info|delete   connections to other MQTT brokers\n\n"
           "  --config and --set admin.listen=ADDR:PORT are understood too.\n",
@@ -68,7 +71,7 @@ static int ctl_metrics(const struct settings *settings)
 }
 
 /* The nodes that do not answer are part of the picture. */
-static int ctl_cluster(const struct settings *settings)
+static int show_cluster(const struct settings *settings, bool stripes_too)
 {
     static struct answer           answer;
     static struct overview_answer  answers[CONFIG_ADDRESSES_MAX];
@@ -86,11 +89,21 @@ static int ctl_cluster(const struct settings *settings)
             snprintf(one->why, sizeof one->why, "what answers there is no segment store (status %ld)", status);
         }
     }
-    int status = overview_print(stdout, answers, nodes->count);
+    int status = overview_print(stdout, answers, nodes->count, stripes_too);
     for (uint32_t i = 0; i < nodes->count; i++) {
         json_decref(answers[i].said);
     }
     return status;
+}
+
+static int ctl_cluster(const struct settings *settings)
+{
+    return show_cluster(settings, false);
+}
+
+static int ctl_stripes(const struct settings *settings)
+{
+    return show_cluster(settings, true);
 }
 
 static int ctl_reload(const struct settings *settings)
@@ -109,12 +122,17 @@ int ctl_run(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct settings *settings);
-    } verbs[] = {{"status", ctl_status}, {"metrics", ctl_metrics}, {"cluster", ctl_cluster}, {"reload", ctl_reload}};
+    } verbs[] = {{"status", ctl_status},
+                 {"metrics", ctl_metrics},
+                 {"cluster", ctl_cluster},
+                 {"stripes", ctl_stripes},
+                 {"reload", ctl_reload}};
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } more[] = {{"passwd", people_passwd}, {"users", people_users}, {"acl", people_acl},    {"ban", ban_run},
-                {"members", members_run},  {"drain", drain_run},    {"stream", stream_run}, {"bridge", uplink_run}};
+    } more[] = {{"passwd", people_passwd}, {"users", people_users},  {"acl", people_acl},
+                {"ban", ban_run},          {"members", members_run}, {"node", node_run},
+                {"drain", drain_run},      {"stream", stream_run},   {"bridge", uplink_run}};
 
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         print_help(argc < 2 ? stderr : stdout);

@@ -82,15 +82,17 @@ static void become(const struct dev *dev, const char *path, char **argv, pid_t p
     _exit(127);
 }
 
-/* Starts one program with the flags of this command and more[0..2) behind them; NULL: nothing more. */
-static int child_start(struct dev *dev, struct child *child, int argc, char **argv, char *const more[2])
+enum { MORE = 4 };
+
+/* Starts one program with the flags of this command and more[] behind them; NULL: nothing more. */
+static int child_start(struct dev *dev, struct child *child, int argc, char **argv, char *const more[MORE])
 {
     char  path[PATH_MAX], ready[32];
     int   ends[2];
     char *args[ARGUMENTS_MAX];
     int   count = 0;
     int   error = sibling(child->name, path, sizeof path);
-    if (error == 0 && argc + 5 > ARGUMENTS_MAX) {
+    if (error == 0 && argc + MORE + 3 > ARGUMENTS_MAX) {
         error = -E2BIG;
     }
     if (error != 0) {
@@ -104,7 +106,7 @@ static int child_start(struct dev *dev, struct child *child, int argc, char **ar
     for (int i = 1; i < argc; i++) {
         args[count++] = argv[i];
     }
-    for (int i = 0; i < 2 && more[i] != NULL; i++) {
+    for (int i = 0; i < MORE && more[i] != NULL; i++) {
         args[count++] = more[i];
     }
     snprintf(ready, sizeof ready, "%d", ends[1]);
@@ -291,8 +293,8 @@ static int start_signals(struct dev *dev)
 /* The store's HTTP is not in the way of another one on this machine: unless it was put elsewhere, the kernel picks its port. */
 static char *const *store_admin_flag(const struct settings *settings)
 {
-    static char *const     free_port[2] = {"--segstore-admin", "127.0.0.1:0"};
-    static char *const     none[2]      = {NULL, NULL};
+    static char *const     free_port[MORE] = {"--segstore-admin", "127.0.0.1:0"};
+    static char *const     none[MORE]      = {NULL, NULL};
     static struct settings defaults;
     char                   usual[ADDRESS_TEXT_MAX], chosen[ADDRESS_TEXT_MAX];
     config_defaults(&settings_table, &defaults);
@@ -311,7 +313,10 @@ static void run(struct dev *dev, int argc, char **argv)
     }
     config_address_text(&dev->settings.segstore_address.at[0], address, sizeof address);
     ready_value(&dev->store, "listen", address, sizeof address);
-    if (child_start(dev, &dev->broker, argc, argv, (char *const[2]){"--segstore", address}) != 0 ||
+    /* Started again, it is the same one, though its port may be chosen anew. */
+    bool named = *dev->settings.broker_name != '\0';
+    if (child_start(dev, &dev->broker, argc, argv,
+                    (char *const[MORE]){"--segstore", address, named ? NULL : "--set", "broker.name=dev"}) != 0 ||
         !await_ready(dev, &dev->broker)) {
         return;
     }

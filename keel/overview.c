@@ -11,9 +11,13 @@ enum { NODES_MAX = 64, STRIPES_MAX = 4096, REPLICAS_MAX = 64, WARNING_MAX = 400 
 struct known_node {
     int        number;
     char       address[80];
+    char       rack[32];
     bool       answers;
     bool       connected; /* somebody who answers is connected to it with all shards */
     unsigned   leads;
+    unsigned   replicas;
+    bool       placed, drained; /* as the newest plan says */
+    json_int_t away_s;          /* for those who are not connected: the longest that one of the others knows of */
     bool       lag_known;
     json_int_t lag; /* committed entries that it lacks, of the stripe where it is the most */
 };
@@ -23,11 +27,17 @@ struct known_stripe {
     json_int_t    term;
     int           leader;
     const json_t *members;
+    const json_t *place;
+    int           preferred;
 };
 
 struct overview {
     struct known_node    nodes[NODES_MAX];
     size_t               node_count;
+    const json_t        *plan;     /* the newest */
+    unsigned             moving;   /* stripes that are not where they belong .. */
+    unsigned             learning; /* .. and get a new replica now */
+    unsigned             seen;
     struct known_stripe *stripes;  /* STRIPES_MAX */
     json_t              *warnings; /* sentence -> the stripes that it is about, in order of appearance */
 };
@@ -109,9 +119,21 @@ static void take_nodes(struct overview *o, const json_t *said)
     {
         struct known_node *node = node_of(o, number(one, "node"));
         if (node != NULL) {
+            json_int_t away = all_true(json_object_get(one, "connected")) ? 0 : number(one, "for");
             snprintf(node->address, sizeof node->address, "%s", text(one, "address"));
+            snprintf(node->rack, sizeof node->rack, "%s", text(one, "rack"));
             node->connected = node->connected || all_true(json_object_get(one, "connected"));
+            node->away_s    = away > node->away_s ? away : node->away_s;
         }
+    }
+}
+
+/* The newest one that any of them knows of. */
+static void take_plan(struct overview *o, const json_t *said)
+{
+    const json_t *plan = json_object_get(said, "plan");
+    if (number(plan, "epoch") > (o->plan == NULL ? 0 : number(o->plan, "epoch"))) {
+        o->plan = plan;
     }
 }
 
@@ -143,10 +165,12 @@ static void take_stripes(struct overview *o, const json_t *said)
         struct known_stripe *stripe = &o->stripes[id];
         json_int_t           term   = number(one, "term");
         if (!stripe->seen || term > stripe->term || (term == stripe->term && stripe->leader == 0)) {
-            *stripe = (struct known_stripe){.seen    = true,
-                                            .term    = term,
-                                            .leader  = (int)number(one, "leader"),
-                                            .members = json_object_get(one, "members")};
+            *stripe = (struct known_stripe){.seen      = true,
+                                            .term      = term,
+                                            .leader    = (int)number(one, "leader"),
+                                            .members   = json_object_get(one, "members"),
+                                            .place     = json_object_get(one, "place"),
+                                            .preferred = (int)number(one, "preferred")};
         }
     }
 }
@@ -213,6 +237,55 @@ static void judge_replicas(struct overview *o, json_int_t id, const json_t *repl
     }
 }
 
+static bool has(const json_t *list, json_int_t wanted)
+{
+    size_t  i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        if (json_integer_value(one) == wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is it where it belongs? */
+static void judge_place(struct overview *o, const struct known_stripe *stripe)
+{
+    const json_t *voters = json_object_get(stripe->members, "voters");
+    size_t        i;
+    json_t       *one;
+    bool          there = json_array_size(voters) == json_array_size(stripe->place);
+    json_array_foreach(voters, i, one)
+    {
+        struct known_node *node = node_of(o, json_integer_value(one));
+        if (node != NULL) {
+            node->replicas++;
+        }
+        there = there && has(stripe->place, json_integer_value(one));
+    }
+    bool learns = json_array_size(json_object_get(stripe->members, "learners")) > 0;
+    bool joint  = json_array_size(json_object_get(stripe->members, "outgoing")) > 0;
+    o->moving += json_array_size(stripe->place) > 0 && (!there || learns || joint);
+    o->learning += learns;
+    o->seen++;
+}
+
+static void judge_plan(struct overview *o)
+{
+    size_t  i;
+    json_t *one;
+    json_array_foreach(json_object_get(o->plan, "places"), i, one)
+    {
+        struct known_node *node = node_of(o, number(one, "node"));
+        if (node != NULL) {
+            node->placed  = true;
+            node->drained = flag(one, "drained");
+        }
+    }
+}
+
 static void judge_stripes(struct overview *o)
 {
     for (json_int_t id = 0; id < STRIPES_MAX; id++) {
@@ -225,6 +298,7 @@ static void judge_stripes(struct overview *o)
         } else {
             warn(o, id, "no leader");
         }
+        judge_place(o, stripe);
         judge_replicas(o, id, json_object_get(stripe->members, "voters"));
         judge_replicas(o, id, json_object_get(stripe->members, "outgoing"));
     }
@@ -253,13 +327,77 @@ static int by_number(const void *a, const void *b)
 static void print_nodes(FILE *to, struct overview *o)
 {
     qsort(o->nodes, o->node_count, sizeof *o->nodes, by_number);
-    fprintf(to, "%-6s %-28s %-6s %7s %12s\n", "NODE", "ADDRESS", "STATE", "LEADS", "LAG");
+    fprintf(to, "%-6s %-28s %-6s %7s %12s %9s  %-8s %-10s %s\n", "NODE", "ADDRESS", "STATE", "LEADS", "LAG", "REPLICAS",
+            "PLACE", "RACK", "AWAY");
     for (size_t i = 0; i < o->node_count; i++) {
         const struct known_node *node = &o->nodes[i];
-        char                     lag[32];
+        bool                     up   = node->answers || node->connected;
+        char                     lag[32], away[32] = "-";
         snprintf(lag, sizeof lag, node->lag_known ? "%lld" : "-", (long long)node->lag);
-        fprintf(to, "%-6d %-28s %-6s %7u %12s\n", node->number, node->address,
-                node->answers || node->connected ? "up" : "down", node->leads, lag);
+        if (!up && node->away_s > 0) {
+            snprintf(away, sizeof away, "%lld s", (long long)node->away_s);
+        }
+        fprintf(to, "%-6d %-28s %-6s %7u %12s %9u  %-8s %-10s %s\n", node->number, node->address, up ? "up" : "down",
+                node->leads, lag, node->replicas,
+                o->plan == NULL ? "-"
+                : node->drained ? "drained"
+                : node->placed  ? "holds"
+                                : "spare",
+                node->rack[0] != '\0' ? node->rack : "-", away);
+    }
+}
+
+static void print_plan(FILE *to, const struct overview *o)
+{
+    if (o->plan == NULL) {
+        return;
+    }
+    fprintf(to, "plan %lld: %lld replicas of each stripe", (long long)number(o->plan, "epoch"),
+            (long long)number(o->plan, "replicas"));
+    if (o->moving > 0) {
+        fprintf(to, "; %u of %u stripes are not where they belong yet, %u of them get a new replica now", o->moving,
+                o->seen, o->learning);
+    }
+    fputc('\n', to);
+}
+
+/* "1,2,3 +4": a learner behind the voters. */
+static void members_text(const json_t *members, char *out, size_t size)
+{
+    static const char *const lists[] = {"voters", "outgoing", "learners"};
+    static const char *const marks[] = {"", " -", " +"};
+    size_t                   used    = 0;
+    out[0]                           = '\0';
+    for (size_t l = 0; l < 3; l++) {
+        const json_t *list = json_object_get(members, lists[l]);
+        size_t        i;
+        json_t       *one;
+        json_array_foreach(list, i, one)
+        {
+            if (l == 1 && has(json_object_get(members, "voters"), json_integer_value(one))) {
+                continue;
+            }
+            if (used + 8 < size) {
+                used += (size_t)snprintf(out + used, size - used, "%s%d", l == 0 && i > 0 ? "," : marks[l],
+                                         (int)json_integer_value(one));
+            }
+        }
+    }
+}
+
+static void print_stripes(FILE *to, const struct overview *o)
+{
+    fprintf(to, "%-7s %7s %-24s %-16s %s\n", "STRIPE", "LEADER", "REPLICAS", "BELONG TO", "PREFERRED");
+    for (json_int_t id = 0; id < STRIPES_MAX; id++) {
+        const struct known_stripe *stripe = &o->stripes[id];
+        char                       now[REPLICAS_MAX * 8], place[REPLICAS_MAX * 8];
+        if (stripe->seen) {
+            json_t *wanted = json_pack("{s:O}", "voters", stripe->place);
+            members_text(stripe->members, now, sizeof now);
+            members_text(wanted, place, sizeof place);
+            json_decref(wanted);
+            fprintf(to, "%-7lld %7d %-24s %-16s %d\n", (long long)id, stripe->leader, now, place, stripe->preferred);
+        }
     }
 }
 
@@ -293,7 +431,7 @@ static void print_warnings(FILE *to, const struct overview *o)
     }
 }
 
-int overview_print(FILE *to, const struct overview_answer *answers, size_t count)
+int overview_print(FILE *to, const struct overview_answer *answers, size_t count, bool stripes_too)
 {
     static struct known_stripe stripes[STRIPES_MAX];
     struct overview            o     = {.stripes = stripes, .warnings = json_object()};
@@ -312,6 +450,7 @@ int overview_print(FILE *to, const struct overview_answer *answers, size_t count
         if (in[i]) {
             take_nodes(&o, answers[i].said);
             take_stripes(&o, answers[i].said);
+            take_plan(&o, answers[i].said);
         }
     }
     for (size_t i = 0; i < count && i < NODES_MAX; i++) {
@@ -319,11 +458,16 @@ int overview_print(FILE *to, const struct overview_answer *answers, size_t count
             judge_node(&o, answers[i].said);
         }
     }
+    judge_plan(&o);
     judge_stripes(&o);
     if (first != NULL) {
         const char *name = text(first, "cluster");
         fprintf(to, *name != '\0' ? "cluster %s\n" : "a node that stands alone%s\n", name);
         print_nodes(to, &o);
+        print_plan(to, &o);
+        if (stripes_too) {
+            print_stripes(to, &o);
+        }
     }
     print_warnings(to, &o);
     bool well = json_object_size(o.warnings) == 0 && first != NULL;

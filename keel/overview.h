@@ -8,6 +8,7 @@
 #define KEEL_KEEL_OVERVIEW_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -17,7 +18,7 @@ struct overview_answer {
     json_t *said;        /* NULL: see why; owned by the caller */
 };
 
-/* 0: all is well. 1: something is not, and a line says what. */
-int overview_print(FILE *to, const struct overview_answer *answers, size_t count);
+/* 0: all is well. 1: something is not, and a line says what. stripes_too: a line for each stripe. */
+int overview_print(FILE *to, const struct overview_answer *answers, size_t count, bool stripes_too);
 
 #endif

@@ -31,11 +31,12 @@ static char *print_metrics(void *ctx, size_t *out_size)
     return text;
 }
 
-static void add_node(struct nodes_status *nodes, uint16_t node, const char *host, uint16_t port)
+static void add_node(struct nodes_status *nodes, uint16_t node, const char *host, uint16_t port, const char *rack)
 {
     struct config_address address = {.port = port};
     snprintf(address.host, sizeof address.host, "%s", host);
     config_address_text(&address, nodes->at[nodes->count].address, sizeof nodes->at[0].address);
+    snprintf(nodes->at[nodes->count].rack, sizeof nodes->at[0].rack, "%s", rack);
     nodes->at[nodes->count++].node = node;
 }
 
@@ -47,11 +48,11 @@ static void nodes_from(struct nodes_status *nodes, const struct store_admin *adm
     nodes->self    = config->node;
     nodes->count   = 0;
     for (uint32_t i = 0; i < config->node_count; i++) {
-        add_node(nodes, config->nodes[i].id, config->nodes[i].address, config->nodes[i].port);
+        add_node(nodes, config->nodes[i].id, config->nodes[i].address, config->nodes[i].port, config->nodes[i].rack);
     }
     if (nodes->count == 0) { /* it stands alone */
         add_node(nodes, config->node, config->listen_address,
-                 (uint16_t)atomic_load_explicit(&admin->port, memory_order_relaxed));
+                 (uint16_t)atomic_load_explicit(&admin->port, memory_order_relaxed), "");
     }
 }
 

@@ -13,6 +13,7 @@
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
+#include "shared/base/rate.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
@@ -150,6 +151,11 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->tail_bytes        = settings->tail_bytes;
     config->wal_depth         = (uint32_t)settings->wal_depth;
     config->disk_sector_bytes = (uint32_t)settings->disk_sector_bytes;
+    config->cold_depth        = (uint32_t)settings->cold_depth;
+    config->cold_rate         = settings->cold_rate;
+    config->log_bytes         = settings->log_bytes;
+    config->reclaim_ns        = settings->reclaim_age_s * 1000000000u;
+    config->reclaim_rate      = settings->reclaim_rate;
     config->scrub_ns          = settings->scrub_period_s * 1000000000u;
     config->accept_damage     = settings->accept_damage;
     config->owner_lease_ns    = settings->broker_lease_ms * 1000000u;
@@ -207,6 +213,9 @@ int main(int argc, char **argv)
     }
     count         = count < settings.stripes ? count : (uint32_t)settings.stripes;
     config.shards = count;
+    static struct rate transfer;
+    transfer.per_second = config.transfer_rate;
+    config.transfer     = &transfer;
 
     /* boxes[from * count + to] */
     struct mailbox **boxes = calloc((size_t)count * count, sizeof *boxes);

@@ -29,7 +29,7 @@ run_check() {
     local rest=${1#*:}
     case $1 in
     unit:* | store:*) timeout 300 "$(program "$1")" -j2 --filter "$rest" ;;
-    sim:*) timeout 600 build/release/sim --scenario="${rest%:*}" --runs="${rest##*:}" ;;
+    sim:*) timeout 600 build/release/sim --scenario="${rest%:*}" --runs="${rest##*:}" --first ;;
     esac >check.log 2>&1
 }
 trim() { sed 's/^ *//; s/ *$//' <<<"$1"; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test, one part after the other; ends with "N passed, N failed" over all of them.
-#   tests/run.sh [part ..]      build lint unit store sim fuzz e2e chaos, or those named
+#   tests/run.sh [part ..]      build lint unit store sim fuzz crash e2e chaos, or those named
 # Each part writes build/test-<part>.log; of a part that fails the log's failures are printed. A part that could not even count is one failure.
 set -u
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ run() {
 }
 
 fuzz_targets() { find tests/fuzz -name 'fuzz_*.c' -exec basename {} .c \; 2>/dev/null | sort | sed 's|^|build/fuzz/|'; }
-part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d tests/sim ] || $make build/release/sim; } && { [ ! -d tests/e2e/clients ] || $make clients; }; }
+part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d tests/sim ] || $make build/release/sim build/release/crash; } && { [ ! -d tests/e2e/clients ] || $make clients next; }; }
 part_lint() { tests/lint/lint.sh; }
 part_unit() { build/release/unit -j2; }
 part_store() { build/release/unit_store -j2; }
@@ -69,11 +69,20 @@ part_fuzz() {
     # shellcheck disable=SC2086 - a list of words
     $make $targets && tests/fuzz/run.sh 5 $targets
 }
+# Cuts of two recorded runs, sectors of 4096 and of 512 bytes.
+part_crash() {
+    local status=0
+    build/release/crash --seed=1 --cuts=300 2>/dev/null >build/crash-1.log || status=1
+    build/release/crash --seed=2 --cuts=300 2>/dev/null >build/crash-2.log || status=1
+    cat build/crash-1.log build/crash-2.log
+    grep -hE '^[0-9]+ passed, [0-9]+ failed' build/crash-1.log build/crash-2.log | awk '{ok += $1; bad += $3} END {print ok + 0 " passed, " bad + 0 " failed"}'
+    return $status
+}
 part_e2e() { [ ! -f broker/main.c ] || tests/e2e/run.py; }
 part_chaos() { [ ! -f broker/main.c ] || tests/e2e/chaos.py --bounded; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(build lint unit store sim fuzz e2e chaos)
+[ $# -gt 0 ] || parts=(build lint unit store sim fuzz crash e2e chaos)
 for part in "${parts[@]}"; do
     if ! run "$part" "part_$part" && [ "$part" = build ]; then
         break # nothing that follows would say anything new

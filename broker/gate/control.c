@@ -315,6 +315,19 @@ static void change_ban(struct control *c, const char *path)
 
 /* ---- nodes ------------------------------------------------------------------------------------------------------------------------ */
 
+/* What an operator wants of the nodes: a row of its own each (shared/rpc/schema.h). value empty: it is deleted. */
+static void change_row(struct control *c, const char *name, struct bytes value)
+{
+    const struct op     op = {.kind  = value.size > 0 ? OP_TABLE_PUT : OP_TABLE_DELETE,
+                              .table = RPC_TABLE_CLUSTER,
+                              .name  = bytes_str(name),
+                              .value = value};
+    struct wire_writer *w  = store_txn_begin(c->gate->store, 0);
+    op_encode(w, &op);
+    c->call.done = written;
+    store_txn_end(c->gate->store, &c->call);
+}
+
 static void change_members(struct control *c)
 {
     uint8_t            row[MEMBERS_ROW_MAX_BYTES];
@@ -324,12 +337,37 @@ static void change_members(struct control *c)
         settle_say(c, 400, why);
         return;
     }
-    const struct op op = {
-        .kind = OP_TABLE_PUT, .table = RPC_TABLE_CLUSTER, .name = bytes_str("members"), .value = wire_written(&value)};
-    struct wire_writer *w = store_txn_begin(c->gate->store, 0);
-    op_encode(w, &op);
-    c->call.done = written;
-    store_txn_end(c->gate->store, &c->call);
+    change_row(c, "members", wire_written(&value));
+}
+
+static void change_drain(struct control *c, struct bytes node, bool drained)
+{
+    uint8_t            row[2];
+    char               name[24];
+    struct wire_writer value  = wire_writer_fixed(row, sizeof row);
+    uint32_t           number = members_number(node, UINT16_MAX);
+    if (number == 0) {
+        settle_say(c, 400, "a node is a number from 1 to 65535");
+        return;
+    }
+    snprintf(name, sizeof name, "drain/%u", number);
+    if (drained) {
+        wire_put_u16(&value, (uint16_t)number);
+    }
+    change_row(c, name, wire_written(&value));
+}
+
+static void change_replicas(struct control *c)
+{
+    uint8_t            row[2];
+    struct wire_writer value  = wire_writer_fixed(row, sizeof row);
+    uint32_t           number = members_number(bytes_of(c->body, c->body_size), MEMBERS_REPLICAS_MAX);
+    if (number == 0) {
+        settle_say(c, 400, "the number of replicas of a stripe is from 1 to 7");
+        return;
+    }
+    wire_put_u16(&value, (uint16_t)number);
+    change_row(c, "replicas", wire_written(&value));
 }
 
 /* ---- between the threads ------------------------------------------------------------------------------------------------------------- */
@@ -360,10 +398,15 @@ static void run(struct desk_item *item)
         change_rule(c, c->path + 12);
     } else if (put && strcmp(c->path, "/cluster/members") == 0) {
         change_members(c);
+    } else if (put && strcmp(c->path, "/cluster/replicas") == 0) {
+        change_replicas(c);
+    } else if ((put || delete) && strncmp(c->path, "/cluster/drain/", 15) == 0) {
+        change_drain(c, bytes_str(c->path + 15), put);
     } else {
         settle_say(c, 404,
                    "paths: GET /auth/users, PUT and DELETE /auth/users/NAME, GET and POST /auth/rules, DELETE "
-                   "/auth/rules/NUMBER, GET /auth/bans, PUT and DELETE /auth/bans/KIND/NAME, PUT /cluster/members");
+                   "/auth/rules/NUMBER, GET /auth/bans, PUT and DELETE /auth/bans/KIND/NAME, PUT /cluster/members, PUT "
+                   "/cluster/replicas, PUT and DELETE /cluster/drain/NODE");
     }
 }
 

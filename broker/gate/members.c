@@ -6,7 +6,7 @@
 const char *members_row(struct bytes text, struct wire_writer *out)
 {
     static const char usage[] =
-        "the nodes are numbers from 1 to 65535 with commas between them, each once, at most 7, like 1,2,4";
+        "the nodes are numbers from 1 to 65535 with commas between them, each once, at most 24, like 1,2,4";
     uint16_t nodes[MEMBERS_COUNT_MAX];
     uint16_t count = 0;
     size_t   at    = 0;
@@ -34,4 +34,16 @@ const char *members_row(struct bytes text, struct wire_writer *out)
         wire_put_u16(out, nodes[i]);
     }
     return NULL;
+}
+
+uint32_t members_number(struct bytes text, uint32_t max)
+{
+    uint32_t number = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9' || number > max) {
+            return 0;
+        }
+        number = number * 10 + (uint32_t)(text.data[i] - '0');
+    }
+    return number <= max ? number : 0;
 }

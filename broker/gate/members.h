@@ -7,9 +7,13 @@
 #include "shared/base/bytes.h"
 #include "shared/base/wire.h"
 
-enum { MEMBERS_COUNT_MAX = 7, MEMBERS_ROW_MAX_BYTES = 2 + 2 * MEMBERS_COUNT_MAX };
+#include <stdint.h>
+
+enum { MEMBERS_COUNT_MAX = 24, MEMBERS_REPLICAS_MAX = 7, MEMBERS_ROW_MAX_BYTES = 2 + 2 * MEMBERS_COUNT_MAX };
 
 /* "1,2,4" as a row. NULL, or a sentence about what is wrong. */
 const char *members_row(struct bytes text, struct wire_writer *out);
+/* A number from 1 to max, and nothing else; else 0. */
+uint32_t members_number(struct bytes text, uint32_t max);
 
 #endif

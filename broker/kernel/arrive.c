@@ -2,13 +2,31 @@
 #include "broker/kernel/publish.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/far.h"
 #include "broker/kernel/fanout.h"
 #include "broker/kernel/gather.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/reshare.h"
+
+/* Its publisher waits until it was taken. */
+static void note_far(struct kernel *k, unsigned from, const struct message *message)
+{
+    if (UNLIKELY(far_shard(k, from)) && message->qos != 0) {
+        mail_announced(k, from);
+    }
+}
+
+static bool was_new(struct kernel *k, struct wire_reader *r)
+{
+    struct number number = {.writer = wire_get_u64(r)};
+    number.epoch         = wire_get_u64(r);
+    number.sequence      = wire_get_u64(r);
+    return marks_new(k, number);
+}
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
 {
@@ -18,6 +36,7 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     struct bytes       filter  = wire_get_blob(&r);
     struct message     message = message_read(&r);
     ASSERT(!r.bad);
+    note_far(k, from, &message);
     struct session *s = session_find(k, mail->value);
     struct group   *g = group_find(k, filter);
     struct fanout   f = {.message = &message, .group = g == NULL || g->exclusive ? NULL : g, .from_shard = from};
@@ -47,6 +66,10 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
         struct message     message = message_read(&r);
         struct fanout      f       = {.message = &message, .from_shard = from, .from_serial = mail->value};
         ASSERT(!r.bad);
+        note_far(k, from, &message);
+        if (wire_left(&r) != 0 && !was_new(k, &r)) {
+            return;
+        }
         gather(k, &message, NULL, true);
         fanout_deliver(k, &f);
         fanout_end(&f);

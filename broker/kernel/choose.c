@@ -14,7 +14,7 @@ static uint64_t weight(uint64_t key, uint64_t who)
 
 static uint64_t member_who(const struct member *m)
 {
-    return m->serial ^ (uint64_t)m->shard << 56;
+    return m->who;
 }
 
 /* The first one from start on that is not slow, else the one at start. */

@@ -3,8 +3,11 @@
  *     opening shard ──CLAIM──▶ home ──EVICT──▶ owner, and whoever waited before
  *                   ◀──GRANT── home ◀─RELEASE─ owner, when nothing of its session is under way any more
  *
+ * Other processes have homes of their own, which are asked when a claim has its turn here (rival.h); a claim of theirs stands here like one of another shard.
  * The last claim wins: earlier ones that still wait are refused at once, so a storm of connects with one id costs each one mail. */
+#include "broker/kernel/far.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/rival.h"
 #include "broker/kernel/session.h"
 #include "shared/base/hash.h"
 
@@ -45,11 +48,13 @@ static struct entry *entry_find(struct kernel *k, XXH128_hash_t hash)
     return NULL;
 }
 
-static void own(struct kernel *k, struct entry *e, struct claim claim)
+static void own(struct kernel *k, struct entry *e, struct claim claim, XXH128_hash_t hash, struct bytes id)
 {
     e->serial      = claim.serial;
     e->by_id.extra = claim.shard;
-    grant(k, &claim);
+    if (!rival_begin(k, hash.low64, hash.high64, claim.serial, claim.shard, id)) {
+        grant(k, &claim);
+    }
 }
 
 static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct bytes id)
@@ -57,6 +62,10 @@ static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct
     XXH128_hash_t hash  = hash_of(k, id);
     struct entry *e     = entry_find(k, hash);
     struct claim  claim = {.serial = serial, .shard = (uint16_t)shard};
+    if (e == NULL && far_shard(k, shard)) {
+        grant(k, &claim); /* nobody has it here */
+        return;
+    }
     if (e == NULL) {
         e = calloc(1, sizeof *e);
         if (e == NULL || hashmap_insert(&k->claims, &e->by_id, hash.low64) != 0) {
@@ -65,7 +74,7 @@ static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct
             return;
         }
         e->high = hash.high64;
-        own(k, e, claim);
+        own(k, e, claim, hash, id);
         return;
     }
     struct claim *waiting = malloc(sizeof *waiting);
@@ -91,7 +100,8 @@ static void home_claim(struct kernel *k, unsigned shard, uint64_t serial, struct
 
 static void home_release(struct kernel *k, unsigned shard, uint64_t serial, struct bytes id)
 {
-    struct entry *e = entry_find(k, hash_of(k, id));
+    XXH128_hash_t hash = hash_of(k, id);
+    struct entry *e    = entry_find(k, hash);
     if (e == NULL) {
         return;
     }
@@ -103,6 +113,7 @@ static void home_release(struct kernel *k, unsigned shard, uint64_t serial, stru
         }
         return;
     }
+    rival_cancel(k, hash.low64, hash.high64);
     if (waiting == NULL) {
         hashmap_remove(&k->claims, &e->by_id);
         free(e);
@@ -111,7 +122,28 @@ static void home_release(struct kernel *k, unsigned shard, uint64_t serial, stru
     struct claim heir = *waiting;
     e->waiting        = NULL;
     free(waiting);
-    own(k, e, heir);
+    if (far_shard(k, heir.shard)) {
+        hashmap_remove(&k->claims, &e->by_id);
+        free(e);
+        grant(k, &heir);
+    } else {
+        own(k, e, heir, hash, id);
+    }
+}
+
+/* The home of the id at another process asks. */
+static void home_rival(struct kernel *k, unsigned from, const struct kernel_mail *mail)
+{
+    struct wire_reader r     = mail_read(mail);
+    uint64_t           stamp = wire_get_u64(&r);
+    struct bytes       id    = wire_get(&r, wire_left(&r));
+    XXH128_hash_t      hash  = hash_of(k, id);
+    struct claim       claim = {.serial = mail->value, .shard = (uint16_t)from};
+    if (rival_wins(k, hash.low64, hash.high64, from, stamp)) {
+        evict(k, &claim);
+    } else {
+        home_claim(k, from, mail->value, id);
+    }
 }
 
 /* ---- both sides --------------------------------------------------------------------------------------------------- */
@@ -172,6 +204,8 @@ static void grant(struct kernel *k, const struct claim *claim)
 {
     if (claim->shard == k->shard) {
         granted(k, claim->serial);
+    } else if (far_shard(k, claim->shard)) {
+        mail_number(k, claim->shard, MAIL_RIVAL_ANSWER, claim->serial, 0);
     } else {
         mail_signal(k, claim->shard, MAIL_GRANT, claim->serial);
     }
@@ -181,9 +215,21 @@ static void evict(struct kernel *k, const struct claim *claim)
 {
     if (claim->shard == k->shard) {
         evicted(k, claim->serial);
+    } else if (far_shard(k, claim->shard)) {
+        mail_number(k, claim->shard, MAIL_RIVAL_ANSWER, claim->serial, 1);
     } else {
         mail_signal(k, claim->shard, MAIL_EVICT, claim->serial);
     }
+}
+
+void directory_grant(struct kernel *k, unsigned shard, uint64_t serial)
+{
+    grant(k, &(struct claim){.serial = serial, .shard = (uint16_t)shard});
+}
+
+void directory_evict(struct kernel *k, unsigned shard, uint64_t serial)
+{
+    evict(k, &(struct claim){.serial = serial, .shard = (uint16_t)shard});
 }
 
 static unsigned home_of(const struct session *s)
@@ -226,6 +272,9 @@ void directory_receive(struct kernel *k, unsigned from, const struct kernel_mail
         return;
     case MAIL_RELEASE:
         home_release(k, from, mail->value, id);
+        return;
+    case MAIL_RIVAL:
+        home_rival(k, from, mail);
         return;
     case MAIL_GRANT:
         granted(k, mail->value);

@@ -115,6 +115,31 @@ void exact_drop(struct exact *x, struct exact_entry *entry)
     }
 }
 
+static bool forget_some(struct exact *x, struct exact_part *p, unsigned shard)
+{
+    bool any = false;
+    for (uint32_t at = 0; at < p->size; at++) {
+        uint32_t size = p->size;
+        while (p->size == size && p->entries[at].hash != 0 && p->entries[at].shard == shard) {
+            exact_drop(x, &p->entries[at]);
+            any = true;
+        }
+        if (p->size != size) {
+            return true; /* it was made smaller */
+        }
+    }
+    return any;
+}
+
+void exact_forget(struct exact *x, unsigned shard)
+{
+    for (unsigned part = 0; part < EXACT_PARTS; part++) {
+        while (forget_some(x, &x->parts[part], shard)) {
+            /* What moved into a hole may have passed by: once more. */
+        }
+    }
+}
+
 uint64_t exact_shards(const struct exact *x, uint64_t hash, unsigned self, bool quality)
 {
     uint64_t shards            = 0;

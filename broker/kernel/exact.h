@@ -41,6 +41,8 @@ void exact_fini(struct exact *exact);
 struct exact_entry *exact_find(const struct exact *exact, uint64_t hash, unsigned shard);
 struct exact_entry *exact_make(struct exact *exact, uint64_t hash, unsigned shard);
 void                exact_drop(struct exact *exact, struct exact_entry *entry);
+/* All of one shard. */
+void exact_forget(struct exact *exact, unsigned shard);
 /* The shards but self, a bit each, that have subscribers of the topic with this hash; quality: those that QoS 1 and 2 are owed to. */
 uint64_t exact_shards(const struct exact *exact, uint64_t hash, unsigned self, bool quality);
 uint64_t exact_bytes(const struct exact *exact);

@@ -4,6 +4,7 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/company.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 
@@ -20,7 +21,12 @@ struct holder {
 
 static unsigned home_of(const struct kernel *k, struct bytes filter)
 {
-    return (unsigned)(hash_bytes(filter) % k->shard_count);
+    const struct peer *senior = company_senior(k);
+    uint64_t           hash   = hash_bytes(filter);
+    if (UNLIKELY(senior != NULL && senior->shards != 0)) {
+        return senior->first + (unsigned)(hash % senior->shard_count);
+    }
+    return (unsigned)(hash % k->shard_count);
 }
 
 static struct holder *find(struct kernel *k, struct bytes filter)
@@ -38,6 +44,19 @@ static void forget(struct kernel *k, struct holder *h)
 {
     hashmap_remove(&k->holders, &h->by_filter);
     free(h);
+}
+
+/* One that subscribed when another process was the home. */
+static bool member_is_another(struct kernel *k, struct bytes filter, struct bytes id)
+{
+    const struct group *g      = group_find(k, filter);
+    uint64_t            client = hash_bytes(id);
+    for (uint32_t i = 0; g != NULL && i < g->member_count; i++) {
+        if (g->members[i].client != client) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool stored_by_another(struct kernel *k, struct bytes filter, struct bytes id)
@@ -61,7 +80,7 @@ static int take(struct kernel *k, struct bytes filter, struct bytes id, unsigned
         return ERR_UNAVAILABLE; /* who of the stored sessions has it is not known yet */
     }
     if ((h != NULL && !bytes_equal(bytes_of(h->text + h->by_filter.extra, h->id_size), id)) ||
-        stored_by_another(k, filter, id)) {
+        stored_by_another(k, filter, id) || (k->company != NULL && member_is_another(k, filter, id))) {
         return ERR_QUOTA;
     }
     if (h == NULL) {
@@ -160,6 +179,32 @@ void exclusive_receive(struct kernel *k, unsigned from, const struct kernel_mail
         struct wire_reader r = mail_read(mail);
         give_back(k, wire_get(&r, wire_left(&r)), from, mail->value);
     }
+    }
+}
+
+void exclusive_lost(struct kernel *k, unsigned shard)
+{
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->holders); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->holders, chain); n != NULL;) {
+            struct holder *h = CONTAINER_OF(n, struct holder, by_filter);
+            n                = n->next;
+            if (h->shard == shard) {
+                forget(k, h);
+            }
+        }
+    }
+}
+
+void exclusive_senior(struct kernel *k)
+{
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->sessions); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->sessions, chain); n != NULL;) {
+            struct session *s = CONTAINER_OF(n, struct session, by_serial);
+            n                 = n->next;
+            if (s->asking != NULL) {
+                subscribe_ask_again(s);
+            }
+        }
     }
 }
 

@@ -2,8 +2,10 @@
 #include "broker/kernel/fanout.h"
 
 #include "broker/kernel/delivery.h"
+#include "broker/kernel/far.h"
 #include "broker/kernel/gather.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
@@ -127,7 +129,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 {
     for (uint32_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
-        if (t->session == NULL || t->chained) {
+        if (t->session == NULL || t->chained || (f->again && t->sub != NULL)) {
             continue;
         }
         struct delivery_tag tag;
@@ -141,14 +143,25 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 
 static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *f)
 {
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
-        if ((shards >> shard & 1) == 0 || shard == k->shard) {
+    MAIL_EACH(shard, shards)
+    {
+        bool far = far_shard(k, shard);
+        if (UNLIKELY(far && f->message->qos == 0 && !list_empty(&k->out[shard].waiting))) {
+            k->counters.dropped++; /* the other process does not keep up */
             continue;
         }
         struct wire_writer w = mail_begin();
         message_write(&w, f->message);
-        mail_post(k, shard, MAIL_PUBLISH,
-                  f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w);
+        struct number number = far ? marks_number(k->handing) : (struct number){0};
+        if (number.writer != 0) {
+            wire_put_u64(&w, number.writer);
+            wire_put_u64(&w, number.epoch);
+            wire_put_u64(&w, number.sequence);
+        }
+        if (mail_post(k, shard, MAIL_PUBLISH,
+                      f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w)) {
+            far_sent(k, shard, k->handing, f->message, NULL);
+        }
     }
 }
 
@@ -168,6 +181,7 @@ static struct pending *unasked(struct kernel *k, struct publisher *p, const stru
 bool fanout_publish(struct kernel *k, struct publisher *p, const struct session *from, struct message *message,
                     struct pending *pending)
 {
+    k->handing                 = pending;
     struct found    found      = gather(k, message, from, false);
     struct fanout   f          = {.message = message, .publisher = p};
     struct pending *unanswered = NULL;
@@ -181,8 +195,10 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
     if (UNLIKELY(unanswered != NULL && unanswered->after == 0)) {
         publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
+    f.again = UNLIKELY(k->far != 0) && !marks_new(k, marks_number(pending));
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);
+    k->handing = NULL;
     fanout_end(&f);
     return found.any;
 }

@@ -13,6 +13,7 @@ struct fanout {
     struct publisher        *publisher; /* here, or NULL */
     struct group            *group;     /* the next one gets it as a member of this, or NULL */
     unsigned                 from_shard;
+    bool                     again;       /* handed out before, perhaps to others of a group: only those are given it */
     uint64_t                 from_serial; /* on another shard, 0: none */
 };
 void fanout_end(struct fanout *fanout);

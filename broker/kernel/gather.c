@@ -2,6 +2,7 @@
 #include "broker/kernel/gather.h"
 
 #include "broker/kernel/capture.h"
+#include "broker/kernel/far.h"
 #include "broker/kernel/group.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
@@ -54,14 +55,17 @@ static void gather_sub(struct kernel *k, struct sub *sub)
     }
 }
 
-static void mail_member(struct kernel *k, const struct group *g, const struct member *m, const struct message *message)
+static void mail_member(struct kernel *k, struct group *g, const struct member *m, const struct message *message)
 {
     struct wire_writer w = mail_begin();
     wire_put_u8(&w, m->flags);
     wire_put_u32(&w, m->sub_id);
     wire_put_blob(&w, group_filter(g));
     message_write(&w, message);
-    mail_post(k, m->shard, MAIL_PUBLISH_MEMBER, m->serial, &w);
+    unsigned shard = m->shard;
+    if (mail_post(k, shard, MAIL_PUBLISH_MEMBER, m->serial, &w)) {
+        far_sent(k, shard, k->handing, message, g->exclusive ? NULL : g);
+    }
 }
 
 /* No Local, which an exclusive subscription may have: is it the publisher itself who has it? */

@@ -90,7 +90,7 @@ static bool before(const struct member *a, const struct member *b)
     if (a->since_ns != b->since_ns) {
         return a->since_ns < b->since_ns;
     }
-    return a->shard != b->shard ? a->shard < b->shard : a->serial < b->serial;
+    return a->who < b->who;
 }
 
 static bool member_room(struct group *g)
@@ -170,19 +170,80 @@ void group_stored_remove(struct group *g, struct sub *sub)
     g->stored_count--;
 }
 
-void group_announce(struct kernel *k, const struct group *g, bool joined, const struct member *m)
+uint64_t group_who(const struct kernel *k, uint64_t serial)
 {
-    if (k->shard_count == 1) {
-        return;
-    }
+    return hash_u64(store_owner(k->store) ^ hash_u64(serial));
+}
+
+static struct wire_writer of_member(const struct group *g, bool joined, const struct member *m)
+{
     struct wire_writer w = mail_begin();
     wire_put_u8(&w, joined);
     wire_put_u8(&w, m->flags);
     wire_put_u32(&w, m->sub_id);
     wire_put_u64(&w, m->stream_id);
     wire_put_u64(&w, m->since_ns);
+    wire_put_u64(&w, m->who);
+    wire_put_u64(&w, m->client);
     wire_put_bytes(&w, group_filter(g));
-    mail_announce(k, MAIL_MEMBER, m->serial, &w);
+    return w;
+}
+
+void group_announce(struct kernel *k, const struct group *g, bool joined, const struct member *m)
+{
+    if (k->others != 0) {
+        struct wire_writer w = of_member(g, joined, m);
+        mail_announce(k, MAIL_MEMBER, m->serial, &w);
+    }
+}
+
+void group_tell(struct kernel *k, unsigned shard)
+{
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->groups); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->groups, chain); n != NULL; n = n->next) {
+            const struct group *g = CONTAINER_OF(n, struct group, by_filter);
+            for (uint32_t i = 0; i < g->member_count; i++) {
+                struct wire_writer w = of_member(g, true, &g->members[i]);
+                if (g->members[i].shard != k->shard) {
+                    wire_writer_fini(&w);
+                } else if (mail_post(k, shard, MAIL_MEMBER, g->members[i].serial, &w)) {
+                    k->out[shard].announced++;
+                }
+            }
+        }
+    }
+}
+
+static const struct member *member_of(const struct group *g, unsigned shard)
+{
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        if (g->members[i].shard == shard) {
+            return &g->members[i];
+        }
+    }
+    return NULL;
+}
+
+/* One of this chain that has members there, or NULL. */
+static struct group *with_member_of(struct kernel *k, uint32_t chain, unsigned shard)
+{
+    for (struct hashmap_node *n = hashmap_chain(&k->groups, chain); n != NULL; n = n->next) {
+        struct group *g = CONTAINER_OF(n, struct group, by_filter);
+        if (member_of(g, shard) != NULL) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
+void group_lost(struct kernel *k, unsigned shard)
+{
+    struct group *g;
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->groups); chain++) {
+        while ((g = with_member_of(k, chain, shard)) != NULL) { /* the last one to leave may take it along */
+            group_leave(k, g, shard, member_of(g, shard)->serial);
+        }
+    }
 }
 
 void group_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
@@ -194,6 +255,8 @@ void group_receive(struct kernel *k, unsigned from, const struct kernel_mail *ma
     m.sub_id                  = wire_get_u32(&r);
     m.stream_id               = wire_get_u64(&r);
     m.since_ns                = wire_get_u64(&r);
+    m.who                     = wire_get_u64(&r);
+    m.client                  = wire_get_u64(&r);
     struct bytes filter       = wire_get(&r, wire_left(&r));
     ASSERT(!r.bad);
     struct group *g = joined ? group_make(k, filter) : group_find(k, filter);

@@ -17,6 +17,8 @@ struct member {
     uint64_t         serial; /* of its session, on its shard */
     uint64_t         stream_id;
     uint64_t         since_ns; /* wall clock, when it joined */
+    uint64_t         who;      /* the same everywhere: of its shard and serial (group_who) */
+    uint64_t         client;   /* hash of its client id */
     uint32_t         sub_id;
     uint16_t         shard;
     uint8_t          flags; /* enum sub_flags */
@@ -75,6 +77,12 @@ struct group_choice {
 };
 struct group_choice group_choose(struct kernel *kernel, struct group *group, const struct group_question *question);
 
+/* All members that are here, to one shard. */
+void group_tell(struct kernel *kernel, unsigned shard);
+/* That shard has gone, and its members. */
+void group_lost(struct kernel *kernel, unsigned shard);
+/* Of a session here. */
+uint64_t group_who(const struct kernel *kernel, uint64_t serial);
 /* Tells the other shards that a session here joined (or left) a group. */
 void group_announce(struct kernel *kernel, const struct group *group, bool joined, const struct member *member);
 void group_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);

@@ -2,6 +2,7 @@
 #include "broker/kernel/interest.h"
 
 #include "broker/kernel/mail.h"
+#include "broker/kernel/sub.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -67,20 +68,20 @@ static uint8_t standing(uint32_t any, uint32_t quality)
     return (uint8_t)((any != 0 ? ANY : 0) | (quality != 0 ? QUALITY : 0));
 }
 
-static void tell_hash(struct kernel *k, uint64_t hash, uint8_t now)
+static struct wire_writer of_hash(uint64_t hash, uint8_t now)
 {
     struct wire_writer w = mail_begin();
     wire_put_u8(&w, now | EXACT);
     wire_put_u64(&w, hash);
-    mail_announce(k, MAIL_INTEREST, 0, &w);
+    return w;
 }
 
-static void tell_filter(struct kernel *k, struct bytes filter, uint8_t now)
+static struct wire_writer of_filter(struct bytes filter, uint8_t now)
 {
     struct wire_writer w = mail_begin();
     wire_put_u8(&w, now);
     wire_put_bytes(&w, filter);
-    mail_announce(k, MAIL_INTEREST, 0, &w);
+    return w;
 }
 
 static void step_exact(struct kernel *k, struct exact_entry *e, bool quality, int step)
@@ -94,7 +95,8 @@ static void step_exact(struct kernel *k, struct exact_entry *e, bool quality, in
         exact_drop(&k->exact, e);
     }
     if (after != before) {
-        tell_hash(k, hash, after);
+        struct wire_writer w = of_hash(hash, after);
+        mail_announce(k, MAIL_INTEREST, 0, &w);
     }
 }
 
@@ -105,7 +107,8 @@ static void step_wild(struct kernel *k, struct interest *i, struct bytes filter,
     i->quality_here += quality ? (uint32_t)step : 0;
     uint8_t after = standing(i->any_here, i->quality_here);
     if (after != before) {
-        tell_filter(k, filter, after);
+        struct wire_writer w = of_filter(filter, after);
+        mail_announce(k, MAIL_INTEREST, 0, &w);
     }
     settle(k, i);
 }
@@ -139,6 +142,70 @@ void interest_out(struct kernel *k, struct bytes filter, bool quality)
     struct exact_entry *e = exact_find(&k->exact, hash_bytes(filter), k->shard);
     ASSERT(e != NULL);
     step_exact(k, e, quality, -1);
+}
+
+/* ---- shards that come and go ---------------------------------------------------------------------------------------- */
+
+void interest_track(struct kernel *k)
+{
+    if (k->tracking) {
+        return;
+    }
+    k->tracking = true;
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL; n = n->next) {
+            struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
+            if (sub->link.kind == LINK_LIVE && sub_group(sub) == NULL) {
+                struct bytes filter  = bytes_of(k->key, match_filter(k->tree, sub->link.node, k->key, sizeof k->key));
+                bool         counted = interest_in(k, filter, sub_wants_quality(sub, sub->link.flags));
+                ASSERT(counted); /* out of memory */
+            }
+        }
+    }
+}
+
+static void tell(struct kernel *k, unsigned shard, struct wire_writer w)
+{
+    if (mail_post(k, shard, MAIL_INTEREST, 0, &w)) {
+        k->out[shard].announced++;
+    }
+}
+
+void interest_tell(struct kernel *k, unsigned shard)
+{
+    for (unsigned part = 0; part < EXACT_PARTS; part++) {
+        const struct exact_part *p = &k->exact.parts[part];
+        for (uint32_t i = 0; i < p->size; i++) {
+            const struct exact_entry *e = &p->entries[i];
+            if (e->hash != 0 && e->shard == k->shard && e->any != 0) {
+                tell(k, shard, of_hash(e->hash, standing(e->any, e->quality)));
+            }
+        }
+    }
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->interests); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->interests, chain); n != NULL; n = n->next) {
+            const struct interest *i = CONTAINER_OF(n, struct interest, by_node);
+            if (i->any_here != 0) {
+                size_t size = match_filter(k->tree, i->link.node, k->key, sizeof k->key);
+                tell(k, shard, of_filter(bytes_of(k->key, size), standing(i->any_here, i->quality_here)));
+            }
+        }
+    }
+}
+
+void interest_lost(struct kernel *k, unsigned shard)
+{
+    uint64_t bit = 1ull << shard;
+    exact_forget(&k->exact, shard);
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->interests); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->interests, chain); n != NULL;) {
+            struct interest *i = CONTAINER_OF(n, struct interest, by_node);
+            n                  = n->next;
+            i->any &= ~bit;
+            i->quality &= ~bit;
+            settle(k, i);
+        }
+    }
 }
 
 /* ---- those elsewhere ------------------------------------------------------------------------------------------------ */
@@ -192,7 +259,7 @@ void interest_receive(struct kernel *k, unsigned from, const struct kernel_mail 
 
 uint64_t interest_exact(const struct kernel *k, struct bytes topic, uint8_t qos)
 {
-    return k->shard_count == 1 ? 0 : exact_shards(&k->exact, hash_bytes(topic), k->shard, qos != 0);
+    return !k->tracking ? 0 : exact_shards(&k->exact, hash_bytes(topic), k->shard, qos != 0);
 }
 
 void interest_fini(struct kernel *k)

@@ -24,6 +24,12 @@ struct interest {
 MUST_CHECK bool interest_in(struct kernel *kernel, struct bytes filter, bool quality);
 /* One that came has gone. */
 void interest_out(struct kernel *kernel, struct bytes filter, bool quality);
+/* From now on what is here is counted, if it was not: it is about to be told to somebody. */
+void interest_track(struct kernel *kernel);
+/* All that is here, to one shard. */
+void interest_tell(struct kernel *kernel, unsigned shard);
+/* That shard has gone. */
+void interest_lost(struct kernel *kernel, unsigned shard);
 /* MAIL_INTEREST of another shard. */
 void interest_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
 /* Shards with live subscribers of exactly this topic; those with wildcards are in the tree. */

@@ -8,10 +8,14 @@
 #include "broker/kernel/life.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/orphan.h"
 #include "broker/kernel/pause.h"
 #include "broker/kernel/publish.h"
+#include "broker/kernel/far.h"
+#include "broker/kernel/company.h"
 #include "broker/kernel/publisher.h"
+#include "broker/kernel/rival.h"
 #include "broker/kernel/reader.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
@@ -41,6 +45,8 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     }
     k->shard       = shard;
     k->shard_count = shard_count;
+    k->others      = (shard_count == SHARDS_MAX ? UINT64_MAX : (1ull << shard_count) - 1) & ~(1ull << shard);
+    k->tracking    = shard_count > 1;
     k->limits      = *limits;
     k->port        = *port;
     k->store       = store;
@@ -50,7 +56,10 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
         k->limits.inflight_max = WINDOW_WIDTH_MAX;
     }
     list_init(&k->announcing);
+    list_init(&k->announcing_here);
     list_init(&k->partings);
+    list_init(&k->rivals);
+    list_init(&k->marked);
     list_init(&k->paused);
     list_init(&k->dirty);
     list_init(&k->batches);
@@ -64,15 +73,18 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     list_init(&k->changed_standings);
     for (unsigned i = 0; i < SHARDS_MAX; i++) {
         list_init(&k->out[i].waiting);
+        list_init(&k->out[i].taking);
     }
-    k->tree     = match_new(CACHE_SLOTS);
-    k->pendings = pool_new(sizeof(struct pending), WORKS_MAX);
-    k->works    = pool_new(sizeof(struct work), WORKS_MAX);
-    k->relay    = malloc(sizeof *k->relay);
+    k->rival_ticket = port->random(port->ctx); /* an answer to an earlier life of this shard is none to this one */
+    k->tree         = match_new(CACHE_SLOTS);
+    k->pendings     = pool_new(sizeof(struct pending), WORKS_MAX);
+    k->works        = pool_new(sizeof(struct work), WORKS_MAX);
+    k->relay        = malloc(sizeof *k->relay);
     if (k->relay != NULL) {
         publisher_init(k->relay, k, NULL, relayed);
     }
-    if (k->tree == NULL || k->pendings == NULL || k->works == NULL || k->relay == NULL) {
+    if (k->tree == NULL || k->pendings == NULL || k->works == NULL || k->relay == NULL ||
+        !company_make(k, port->instance, port->place)) {
         kernel_free(k);
         return NULL;
     }
@@ -99,8 +111,12 @@ void kernel_free(struct kernel *k)
     if (k == NULL) {
         return;
     }
-    k->shard_count = 1; /* nobody is told any more */
-    while (list_pop_front(&k->announcing) != NULL) {
+    k->others = 0; /* nobody is told any more */
+    k->far    = 0;
+    far_fini(k);
+    rival_fini(k);
+    company_fini(k);
+    while (list_pop_front(&k->announcing) != NULL || list_pop_front(&k->announcing_here) != NULL) {
         /* nobody waits for the other shards any more */
     }
     free_sessions(k);
@@ -124,6 +140,7 @@ void kernel_free(struct kernel *k)
     exclusive_fini(k);
     sys_fini(k);
     mail_fini(k);
+    marks_fini(k);
     hashmap_fini(&k->subs);
     hashmap_fini(&k->groups);
     hashmap_fini(&k->standings);
@@ -148,7 +165,7 @@ bool kernel_settled(const struct kernel *k)
 
 bool kernel_ready(const struct kernel *k)
 {
-    return k->ready && capture_synced(k);
+    return k->ready && capture_synced(k) && company_joined(k);
 }
 
 /* The store has told how many stripes there are. */
@@ -163,6 +180,7 @@ static void start(struct kernel *k)
         k->stripe_heads[i] = TARGET_NONE;
     }
     k->started = true;
+    company_start(k);
     route_start(k);
     capture_start(k);
 }
@@ -171,6 +189,7 @@ void kernel_begin(struct kernel *k, uint64_t now_ns, uint64_t wall_ns)
 {
     k->now_ns  = now_ns;
     k->wall_ns = wall_ns;
+    company_look(k);
 }
 
 uint64_t kernel_end(struct kernel *k)
@@ -178,23 +197,35 @@ uint64_t kernel_end(struct kernel *k)
     if (!k->started && store_known(k->store)) {
         start(k);
     }
+    uint64_t company_ns = company_turn(k);
+    uint64_t rival_ns   = rival_turn(k);
     route_flush(k);
     bool parted = directory_flush(k);
     session_evict_all(k);
     ack_flush(k);
     readers_flush(k);
-    if (k->ready && k->wills == NULL) { /* not before: a will would find nobody who is owed it */
+    if (k->ready && k->wills == NULL && kernel_senior(k)) { /* not before: a will would find nobody who is owed it */
         bool began = will_start(k);
         ASSERT(began);
     }
     uint64_t wish_ns = will_flush(k);
     publish_resume(k);
     standing_flush(k);
-    bool posted = mail_flush(k);
+    bool     posted  = mail_flush(k);
+    uint64_t send_ns = k->company == NULL ? UINT64_MAX : company_send(k);
+    wish_ns          = company_ns < wish_ns ? company_ns : wish_ns;
+    wish_ns          = rival_ns < wish_ns ? rival_ns : wish_ns;
+    wish_ns          = send_ns < wish_ns ? send_ns : wish_ns;
     return posted && parted && list_empty(&k->dirty) && list_empty(&k->cursors) ? wish_ns : k->now_ns;
 }
 
 void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
+{
+    kernel_take_mail(k, from, mail);
+    free(mail->body);
+}
+
+void kernel_take_mail(struct kernel *k, unsigned from, const struct kernel_mail *mail)
 {
     switch ((enum mail_kind)mail->kind) {
     case MAIL_CONFIRM:
@@ -234,15 +265,22 @@ void kernel_receive(struct kernel *k, unsigned from, const struct kernel_mail *m
         mail_announced(k, from);
         break;
     case MAIL_CLAIM:
+    case MAIL_RIVAL:
     case MAIL_GRANT:
     case MAIL_EVICT:
     case MAIL_RELEASE:
         directory_receive(k, from, mail);
         break;
+    case MAIL_TOLD:
+        company_told(k, from);
+        mail_announced(k, from);
+        break;
+    case MAIL_RIVAL_ANSWER:
+        rival_answered(k, from, mail);
+        break;
     default:
         ASSERT(false);
     }
-    free(mail->body);
 }
 
 const struct kernel_counters *kernel_counters(const struct kernel *k)

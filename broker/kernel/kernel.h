@@ -212,7 +212,17 @@ struct kernel_port {
     /* Posts to another shard; false when its mailbox is full (nothing was sent; try again next turn). */
     bool (*post)(void *ctx, unsigned shard, const struct kernel_mail *mail);
     uint64_t (*random)(void *ctx);
+    uint64_t
+             instance; /* of this broker process, random; 0: it neither looks for others at the same store nor tells of itself (company.h) */
+    uint64_t place; /* where it runs: an earlier process of the same place is dead (schema.h, HELLO); 0: not known */
 };
+
+/* Who a shard of a broker process is to the segment store. Every process knows those of all others by it. */
+static inline uint64_t kernel_owner(uint64_t instance, unsigned shard)
+{
+    uint64_t owner = (instance ^ 0x9e3779b97f4a7c15u * (shard + 1)) * 0xd6e8feb86659fd93u;
+    return (owner ^ owner >> 32) | 1; /* never 0, which means nobody */
+}
 
 /* Read by metrics. They grow only, but for the numbers of what there is now. Of stored sessions those with subscriptions are counted, connected or not, on
  * every shard; *_open: of these, connected here. */
@@ -229,6 +239,10 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
 void           kernel_free(struct kernel *kernel);
 /* Stored subscriptions have been loaded once: clients may be let in. */
 bool kernel_ready(const struct kernel *kernel);
+/* Of all processes at the same store this one has been there for longest: what is to be done once for all of them is done here. */
+bool kernel_senior(const struct kernel *kernel);
+/* Before the end: tells the others that this process stops. Only shard 0 has to. */
+void kernel_retire(struct kernel *kernel);
 /* Nobody is connected any more, and the store knows all that those who were have done. */
 bool kernel_settled(const struct kernel *kernel);
 /* First thing of each turn: sets the time. */

@@ -28,6 +28,8 @@ void subscribe_handed_out(struct session *session, const struct pending *pending
 /* May it be subscribed to exclusively? status 0, or why not. */
 void subscribe_exclusive_answer(struct kernel *kernel, uint64_t serial, uint32_t ticket, uint32_t index, int status,
                                 struct bytes filter);
+/* Whoever decides about exclusive ones is another shard now: those that were not answered are asked for there. */
+void subscribe_ask_again(struct session *session);
 /* Forgets what the store has not answered. */
 void subscribe_forget(struct kernel *kernel);
 

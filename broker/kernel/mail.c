@@ -1,6 +1,8 @@
 /* mail - one queue per other shard in front of its mailbox. */
 #include "broker/kernel/mail.h"
 
+#include "broker/kernel/far.h"
+#include "broker/kernel/company.h"
 #include "shared/base/log.h"
 #include "shared/base/wire.h"
 
@@ -21,10 +23,19 @@ struct wire_writer mail_begin(void)
     return w;
 }
 
+static bool hand_over(struct kernel *k, unsigned shard, const struct kernel_mail *mail)
+{
+    return LIKELY(shard < k->shard_count) ? k->port.post(k->port.ctx, shard, mail) : company_post(k, shard, mail);
+}
+
 static bool post(struct kernel *k, unsigned shard, struct kernel_mail mail, size_t size)
 {
     struct outbox *out = &k->out[shard];
-    if (list_empty(&out->waiting) && k->port.post(k->port.ctx, shard, &mail)) {
+    if (UNLIKELY((k->others >> shard & 1) == 0)) { /* it has gone */
+        free(mail.body);
+        return false;
+    }
+    if (list_empty(&out->waiting) && hand_over(k, shard, &mail)) {
         return true;
     }
     struct waiting *w = malloc(sizeof *w);
@@ -64,10 +75,8 @@ bool mail_number(struct kernel *k, unsigned shard, enum mail_kind kind, uint64_t
 
 void mail_announce(struct kernel *k, enum mail_kind kind, uint64_t value, struct wire_writer *body)
 {
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
-        if (shard == k->shard) {
-            continue;
-        }
+    MAIL_EACH(shard, k->others)
+    {
         struct wire_writer copy = mail_begin();
         wire_put_bytes(&copy, body->bad ? (struct bytes){0} : bytes_of(body->data + 4, body->size - 4));
         copy.bad |= body->bad;
@@ -90,7 +99,8 @@ struct wire_reader mail_read(const struct kernel_mail *mail)
 
 static bool is_confirmed(const struct kernel *k, const struct announcement *a)
 {
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+    MAIL_EACH(shard, k->others)
+    {
         if (k->out[shard].confirmed < a->until[shard]) {
             return false;
         }
@@ -98,18 +108,30 @@ static bool is_confirmed(const struct kernel *k, const struct announcement *a)
     return true;
 }
 
-void mail_when_confirmed(struct kernel *k, struct announcement *a,
-                         void (*confirmed)(struct kernel *, struct announcement *))
+static void when_confirmed(struct kernel *k, struct announcement *a, unsigned shards,
+                           void (*confirmed)(struct kernel *, struct announcement *))
 {
     a->confirmed = confirmed;
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
-        a->until[shard] = k->out[shard].announced;
+    for (unsigned shard = 0; shard < SHARDS_MAX; shard++) {
+        a->until[shard] = shard < shards ? k->out[shard].announced : 0;
     }
     if (is_confirmed(k, a)) {
         confirmed(k, a);
         return;
     }
-    list_push_back(&k->announcing, &a->link);
+    list_push_back(shards == SHARDS_MAX ? &k->announcing : &k->announcing_here, &a->link);
+}
+
+void mail_when_confirmed(struct kernel *k, struct announcement *a,
+                         void (*confirmed)(struct kernel *, struct announcement *))
+{
+    when_confirmed(k, a, SHARDS_MAX, confirmed);
+}
+
+void mail_when_confirmed_here(struct kernel *k, struct announcement *a,
+                              void (*confirmed)(struct kernel *, struct announcement *))
+{
+    when_confirmed(k, a, k->shard_count, confirmed);
 }
 
 void mail_forget(struct announcement *a)
@@ -119,16 +141,29 @@ void mail_forget(struct announcement *a)
 
 void mail_confirm_received(struct kernel *k, unsigned from, uint64_t count)
 {
-    k->out[from].confirmed = count;
-    /* What waits for less stands in front. */
-    while (!list_empty(&k->announcing)) {
-        struct announcement *a = CONTAINER_OF(k->announcing.next, struct announcement, link);
+    struct outbox *out = &k->out[from];
+    out->confirmed     = out->base + count;
+    far_taken(k, from);
+    mail_recheck(k);
+}
+
+/* What waits for less stands in front. */
+static void recheck(struct kernel *k, struct list *announcing)
+{
+    while (!list_empty(announcing)) {
+        struct announcement *a = CONTAINER_OF(announcing->next, struct announcement, link);
         if (!is_confirmed(k, a)) {
             return;
         }
         list_remove(&a->link);
         a->confirmed(k, a);
     }
+}
+
+void mail_recheck(struct kernel *k)
+{
+    recheck(k, &k->announcing);
+    recheck(k, &k->announcing_here);
 }
 
 void mail_announced(struct kernel *k, unsigned from)
@@ -139,15 +174,16 @@ void mail_announced(struct kernel *k, unsigned from)
 bool mail_flush(struct kernel *k)
 {
     bool all = true;
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+    MAIL_EACH(shard, k->others)
+    {
         struct outbox *out = &k->out[shard];
         if (out->answered != out->received && mail_signal(k, shard, MAIL_CONFIRM, out->received)) {
             out->answered = out->received;
         }
         while (!list_empty(&out->waiting)) {
             struct waiting *w = CONTAINER_OF(out->waiting.next, struct waiting, link);
-            if (!k->port.post(k->port.ctx, shard, &w->mail)) {
-                all = false;
+            if (!hand_over(k, shard, &w->mail)) {
+                all = all && far_shard(k, shard); /* the other process says when there is room */
                 break;
             }
             out->waiting_bytes -= w->size;
@@ -160,7 +196,8 @@ bool mail_flush(struct kernel *k)
 
 bool mail_congested(const struct kernel *k)
 {
-    for (unsigned shard = 0; shard < k->shard_count; shard++) {
+    MAIL_EACH(shard, k->others)
+    {
         if (k->out[shard].waiting_bytes > MAIL_WAITING_MAX_BYTES) {
             return true;
         }
@@ -168,13 +205,19 @@ bool mail_congested(const struct kernel *k)
     return false;
 }
 
+void mail_drop(struct kernel *k, unsigned shard)
+{
+    while (!list_empty(&k->out[shard].waiting)) {
+        struct waiting *w = CONTAINER_OF(list_pop_front(&k->out[shard].waiting), struct waiting, link);
+        free(w->mail.body);
+        free(w);
+    }
+    k->out[shard].waiting_bytes = 0;
+}
+
 void mail_fini(struct kernel *k)
 {
     for (unsigned shard = 0; shard < SHARDS_MAX; shard++) {
-        while (!list_empty(&k->out[shard].waiting)) {
-            struct waiting *w = CONTAINER_OF(list_pop_front(&k->out[shard].waiting), struct waiting, link);
-            free(w->mail.body);
-            free(w);
-        }
+        mail_drop(k, shard);
     }
 }

@@ -140,7 +140,8 @@ static void inbound_done(struct store_scan *scan, int status)
         finish(o->session, error);
         return;
     }
-    mail_when_confirmed(o->session->kernel, &o->announcement, announced);
+    /* Other processes need not know before it is open: what it is owed with QoS 1 and 2 lies in its stream. */
+    mail_when_confirmed_here(o->session->kernel, &o->announcement, announced);
 }
 
 static bool sub_item(struct store_scan *scan, const struct store_item *item)

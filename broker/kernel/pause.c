@@ -25,10 +25,9 @@ void publish_resume(struct kernel *k)
         LIST_EACH (&k->paused, link) {
             CONTAINER_OF(link, struct publisher, paused_link)->slow &= ~(1ull << k->shard);
         }
-        for (unsigned shard = 0; shard < k->shard_count; shard++) {
-            if ((k->slow_told >> shard & 1) != 0) {
-                mail_signal(k, shard, MAIL_RELIEF, 0);
-            }
+        MAIL_EACH(shard, k->slow_told)
+        {
+            mail_signal(k, shard, MAIL_RELIEF, 0);
         }
         k->slow_told = 0;
     }

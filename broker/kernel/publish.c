@@ -7,10 +7,23 @@
 #include "broker/kernel/message.h"
 #include "broker/kernel/once.h"
 #include "broker/kernel/pause.h"
+#include "broker/kernel/company.h"
 #include "broker/kernel/publisher.h"
 #include "broker/kernel/reserved.h"
 #include "broker/kernel/retain.h"
 #include "shared/base/err.h"
+
+/* What this process knows of others may be old: QoS 1 and 2 wait. */
+static void hold(struct publisher *p, struct pending *pending)
+{
+    struct work *work = publisher_work(p, pending, 0, publisher_before_done);
+    if (work == NULL) {
+        pending->status = ERR_QUOTA;
+        return;
+    }
+    pending->before++;
+    company_hold(p->kernel, &work->call);
+}
 
 static void record_retained(struct publisher *p, struct pending *pending, const struct message *message)
 {
@@ -47,6 +60,9 @@ bool publish_kept(struct publisher *p, struct buf *copy, uint64_t writer_epoch, 
     pending->sequence     = sequence;
     if (message.retain && p->kernel->limits.retain_available) {
         record_retained(p, pending, &message);
+    }
+    if (UNLIKELY(message.qos != 0 && company_fenced(p->kernel))) {
+        hold(p, pending);
     }
     publisher_flush(p);
     return true;
@@ -117,6 +133,9 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
     } else {
         if (retained) {
             record_retained(p, pending, message);
+        }
+        if (UNLIKELY(message->qos != 0 && company_fenced(k))) {
+            hold(p, pending);
         }
         if (pending->before == 0 && !behind && pending->status == 0) {
             pending->handed_out = true;

@@ -69,7 +69,10 @@ void reshare_give(struct kernel *k, struct group *g, struct message *message, un
         k->counters.expired += !group_empty(g);
         return;
     }
+    struct pending *outer = k->handing;
+    k->handing            = pending;
     gather_group(k, g, message, NULL);
+    k->handing = outer;
     if (k->target_count != 0 && k->targets[0].stream_id != 0) {
         struct pending *mine = pending != NULL ? pending : publisher_pending(k->relay, 0, message->qos);
         if (mine == NULL) {

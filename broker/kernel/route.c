@@ -185,7 +185,7 @@ void route_changed(struct kernel *k, struct bytes client_id, struct bytes filter
     } else {
         enter(k, client_id, filter, row, version);
     }
-    if (k->shard_count == 1) {
+    if (k->others == 0) {
         return;
     }
     struct wire_writer w = mail_begin();

@@ -177,6 +177,17 @@ static struct session *find_marked(const struct kernel *k)
     return NULL;
 }
 
+void session_evict_everybody(struct kernel *k)
+{
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->sessions); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->sessions, chain); n != NULL; n = n->next) {
+            struct session *s = CONTAINER_OF(n, struct session, by_serial);
+            s->evict_why      = s->client != NULL && s->evict_why == 0 ? 1 + EVICT_UNAVAILABLE : s->evict_why;
+        }
+    }
+    k->evicting_all = true;
+}
+
 void session_evict_all(struct kernel *k)
 {
     for (uint32_t i = 0; i < k->evicting_count; i++) {

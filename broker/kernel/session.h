@@ -176,6 +176,8 @@ void            session_step(struct session *session, enum session_state next);
 void session_evict(struct session *session, enum evict_reason why);
 /* Carries out what session_evict asked for, of all sessions. */
 void session_evict_all(struct kernel *kernel);
+/* The same of all that are open here. */
+void session_evict_everybody(struct kernel *kernel);
 /* At once. */
 void session_evict_now(struct session *session, enum evict_reason why);
 
@@ -198,6 +200,9 @@ void close_continue(struct session *session);
 /* directory.c */
 void directory_claim(struct session *session);
 void directory_release(struct session *session);
+/* The claim of that session has its turn, everywhere; it has lost it. */
+void directory_grant(struct kernel *kernel, unsigned shard, uint64_t serial);
+void directory_evict(struct kernel *kernel, unsigned shard, uint64_t serial);
 void directory_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
 /* Ends the sessions that others take over and that were heard out. False: some are left for the next turn, which should come at once. */
 bool directory_flush(struct kernel *kernel);

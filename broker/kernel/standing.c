@@ -99,10 +99,9 @@ void standing_flush(struct kernel *k)
         st->slow        = slow;
         st->inflight    = load;
         uint32_t number = (load < SLOW_BIT ? load : SLOW_BIT - 1) | (slow ? SLOW_BIT : 0);
-        for (unsigned shard = 0; shard < k->shard_count; shard++) {
-            if (shard != k->shard) {
-                mail_number(k, shard, MAIL_STANDING, st->serial, number);
-            }
+        MAIL_EACH(shard, k->others)
+        {
+            mail_number(k, shard, MAIL_STANDING, st->serial, number);
         }
     }
 }

@@ -24,6 +24,7 @@
 
 enum link_kind { LINK_LIVE = 1, LINK_STORED, LINK_INTEREST, LINK_GROUP, LINK_CAPTURE };
 
+/* Shards have numbers: from 0 those of this process, behind them those of other processes of the same store as this shard meets them (company.h). */
 enum { SHARDS_MAX = 64 };
 
 /* Who is owed: begins struct session and struct stored. */
@@ -76,8 +77,10 @@ struct outbox {
     size_t      waiting_bytes;
     uint64_t    announced; /* announcements sent to that shard */
     uint64_t    confirmed; /* of which it has taken in this many */
+    uint64_t    base;      /* announcements to those who had its place before */
     uint64_t    received;  /* announcements taken in from that shard */
     uint64_t    answered;  /* of which it was told */
+    struct list taking;    /* struct taking (far.h): QoS 1 and 2 on its way to another broker */
 };
 
 /* Where one publish goes, gathered before anything is handed out. */
@@ -104,7 +107,11 @@ struct events {
 
 struct kernel {
     unsigned               shard;
-    unsigned               shard_count;
+    unsigned               shard_count; /* of this process */
+    uint64_t               others;      /* shards that mails can go to, a bit each; those of other processes too */
+    uint64_t               far;         /* of them those of other processes */
+    bool                   tracking;    /* interest of those who are here is counted: there are others, or were */
+    struct company        *company;     /* NULL: this process is alone for ever */
     struct kernel_limits   limits;
     struct kernel_port     port;
     struct store          *store;
@@ -121,8 +128,12 @@ struct kernel {
     struct hashmap stored;        /* struct stored.by_id */
     struct hashmap sessions;      /* struct session.by_serial */
     struct hashmap standings;     /* struct standing.by_who */
+    struct hashmap marks;         /* struct mark.by_writer */
+    struct list    marked;        /* struct mark.link */
     struct hashmap holders;       /* of exclusive subscriptions whose home is this shard */
     struct hashmap claims;        /* directory of the ids whose home is this shard */
+    struct list    rivals;        /* struct rival: claims that other processes are asked about */
+    uint64_t       rival_ticket;  /* of the last one */
     struct list    partings;      /* sessions of this shard that are taken over in the next turn */
     uint64_t       serial;        /* of the last session */
     uint32_t       ticket;        /* of the last subscribe that asked for an exclusive one */
@@ -130,16 +141,18 @@ struct kernel {
     uint64_t       delayed_count; /* of this shard, for the names of their timers */
 
     struct outbox out[SHARDS_MAX];
-    struct list   announcing; /* struct announcement that wait for other shards */
+    struct list   announcing;      /* struct announcement that wait for other shards */
+    struct list   announcing_here; /* for those of this process alone */
 
-    struct target *targets;
-    uint32_t       target_count;
-    uint32_t       target_capacity;
-    uint64_t       mark;
-    uint32_t      *stripe_heads; /* per stripe: first target, UINT32_MAX: none; made when the stripe count is known */
-    uint16_t      *stripes_hit;
-    uint32_t       stripes_hit_count;
-    uint64_t      *stripe_sequences; /* of this shard as a writer */
+    struct pending *handing; /* the publish that is being handed out, if somebody waits for it */
+    struct target  *targets;
+    uint32_t        target_count;
+    uint32_t        target_capacity;
+    uint64_t        mark;
+    uint32_t       *stripe_heads; /* per stripe: first target, UINT32_MAX: none; made when the stripe count is known */
+    uint16_t       *stripes_hit;
+    uint32_t        stripes_hit_count;
+    uint64_t       *stripe_sequences; /* of this shard as a writer */
 
     struct pool *pendings;
     struct pool *works;
@@ -190,5 +203,8 @@ static inline bool kernel_has_stripe(const struct kernel *k, uint64_t stream_id)
 {
     return stream_id_stripe(stream_id) < store_stripe_count(k->store);
 }
+
+/* What kernel_receive does, with a body that stays the caller's. */
+void kernel_take_mail(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
 
 #endif

@@ -24,6 +24,24 @@ uint64_t store_owner(const struct store *store);
 /* Too much is unanswered: publishers should not be read until it is false again. */
 bool store_congested(const struct store *store);
 
+/* Did the node that leads the stripe say anything lately? When, on the clock of the loop; 0: it is not connected. */
+uint64_t store_heard_ns(const struct store *store, uint16_t stripe);
+
+/* ---- other brokers --------------------------------------------------------------------------------------------- */
+
+/* Who hears what shards of other brokers say to this one. */
+struct store_relay {
+    /* from: the owner that it is. The packet is as it was sent, and may come late, twice, or never. */
+    void (*arrived)(struct store_relay *relay, uint64_t from, struct bytes packet);
+    void *ctx;
+};
+
+void store_relay_start(struct store *store, struct store_relay *relay);
+/* A packet to the broker shard that is this owner: head and bytes behind each other, RELAY_MAX_BYTES at most. Through one of the store's nodes and shards, by the number of
+ * the way: another number may be another one. Best effort. False: none is connected. */
+enum { RELAY_MAX_BYTES = 256 * 1024 };
+bool store_relay_send(struct store *store, uint64_t to, uint32_t way, struct bytes head, struct bytes bytes);
+
 /* ---- transactions ---------------------------------------------------------------------------------------------- */
 
 /* A transaction under way. The caller owns it until done() is called, once. It cannot be cancelled. */

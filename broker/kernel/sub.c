@@ -48,11 +48,10 @@ struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct by
 
 static bool announced(const struct kernel *k, const struct sub *sub)
 {
-    return sub->link.kind == LINK_LIVE && k->shard_count > 1;
+    return sub->link.kind == LINK_LIVE && k->tracking;
 }
 
-/* Is what is published with QoS 1 and 2 owed to it by mail? A stored session gets that from its stream. */
-static bool wants_quality(const struct sub *sub, uint8_t flags)
+bool sub_wants_quality(const struct sub *sub, uint8_t flags)
 {
     return sub->owner->stream_id == 0 || (flags & SUB_QOS) == 0;
 }
@@ -67,6 +66,8 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
             .serial    = s->serial,
             .stream_id = s->who.stream_id,
             .since_ns  = k->wall_ns,
+            .who       = group_who(k, s->serial),
+            .client    = hash_bytes(session_id(s)),
             .sub_id    = sub->by_key.extra,
             .shard     = (uint16_t)k->shard,
             .flags     = sub->link.flags,
@@ -77,7 +78,7 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
         group_announce(k, group, true, group_member(group, k->shard, s->serial));
         return true;
     }
-    return !announced(k, sub) || interest_in(k, filter, wants_quality(sub, sub->link.flags));
+    return !announced(k, sub) || interest_in(k, filter, sub_wants_quality(sub, sub->link.flags));
 }
 
 static void live_out(struct kernel *k, struct sub *sub)
@@ -94,7 +95,7 @@ static void live_out(struct kernel *k, struct sub *sub)
     if (announced(k, sub)) {
         size_t       size   = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
         struct bytes filter = bytes_of(k->key, size);
-        interest_out(k, filter, wants_quality(sub, sub->link.flags));
+        interest_out(k, filter, sub_wants_quality(sub, sub->link.flags));
     }
 }
 
@@ -188,10 +189,10 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
         }
     } else if (kind == LINK_LIVE && sub_group(sub) == NULL && announced(k, sub)) {
         /* The new options may matter to the other shards: enter first, so that they never see it gone. */
-        if (!interest_in(k, filter, wants_quality(sub, flags))) {
+        if (!interest_in(k, filter, sub_wants_quality(sub, flags))) {
             return NULL;
         }
-        interest_out(k, filter, wants_quality(sub, sub->link.flags));
+        interest_out(k, filter, sub_wants_quality(sub, sub->link.flags));
         sub->link.flags   = flags;
         sub->by_key.extra = id;
         return sub;

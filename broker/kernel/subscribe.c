@@ -27,6 +27,7 @@ struct wanted {
     uint8_t             flags;
     bool                replay;
     bool                exclusive; /* granted by its home, and not entered yet */
+    bool                asking;    /* for that: its home has not answered */
     bool                stream;    /* "$stream/..": reader.h */
     bool                rowed;     /* its cursor row was written, and has a result */
 };
@@ -297,7 +298,8 @@ void subscribe_exclusive_answer(struct kernel *k, uint64_t serial, uint32_t tick
     if (s != NULL && s->asking != NULL && s->state == SESSION_OPEN) {
         LIST_EACH (&s->asking->requests, link) {
             struct request *r = CONTAINER_OF(link, struct request, link);
-            if (r->ticket == ticket) {
+            if (r->ticket == ticket && r->wanted[index].asking) {
+                r->wanted[index].asking    = false;
                 r->wanted[index].exclusive = status == 0;
                 r->wanted[index].result    = status == 0 ? r->wanted[index].result : status;
                 proceed(r);
@@ -324,10 +326,43 @@ static void ask(struct request *r, const struct subscription *subscriptions)
         } else if (r->wanted[i].result >= 0 && topic_exclusive_split(r->wanted[i].filter, &rest) &&
                    sub_find(s->kernel, &s->who, r->wanted[i].filter) == NULL) {
             r->asked++;
+            r->wanted[i].asking = true;
             exclusive_ask(s, r->ticket, (uint32_t)i, r->wanted[i].filter);
         }
     }
     proceed(r);
+}
+
+static bool any_asking(const struct request *r)
+{
+    for (int i = 0; i < r->count; i++) {
+        if (r->wanted[i].asking) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void subscribe_ask_again(struct session *s)
+{
+    struct kernel *k      = s->kernel;
+    uint64_t       serial = s->serial;
+    LIST_EACH (&s->asking->requests, link) {
+        struct request *r = CONTAINER_OF(link, struct request, link);
+        if (!any_asking(r)) {
+            continue;
+        }
+        r->asked++; /* an answer may come at once, and must not be the end of it in the middle */
+        for (int i = 0; i < r->count; i++) {
+            if (r->wanted[i].asking) {
+                exclusive_ask(s, r->ticket, (uint32_t)i, r->wanted[i].filter);
+            }
+        }
+        proceed(r);
+        if (session_find(k, serial) != s || s->asking == NULL) {
+            return;
+        }
+    }
 }
 
 static struct request *waiting_behind(const struct session *s, const struct pending *pending)

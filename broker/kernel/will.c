@@ -166,6 +166,9 @@ static void created(struct store_call *call, int status, struct bytes results)
     uint64_t            stream_id = wire_get_u64(&r);
     wire_get_u8(&r);
     uint64_t start = wire_get_u64(&r);
+    wire_get_u64(&r); /* next */
+    wire_get_u64(&r); /* epoch before */
+    uint64_t epoch = wire_get_u64(&r);
     if (status != 0 || r.bad) {
         rest(stream, status != 0 ? status : ERR_MALFORMED);
         return;
@@ -177,15 +180,18 @@ static void created(struct store_call *call, int status, struct bytes results)
     start                   = start > stream->done_below ? start : stream->done_below;
     stream->done_below      = start;
     stream->trim_below      = start;
-    store_follow_start(stream->kernel->store, &stream->follow, stream_id, 0, start, CREDIT);
+    store_follow_start(stream->kernel->store, &stream->follow, stream_id, epoch, start, CREDIT);
 }
 
 static void create(struct will_stream *stream)
 {
-    struct op op        = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
-    stream->state       = WILL_CREATING;
-    stream->create.done = created;
-    op_encode(store_txn_begin(stream->kernel->store, stream->stripe), &op);
+    struct op           op    = {.kind = OP_STREAM_CREATE, .name = bytes_str(TABLES_WILLS)};
+    struct op           fence = {.kind = OP_FENCE, .stream_id = OP_STREAM_LAST};
+    struct wire_writer *w     = store_txn_begin(stream->kernel->store, stream->stripe);
+    stream->state             = WILL_CREATING;
+    stream->create.done       = created;
+    op_encode(w, &op);
+    op_encode(w, &fence); /* who followed before, and is taken for dead, reads no more */
     store_txn_end(stream->kernel->store, &stream->create);
 }
 
@@ -223,7 +229,7 @@ uint64_t will_flush(struct kernel *k)
     uint64_t wish_ns = UINT64_MAX;
     for (uint32_t i = 0; k->wills != NULL && i < k->wills->count; i++) {
         struct will_stream *stream = &k->wills->streams[i];
-        if (stream->state == WILL_IDLE && stream->publisher.pending_count == 0) {
+        if (stream->state == WILL_IDLE && stream->publisher.pending_count == 0 && kernel_senior(k)) {
             if (stream->retry_ns <= k->now_ns) {
                 create(stream);
             } else if (stream->retry_ns < wish_ns) {

@@ -3,7 +3,7 @@
  *
  *     TIMER "will/<id>" ──connection lost, broker lost, session ended──▶ mqtt/wills of the stripe ──follow──▶ publish ──answered──▶ TRIM
  *
- * Stripe s is followed by shard s % shard_count. The writer of what a will appends is the stream it lay in, its sequence the offset: published
+ * Stripe s is followed by shard s % shard_count of the senior process (company.h). The writer of what a will appends is the stream it lay in, its sequence the offset: published
  * again after a crash, it arrives once. Delayed messages (delayed.h) take the same way. A will's message expiry counts from its publication.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_WILL_H

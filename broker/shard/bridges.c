@@ -12,6 +12,7 @@
 #include "shared/base/log.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/op.h"
+#include "shared/rpc/schema.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,10 @@ struct bridges {
     struct list        uplinks;
     struct list        dirty;
     struct store_watch watch;
+    struct store_scan  scan; /* of the table, when this process is the senior again */
     bool               watching;
+    bool               scanning;
+    bool               senior; /* bridges are run by one process of all at the store (company.h) */
     bool               stopped;
     uint32_t           store_shards; /* 0: not known yet */
     uint32_t          *generations;  /* per store shard, of what it shows: grows with every time */
@@ -117,7 +121,7 @@ static void changed(struct store_watch *watch, const struct store_item *item)
 {
     struct bridges *all = watch->ctx;
     char            why[256];
-    if (item->key.size > BRIDGE_NAME_MAX || all->stopped ||
+    if (item->key.size > BRIDGE_NAME_MAX || all->stopped || !all->senior ||
         owner_of(item->key, all->shard->broker->shard_count) != all->shard->index) {
         return;
     }
@@ -202,12 +206,46 @@ void bridges_begin(struct bridges *all)
     }
 }
 
-void bridges_turn(struct bridges *all)
+static bool shown_again(struct store_scan *scan, const struct store_item *item)
 {
-    if (!all->watching && store_known(all->shard->store)) {
+    struct bridges *all = scan->ctx;
+    changed(&all->watch, item);
+    return true;
+}
+
+static void all_shown(struct store_scan *scan, int status)
+{
+    struct bridges *all = scan->ctx;
+    all->scanning       = false;
+    all->senior         = all->senior && status == 0; /* else once more */
+}
+
+/* It runs bridges from the moment it is the senior. One that was taken for dead runs none until it is again. */
+static void look_senior(struct bridges *all)
+{
+    bool senior = kernel_senior(all->shard->kernel);
+    if (LIKELY(senior == all->senior) || all->scanning || !store_known(all->shard->store)) {
+        return;
+    }
+    all->senior = senior;
+    if (!senior) {
+        LIST_EACH (&all->uplinks, link) {
+            runner_free(CONTAINER_OF(link, struct runner, link));
+        }
+    } else if (!all->watching) {
         all->watching = true;
         store_watch_start(all->shard->store, &all->watch, TABLE_BRIDGES);
+    } else {
+        all->scanning = true;
+        all->scan     = (struct store_scan){.item = shown_again, .done = all_shown, .ctx = all};
+        store_scan_start(all->shard->store, &all->scan, STORE_STRIPE_ALL, TABLE_BRIDGES, RPC_SCAN_PREFIX,
+                         (struct bytes){0});
     }
+}
+
+void bridges_turn(struct bridges *all)
+{
+    look_senior(all);
     LIST_EACH (&all->uplinks, link) {
         struct runner *u = CONTAINER_OF(link, struct runner, link);
         bridge_turn(u->bridge);

@@ -2,7 +2,7 @@
  *
  *   table 22  key: name    value: version u8 = 1 | the lines of broker/bridge/spec.h
  *
- * Every shard watches the table; a bridge runs on shard hash(name) % shards. A changed row makes the bridge anew; a deleted one ends it and its session.
+ * Every shard watches the table; a bridge runs on shard hash(name) % shards of the senior process (broker/kernel/company.h), which alone lists them. A changed row makes the bridge anew; a deleted one ends it and its session.
  *
  *   GET    /bridges          NAME<tab>HOST:PORT<tab>STATE<tab>SENT<tab>RECEIVED<tab>DROPPED<tab>CONNECTS, one line each
  *   GET    /bridges/NAME     the same as "word: value" lines, and its topics

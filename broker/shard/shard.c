@@ -98,9 +98,11 @@ struct shard *shard_new(struct broker *broker, unsigned index, struct io *io)
     shard->transport                 = (struct transport_env){.chunks = shard->chunks, .ws_path = config->ws_path};
     struct store_client_config store = config->store;
     store.instance                   = broker->instance;
-    store.owner                      = io_random(io) | 1; /* never 0, which means nobody */
-    const struct kernel_port port    = {.ctx = shard, .post = port_post, .random = port_random};
-    shard->store                     = store_client_new(io, shard->timers, &store);
+    store.owner                      = kernel_owner(broker->instance, index);
+    store.place                      = broker->place;
+    const struct kernel_port port    = {
+           .ctx = shard, .post = port_post, .random = port_random, .instance = broker->instance, .place = broker->place};
+    shard->store  = store_client_new(io, shard->timers, &store);
     shard->kernel = kernel_new(index, broker->shard_count, &config->kernel, &port, shard->store, shard->timers);
     shard->mqtt   = (struct mqtt_env){
           .kernel = shard->kernel,
@@ -385,6 +387,9 @@ uint64_t shard_turn(struct shard *shard)
     uint64_t sys_ns = UINT64_MAX;
     if (shard->index == 0 && shard->open) {
         sys_ns = sys_turn(&shard->sys, shard->all_metrics, shard->kernel, shard->mqtt.now_ns);
+    }
+    if (UNLIKELY(shard->stopping) && shard->peer_count == 0 && kernel_settled(shard->kernel)) {
+        kernel_retire(shard->kernel);
     }
     uint64_t drain_ns  = drain_turn(shard);
     uint64_t kernel_ns = kernel_end(shard->kernel);

@@ -39,6 +39,7 @@ struct workers;
 struct broker {
     const struct broker_config *config;
     uint64_t                    instance; /* random: this process, to the segment store */
+    uint64_t                    place;    /* where it runs (shared/rpc/schema.h, HELLO); 0: no place */
     const struct settings      *settings; /* to read their files again; NULL where nobody does */
     unsigned                    shard_count;
     struct mailbox            **mailboxes; /* [from * shard_count + to], NULL where from == to */

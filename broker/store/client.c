@@ -3,6 +3,7 @@
 
 #include "broker/store/nodes.h"
 #include "broker/store/pushes.h"
+#include "broker/store/relay.h"
 #include "broker/store/route.h"
 #include "broker/store/scan.h"
 #include "shared/base/buggify.h"
@@ -72,6 +73,12 @@ static bool on_pushed(void *ctx, struct link *link, const struct frame *frame)
     return pushes_pushed(ctx, link, frame);
 }
 
+static bool on_relayed(void *ctx, struct link *link, const struct frame *frame)
+{
+    (void)link;
+    return relay_arrived(ctx, frame);
+}
+
 static bool on_leaders(void *ctx, struct link *link, struct wire_reader *r)
 {
     (void)link;
@@ -83,6 +90,7 @@ static const struct link_handler store_links = {.up       = on_up,
                                                 .answered = on_answered,
                                                 .refused  = on_refused,
                                                 .pushed   = on_pushed,
+                                                .relayed  = on_relayed,
                                                 .leaders  = on_leaders};
 
 struct store *store_client_new(struct io *io, struct timer_wheel *timers, const struct store_client_config *config)
@@ -178,6 +186,12 @@ uint16_t store_stripe(const struct store *store, struct bytes name)
 uint64_t store_owner(const struct store *store)
 {
     return store->config.owner;
+}
+
+uint64_t store_heard_ns(const struct store *store, uint16_t stripe)
+{
+    const struct link *link = store_reader(store, stripe);
+    return link == NULL ? 0 : link->heard_ns;
 }
 
 bool store_congested(const struct store *store)

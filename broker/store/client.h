@@ -24,6 +24,7 @@ struct store_client_config {
     uint32_t seed_count;
     uint64_t instance; /* this broker process */
     uint64_t owner;    /* this shard of it, not 0 */
+    uint64_t place;    /* where it runs (schema.h, HELLO); 0: no place */
 };
 
 struct store *store_client_new(struct io *io, struct timer_wheel *timers, const struct store_client_config *config);

@@ -99,6 +99,7 @@ static void put_greeting(struct link *link, uint16_t kind, uint64_t id)
         wire_put_u64(&link->greeting, link->instance);
         wire_put_u64(&link->greeting, link->owner);
         wire_put_u32(&link->greeting, link->shard);
+        wire_put_u64(&link->greeting, link->place);
     }
     int error = frame_end(&link->greeting, begun);
     ASSERT(error == 0);
@@ -200,6 +201,10 @@ static void on_frame(struct link *link, const struct frame *frame)
     if (frame->kind == RPC_LEADERS) {
         struct wire_reader r = wire_reader_of(frame->body);
         link->broken         = !link->handler->leaders(link->ctx, link, &r);
+        return;
+    }
+    if (frame->kind == RPC_RELAY) {
+        link->broken = !link->handler->relayed(link->ctx, link, frame);
         return;
     }
     if ((frame->id & LINK_PUSH_ID) != 0) {

@@ -43,6 +43,8 @@ struct link_handler {
     void (*refused)(void *ctx, struct link *link, uint16_t stripe);
     /* A frame for a follow or watch. False: it was not understood, the connection is given up. */
     bool (*pushed)(void *ctx, struct link *link, const struct frame *frame);
+    /* RPC_RELAY of another broker; likewise. */
+    bool (*relayed)(void *ctx, struct link *link, const struct frame *frame);
     /* count u16, count x { stripe u16, leader u16, term u64 }; likewise. */
     bool (*leaders)(void *ctx, struct link *link, struct wire_reader *r);
 };
@@ -60,6 +62,7 @@ struct link {
     uint32_t                   shard;
     uint64_t                   instance;
     uint64_t                   owner;
+    uint64_t                   place;
     struct io_socket          *socket; /* NULL when down */
     uint8_t                    state;
     bool                       broken;  /* to be given up after the current callback */

@@ -46,6 +46,7 @@ static void link_make(struct store *store, struct store_node *node, uint32_t sha
     link->shard                       = shard;
     link->instance                    = store->config.instance;
     link->owner                       = store->config.owner;
+    link->place                       = store->config.place;
     store->links[store->link_count++] = link;
     node->links[shard]                = link;
     node->link_count                  = shard + 1;

@@ -10,7 +10,7 @@
 #include "broker/store/client.h"
 #include "broker/store/link.h"
 
-enum { STORE_NODES_MAX = 16 }; /* seeds that are no nodes by their own address among them */
+enum { STORE_NODES_MAX = 48 }; /* seeds that are no nodes by their own address among them */
 
 struct store_node {
     uint16_t      id; /* 0: a seed that has not said who it is */
@@ -83,10 +83,11 @@ struct store {
     struct list
          scans_waiting; /* started, resumed or refused: their next page is asked at the end of the turn, if it can be */
     bool scans_stale;   /* pages may be under way where their stripe is no longer led */
-    struct subscriber *subscribers;
-    uint32_t           subscriber_count; /* slots */
-    uint32_t           free_slot;        /* 1-based, 0: none */
-    bool               pushes_stale;     /* some are asked for elsewhere, or nowhere, than they should be */
+    struct subscriber  *subscribers;
+    uint32_t            subscriber_count; /* slots */
+    uint32_t            free_slot;        /* 1-based, 0: none */
+    struct store_relay *relay;            /* who hears other brokers, or NULL */
+    bool                pushes_stale;     /* some are asked for elsewhere, or nowhere, than they should be */
 };
 
 /* The link to the leader of a stripe when it is up, else NULL. */

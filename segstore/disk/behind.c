@@ -57,10 +57,13 @@ static void sync_done(struct io_op *op, int result)
         io_sync_directory(storage->io, &o->op, storage->checkpoint_directory);
         return;
     case 2:
+        io_sync_directory(storage->io, &o->op, storage->run_directory);
+        return;
+    case 3:
         io_sync_directory(storage->io, &o->op, storage->directory);
         return;
     default:
-        if (sync_above(storage, o->head_at - 4)) {
+        if (sync_above(storage, o->head_at - 5)) {
             return;
         }
     }

@@ -5,10 +5,11 @@
 
 #include <stdlib.h>
 
-void chunks_init(struct chunks *c, struct io *io, struct segments *segments, uint32_t count, uint32_t depth)
+void chunks_init(struct chunks *c, struct io *io, struct segments *segments, uint32_t count, uint32_t depth,
+                 uint64_t rate)
 {
     *c = (struct chunks){
-        .io = io, .segments = segments, .count = count < 8 ? 8 : count, .depth = depth == 0 ? 1 : depth};
+        .io = io, .segments = segments, .count = count < 8 ? 8 : count, .depth = depth == 0 ? 1 : depth, .rate = rate};
     c->slots        = calloc(c->count, sizeof *c->slots);
     uint8_t *memory = aligned_alloc(IO_ALIGN_BYTES, (size_t)c->count * CHUNK_BYTES);
     if (c->slots == NULL || memory == NULL) {
@@ -88,6 +89,10 @@ static int begin_read(struct chunks *c, uint64_t position, uint64_t durable_posi
     if (c->reading == c->depth) {
         return 1;
     }
+    if (c->rate != 0 && io_now_ns(c->io) < c->next_ns) {
+        c->waits = true;
+        return 1;
+    }
     int result = c->open(c->ctx, segment);
     if (result < 0) {
         return result;
@@ -108,6 +113,10 @@ static int begin_read(struct chunks *c, uint64_t position, uint64_t durable_posi
     chunk->op         = (struct io_op){.done = read_done, .ctx = chunk};
     c->reading++;
     c->reads++;
+    if (c->rate != 0) {
+        uint64_t now_ns = io_now_ns(c->io);
+        c->next_ns      = now_ns + bucket_take(&c->bucket, c->rate, size, now_ns);
+    }
     io_read(segment->file, &chunk->op, chunk->memory, (size_t)size, offset);
     return 1;
 }
@@ -133,10 +142,24 @@ int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, s
     if (chunk != NULL) { /* read before that part was written */
         chunk->state = CHUNK_EMPTY;
     }
+    durable_position = segments_durable(c->segments, position, durable_position);
     if (position >= durable_position) {
         return ERR_NOT_FOUND;
     }
     return begin_read(c, start, durable_position);
+}
+
+void chunks_turn(struct chunks *c)
+{
+    if (c->waits && io_now_ns(c->io) >= c->next_ns) {
+        c->waits = false;
+        c->loaded(c->ctx, 0);
+    }
+}
+
+uint64_t chunks_next_ns(const struct chunks *c)
+{
+    return c->waits ? c->next_ns : UINT64_MAX;
 }
 
 bool chunks_reading(const struct chunks *c, uint64_t segment_number)

@@ -29,8 +29,9 @@ static int corrupt(const struct fetch *f, uint64_t position, const char *what)
     uint64_t               number   = segments_number(segments, position);
     char                   name[SEGMENT_NAME_BYTES];
     segment_name(number, name);
-    log_error("%s at offset %llu of wal/%s: the record there is not handed out; restore the file from a copy", what,
-              (unsigned long long)(position - segments_position(segments, number)), name);
+    log_error("%s at offset %llu of %s/%s: the record there is not handed out; restore the file from a copy", what,
+              (unsigned long long)(position - segments_position(segments, number)),
+              segment_is_run(number) ? "runs" : "wal", name);
     return ERR_CORRUPT;
 }
 
@@ -68,6 +69,90 @@ static int gather(struct fetch *f, uint64_t position, size_t size, uint8_t *memo
     return waiting ? 1 : 0;
 }
 
+/* ---- proof ---- */
+
+static void take_block(struct fetch *f, const uint8_t *page, const struct block_header *header)
+{
+    f->block.header = *header;
+    memset(f->block.good, 0, sizeof f->block.good);
+    memcpy(f->block.table, page + BLOCK_HEADER_BYTES, 4 * (size_t)header->page_count);
+    if (!block_table_good(page, header)) {
+        f->block.header.length = 0;
+    }
+}
+
+/* The header of the block that holds a position, backwards from there: 0; 1 while it is read; ERR_NOT_FOUND: it has changed. */
+static int find_block(struct fetch *f, uint64_t position)
+{
+    const struct segments *segments = f->chunks->segments;
+    struct fetch_block    *b        = &f->block;
+    uint64_t               base     = segments_position(segments, segments_number(segments, position));
+    uint64_t               page     = position - (position - base) % BLOCK_PAGE_BYTES;
+    if (b->wanted != page) {
+        b->wanted = page;
+        b->passed = page + BLOCK_PAGE_BYTES;
+    }
+    while (b->passed > base && b->passed + BLOCK_MAX_BYTES > page) {
+        struct bytes        view;
+        struct block_header header;
+        uint64_t            at     = b->passed - BLOCK_PAGE_BYTES;
+        int                 result = chunk_view(f->chunks, at, wal_durable_position(f->wal), &view);
+        if (result != 0) {
+            return result;
+        }
+        if (view.size >= BLOCK_PAGE_BYTES &&
+            block_header_at(bytes_of(view.data, base + segments->segment_bytes - at), &f->wal->id, at, &header)) {
+            if (at + header.length <= position) {
+                return ERR_NOT_FOUND;
+            }
+            take_block(f, view.data, &header);
+            return b->header.length == 0 ? ERR_NOT_FOUND : 0;
+        }
+        b->passed = at;
+    }
+    return ERR_NOT_FOUND;
+}
+
+static int page_proved(struct fetch *f, uint64_t position)
+{
+    struct fetch_block *b    = &f->block;
+    size_t              page = (size_t)(position - b->header.position) / BLOCK_PAGE_BYTES;
+    struct bytes        view;
+    if ((b->good[page / 64] >> page % 64 & 1) != 0) {
+        return 0;
+    }
+    int result =
+        chunk_view(f->chunks, b->header.position + page * BLOCK_PAGE_BYTES, wal_durable_position(f->wal), &view);
+    if (result != 0) {
+        return result;
+    }
+    if (view.size < BLOCK_PAGE_BYTES || !block_page_good(view.data, &b->header, b->table, page)) {
+        return ERR_CORRUPT;
+    }
+    b->good[page / 64] |= 1ull << page % 64;
+    return 0;
+}
+
+/* Are these bytes as they were written? 0, 1, ERR_CORRUPT. */
+static int proved(struct fetch *f, uint64_t position, size_t size)
+{
+    const struct block_header *h = &f->block.header;
+    if (position < h->position || position >= h->position + h->length) {
+        int found = find_block(f, position);
+        if (found == ERR_NOT_FOUND) {
+            return f->strict ? ERR_CORRUPT : 0;
+        }
+        if (found != 0) {
+            return found;
+        }
+    }
+    if (position + size > h->position + h->length) {
+        return ERR_CORRUPT;
+    }
+    int result = page_proved(f, position);
+    return result != 0 ? result : page_proved(f, position + size - 1);
+}
+
 static int fetch_cold(struct fetch *f, uint64_t position, uint64_t stream_id, struct fetched *out)
 {
     struct bytes head;
@@ -91,6 +176,10 @@ static int fetch_cold(struct fetch *f, uint64_t position, uint64_t stream_id, st
     }
     if (tag_size > 0 && tag.data != f->tag) { /* its chunk may go when the record's is asked for */
         memcpy(f->tag, tag.data, tag_size);
+    }
+    result = proved(f, position, OP_TARGET_HEADER_BYTES + (size_t)tag_size);
+    if (result != 0) {
+        return result < 0 ? corrupt(f, position, "what points to a record") : result;
     }
     uint64_t     at = position + ahead;
     struct bytes begin;

@@ -111,6 +111,15 @@ static void each_segment(void *ctx, const char *name)
     }
 }
 
+static void each_run(void *ctx, const char *name)
+{
+    struct storage *storage = ctx;
+    uint64_t        number;
+    if (segment_parse(name, &number) && segment_is_run(number)) {
+        segments_at(&storage->segments, number)->exists = true;
+    }
+}
+
 static void each_checkpoint(void *ctx, const char *name)
 {
     struct storage *storage = ctx;
@@ -126,6 +135,7 @@ static bool directory_take(struct storage *storage)
 {
     char path[PREPARE_PATH_BYTES];
     int  result = io_mkdir(storage->io, storage->wal_directory);
+    result      = result < 0 ? result : io_mkdir(storage->io, storage->run_directory);
     result      = result < 0 ? result : io_mkdir(storage->io, storage->checkpoint_directory);
     if (result < 0) {
         opening_refuse(storage, result, "%s cannot be made: %s", storage->directory, err_sentence(result));
@@ -143,6 +153,7 @@ static bool directory_take(struct storage *storage)
         return false;
     }
     result = io_list(storage->io, storage->wal_directory, each_segment, storage);
+    result = result < 0 ? result : io_list(storage->io, storage->run_directory, each_run, storage);
     result = result < 0 ? result : io_list(storage->io, storage->checkpoint_directory, each_checkpoint, storage);
     if (result < 0) {
         opening_refuse(storage, result, "%s cannot be listed: %s", storage->directory, err_sentence(result));
@@ -170,6 +181,31 @@ void opening_begin(struct storage *storage)
 
 /* ---- checkpoint ---- */
 
+/* What the checkpoint knows of the files; behind the images, whose records were counted as if they were all there ever was. */
+static void files_load(struct storage *storage, struct bytes image)
+{
+    struct checkpoint_file file;
+    size_t                 at = 0;
+    while (checkpoint_next_file(image, &at, &file)) {
+        struct log_segment *segment = segments_find(&storage->segments, file.number);
+        if (segment != NULL) {
+            segment->total = file.total > segment->live ? file.total : segment->live;
+            segment->bytes = file.bytes;
+        }
+    }
+}
+
+/* The checkpoint is of an older format, and does not know: a file of the log held many small records. */
+static void files_guess(struct storage *storage)
+{
+    enum { RECORD_BYTES = 16 * 1024 };
+    uint64_t most = storage->segments.segment_bytes / RECORD_BYTES;
+    for (uint64_t i = 0; i < storage->segments.log.count; i++) {
+        struct log_segment *segment = &storage->segments.log.slots[i];
+        segment->total              = segment->total > most ? segment->total : most;
+    }
+}
+
 static void checkpoint_done(void *ctx, struct load *load, int result)
 {
     struct storage   *storage = ctx;
@@ -191,6 +227,10 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
     struct checkpoint_section section;
     size_t                    at = 0;
     while (checkpoint_next(file, &c, &at, &section)) {
+        if (section.stripe == CHECKPOINT_FILES) {
+            files_load(storage, section.image);
+            continue;
+        }
         result = storage->hooks.load(storage->hooks.ctx, &section);
         if (result < 0) { /* whole by its checksum, yet not understood: another program wrote it */
             opening_refuse(storage, result,
@@ -198,6 +238,9 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
                            storage->checkpoint_directory, (unsigned long long)number, section.stripe);
             return;
         }
+    }
+    if (c.version < CHECKPOINT_VERSION_FILES) {
+        files_guess(storage);
     }
     o->last              = (struct wal_end){c.last_seq, c.last_checksum, c.last_stripes, c.replay_position};
     o->loaded_checkpoint = number;

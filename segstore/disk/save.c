@@ -141,6 +141,26 @@ static void take_slice(struct save *s)
     }
 }
 
+/* Which files there are, and what is known of them: as of now, when all images are taken. */
+static void write_files(struct save *s)
+{
+    uint32_t                count = 0;
+    struct checkpoint_file *files =
+        malloc((s->segments->log.count + s->segments->runs.count + 1) * sizeof(struct checkpoint_file));
+    if (files == NULL) {
+        fatal(71, "out of memory for a checkpoint");
+    }
+    for (const struct log_segment *each = segments_next(s->segments, 0); each != NULL;
+         each                           = segments_next(s->segments, each->number + 1)) {
+        files[count++] = (struct checkpoint_file){each->number, each->total, each->bytes};
+    }
+    checkpoint_put_files(&part_add(s)->bytes, files, count);
+    free(files);
+    s->nth++;
+    s->taking = false;
+    write_part(s);
+}
+
 static void write_trailer(struct save *s)
 {
     checkpoint_put_trailer(&part_add(s)->bytes, s->current.number, s->file_size);
@@ -176,9 +196,10 @@ static void begin(struct save *s)
         s->hooks.failed(s->hooks.ctx, "making a checkpoint", result);
         return;
     }
-    s->op     = (struct io_op){.done = step_done, .ctx = s};
-    s->state  = SAVE_IMAGES;
-    s->wanted = false; /* what is wanted from here on may not be in this one */
+    s->op          = (struct io_op){.done = step_done, .ctx = s};
+    s->state       = SAVE_IMAGES;
+    s->wanted      = false; /* what is wanted from here on may not be in this one */
+    s->moved_bytes = 0;
     parts_drop(s);
     checkpoint_put_header(&part_add(s)->bytes, &s->current);
     s->taking = true;
@@ -210,7 +231,7 @@ static void image_step(struct save *s, int written)
         write_part(s);
         return;
     }
-    if (s->nth <= s->stripe_count) {
+    if (s->nth <= s->stripe_count + 1) {
         s->taking = true; /* goes on in save_turn */
         return;
     }
@@ -279,15 +300,7 @@ static void unlink_begin(struct save *s, const char *path)
     io_unlink(s->io, &s->unlink_op, path);
 }
 
-/* Where the oldest replay begins that is to stay possible. */
-static uint64_t kept_position(const struct save *s, bool disk_full)
-{
-    if (disk_full) {
-        return s->newest.number != 0 ? s->newest.replay_position : 0;
-    }
-    return s->previous.number != 0 ? s->previous.replay_position : 0;
-}
-
+/* The oldest checkpoint that counts says where the oldest replay begins that is to stay possible. */
 static void forget(struct save *s, bool disk_full)
 {
     char path[PREPARE_PATH_BYTES];
@@ -296,11 +309,11 @@ static void forget(struct save *s, bool disk_full)
         unlink_begin(s, path);
         return;
     }
-    uint64_t kept = kept_position(s, disk_full);
-    for (uint64_t i = 0; i < s->segments->count; i++) {
-        struct log_segment *segment = &s->segments->slots[i];
-        if (!segments_forgettable(s->segments, segment, kept) || segment->number == s->wal->segment_number ||
-            chunks_reading(s->chunks, segment->number)) {
+    const struct saved *kept = disk_full ? &s->newest : &s->previous;
+    for (struct log_segment *segment = kept->number == 0 ? NULL : segments_next(s->segments, 0); segment != NULL;
+         segment                     = segments_next(s->segments, segment->number + 1)) {
+        if (!segments_forgettable(s->segments, segment, kept->replay_position, kept->number) ||
+            segment->number == s->wal->segment_number || chunks_reading(s->chunks, segment->number)) {
             continue;
         }
         chunks_forget(s->chunks, segment->number);
@@ -309,7 +322,7 @@ static void forget(struct save *s, bool disk_full)
         }
         segment->file   = NULL;
         segment->exists = false;
-        path_of(s->wal_directory, segment->number, "", path);
+        path_of(segment_is_run(segment->number) ? s->run_directory : s->wal_directory, segment->number, "", path);
         unlink_begin(s, path);
         return;
     }
@@ -325,14 +338,14 @@ static bool is_due(const struct save *s, bool disk_full)
     if (s->wanted) {
         return true;
     }
-    if (s->wal->counts.entries == s->begun_entries) {
+    if (s->wal->counts.entries == s->begun_entries && s->moved_bytes == 0) {
         return false;
     }
     if (BUGGIFY("save: a checkpoint early", 50)) {
         return true;
     }
     uint64_t age_ns = io_now_ns(s->io) - s->begun_ns;
-    uint64_t bytes  = s->wal->counts.bytes - s->begun_bytes;
+    uint64_t bytes  = s->wal->counts.bytes - s->begun_bytes + s->moved_bytes;
     if (bytes >= s->every_bytes || (disk_full && age_ns >= FULL_EVERY_NS)) {
         return true;
     }
@@ -350,6 +363,8 @@ void save_turn(struct save *s, bool disk_full)
     } else if (s->state == SAVE_IMAGES && s->taking) {
         if (s->nth < s->stripe_count) {
             take_slice(s);
+        } else if (s->nth == s->stripe_count) {
+            write_files(s);
         } else {
             write_trailer(s);
         }
@@ -370,7 +385,7 @@ uint64_t save_next_ns(const struct save *s)
     uint64_t next = UINT64_MAX;
     if (s->state == SAVE_IDLE && s->wanted) {
         next = s->not_before_ns;
-    } else if (s->state == SAVE_IDLE && s->wal->counts.entries != s->begun_entries) {
+    } else if (s->state == SAVE_IDLE && (s->moved_bytes != 0 || s->wal->counts.entries != s->begun_entries)) {
         uint64_t due = s->begun_ns + s->every_ns;
         next         = due > io_now_ns(s->io) ? due : due + (PATIENCE - 1) * s->every_ns;
     }
@@ -380,4 +395,9 @@ uint64_t save_next_ns(const struct save *s)
 bool save_busy(const struct save *s)
 {
     return s->state != SAVE_IDLE || s->unlinking;
+}
+
+uint64_t save_holding(const struct save *s)
+{
+    return (s->state == SAVE_IDLE ? s->newest.number : s->current.number) + 1;
 }

@@ -43,7 +43,8 @@ struct save {
     const struct wal *wal;
     struct segments  *segments;
     struct chunks    *chunks;
-    const char       *wal_directory; /* both outlive this */
+    const char       *wal_directory; /* they outlive this */
+    const char       *run_directory;
     const char       *directory;
     struct save_hooks hooks;
     uint32_t          stripe_count;
@@ -70,12 +71,14 @@ struct save {
     struct io_op      op;
     uint64_t          begun_bytes; /* the log's byte count when the last one began */
     uint64_t          begun_entries;
-    uint64_t          begun_ns;
-    uint64_t          old[SAVE_OLD_MAX]; /* checkpoints to delete */
-    uint32_t          old_count;
-    struct io_op      unlink_op;
-    bool              unlinking;
-    uint64_t          forget_ns; /* when to look for segments again */
+    uint64_t
+        moved_bytes; /* of files that can go when one holds where their records are now; since the last one began */
+    uint64_t     begun_ns;
+    uint64_t     old[SAVE_OLD_MAX]; /* checkpoints to delete */
+    uint32_t     old_count;
+    struct io_op unlink_op;
+    bool         unlinking;
+    uint64_t     forget_ns; /* when to look for segments again */
 };
 
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks);
@@ -84,5 +87,7 @@ void save_fini(struct save *s);
 void     save_turn(struct save *s, bool disk_full);
 uint64_t save_next_ns(const struct save *s);
 bool     save_busy(const struct save *s);
+/* The number of the first checkpoint that is sure to hold what happens now. */
+uint64_t save_holding(const struct save *s);
 
 #endif

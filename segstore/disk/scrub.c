@@ -17,15 +17,17 @@ static const uint64_t PATIENCE_NS    = 1000000000; /* while writes are under way
 static const uint64_t EMPTY_NS       = 1000000000; /* nothing is there to be read */
 
 void scrub_init(struct scrub *s, struct io *io, const struct segments *segments, const struct wal *wal,
-                const char *directory, uint32_t sector_bytes, uint64_t period_ns, const struct scrub_hooks *hooks)
+                const char *directory, const char *run_directory, uint32_t sector_bytes, uint64_t period_ns,
+                const struct scrub_hooks *hooks)
 {
-    *s = (struct scrub){.io           = io,
-                        .segments     = segments,
-                        .wal          = wal,
-                        .directory    = directory,
-                        .hooks        = *hooks,
-                        .period_ns    = period_ns,
-                        .sector_bytes = sector_bytes};
+    *s = (struct scrub){.io            = io,
+                        .segments      = segments,
+                        .wal           = wal,
+                        .directory     = directory,
+                        .run_directory = run_directory,
+                        .hooks         = *hooks,
+                        .period_ns     = period_ns,
+                        .sector_bytes  = sector_bytes};
     if (period_ns == 0) {
         return;
     }
@@ -58,18 +60,25 @@ static uint64_t base_of(const struct scrub *s, uint64_t number)
     return segments_position(s->segments, number);
 }
 
-/* The first segment at or above a number in which something durable lies, or NULL. */
+/* The first segment at or above a number in which something durable lies, or NULL. Runs of which nobody holds anything are not looked at: they go. */
 static const struct log_segment *next_from(const struct scrub *s, uint64_t number)
 {
     const struct log_segment *segment = segments_next(s->segments, number);
-    return segment != NULL && base_of(s, segment->number) < wal_durable_position(s->wal) ? segment : NULL;
+    if (segment != NULL && !segment_is_run(segment->number) &&
+        base_of(s, segment->number) >= wal_durable_position(s->wal)) {
+        segment = segments_next(s->segments, SEGMENT_RUN_FIRST);
+    }
+    while (segment != NULL && segment_is_run(segment->number) && (segment->bytes == 0 || segment->live == 0)) {
+        segment = segments_next(s->segments, segment->number + 1);
+    }
+    return segment;
 }
 
 /* How far the segment may be read: what lies behind is not durable yet. */
 static size_t readable(const struct scrub *s)
 {
     uint64_t base = base_of(s, s->number);
-    uint64_t end  = wal_durable_position(s->wal);
+    uint64_t end  = segments_durable(s->segments, base, wal_durable_position(s->wal));
     uint64_t left = end > base ? end - base : 0;
     return (size_t)(left < s->segments->segment_bytes ? left : s->segments->segment_bytes);
 }
@@ -80,12 +89,17 @@ static bool is_there(const struct scrub *s)
     return segment != NULL && segment->exists;
 }
 
+static const char *directory_of(const struct scrub *s, uint64_t number)
+{
+    return segment_is_run(number) ? s->run_directory : s->directory;
+}
+
 static int file_open(const struct scrub *s, uint64_t number, struct io_file **out)
 {
     char name[SEGMENT_NAME_BYTES];
     char path[PREPARE_PATH_BYTES];
     segment_name(number, name);
-    snprintf(path, sizeof path, "%s/%s", s->directory, name);
+    snprintf(path, sizeof path, "%s/%s", directory_of(s, number), name);
     int result = io_file_open(s->io, path, IO_OPEN_DIRECT | IO_OPEN_READ_ONLY, out);
     if (result < 0) {
         log_warn("%s cannot be opened to be read again: %s", path, err_sentence(result));
@@ -116,16 +130,16 @@ static void segment_leave(struct scrub *s)
     s->number      = 0;
 }
 
-static void report(struct scrub *s, uint64_t stripes, const char *what)
+/* Up to end, an offset in the same segment, it is not known what was written. */
+static void report(struct scrub *s, size_t end, uint64_t stripes, const char *what)
 {
     const struct scrub_bad *bad = &s->bad;
     s->counts.damages++;
-    log_error("%s/%012llu was read again: what was written at offset %zu %s. Records of %s may be lost there: restore "
-              "the file "
-              "from a copy while the store is stopped",
-              s->directory, (unsigned long long)bad->number, bad->offset, what,
+    log_error("%s/%012llu was read again: what was written at offset %zu %s. Records of %s may be lost there: other "
+              "nodes give them back; without any, restore the file from a copy while the store is stopped",
+              directory_of(s, bad->number), (unsigned long long)bad->number, bad->offset, what,
               stripes == UINT64_MAX ? "any stripe" : "some stripes");
-    s->hooks.damaged(s->hooks.ctx, base_of(s, bad->number) + bad->offset, stripes);
+    s->hooks.damaged(s->hooks.ctx, base_of(s, bad->number) + bad->offset, end - bad->offset, stripes);
 }
 
 /* A round ends where it began, and there the next one begins. */
@@ -145,12 +159,16 @@ static void round_count(struct scrub *s, uint64_t number)
 static bool segment_next(struct scrub *s)
 {
     const struct log_segment *next = next_from(s, s->next_number);
+    if (s->state == SCRUB_RESUMING &&
+        (next == NULL || segment_is_run(next->number))) { /* nothing whole came behind the damage */
+        s->state = SCRUB_WALKING;
+        report(s, s->segments->segment_bytes, recover_lost_stripes(s->last.seq, NULL, NULL), "is not there any more");
+    }
     if (next == NULL) {
-        if (s->state == SCRUB_RESUMING) { /* nothing whole came behind the damage */
-            s->state = SCRUB_WALKING;
-            report(s, recover_lost_stripes(s->last.seq, NULL, NULL), "is not there any more");
-        }
-        s->wrapped     = s->begun;
+        bool over = s->wrapped; /* it came here again, and where it began has gone */
+        round_count(s, UINT64_MAX);
+        s->round_from  = over ? 0 : s->round_from;
+        s->wrapped     = s->begun && !over;
         s->next_number = 0;
         next           = next_from(s, 0);
         s->last        = (struct scrub_last){0};
@@ -158,7 +176,7 @@ static bool segment_next(struct scrub *s)
     if (next == NULL) {
         return false;
     }
-    if (s->state == SCRUB_WALKING && next->number != s->next_number) {
+    if (s->state == SCRUB_WALKING && (next->number != s->next_number || segment_is_run(next->number))) {
         s->last = (struct scrub_last){0};
     }
     if (!s->begun) {
@@ -189,7 +207,7 @@ static void damage(struct scrub *s)
     const struct block_header *h = &s->bad.header;
     s->state                     = SCRUB_RESUMING;
     if (s->bad.header_known) {
-        report(s, h->stripes, s->bad.changed ? "has changed" : "is not there any more");
+        report(s, s->bad.offset + h->length, h->stripes, s->bad.changed ? "has changed" : "is not there any more");
         s->state = SCRUB_WALKING;
         s->last  = (struct scrub_last){
              .seq = h->block_seq, .checksum = h->checksum, .known = true, .sure = s->last.known && s->last.sure};
@@ -201,7 +219,8 @@ static void damage(struct scrub *s)
 /* The first whole block behind the damage. */
 static void resumed(struct scrub *s, const struct block_header *h)
 {
-    report(s, s->last.known ? recover_lost_stripes(s->last.seq, NULL, h) : UINT64_MAX,
+    report(s, s->number == s->bad.number ? s->offset : s->segments->segment_bytes,
+           s->last.known ? recover_lost_stripes(s->last.seq, NULL, h) : UINT64_MAX,
            s->bad.changed ? "has changed" : "is not there any more");
     s->state = SCRUB_WALKING;
     s->last  = (struct scrub_last){0};
@@ -216,6 +235,10 @@ static void look_begin(struct scrub *s, enum block_state state, const struct blo
                                     .header       = *h,
                                     .header_known = known && (!s->last.known || h->block_seq == s->last.seq + 1),
                                     .changed      = state == BLOCK_HEADER_BAD || state == BLOCK_PAGES_BAD};
+    if (segment_is_run(s->number)) { /* all that is read of one was durable, in one chain from its start to its end */
+        damage(s);
+        return;
+    }
     if (!s->last.known) { /* nobody knows what should be here, but it should be whole */
         if (s->bad.changed) {
             damage(s);
@@ -271,6 +294,10 @@ static void look_step(struct scrub *s)
         look_end(s);
         return;
     }
+    if (segment_is_run(next->number)) {
+        look_end(s);
+        return;
+    }
     s->look_gap    = s->look_gap || next->number != s->look_number;
     s->look_number = next->number;
     if (file_open(s, next->number, &s->look_file) < 0) {
@@ -291,6 +318,7 @@ static void look_step(struct scrub *s)
 static void walk(struct scrub *s)
 {
     sleep_for(s, s->interval_ns);
+    s->walk_ns = s->next_ns;
     while (s->number != 0 && s->state != SCRUB_LOOKING) {
         size_t              end   = readable(s);
         size_t              have  = s->window_bytes - s->at;
@@ -334,7 +362,8 @@ static void walk(struct scrub *s)
 static void read_failed(struct scrub *s, int result)
 {
     s->bad = (struct scrub_bad){.number = s->number, .offset = s->offset};
-    report(s, UINT64_MAX, result < 0 ? err_sentence(result) : "is behind the end of the file");
+    report(s, s->segments->segment_bytes, UINT64_MAX,
+           result < 0 ? err_sentence(result) : "is behind the end of the file");
     segment_leave(s);
     s->state = SCRUB_WALKING;
     s->last  = (struct scrub_last){0};
@@ -379,6 +408,12 @@ static void read_more(struct scrub *s)
 
 /* ---- the turn ---- */
 
+/* A look at other segments takes short steps; the way goes on in its own time. */
+static uint64_t due_ns(const struct scrub *s)
+{
+    return s->state != SCRUB_LOOKING && s->next_ns < s->walk_ns ? s->walk_ns : s->next_ns;
+}
+
 static bool disk_rests(const struct scrub *s)
 {
     return s->wal->flying == 0 && s->wal->submit == s->wal->end;
@@ -387,12 +422,13 @@ static bool disk_rests(const struct scrub *s)
 void scrub_turn(struct scrub *s)
 {
     uint64_t now_ns = io_now_ns(s->io);
-    if (s->period_ns == 0 || s->stopping || s->reading || now_ns < s->next_ns ||
-        (!disk_rests(s) && now_ns < s->next_ns + PATIENCE_NS)) {
+    if (s->period_ns == 0 || s->stopping || s->reading || now_ns < due_ns(s) ||
+        (!disk_rests(s) && now_ns < due_ns(s) + PATIENCE_NS)) {
         return;
     }
     if (!s->begun) {
-        s->next_number = s->segments->first + (s->segments->count == 0 ? 0 : io_random(s->io) % s->segments->count);
+        const struct segment_table *log = &s->segments->log;
+        s->next_number                  = log->first + (log->count == 0 ? 0 : io_random(s->io) % log->count);
     }
     if (s->state == SCRUB_LOOKING) {
         look_step(s);
@@ -408,5 +444,5 @@ uint64_t scrub_next_ns(const struct scrub *s)
     if (s->period_ns == 0 || s->stopping || s->reading) {
         return UINT64_MAX;
     }
-    return disk_rests(s) ? s->next_ns : s->next_ns + PATIENCE_NS;
+    return disk_rests(s) ? due_ns(s) : due_ns(s) + PATIENCE_NS;
 }

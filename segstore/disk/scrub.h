@@ -28,8 +28,9 @@ struct scrub_counts {
 
 struct scrub_hooks {
     void *ctx;
-    /* Something at this position is not what was written: entries of these stripes (a bit per stripe % 64; all: not known whose). It was logged. */
-    void (*damaged)(void *ctx, uint64_t position, uint64_t stripes);
+    /* Of these bytes from this position on some are not what was written: entries of these stripes (a bit per stripe % 64; all: not known whose). It was
+     * logged. Again in each round. */
+    void (*damaged)(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes);
 };
 
 /* The last block that was whole: what the next one must hang on. */
@@ -53,7 +54,8 @@ struct scrub {
     struct io             *io;
     const struct segments *segments;
     const struct wal      *wal;
-    const char            *directory; /* of the segments; outlives this */
+    const char            *directory; /* of the segments, and of runs; they outlive this */
+    const char            *run_directory;
     struct scrub_hooks     hooks;
     uint64_t               period_ns; /* 0: never */
     uint32_t               sector_bytes;
@@ -78,11 +80,13 @@ struct scrub {
     struct scrub_bad       bad;
     uint64_t               interval_ns;
     uint64_t               next_ns;
+    uint64_t               walk_ns; /* no further on the way before */
     struct scrub_counts    counts;
 };
 
 void scrub_init(struct scrub *s, struct io *io, const struct segments *segments, const struct wal *wal,
-                const char *directory, uint32_t sector_bytes, uint64_t period_ns, const struct scrub_hooks *hooks);
+                const char *directory, const char *run_directory, uint32_t sector_bytes, uint64_t period_ns,
+                const struct scrub_hooks *hooks);
 void scrub_fini(struct scrub *s);
 /* Once per turn, when the storage is open. */
 void     scrub_turn(struct scrub *s);

@@ -46,13 +46,33 @@ static int on_segment_open(void *ctx, struct log_segment *segment)
 }
 
 /* Whoever starts again should not have to replay what is damaged: a checkpoint is made. */
-static void on_damaged(void *ctx, uint64_t position, uint64_t stripes)
+static void on_damaged(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct storage *storage = ctx;
-    if (position >= storage->save.newest.replay_position) {
+    if (position >= storage->save.newest.replay_position &&
+        !segment_is_run(segments_number(&storage->segments, position))) {
         storage->save.wanted = true;
     }
-    storage->hooks.damage_found(storage->hooks.ctx, stripes);
+    storage->hooks.damage_found(storage->hooks.ctx, position, bytes, stripes);
+}
+
+static bool on_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                    void *each_ctx)
+{
+    struct storage *storage = ctx;
+    return storage->hooks.walk(storage->hooks.ctx, begin, steps, each, each_ctx);
+}
+
+static bool on_holds(void *ctx, const struct survivor *survivor)
+{
+    struct storage *storage = ctx;
+    return storage->hooks.holds(storage->hooks.ctx, survivor);
+}
+
+static bool on_move(void *ctx, const struct survivor *survivor, uint64_t to)
+{
+    struct storage *storage = ctx;
+    return storage->hooks.move(storage->hooks.ctx, survivor, to);
 }
 
 struct storage *storage_new(struct io *io, const struct storage_config *config, const struct storage_hooks *hooks)
@@ -66,6 +86,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->hooks  = *hooks;
     snprintf(storage->directory, sizeof storage->directory, "%s/shard-%02u", config->data_directory, config->shard);
     snprintf(storage->wal_directory, sizeof storage->wal_directory, "%s/wal", storage->directory);
+    snprintf(storage->run_directory, sizeof storage->run_directory, "%s/runs", storage->directory);
     snprintf(storage->checkpoint_directory, sizeof storage->checkpoint_directory, "%s/ckpt", storage->directory);
 
     segments_init(&storage->segments, config->segment_bytes);
@@ -78,11 +99,12 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     wal_init(&storage->wal, io, &storage->prepare, &wal_hooks, &storage->super.id, io_random(io), config->tail_bytes,
              config->wal_depth);
 
-    chunks_init(&storage->chunks, io, &storage->segments, config->cold_chunks, config->cold_depth);
+    chunks_init(&storage->chunks, io, &storage->segments, config->cold_chunks, config->cold_depth, config->cold_rate);
     storage->chunks.loaded = on_chunk;
     storage->chunks.open   = on_segment_open;
     storage->chunks.ctx    = storage;
     fetch_init(&storage->fetch, &storage->wal, &storage->chunks);
+    storage->fetch.strict = config->member_count > 1;
 
     struct save_hooks save_hooks = {.ctx = storage, .image = on_image, .saved = on_saved, .failed = on_failed};
     save_init(&storage->save, io, &save_hooks);
@@ -90,14 +112,32 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     storage->save.segments      = &storage->segments;
     storage->save.chunks        = &storage->chunks;
     storage->save.wal_directory = storage->wal_directory;
+    storage->save.run_directory = storage->run_directory;
     storage->save.directory     = storage->checkpoint_directory;
     storage->save.stripe_count  = config->shard_stripe_count;
     storage->save.every_bytes   = config->checkpoint_bytes;
     storage->save.every_ns      = config->checkpoint_ns;
 
     struct scrub_hooks scrub_hooks = {.ctx = storage, .damaged = on_damaged};
-    scrub_init(&storage->scrub, io, &storage->segments, &storage->wal, storage->wal_directory, config->sector_bytes,
-               config->scrub_ns, &scrub_hooks);
+    scrub_init(&storage->scrub, io, &storage->segments, &storage->wal, storage->wal_directory, storage->run_directory,
+               config->sector_bytes, config->scrub_ns, &scrub_hooks);
+
+    const struct reclaim_hooks reclaim_hooks = {.ctx     = storage,
+                                                .walk    = on_walk,
+                                                .holds   = on_holds,
+                                                .move    = on_move,
+                                                .open    = on_segment_open,
+                                                .damaged = on_damaged,
+                                                .failed  = on_failed};
+    reclaim_init(&storage->reclaim, io, &reclaim_hooks);
+    storage->reclaim.segments      = &storage->segments;
+    storage->reclaim.wal           = &storage->wal;
+    storage->reclaim.prepare       = &storage->prepare;
+    storage->reclaim.save          = &storage->save;
+    storage->reclaim.run_directory = storage->run_directory;
+    storage->reclaim.log_bytes     = config->log_bytes;
+    storage->reclaim.age_ns        = config->reclaim_ns;
+    storage->reclaim.rate          = config->reclaim_rate;
     return storage;
 }
 
@@ -113,14 +153,16 @@ void storage_free(struct storage *storage)
     }
     opening_free(storage);
     scrub_fini(&storage->scrub);
+    reclaim_fini(&storage->reclaim);
     save_fini(&storage->save);
     fetch_fini(&storage->fetch);
     chunks_fini(&storage->chunks);
     wal_fini(&storage->wal);
     prepare_fini(&storage->prepare);
-    for (uint64_t i = 0; i < storage->segments.count; i++) {
-        if (storage->segments.slots[i].file != NULL) {
-            io_file_close(storage->segments.slots[i].file);
+    for (struct log_segment *each = segments_next(&storage->segments, 0); each != NULL;
+         each                     = segments_next(&storage->segments, each->number + 1)) {
+        if (each->file != NULL) {
+            io_file_close(each->file);
         }
     }
     segments_fini(&storage->segments);
@@ -139,7 +181,8 @@ int storage_segment_open(struct storage *storage, struct log_segment *segment)
     char            path[PREPARE_PATH_BYTES];
     struct io_file *file;
     segment_name(segment->number, name);
-    snprintf(path, sizeof path, "%s/%s", storage->wal_directory, name);
+    snprintf(path, sizeof path, "%s/%s",
+             segment_is_run(segment->number) ? storage->run_directory : storage->wal_directory, name);
     int result = io_file_open(storage->io, path, IO_OPEN_DIRECT, &file);
     if (result < 0) {
         log_error("%s cannot be opened: %s", path, err_sentence(result));
@@ -188,10 +231,12 @@ void storage_turn(struct storage *storage)
         return;
     }
     wal_turn(&storage->wal, io_now_ns(storage->io));
+    chunks_turn(&storage->chunks);
     storage->prepare.starving = storage->prepare.full && !storage_admits(storage, STORAGE_ROOM);
     prepare_turn(&storage->prepare);
     save_turn(&storage->save, storage->prepare.full);
     scrub_turn(&storage->scrub);
+    reclaim_turn(&storage->reclaim);
 }
 
 uint64_t storage_next_ns(const struct storage *storage)
@@ -203,8 +248,12 @@ uint64_t storage_next_ns(const struct storage *storage)
     uint64_t prepare = prepare_next_ns(&storage->prepare);
     uint64_t save    = save_next_ns(&storage->save);
     uint64_t scrub   = scrub_next_ns(&storage->scrub);
+    uint64_t reclaim = reclaim_next_ns(&storage->reclaim);
     next             = prepare < next ? prepare : next;
     next             = scrub < next ? scrub : next;
+    next             = reclaim < next ? reclaim : next;
+    uint64_t chunks  = chunks_next_ns(&storage->chunks);
+    next             = chunks < next ? chunks : next;
     return save < next ? save : next;
 }
 
@@ -213,10 +262,12 @@ void storage_stop(struct storage *storage)
     storage->prepare.stopping = true;
     storage->save.stopping    = true;
     storage->scrub.stopping   = true;
+    storage->reclaim.stopping = true;
 }
 
 bool storage_idle(const struct storage *storage)
 {
-    return !storage->open || (wal_idle(&storage->wal) && !prepare_busy(&storage->prepare) &&
-                              !save_busy(&storage->save) && storage->chunks.reading == 0 && !storage->scrub.reading);
+    return !storage->open ||
+           (wal_idle(&storage->wal) && !prepare_busy(&storage->prepare) && !save_busy(&storage->save) &&
+            storage->chunks.reading == 0 && !storage->scrub.reading && !reclaim_busy(&storage->reclaim));
 }

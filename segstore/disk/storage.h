@@ -1,6 +1,6 @@
 /* storage - all that one shard keeps on disk, as one thing: its directory, log, checkpoints and cold reads.
  *
- *   DIR/shard-00/lock   super   wal/000000000001 ..   ckpt/000000000001 ..
+ *   DIR/shard-00/lock   super   wal/000000000001 ..   runs/000268435457 ..   ckpt/000000000001 ..
  *
  *   storage_new -> storage_open -> load, replay .. -> opened -> storage_append .. durable -> storage_free
  *
@@ -13,6 +13,7 @@
 #include "segstore/disk/fetch.h"
 #include "segstore/disk/load.h"
 #include "segstore/disk/prepare.h"
+#include "segstore/disk/reclaim.h"
 #include "segstore/disk/save.h"
 #include "segstore/disk/scrub.h"
 #include "segstore/disk/wal.h"
@@ -38,6 +39,10 @@ struct storage_config {
     uint32_t    segments_ready;
     uint32_t    cold_chunks;
     uint32_t    cold_depth;
+    uint64_t    cold_rate;     /* bytes a second, 0: any */
+    uint64_t    log_bytes;     /* above this much log reclaim does not wait for records to die */
+    uint64_t    reclaim_ns;    /* nor for those in files older than this */
+    uint64_t    reclaim_rate;  /* bytes a second that it reads and writes; 0: never */
     uint64_t    scrub_ns;      /* in which all of the log is read again in the background; 0: never */
     uint32_t    sector_bytes;  /* what the device writes at once */
     bool        accept_damage; /* go on without what damage took: the operator's decision */
@@ -57,8 +62,13 @@ struct storage_hooks {
     bool (*image)(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out); /* save.h */
     void (*saved)(void *ctx);  /* a checkpoint is on disk */
     void (*loaded)(void *ctx); /* a cold read ended: fetches that waited may go on */
+    /* Of reclaim (reclaim.h): what is held where; whether it still is; that it lies at `to` now. */
+    bool (*walk)(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                 void *each_ctx);
+    bool (*holds)(void *ctx, const struct survivor *survivor);
+    bool (*move)(void *ctx, const struct survivor *survivor, uint64_t to);
     /* What was written for these stripes (a bit per stripe % 64) has changed on the disk or is gone, found by reading it again (scrub.h). */
-    void (*damage_found)(void *ctx, uint64_t stripes);
+    void (*damage_found)(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes);
     void (*failed)(void *ctx, const char *what, int error);
 };
 
@@ -76,11 +86,13 @@ struct storage {
     struct fetch          fetch;
     struct save           save;
     struct scrub          scrub;
+    struct reclaim        reclaim;
     struct opening       *opening; /* NULL once open */
     struct io_file       *lock;
     bool                  open;
     char                  directory[256];
     char                  wal_directory[256 + 8];
+    char                  run_directory[256 + 8];
     char                  checkpoint_directory[256 + 8];
 };
 

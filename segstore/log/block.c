@@ -191,6 +191,39 @@ static bool body_matches(const uint8_t *image, const struct block_header *h)
     return memcmp(body.digest, image + 96, sizeof body.digest) == 0;
 }
 
+static bool table_matches(const uint8_t *image, const struct block_header *h)
+{
+    uint64_t checksum;
+    memcpy(&checksum, image + 112, sizeof checksum);
+    return hash_bytes(bytes_of(image + BLOCK_HEADER_BYTES, (size_t)h->body_offset - BLOCK_HEADER_BYTES)) == checksum;
+}
+
+bool block_table_good(const uint8_t *page, const struct block_header *h)
+{
+    return table_matches(page, h);
+}
+
+bool block_page_good(const uint8_t *page, const struct block_header *h, const uint8_t *table, size_t number)
+{
+    uint32_t sum;
+    memcpy(&sum, table + 4 * number, sizeof sum);
+    size_t skip = number == 0 ? h->body_offset : 0;
+    return sum == (uint32_t)hash_bytes(bytes_of(page + skip, BLOCK_PAGE_BYTES - skip));
+}
+
+bool block_pages_good(const uint8_t *image, const struct block_header *h, size_t from, size_t size)
+{
+    if (size == 0 || from < h->body_offset || from + size > h->length || !table_matches(image, h)) {
+        return false;
+    }
+    for (size_t page = from / BLOCK_PAGE_BYTES; page <= (from + size - 1) / BLOCK_PAGE_BYTES; page++) {
+        if (!block_page_good(image + page * BLOCK_PAGE_BYTES, h, image + BLOCK_HEADER_BYTES, page)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 enum block_state block_check(struct bytes data, const struct wal_id *id, uint64_t position, uint32_t sector_bytes,
                              struct block_header *out)
 {
@@ -204,10 +237,8 @@ enum block_state block_check(struct bytes data, const struct wal_id *id, uint64_
     }
     *out                 = h;
     const uint8_t *image = data.data;
-    uint64_t       table_checksum;
-    memcpy(&table_checksum, image + 112, sizeof table_checksum);
-    struct bytes table = bytes_of(image + BLOCK_HEADER_BYTES, (size_t)h.body_offset - BLOCK_HEADER_BYTES);
-    if (hash_bytes(table) != table_checksum) { /* then no page can be judged but by its zeros */
+    struct bytes   table = bytes_of(image + BLOCK_HEADER_BYTES, (size_t)h.body_offset - BLOCK_HEADER_BYTES);
+    if (!table_matches(image, &h)) { /* then no page can be judged but by its zeros */
         return page_unwritten(image, sector_bytes) ? BLOCK_PAGES_ZERO : BLOCK_PAGES_BAD;
     }
     size_t bad_count = 0;

@@ -136,6 +136,13 @@ bool block_header_at(struct bytes data, const struct wal_id *id, uint64_t positi
 enum block_state block_check(struct bytes data, const struct wal_id *id, uint64_t position, uint32_t sector_bytes,
                              struct block_header *out);
 
+/* Are these bytes of a block with a good header, from its first byte on, as they were written? Looks at their pages only. */
+bool block_pages_good(const uint8_t *image, const struct block_header *header, size_t from, size_t size);
+
+/* The same by parts: is the page table in the first page as it was written; and the page of this number, by a copy of that table? */
+bool block_table_good(const uint8_t *first_page, const struct block_header *header);
+bool block_page_good(const uint8_t *page, const struct block_header *header, const uint8_t *table, size_t number);
+
 /* Walks the entries of a valid block. */
 struct block_cursor {
     const uint8_t *image;

@@ -44,6 +44,25 @@ void checkpoint_put_section(struct wire_writer *w, const struct checkpoint_secti
     ASSERT(w->bad || w->size - from == CHECKPOINT_SECTION_BYTES);
 }
 
+void checkpoint_put_files(struct wire_writer *w, const struct checkpoint_file *files, uint32_t count)
+{
+    const struct checkpoint_section section = {.stripe = CHECKPOINT_FILES};
+    struct wire_writer              image   = wire_writer_growing(SIZE_MAX / 2);
+    XXH128_canonical_t              sum;
+    wire_put_u32(&image, count);
+    wire_put_u32(&image, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        wire_put_u64(&image, files[i].number);
+        wire_put_u64(&image, files[i].total);
+        wire_put_u64(&image, files[i].bytes);
+    }
+    ASSERT(!image.bad); /* out of memory */
+    XXH128_canonicalFromHash(&sum, XXH3_128bits(image.data, image.size));
+    checkpoint_put_section(w, &section, image.size, sum.digest);
+    wire_put_bytes(w, wire_written(&image));
+    wire_writer_fini(&image);
+}
+
 void checkpoint_put_trailer(struct wire_writer *w, uint64_t number, uint64_t size_before)
 {
     size_t from = w->size;
@@ -74,7 +93,7 @@ static int header_decode(struct wire_reader *r, const struct wal_id *id, struct 
     if (version < CHECKPOINT_VERSION_FIRST || version > CHECKPOINT_VERSION) {
         return ERR_VERSION;
     }
-    struct checkpoint c = {0};
+    struct checkpoint c = {.version = version};
     memcpy(c.id.bytes, log.data, log.size);
     c.number          = wire_get_u64(r);
     c.replay_position = wire_get_u64(r);
@@ -110,6 +129,14 @@ static bool section_decode(struct wire_reader *r, struct checkpoint_section *out
     return true;
 }
 
+static bool is_files(struct bytes image)
+{
+    struct wire_reader r     = wire_reader_of(image);
+    uint64_t           count = wire_get_u32(&r);
+    (void)wire_get_u32(&r);
+    return !r.bad && wire_left(&r) == count * CHECKPOINT_FILE_BYTES;
+}
+
 int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpoint *out)
 {
     struct wire_reader r = wire_reader_of(file);
@@ -118,7 +145,8 @@ int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpo
     if (result != 0) {
         return result;
     }
-    for (uint32_t i = 0; i < c.stripe_count; i++) {
+    uint32_t sections = c.stripe_count + (c.version >= CHECKPOINT_VERSION_FILES);
+    for (uint32_t i = 0; i < sections; i++) {
         struct checkpoint_section section;
         struct bytes              sum;
         if (!section_decode(&r, &section, &sum)) {
@@ -126,7 +154,9 @@ int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpo
         }
         XXH128_canonical_t actual;
         XXH128_canonicalFromHash(&actual, XXH3_128bits(section.image.data, section.image.size + section.replica.size));
-        if (memcmp(actual.digest, sum.data, sizeof actual.digest) != 0) {
+        if (memcmp(actual.digest, sum.data, sizeof actual.digest) != 0 ||
+            (section.stripe == CHECKPOINT_FILES) != (i == c.stripe_count) ||
+            (section.stripe == CHECKPOINT_FILES && !is_files(section.image))) {
             return ERR_CORRUPT;
         }
     }
@@ -148,9 +178,25 @@ bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, siz
     size_t             from = *at == 0 ? CHECKPOINT_HEADER_BYTES : *at;
     struct wire_reader r    = wire_reader_of(bytes_of(file.data + from, file.size - from));
     struct bytes       sum;
-    if (wire_left(&r) <= CHECKPOINT_TRAILER_BYTES || checkpoint->stripe_count == 0 || !section_decode(&r, out, &sum)) {
+    if (wire_left(&r) <= CHECKPOINT_TRAILER_BYTES ||
+        (checkpoint->stripe_count == 0 && checkpoint->version < CHECKPOINT_VERSION_FILES) ||
+        !section_decode(&r, out, &sum)) {
         return false;
     }
     *at = file.size - wire_left(&r);
+    return true;
+}
+
+bool checkpoint_next_file(struct bytes image, size_t *at, struct checkpoint_file *out)
+{
+    size_t from = *at == 0 ? 8 : *at;
+    if (image.size < from + CHECKPOINT_FILE_BYTES) {
+        return false;
+    }
+    struct wire_reader r = wire_reader_of(bytes_of(image.data + from, CHECKPOINT_FILE_BYTES));
+    out->number          = wire_get_u64(&r);
+    out->total           = wire_get_u64(&r);
+    out->bytes           = wire_get_u64(&r);
+    *at                  = from + CHECKPOINT_FILE_BYTES;
     return true;
 }

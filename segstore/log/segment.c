@@ -34,60 +34,73 @@ void segments_init(struct segments *s, uint64_t segment_bytes)
 
 void segments_fini(struct segments *s)
 {
-    free(s->slots);
+    free(s->log.slots);
+    free(s->runs.slots);
     *s = (struct segments){0};
 }
 
-static void grow(struct segments *s, uint64_t count)
+static void grow(struct segment_table *t, uint64_t count)
 {
-    if (count <= s->capacity) {
+    if (count <= t->capacity) {
         return;
     }
-    uint64_t capacity = s->capacity == 0 ? 16 : s->capacity;
+    uint64_t capacity = t->capacity == 0 ? 16 : t->capacity;
     while (capacity < count) {
         capacity *= 2;
     }
-    s->slots = realloc(s->slots, capacity * sizeof *s->slots);
-    ASSERT(s->slots != NULL); /* out of memory */
-    s->capacity = capacity;
+    t->slots = realloc(t->slots, capacity * sizeof *t->slots);
+    ASSERT(t->slots != NULL); /* out of memory */
+    t->capacity = capacity;
+}
+
+static struct log_segment *table_at(struct segment_table *t, uint64_t number)
+{
+    if (t->count == 0) {
+        t->first = number;
+    }
+    if (number < t->first) { /* rare: a checkpoint holds records older than all seen so far */
+        uint64_t more = t->first - number;
+        grow(t, t->count + more);
+        memmove(t->slots + more, t->slots, t->count * sizeof *t->slots);
+        for (uint64_t i = 0; i < more; i++) {
+            t->slots[i] = (struct log_segment){.number = number + i};
+        }
+        t->first = number;
+        t->count += more;
+    }
+    while (number >= t->first + t->count) {
+        grow(t, t->count + 1);
+        t->slots[t->count] = (struct log_segment){.number = t->first + t->count};
+        t->count++;
+    }
+    return &t->slots[number - t->first];
 }
 
 struct log_segment *segments_at(struct segments *s, uint64_t number)
 {
-    if (s->count == 0) {
-        s->first = number;
-    }
-    if (number < s->first) { /* rare: a checkpoint holds records older than all seen so far */
-        uint64_t more = s->first - number;
-        grow(s, s->count + more);
-        memmove(s->slots + more, s->slots, s->count * sizeof *s->slots);
-        for (uint64_t i = 0; i < more; i++) {
-            s->slots[i] = (struct log_segment){.number = number + i};
-        }
-        s->first = number;
-        s->count += more;
-    }
-    while (number >= s->first + s->count) {
-        grow(s, s->count + 1);
-        s->slots[s->count] = (struct log_segment){.number = s->first + s->count};
-        s->count++;
-    }
-    return &s->slots[number - s->first];
+    return table_at(segment_is_run(number) ? &s->runs : &s->log, number);
 }
 
 struct log_segment *segments_find(const struct segments *s, uint64_t number)
 {
-    return number < s->first || number >= s->first + s->count ? NULL : &s->slots[number - s->first];
+    const struct segment_table *t = segment_is_run(number) ? &s->runs : &s->log;
+    return number < t->first || number >= t->first + t->count ? NULL : &t->slots[number - t->first];
+}
+
+static struct log_segment *table_next(const struct segment_table *t, uint64_t number)
+{
+    for (uint64_t i = number < t->first ? 0 : number - t->first; i < t->count; i++) {
+        if (t->slots[i].exists) {
+            return &t->slots[i];
+        }
+    }
+    return NULL;
 }
 
 struct log_segment *segments_next(const struct segments *s, uint64_t number)
 {
-    for (uint64_t i = number < s->first ? 0 : number - s->first; i < s->count; i++) {
-        if (s->slots[i].exists) {
-            return &s->slots[i];
-        }
-    }
-    return NULL;
+    struct log_segment *next = segment_is_run(number) ? NULL : table_next(&s->log, number);
+    return next != NULL ? next : table_next(&s->runs, number);
 }
 
 /* Most records lie in the segment of the one before: no division then. */
@@ -98,6 +111,13 @@ static uint64_t number_near(struct segments *s, struct segments_near *near, uint
         near->position = segments_position(s, near->number);
     }
     return near->number;
+}
+
+void segments_add(struct segments *s, uint64_t position)
+{
+    struct log_segment *segment = segments_at(s, number_near(s, &s->retained, position));
+    segment->live++;
+    segment->total++;
 }
 
 void segments_retain(struct segments *s, uint64_t position)
@@ -112,20 +132,38 @@ void segments_release(struct segments *s, uint64_t position)
     segment->live--;
 }
 
-bool segments_forgettable(const struct segments *s, const struct log_segment *segment, uint64_t replay_position)
+uint64_t segments_durable(const struct segments *s, uint64_t position, uint64_t log_position)
 {
-    return segment->exists && segment->live == 0 && segment->number < segments_number(s, replay_position);
+    uint64_t number = segments_number(s, position);
+    if (!segment_is_run(number)) {
+        return log_position;
+    }
+    const struct log_segment *segment = segments_find(s, number);
+    return segments_position(s, number) + (segment == NULL ? 0 : segment->bytes);
+}
+
+bool segments_forgettable(const struct segments *s, const struct log_segment *segment, uint64_t replay_position,
+                          uint64_t checkpoint)
+{
+    return segment->exists && segment->live == 0 && segment->moved <= checkpoint &&
+           (segment_is_run(segment->number) || segment->number < segments_number(s, replay_position));
+}
+
+static void compact(struct segment_table *t)
+{
+    uint64_t gone = 0;
+    while (gone < t->count && !t->slots[gone].exists && t->slots[gone].live == 0) {
+        gone++;
+    }
+    if (gone > 0 && gone < t->count) { /* the last one stays, so that `first` stays near */
+        memmove(t->slots, t->slots + gone, (t->count - gone) * sizeof *t->slots);
+        t->first += gone;
+        t->count -= gone;
+    }
 }
 
 void segments_compact(struct segments *s)
 {
-    uint64_t gone = 0;
-    while (gone < s->count && !s->slots[gone].exists && s->slots[gone].live == 0) {
-        gone++;
-    }
-    if (gone > 0 && gone < s->count) { /* the last one stays, so that `first` stays near */
-        memmove(s->slots, s->slots + gone, (s->count - gone) * sizeof *s->slots);
-        s->first += gone;
-        s->count -= gone;
-    }
+    compact(&s->log);
+    compact(&s->runs);
 }

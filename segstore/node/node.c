@@ -91,15 +91,15 @@ static void on_loaded(void *ctx)
     }
 }
 
-static void on_damage_found(void *ctx, uint64_t stripes)
+/* Alone: what runs has all but the records in memory, and those are refused when read. Else the others give back what of it is still wanted. */
+static void on_damage_found(void *ctx, uint64_t position, uint64_t bytes, uint64_t stripes)
 {
     struct node *node = ctx;
     node->counts.scrub_damages++;
-    for (uint32_t i = 0; i < node->stripe_count;
-         i++) { /* alone: what runs has all but the records in memory, and those are refused when read */
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
         if ((stripes & BLOCK_STRIPE_BIT(st->id)) != 0 && !replica_alone(st)) {
-            replica_repair(st, "the log was read again, and has changed");
+            repair_survey(st, position, position + bytes);
         }
     }
 }
@@ -147,13 +147,16 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->owners);
     list_init(&node->touched);
     list_init(&node->burials);
-    node->raft_next_ns   = UINT64_MAX;
-    node->image_next_ns  = UINT64_MAX;
-    node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
-    node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
+    node->raft_next_ns            = UINT64_MAX;
+    node->image_next_ns           = UINT64_MAX;
+    node->own_transfer.per_second = config->transfer_rate / config->shards + 1;
+    node->transfer                = config->transfer != NULL ? config->transfer : &node->own_transfer;
+    node->incoming                = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
+    node->incoming_terms          = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
+    index_init(&node->relays);
 
     struct storage_config storage_config = {
         .data_directory     = config->data_directory,
@@ -170,7 +173,11 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .segments_ready     = config->segments_ready,
         .cold_chunks        = config->cold_chunks,
         .cold_depth         = config->cold_depth,
+        .cold_rate          = config->cold_rate / config->shards + (config->cold_rate != 0),
         .sector_bytes       = config->disk_sector_bytes,
+        .log_bytes          = config->log_bytes,
+        .reclaim_ns         = config->reclaim_ns,
+        .reclaim_rate       = config->reclaim_rate / config->shards + (config->reclaim_rate != 0),
         .scrub_ns           = config->scrub_ns,
         .accept_damage      = config->accept_damage || config->node_count > 1,
         .node               = config->node,
@@ -178,10 +185,8 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .member_count       = 1,
         .members            = {config->node},
     };
-    storage_config.member_count = config->join ? 0 : storage_config.member_count;
-    for (uint32_t i = 0; i < config->node_count && !config->join; i++) {
-        storage_config.member_count = (uint16_t)config->node_count;
-        storage_config.members[i]   = config->nodes[i].id;
+    if (config->node_count > 0) {
+        storage_config.member_count = segstore_config_founders(config, storage_config.members);
     }
     const struct storage_hooks storage_hooks = {
         .ctx          = node,
@@ -193,12 +198,19 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
         .image        = stripes_image,
         .saved        = on_saved,
         .loaded       = on_loaded,
+        .walk         = moves_walk,
+        .holds        = moves_holds,
+        .move         = moves_move,
         .damage_found = on_damage_found,
         .failed       = on_failed,
     };
     node->storage = storage_new(io, &storage_config, &storage_hooks);
+    repairs_make(node);
     stripes_make(node);
     peers_make(node);
+    node->placements = calloc(config->stripes, sizeof *node->placements);
+    node->plan_told  = calloc(config->shards, sizeof *node->plan_told);
+    ASSERT(node->placements != NULL && node->plan_told != NULL); /* out of memory */
     storage_open(node->storage);
     return node;
 }
@@ -224,12 +236,16 @@ void node_free(struct node *node)
         stripe_free(node->stripes[i].stripe);
     }
     burials_free(node);
+    repairs_free(node);
     storage_free(node->storage);
     index_fini(&node->subscriptions);
     index_fini(&node->followers);
+    index_fini(&node->relays);
     wire_writer_fini(&node->results);
     wire_writer_fini(&node->scratch);
     free(node->stripes);
+    free(node->placements);
+    free(node->plan_told);
     free(node->incoming);
     free(node->incoming_terms);
     free(node->slots);
@@ -274,8 +290,8 @@ static void mail_turn(struct node *node)
             case NODE_MAIL_READY:
                 node->shards_ready++;
                 break;
-            case NODE_MAIL_WANTED:
-                node->wanted = *(struct wanted *)mail.body;
+            case NODE_MAIL_PLAN:
+                plan_take(node, mail.body);
                 free(mail.body);
                 break;
             case NODE_MAIL_SOCKET:
@@ -374,11 +390,12 @@ uint64_t node_turn(void *ctx)
         replicas_tick(node);
         balance_turn(node);
     }
+    bool repairing = node->serving && !node->stopping && repairs_turn(node);
     storage_turn(node->storage); /* hands on what is durable, submits what waits */
     sessions_resume(node);
     tasks_turn(node);
     images_turn(node);
-    bool behind = burials_turn(node);
+    bool behind = burials_turn(node) || repairing;
     behind      = replicas_turn(node) || behind; /* leads, applies, answers, sends to followers, acknowledges */
     ready_turn(node);
     listen_turn(node);
@@ -394,19 +411,38 @@ uint64_t node_turn(void *ctx)
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
         next = least(next, least(replicas_next_ns(node),
                                  least(peers_next_ns(node), least(node->image_next_ns, balance_next_ns(node)))));
+        next = least(next, repairs_next_ns(node));
     }
     bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;
 }
 
+static void count_files(const struct segments *segments, struct node_counts *counts)
+{
+    for (const struct log_segment *s = segments_next(segments, 0); s != NULL;
+         s                           = segments_next(segments, s->number + 1)) {
+        if (segment_is_run(s->number)) {
+            counts->run_bytes += s->bytes;
+        } else {
+            counts->log_file_bytes += segments->segment_bytes;
+        }
+    }
+}
+
 struct node_counts node_counts(const struct node *node)
 {
-    struct node_counts counts = node->counts;
-    counts.wal_writes         = node->storage->wal.counts.writes;
-    counts.wal_bytes          = node->storage->wal.counts.bytes;
-    counts.wal_entries        = node->storage->wal.counts.entries;
-    counts.cold_reads         = node->storage->chunks.reads;
-    counts.scrub_rounds       = node->storage->scrub.counts.rounds;
-    counts.scrub_bytes        = node->storage->scrub.counts.bytes;
+    struct node_counts counts    = node->counts;
+    counts.wal_writes            = node->storage->wal.counts.writes;
+    counts.wal_bytes             = node->storage->wal.counts.bytes;
+    counts.wal_entries           = node->storage->wal.counts.entries;
+    counts.cold_reads            = node->storage->chunks.reads;
+    counts.reclaim_files         = node->storage->reclaim.counts.files;
+    counts.reclaim_records       = node->storage->reclaim.counts.records;
+    counts.reclaim_read_bytes    = node->storage->reclaim.counts.read_bytes;
+    counts.reclaim_written_bytes = node->storage->reclaim.counts.written_bytes;
+    counts.reclaim_damaged       = node->storage->reclaim.counts.damaged;
+    count_files(&node->storage->segments, &counts);
+    counts.scrub_rounds = node->storage->scrub.counts.rounds;
+    counts.scrub_bytes  = node->storage->scrub.counts.bytes;
     return counts;
 }

@@ -41,10 +41,12 @@ void node_stop(struct node *node);
 /* Also in the middle of everything, after io has gone. */
 void node_free(struct node *node);
 
-/* For tests: a stripe of this shard, or NULL; its consensus; the chain of its log at an entry, false when that is not known any more; the counters. */
+/* For tests: a stripe of this shard, or NULL; its consensus; the chain of its log at an entry, false when that is not known any more;
+ * whether records of it are damaged, so that another node leads it; the counters. */
 struct stripe     *node_stripe(struct node *node, uint16_t stripe);
 const struct raft *node_raft(struct node *node, uint16_t stripe);
 bool               node_chain(struct node *node, uint16_t stripe, uint64_t index, uint64_t *out);
+bool               node_repairs(struct node *node, uint16_t stripe);
 
 struct node_counts {
     uint64_t requests;
@@ -54,6 +56,13 @@ struct node_counts {
     uint64_t wal_bytes;
     uint64_t wal_entries;
     uint64_t cold_reads;
+    uint64_t reclaim_files; /* of the log, emptied by moving what was held */
+    uint64_t reclaim_records;
+    uint64_t reclaim_read_bytes;
+    uint64_t reclaim_written_bytes;
+    uint64_t reclaim_damaged; /* records that could not be read */
+    uint64_t log_file_bytes;  /* of files of the log, now */
+    uint64_t run_bytes;       /* of runs, now */
     uint64_t records_pushed;
     uint64_t scrub_rounds; /* times that the log was read again */
     uint64_t scrub_bytes;
@@ -62,6 +71,9 @@ struct node_counts {
     uint64_t elections; /* terms that stripes entered */
     uint64_t images_sent;
     uint64_t images_taken;
+    uint64_t relayed; /* packets of brokers for others */
+    uint64_t relays_dropped;
+    uint64_t records_repaired; /* that were damaged here and that another node gave back */
 };
 struct node_counts node_counts(const struct node *node);
 /* How it is now. out->stripes has room for all of its stripes; out->shard and out->fresh are set, too. */

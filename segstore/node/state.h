@@ -15,17 +15,19 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
+#include "segstore/placement/placement.h"
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
 #include "segstore/node/node.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
-#include "shared/base/bucket.h"
 #include "shared/base/log.h"
+#include "shared/base/rate.h"
 #include "shared/base/wire.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
 
+struct repairs;
 struct session;
 
 /* ---- tasks ---- */
@@ -75,7 +77,8 @@ struct node_stripe {
     bool             stale;       /* the replay is among entries of a history that was replaced */
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
-    bool             repairing;   /* records of it are damaged: it does not lead until an image came */
+    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came */
+    bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
     bool             limits_wanted;        /* the log had no room for them */
@@ -93,6 +96,9 @@ struct node_stripe {
     uint64_t              image_last;    /* transfer that came to its end here */
     struct image_in      *image_in;      /* an image on its way here */
     uint8_t               still;         /* images of it that are being taken: until then it stands still */
+    uint32_t              missed;        /* records that may be damaged here (repair/) */
+    uint32_t              lost;          /* of them, those that nobody has */
+    uint32_t              surveyed;      /* searches for more of them that are under way */
     struct stripe_saving *saving;        /* its image is being taken: it stands still */
 };
 
@@ -111,6 +117,7 @@ enum follower_state {
     FOLLOWER_TAIL,   /* has all that is there: is handed records as they are applied */
     FOLLOWER_READY,  /* in node->ready: reads on */
     FOLLOWER_DISK,   /* in node->disk_waiters */
+    FOLLOWER_REPAIR, /* among repair_waiters: the next record is damaged here */
     FOLLOWER_OUTPUT, /* in session->output_waiters: until the connection has taken what it was given */
     FOLLOWER_CREDIT, /* there is more; the broker wants none now */
 };
@@ -172,11 +179,13 @@ struct session {
     uint16_t           peer; /* number of the node that it comes from; 0: a broker */
     uint64_t           instance;
     uint64_t           owner;
+    uint64_t           place;
     uint64_t           unanswered_bytes;
     struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
     uint32_t           wanted_shard;
-    struct wire_writer hello; /* bytes that go along when the socket moves */
+    struct wire_writer hello;    /* bytes that go along when the socket moves */
+    struct index_link  by_owner; /* in node->relays, while a broker's is open */
 };
 
 /* A broker shard that timers may depend on. */
@@ -184,6 +193,7 @@ struct owner {
     struct list link; /* node->owners */
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
+    uint64_t    place;    /* where its process runs; 0: not said */
     uint32_t    connections;
     uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
@@ -192,8 +202,8 @@ struct owner {
 
 /* Mail between shards. */
 enum node_mail {
-    NODE_MAIL_READY  = 1, /* shard i -> shard 0: my stripes are open. number: i */
-    NODE_MAIL_WANTED = 3, /* shard 0 -> shard i. body: struct wanted, owned by the receiver */
+    NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
+    NODE_MAIL_PLAN  = 3, /* shard 0 -> shard i. body: struct plan, owned by the receiver */
     NODE_MAIL_SOCKET =
         2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
 };
@@ -203,11 +213,7 @@ struct moved {
     uint8_t bytes[];
 };
 
-/* Who the nodes of the cluster shall be; count 0: nobody has said so. */
-struct wanted {
-    uint16_t count;
-    uint16_t nodes[RAFT_MEMBERS_MAX];
-};
+enum { NODE_KNOWN_MAX = 255 };
 
 /* A node keeps its incarnation for as long as it keeps its disk. */
 struct known {
@@ -245,16 +251,25 @@ struct node {
     uint64_t           raft_next_ns; /* the soonest of all stripes */
     struct peer       *peers;        /* the other nodes */
     uint32_t           peer_count;
-    struct known       known[SEGSTORE_NODES_MAX]; /* whose disks have been seen */
+    struct known       known[NODE_KNOWN_MAX]; /* whose disks have been seen */
     uint32_t           known_count;
-    struct wanted      wanted;
-    struct image_out  *image_out;     /* an image on its way to another node */
-    struct bucket      image_bucket;  /* of its bytes */
+    struct plan        plan;       /* which nodes hold places; epoch 0: not known yet */
+    struct placement  *placements; /* by it, of all stripes of the cluster */
+    uint64_t          *plan_told;  /* the first shard: epoch, per shard */
+    uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
+    uint64_t           plan_term;
+    uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
+    struct image_out  *image_out; /* an image on its way to another node */
+    struct rate       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
+    struct rate        own_transfer;
+    struct repairs    *repairs;       /* of records that are damaged here */
     struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t          *incoming_terms;
-    uint64_t           next_due_ns; /* wall clock; the soonest of all stripes */
+    uint64_t           next_due_ns;         /* wall clock; the soonest of all stripes */
+    int64_t            clock_correction_ns; /* of the wall clock (peers/clock.h) */
+    struct log_limit   clock_limit;
     bool               due_dirty;
     /* connections */
     struct session   **slots;
@@ -266,13 +281,17 @@ struct node {
     struct list        graves; /* closed in this turn; freed at its end */
     struct index       subscriptions;
     struct index       followers;
-    struct list        led; /* struct node_stripe.led_link */
+    struct index       relays; /* sessions of brokers, by owner */
+    struct list        led;    /* struct node_stripe.led_link */
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
     uint64_t           silence_ns; /* when silence is looked for next */
+    struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
+    uint32_t           walk_stripe;
     struct node_counts counts;
     struct log_limit   refused_limit;
+    struct log_limit   gone_limit;
 };
 
 /* node.c */
@@ -289,6 +308,12 @@ void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
+
+/* moves.c: what reclaim asks of them. */
+bool moves_walk(void *ctx, bool begin, uint32_t steps, void (*each)(void *ctx, const struct survivor *survivor),
+                void *each_ctx);
+bool moves_holds(void *ctx, const struct survivor *survivor);
+bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
@@ -371,10 +396,17 @@ void changes_skip(struct node_stripe *st, uint64_t index, const struct raft_memb
 void changes_put(const struct node_stripe *st, uint64_t last, struct wire_writer *w);
 void changes_get(struct node_stripe *st, struct wire_reader *r);
 
+/* plans.c: which nodes hold places. */
+void plans_turn(struct node *node);
+/* If it is newer than what is known. */
+void plan_take(struct node *node, const struct plan *plan);
+/* The body of an RPC_PLAN. */
+void plan_receive(struct node *node, struct wire_reader *r);
+
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);
-/* The next step of a stripe towards what is wanted; false: none, or not yet. */
-bool change_next(const struct node_stripe *st, const struct wanted *wanted, struct raft_members *next);
+/* The next step of a stripe towards where it belongs; false: none, or not yet. */
+bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next);
 /* replica.c: of the stripe that this node leads. What finds no room is proposed again with the next look. */
 void propose_members(struct node_stripe *st, const struct raft_members *members);
 
@@ -382,8 +414,12 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 void     balance_start(struct node_stripe *st);
 void     balance_turn(struct node *node);
 uint64_t balance_next_ns(const struct node *node);
+/* The node that is to lead it: among its voters, or this one. */
+uint16_t balance_preferred(const struct node_stripe *st);
 
 /* peers.c: connections to the other nodes. */
+/* The time of entries: this machine's clock, or what the others agree on. */
+uint64_t     node_wall_ns(const struct node *node);
 void         peers_make(struct node *node);
 void         peers_free(struct node *node);
 void         peers_turn(struct node *node);
@@ -447,8 +483,30 @@ void follow_free(struct follower *f);
 void follow_close_frame(struct follower *f, size_t begun, uint32_t count);
 void record_put(struct wire_writer *w, uint64_t offset, struct bytes tag, struct bytes record);
 
-/* lost.c: a record on disk is damaged. 0: pass over it, or what to tell who reads it. */
-int record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset);
+/* lost.c: a record on disk is damaged. 0: pass over it; 1: wait for it (repair_wait); or what to tell who reads it: ERR_CORRUPT, ERR_UNAVAILABLE (for
+ * seconds nobody who might have it could be asked). */
+MUST_CHECK int record_lost(struct node *node, struct node_stripe *stripe, uint64_t stream_id, uint64_t offset,
+                           uint64_t position);
+
+/* repair/missed.c: records that are damaged here and that other nodes give back (repair/repair.h). */
+void repairs_make(struct node *node);
+void repairs_free(struct node *node);
+/* The stripe's state is replaced: nothing of it is missed any more. */
+void repairs_clear(struct node_stripe *st);
+/* A record cannot be read: it is asked for. 1, ERR_CORRUPT: nobody has it, ERR_UNAVAILABLE: not for seconds now. */
+MUST_CHECK int repair_wanted(struct node_stripe *st, uint64_t stream_id, uint64_t offset, uint64_t position);
+/* The task runs when something was repaired or given up. */
+void         repair_wait(struct node *node, struct task *task);
+struct list *repair_waiters(struct node *node);
+/* Something in [from, to) of the log is damaged: what of it is held here is looked for, and repaired. */
+void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to);
+/* repair/ask.c. True: there is more for the next turn. */
+bool     repairs_turn(struct node *node);
+uint64_t repairs_next_ns(const struct node *node);
+void     repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
+void     repair_answered(struct session *s, struct wire_reader *r);
+/* repair/answer.c */
+void repair_asked(struct session *s, struct wire_reader *r);
 
 /* watch.c */
 void watch_begin(struct session *s, uint64_t id, struct wire_reader *r);
@@ -492,11 +550,15 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c: ERR_BUSY when another broker process is attached. */
-MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner);
+MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
 void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void           owners_found(struct node_stripe *st);
 void           owners_turn(struct node *node);
 uint64_t       owners_next_ns(const struct node *node);
+/* relay.c: from one broker shard to another. */
+void relay_add(struct session *s);
+void relay_remove(struct session *s);
+void relay(struct session *s, struct bytes body);
 /* silence.c: connections that say nothing any more. */
 void     silence_turn(struct node *node);
 uint64_t silence_next_ns(const struct node *node);

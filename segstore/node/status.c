@@ -32,7 +32,8 @@ static void put_stripe(const struct node_stripe *st, struct stripe_status *out)
                                                      .members   = *raft_members(raft),
                                                      .damaged   = raft_is_damaged(raft),
                                                      .repairing = st->repairing,
-                                                     .stopped   = st->stopped};
+                                                     .stopped   = st->stopped,
+                                                     .place     = st->node->placements[st->id]};
     put_followers(st, out);
 }
 
@@ -55,27 +56,40 @@ void node_status(const struct node *node, struct shard_status *out)
                                                                   .fresh        = true,
                                                                   .cluster_id   = node->opened ? node->storage->super.cluster : 0,
                                                                   .peer_count   = node->peer_count,
+                                                                  .plan         = node->plan,
                                                                   .stripe_count = node->stripe_count,
                                                                   .stripes      = places};
     const uint64_t counted[STATUS_VALUES] = {
-        [STATUS_CONNECTIONS]    = brokers(node),
-        [STATUS_REQUESTS]       = c.requests,
-        [STATUS_TRANSACTIONS]   = c.transactions,
-        [STATUS_COMMITTED]      = c.committed,
-        [STATUS_RECORDS_PUSHED] = c.records_pushed,
-        [STATUS_LOG_WRITES]     = c.wal_writes,
-        [STATUS_LOG_BYTES]      = c.wal_bytes,
-        [STATUS_LOG_ENTRIES]    = c.wal_entries,
-        [STATUS_COLD_READS]     = c.cold_reads,
-        [STATUS_CHECKPOINTS]    = c.checkpoints,
-        [STATUS_DISK_FULL]      = node->storage->prepare.full,
-        [STATUS_ELECTIONS]      = c.elections,
-        [STATUS_IMAGES_SENT]    = c.images_sent,
-        [STATUS_IMAGES_TAKEN]   = c.images_taken,
+        [STATUS_CONNECTIONS]     = brokers(node),
+        [STATUS_REQUESTS]        = c.requests,
+        [STATUS_TRANSACTIONS]    = c.transactions,
+        [STATUS_COMMITTED]       = c.committed,
+        [STATUS_RECORDS_PUSHED]  = c.records_pushed,
+        [STATUS_LOG_WRITES]      = c.wal_writes,
+        [STATUS_LOG_BYTES]       = c.wal_bytes,
+        [STATUS_LOG_ENTRIES]     = c.wal_entries,
+        [STATUS_COLD_READS]      = c.cold_reads,
+        [STATUS_RECLAIM_FILES]   = c.reclaim_files,
+        [STATUS_RECLAIM_RECORDS] = c.reclaim_records,
+        [STATUS_RECLAIM_READ]    = c.reclaim_read_bytes,
+        [STATUS_RECLAIM_WRITTEN] = c.reclaim_written_bytes,
+        [STATUS_RECLAIM_DAMAGED] = c.reclaim_damaged,
+        [STATUS_LOG_FILE_BYTES]  = c.log_file_bytes,
+        [STATUS_RUN_BYTES]       = c.run_bytes,
+        [STATUS_CHECKPOINTS]     = c.checkpoints,
+        [STATUS_DISK_FULL]       = node->storage->prepare.full,
+        [STATUS_ELECTIONS]       = c.elections,
+        [STATUS_IMAGES_SENT]     = c.images_sent,
+        [STATUS_IMAGES_TAKEN]    = c.images_taken,
+        [STATUS_RELAYED]         = c.relayed,
+        [STATUS_RELAYS_DROPPED]  = c.relays_dropped,
     };
     memcpy(out->values, counted, sizeof counted);
     for (uint32_t i = 0; i < node->peer_count; i++) {
-        out->peers[i] = (struct peer_status){.node = node->peers[i].spec->id, .up = node->peers[i].state == PEER_UP};
+        const struct peer *p = &node->peers[i];
+        out->peers[i]        = (struct peer_status){.node  = p->spec->id,
+                                                    .up    = p->state == PEER_UP,
+                                                    .for_s = (io_now_ns(node->io) - p->changed_ns) / 1000000000};
     }
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         put_stripe(&node->stripes[i], &out->stripes[i]);

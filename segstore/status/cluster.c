@@ -1,9 +1,11 @@
 /* cluster.c - a node's view of the cluster as JSON.
  *
  *   { "node": 1, "cluster": "name", "cluster_id": "16 hex digits", "silent": [shards that do not answer],
- *     "nodes":   [ { "node": 1, "address": "host:port" }, { "node": 2, "address": .., "connected": [a bool per shard] } .. ],
+ *     "nodes":   [ { "node": 1, "address": "host:port", "rack": "" }, { "node": 2, "address": .., "rack": .., "connected": [a bool per shard], "for": seconds } .. ],
+ *     "plan":    { "epoch": 3 (0: not known), "replicas": 3, "places": [ { "node": 1, "drained": false } .. ], "home": [1, 2, 4] },
  *     "stripes": [ { "stripe": 0, "leader": 1 (0: not known), "term": 3, "role": "leader", "serves": true, "commit": 9, "applied": 9, "last": 9,
  *                    "members": { "voters": [1, 2, 3], "outgoing": [], "learners": [] }, "damaged": false, "repairing": false, "stopped": false,
+ *                    "place": [1, 2, 4], "preferred": 2 (0: nobody),
  *                    "followers": [ { "node": 2, "match": 9, "keeps_up": true, "active": true, "snapshot": false } .. ] (of a leader) } .. ] }
  */
 #include "segstore/status/status.h"
@@ -35,14 +37,14 @@ static json_t *follower_of(const struct follower_status *f)
 
 static json_t *stripe_json(const struct stripe_status *s)
 {
-    json_t *stripe =
-        json_pack("{s:i, s:i, s:I, s:s, s:b, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:b, s:b, s:b}", "stripe", (int)s->id,
-                  "leader", (int)s->leader, "term", (json_int_t)s->term, "role", roles[s->role], "serves", s->led,
-                  "commit", (json_int_t)s->commit, "applied", (json_int_t)s->applied, "last", (json_int_t)s->last,
-                  "members", "voters", numbers(s->members.voters, s->members.voter_count), "outgoing",
-                  numbers(s->members.outgoing, s->members.outgoing_count), "learners",
-                  numbers(s->members.learners, s->members.learner_count), "damaged", s->damaged, "repairing",
-                  s->repairing, "stopped", s->stopped);
+    json_t *stripe = json_pack(
+        "{s:i, s:i, s:I, s:s, s:b, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:b, s:b, s:b, s:o, s:i}", "stripe", (int)s->id,
+        "leader", (int)s->leader, "term", (json_int_t)s->term, "role", roles[s->role], "serves", s->led, "commit",
+        (json_int_t)s->commit, "applied", (json_int_t)s->applied, "last", (json_int_t)s->last, "members", "voters",
+        numbers(s->members.voters, s->members.voter_count), "outgoing",
+        numbers(s->members.outgoing, s->members.outgoing_count), "learners",
+        numbers(s->members.learners, s->members.learner_count), "damaged", s->damaged, "repairing", s->repairing,
+        "stopped", s->stopped, "place", numbers(s->place.nodes, s->place.count), "preferred", (int)s->place.lead);
     if (s->role == RAFT_LEADER) {
         json_t *followers = json_array();
         for (uint8_t i = 0; i < s->follower_count; i++) {
@@ -71,14 +73,25 @@ static json_t *stripes_json(const struct shard_status *shards, uint32_t count)
     return list;
 }
 
-static bool is_up(const struct shard_status *shard, uint16_t node)
+static struct peer_status peer_of(const struct shard_status *shard, uint16_t node)
 {
     for (uint32_t p = 0; p < shard->peer_count; p++) {
         if (shard->peers[p].node == node) {
-            return shard->peers[p].up;
+            return shard->peers[p];
         }
     }
-    return false;
+    return (struct peer_status){0};
+}
+
+static json_t *plan_json(const struct plan *plan)
+{
+    json_t *places = json_array();
+    for (uint8_t i = 0; i < plan->count; i++) {
+        json_array_append_new(places,
+                              json_pack("{s:i, s:b}", "node", (int)plan->at[i].node, "drained", plan->at[i].drained));
+    }
+    return json_pack("{s:I, s:i, s:o, s:o}", "epoch", (json_int_t)plan->epoch, "replicas", (int)plan->replicas,
+                     "places", places, "home", numbers(plan->home, plan->home_count));
 }
 
 static json_t *nodes_json(const struct nodes_status *nodes, const struct shard_status *shards, uint32_t count)
@@ -86,16 +99,18 @@ static json_t *nodes_json(const struct nodes_status *nodes, const struct shard_s
     json_t *list = json_array();
     for (uint32_t n = 0; n < nodes->count; n++) {
         uint16_t number = nodes->at[n].node;
-        json_t  *node   = json_pack("{s:i, s:s}", "node", (int)number, "address", nodes->at[n].address);
+        json_t  *node   = json_pack("{s:i, s:s, s:s}", "node", (int)number, "address", nodes->at[n].address, "rack",
+                                    nodes->at[n].rack);
         json_array_append_new(list, node);
         if (number == nodes->self) {
             continue;
         }
         json_t *connected = json_array();
         for (uint32_t i = 0; i < count; i++) {
-            json_array_append_new(connected, json_boolean(is_up(&shards[i], number)));
+            json_array_append_new(connected, json_boolean(peer_of(&shards[i], number).up));
         }
         json_object_set_new(node, "connected", connected);
+        json_object_set_new(node, "for", json_integer(count > 0 ? (json_int_t)peer_of(&shards[0], number).for_s : 0));
     }
     return list;
 }
@@ -111,8 +126,9 @@ char *status_cluster(const struct nodes_status *nodes, const struct shard_status
         }
     }
     snprintf(id, sizeof id, "%016" PRIx64, count > 0 ? shards[0].cluster_id : 0);
-    json_t *all  = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o}", "node", (int)nodes->self, "cluster", nodes->cluster,
-                             "cluster_id", id, "silent", silent, "nodes", nodes_json(nodes, shards, count), "stripes",
+    json_t *all  = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o}", "node", (int)nodes->self, "cluster", nodes->cluster,
+                             "cluster_id", id, "silent", silent, "nodes", nodes_json(nodes, shards, count), "plan",
+                             plan_json(count > 0 ? &shards[0].plan : &(const struct plan){0}), "stripes",
                              stripes_json(shards, count));
     char   *text = all == NULL ? NULL : json_dumps(all, JSON_COMPACT);
     *out_size    = text == NULL ? 0 : strlen(text);

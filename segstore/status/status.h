@@ -7,13 +7,14 @@
 #ifndef KEEL_SEGSTORE_STATUS_STATUS_H
 #define KEEL_SEGSTORE_STATUS_STATUS_H
 
+#include "segstore/placement/placement.h"
 #include "segstore/raft/raft.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum { STATUS_NODES_MAX = RAFT_MEMBERS_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBERS_MAX };
+enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBERS_MAX };
 
 /* clang-format off */
 /*    slot               name                                    kind     over shards  help */
@@ -28,6 +29,13 @@ enum { STATUS_NODES_MAX = RAFT_MEMBERS_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMB
     X(LOG_ENTRIES,       "keel_segstore_log_entries_total",      counter, SUM, "Entries written to the log.")                              \
     X(COLD_READS,        "keel_segstore_cold_reads_total",       counter, SUM, "Reads of the log from disk, for readers that lag.")        \
     X(CHECKPOINTS,       "keel_segstore_checkpoints_total",      counter, SUM, "Checkpoints written.")                                     \
+    X(RECLAIM_FILES,     "keel_segstore_reclaim_files_total",    counter, SUM, "Files of the log and runs that were emptied by moving what was held in them.") \
+    X(RECLAIM_RECORDS,   "keel_segstore_reclaim_records_total",  counter, SUM, "Records moved to runs.")                               \
+    X(RECLAIM_READ,      "keel_segstore_reclaim_read_bytes_total", counter, SUM, "Bytes read to move records.")                        \
+    X(RECLAIM_WRITTEN,   "keel_segstore_reclaim_written_bytes_total", counter, SUM, "Bytes written to runs: beside log_bytes_total, what is written twice.") \
+    X(RECLAIM_DAMAGED,   "keel_segstore_reclaim_damaged_total",  counter, SUM, "Records that could not be moved because they could not be read.") \
+    X(LOG_FILE_BYTES,    "keel_segstore_log_file_bytes",         gauge,   SUM, "Bytes of files of the log.")                           \
+    X(RUN_BYTES,         "keel_segstore_run_bytes",              gauge,   SUM, "Bytes of runs.")                                        \
     X(DISK_FULL,         "keel_segstore_disk_full",              gauge,   SUM, "Shards whose disk counts as full: appends are refused.")   \
     X(STRIPES,           "keel_segstore_stripes",                gauge,   SUM, "Stripes that this node keeps.")                            \
     X(STRIPES_LED,       "keel_segstore_stripes_led",            gauge,   SUM, "Of these, led by this node.")                              \
@@ -38,7 +46,9 @@ enum { STATUS_NODES_MAX = RAFT_MEMBERS_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMB
     X(ELECTIONS,         "keel_segstore_elections_total",        counter, SUM, "Times that a stripe entered another term.")                \
     X(FOLLOWER_LAG,      "keel_segstore_follower_lag_entries",   gauge,   MAX, "Committed entries that the slowest follower of a stripe led here does not have.") \
     X(IMAGES_SENT,       "keel_segstore_images_sent_total",      counter, SUM, "Images of stripes that arrived at another node.")          \
-    X(IMAGES_TAKEN,      "keel_segstore_images_taken_total",     counter, SUM, "Images of stripes that came from another node and took their place here.")
+    X(IMAGES_TAKEN,      "keel_segstore_images_taken_total",     counter, SUM, "Images of stripes that came from another node and took their place here.") \
+    X(RELAYED,           "keel_segstore_relayed_total",          counter, SUM, "Packets of broker shards that were handed on to others.")  \
+    X(RELAYS_DROPPED,    "keel_segstore_relays_dropped_total",   counter, SUM, "The same, not handed on: their receiver was not connected, or did not keep up.")
 /* clang-format on */
 
 enum status_value {
@@ -69,11 +79,13 @@ struct stripe_status {
     bool                   stopped;
     uint16_t               id;
     uint16_t               leader; /* RAFT_NONE: not known */
+    struct placement       place;  /* where it belongs; count 0: not known */
 };
 
 struct peer_status {
     uint16_t node;
-    bool     up; /* this shard's connection to it */
+    bool     up;    /* this shard's connection to it */
+    uint64_t for_s; /* for how long */
 };
 
 struct shard_status {
@@ -81,6 +93,7 @@ struct shard_status {
     bool     fresh;      /* taken for this question; else the shard did not answer, and this is what it said before */
     uint64_t cluster_id; /* 0: not known yet */
     uint64_t values[STATUS_VALUES];
+    struct plan           plan; /* epoch 0: not known */
     struct peer_status    peers[STATUS_NODES_MAX];
     uint32_t              peer_count;
     uint32_t              stripe_count; /* those that are set */
@@ -95,6 +108,7 @@ struct nodes_status {
     struct {
         uint16_t node;
         char     address[80]; /* host:port */
+        char     rack[32];    /* empty: one of its own */
     } at[STATUS_NODES_MAX];
 };
 

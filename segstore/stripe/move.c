@@ -112,6 +112,16 @@ bool stripe_holds(const struct stripe *s, const struct stripe_held *held)
     return position != NULL && held->position != UINT64_MAX && *position == held->position;
 }
 
+bool stripe_action(const struct stripe *s, uint64_t number, uint64_t position, struct bytes *out)
+{
+    const struct deadline *timer = deadline_at(s, number, position);
+    if (timer == NULL) {
+        return false;
+    }
+    *out = deadline_action(timer);
+    return true;
+}
+
 /* All that its action would append moves with it. */
 static bool relocate_timer(struct stripe *s, struct deadline *timer, uint64_t from, uint64_t to)
 {

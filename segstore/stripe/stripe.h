@@ -204,6 +204,9 @@ bool stripe_walk(const struct stripe *stripe, struct stripe_walk *walk, uint32_t
 /* Is this still what is held, and there? */
 bool stripe_holds(const struct stripe *stripe, const struct stripe_held *held);
 
+/* The action of a timer (a stripe_held with stream_id 0), which is in memory, too: borrowed until the next entry. False: it is not there any more. */
+bool stripe_action(const struct stripe *stripe, uint64_t number, uint64_t position, struct bytes *out);
+
 /* The record at this offset of a stream lies at `to` from now on, where a copy of its target is, and of the record at the same distance behind that: tells
  * observer.retained of `to`, then observer.released of `from`. stream_id 0: the timer of that number, and the whole of its action, byte by byte.
  * False, and nothing happened: it is not held (trimmed, acknowledged, fired), or lies elsewhere already. Not between stripe_apply's own calls of observers. */

@@ -22,6 +22,8 @@
       "Threads of each process, each with its own ring and core; 0: one per core it may run on.")                                \
     X(pin,                    "pin",                    NULL,       BOOL,    "true",           0, 0, NULL,                        \
       "Pins each shard to a core when there are at least as many cores as shards.")                                              \
+    X(broker_name,            "broker.name",            NULL,       TEXT,    "",               0, 255, "NAME",                      \
+      "What tells this broker from others at the same segment store, also after a restart: then it need not wait for what its former process left. Empty: host name and mqtt.listen.") \
     X(mqtt_listen,            "mqtt.listen",            "mqtt",     ADDRESS, "127.0.0.1:1883", 0, 0, NULL,                        \
       "Where MQTT clients connect; port 0 picks a free one.")                                                                    \
     X(mqtts_listen,           "mqtts.listen",           "mqtts",    ADDRESS, "off",            0, 1, NULL,                        \
@@ -195,12 +197,18 @@
       "Where the segment store answers HTTP: /health, /ready, /metrics and /cluster; port 0 picks a free one, or off. keel ctl cluster may be given several nodes, with commas.") \
     X(node,                   "segstore.node",          NULL,       NUMBER,  "1",              1, 65535, NULL,                      \
       "This node's number among segstore.nodes; its data directory belongs to it.")                                                \
-    X(nodes,                  "segstore.nodes",         NULL,       LIST,    NULL,             0, 0, "NUMBER@HOST:PORT",            \
+    X(nodes,                  "segstore.nodes",         NULL,       LIST,    NULL,             0, 0, "NUMBER@HOST:PORT[/RACK]",     \
       "All nodes that keep the streams together, this one among them, the same list on each; empty: this one stands alone.")       \
     X(cluster,                "segstore.cluster",       NULL,       TEXT,    "",               0, 64, "NAME",                       \
       "The cluster's name, the same on all its nodes: nodes of another cluster are turned away.")                                  \
     X(join,                   "segstore.join",          NULL,       BOOL,    "false",          0, 0, NULL,                          \
       "A new data directory waits to be taken in (keel ctl members) instead of forming a cluster with segstore.nodes.")           \
+    X(replicas,               "segstore.replicas",      NULL,       NUMBER,  "3",              1, 7, "nodes",                     \
+      "How many nodes keep each stripe, in different racks where there are enough; `keel ctl node replicas` changes it for good.") \
+    X(replace_after_s,        "segstore.replace_after", NULL,       NUMBER,  "900",            0, 31536000, "s",                  \
+      "A node that is away for so long is replaced by a spare one, or its replicas are spread over the others; 0: never.")         \
+    X(transfer_rate,          "segstore.transfer_rate", NULL,       NUMBER,  "100MiB",         65536, 1099511627776, "bytes",      \
+      "What this node sends others a second so that they get what they missed, all cores together.")                               \
     X(heartbeat_ms,           "segstore.heartbeat",     NULL,       NUMBER,  "100",            10, 10000, "ms",                     \
       "How often a stripe's leader tells the other nodes that it is there.")                                                       \
     X(election_ms,            "segstore.election",      NULL,       NUMBER,  "600",            50, 60000, "ms",                     \
@@ -221,11 +229,21 @@
       "Time between two checkpoints when something changed.")                                                                    \
     X(tail_bytes,             "segstore.tail",          NULL,       NUMBER,  "16MiB",          1048576, 1099511627776, "bytes",    \
       "Memory of each shard for the end of the log, from which readers that keep up are served.")                                \
+    X(log_bytes,              "segstore.log_budget",    NULL,       NUMBER,  "16GiB",          1048576, 1099511627776, "bytes",    \
+      "Log of a shard above which files that are mostly dead are emptied at once, by moving what is still held in them to runs.")  \
+    X(reclaim_age_s,          "segstore.reclaim_age",   NULL,       NUMBER,  "600",            0, 31536000, "s",                     \
+      "Below the budget only files older than this are emptied: most of what is queued goes by itself.")                           \
+    X(reclaim_rate,           "segstore.reclaim_rate",  NULL,       NUMBER,  "64MiB",          0, 1099511627776, "bytes",              \
+      "What emptying files may read and write, all shards together; 0: they are kept as long as anything in them is held.")        \
+    X(cold_depth,             "segstore.cold_reads",    NULL,       NUMBER,  "4",              1, 64, "reads",                          \
+      "Reads of old records from disk under way at once, of each shard; the end of the log is served from memory.")                \
+    X(cold_rate,              "segstore.cold_rate",     NULL,       NUMBER,  "1GiB",           0, 1099511627776, "bytes/s",            \
+      "What readers of old records may read from disk, all shards together, so that they do not slow down writes; 0: any.")        \
     X(accept_damage,          "segstore.accept_damage", NULL,       BOOL,    "false",          0, 0, NULL,                          \
       "Starts although damage took entries that were acknowledged, and goes on without them; for an operator who has read why.")  \
     X(scrub_period_s,         "segstore.scrub_period",  NULL,       NUMBER,  "604800",         0, 31536000, "s",                     \
       "In which all of the log is read again in the background, to find what the disk has changed; 0: never.")                   \
-    X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "5000",           100, 600000, "ms",                   \
+    X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "2000",           2000, 600000, "ms",                   \
       "How long a broker that is gone may take to come back before its clients count as disconnected.")                          \
     X(table_bytes_max,        "segstore.table_max",     NULL,       NUMBER,  "1GiB",           1048576, 1099511627776, "bytes",    \
       "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \

@@ -23,7 +23,7 @@ static int parse_number(const struct config_key *key, const char *text, uint64_t
     if (text[0] < '0' || text[0] > '9' || errno != 0) { /* strtoull itself takes a sign and blanks */
         return ERR_MALFORMED;
     }
-    if (key->unit != NULL && strcmp(key->unit, "bytes") == 0) {
+    if (key->unit != NULL && (strcmp(key->unit, "bytes") == 0 || strcmp(key->unit, "bytes/s") == 0)) {
         end += *end == ' ';
         for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
             if (strcmp(end, scales[i].suffix) == 0 && wide <= UINT64_MAX >> scales[i].shift) {

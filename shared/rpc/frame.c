@@ -3,6 +3,7 @@
 
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
+#include "shared/rpc/next.h"
 #include "shared/rpc/schema.h"
 
 #include <stdlib.h>
@@ -25,6 +26,7 @@ size_t frame_begin(struct wire_writer *w, uint16_t kind, uint64_t id)
 
 int frame_end(struct wire_writer *w, size_t begun)
 {
+    NEXT_FIELDS(w, begun);
     if (w->bad || w->size - begun - RPC_HEADER_BYTES > RPC_BODY_MAX_BYTES) {
         w->bad  = false;
         w->size = begun;

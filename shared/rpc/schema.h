@@ -6,7 +6,9 @@
  *
  * id: chosen by the broker for a request and repeated in its answer; pushes carry the id of the request that asked for
  * them (FOLLOW, WATCH). Many requests may be under way; answers come in any order, pushes of one id in order.
- * A kind that is not known is answered with ERROR ERR_UNKNOWN; bytes behind the fields that are known are skipped.
+ * Versions: programs of one major version understand each other, so a cluster is upgraded node by node. A kind that is not known is answered with ERROR
+ * ERR_UNKNOWN when a broker asks for it, and skipped else; bytes behind the fields that are known are skipped. (TXN and IMAGE end with bytes of any number: they
+ * stay as they are.)
  *
  * Flow: WELCOME grants the broker a number of request-body bytes that may be unanswered; every answer gives back the bytes of its request.
  * Pushes are bounded by the credit of each FOLLOW and WATCH, in records.
@@ -22,7 +24,11 @@
 
 enum {
     RPC_VERSION_MAJOR = 3,
+#ifdef KEEL_NEXT
+    RPC_VERSION_MINOR = 1 /* next.h */
+#else
     RPC_VERSION_MINOR = 0
+#endif
 }; /* 2: refusals hold what follows; 3: several nodes, terms, rounds */
 enum { RPC_HEADER_BYTES = 24, RPC_BODY_MAX_BYTES = 4 * 1024 * 1024 };
 #define RPC_MAGIC 0x4c45454bu /* "KEEL" */
@@ -38,7 +44,8 @@ _Static_assert(sizeof(struct rpc_header) == RPC_HEADER_BYTES, "frame header");
 
 /* Bodies, field by field; `blob` is u32 length + bytes; a name ends where its blob ends. */
 enum rpc_kind {
-    /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted). */
+    /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted), place u64 (trailing,
+     * 0 or absent: none): where the process runs. A later process of the same place is its heir: it does not wait for the lease of one that is gone. */
     RPC_HELLO = 1,
     /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
      * record_max_bytes u32, node u16 (who answers), node_count u16, count x { id u16, port u16, address blob } (0: it stands alone, its address is the one that was
@@ -94,16 +101,21 @@ enum rpc_kind {
     RPC_TAKE_DONE = 24,
     /* broker -> store. stream_id u64, cursor u32, consumer u64 (0: any), count u32, count x offset u64 (none: all of the consumer). Gives leases back. Answer RPC_TXN_DONE with status 0. */
     RPC_RELEASE = 25,
-    /* both ways, answered with PONG of the same id: the peer lives. No body. */
+    /* both ways, answered with PONG of the same id: the peer lives. No body; between segment stores the one that called says now_ns u64 (any number) and is answered
+     * with now_ns u64, wall_ns u64 (the other one's clock). */
     RPC_PING = 26,
     RPC_PONG = 27,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
     RPC_LEADERS = 29,
+    /* broker -> store -> another broker shard. to u64, from u64 (owners of HELLO), a packet that the store does not look into (broker/kernel/channel.h). Handed on,
+     * with id 0, over the newest connection of that owner to the same shard of the same node, when there is one with room: else it is dropped, and nobody is
+     * told. Nothing is kept, nothing is answered; not counted against the credit. */
+    RPC_RELAY = 50,
     /* Between segment stores. node -> node, the first frame. magic u32, major u16, minor u16, cluster u64, from u16, to u16 (numbers of nodes), shard u32,
      * shard_count u32, stripe_count u32, incarnation u64 (of from's data directory). Answer PEER_WELCOME, or ERROR: ERR_VERSION, ERR_CONFLICT (another
      * cluster, another number of shards or stripes, another node, or its disk was replaced), ERR_NOT_FOUND (no such shard). */
     RPC_PEER_HELLO = 40,
-    /* cluster u64, incarnation u64. */
+    /* cluster u64, incarnation u64, wall_ns u64 (its clock). */
     RPC_PEER_WELCOME = 41,
     /* One message of one stripe's replicas: segstore/node/replica/message.h. No answer. */
     RPC_RAFT = 42,
@@ -112,12 +124,23 @@ enum rpc_kind {
     /* The heartbeats of all stripes of a shard to another node, and the answer: segstore/node/peers/pulse.h. */
     RPC_PULSE     = 70,
     RPC_PULSE_ACK = 71,
+    /* node -> node, on shard 0, whenever there is a new one: which nodes hold places: segstore/placement/plan.h. No answer. */
+    RPC_PLAN = 72,
+    /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
+    RPC_REPAIR_ASK    = 80,
+    RPC_REPAIR_ANSWER = 81,
     RPC_KIND_END
 };
 
 enum { RPC_STRIPE_ALL = 0xffff };
-/* A table that segment stores read themselves, in stripe 0. Row "members": count u16, count x node u16: who the nodes of the cluster shall be. */
+/* A table that segment stores read themselves, in stripe 0.
+ *   "members"      count u16, count x node u16: who the nodes of the cluster shall be. An operator's
+ *   "replicas"     u16: of each stripe, instead of segstore.replicas. An operator's
+ *   "drain/NODE"   node u16: it shall hold nothing. An operator's
+ *   "plan"         segstore/placement/plan.h: what follows from these and from who is alive. Written by the leader of stripe 0 */
 enum { RPC_TABLE_CLUSTER = 30 };
+/* A table of brokers, in stripe 0: which processes are attached (broker/kernel/company.h). */
+enum { RPC_TABLE_BROKERS = 31 };
 enum rpc_scan_kind { RPC_SCAN_KEY = 0, RPC_SCAN_PREFIX = 1, RPC_SCAN_FILTER = 2 };
 
 #endif

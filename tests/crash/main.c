@@ -171,7 +171,7 @@ static int recover(const struct cutting *cutting, const char *directory, const s
     snprintf(data, sizeof data, "%s/data", directory);
     trace_begin(again ? directory : NULL);
     if (again) {
-        model = killed != NULL ? model_killed(killed, directory) : model_read(directory);
+        model = killed != NULL ? model_killed(killed, cutting->sector, directory) : model_read(directory);
     }
     p.client.seed = cutting->options->seed;
     for (uint32_t i = 0; i < CLIENT_STRIPES; i++) {
@@ -243,11 +243,14 @@ static void cut(struct cutting *cutting, const struct model *model, const struct
     snprintf(kept, sizeof kept, "%s-%llu-%zu", directory, (unsigned long long)cutting->options->seed, event);
     clear(kept);
     rename(directory, kept);
+    char kept_log[PATH_ROOM + 48];
+    snprintf(kept_log, sizeof kept_log, "%s.log", kept);
+    rename(log, kept_log);
     printf("FAIL crash: seed %llu, cut at event %zu, %s, sectors of %u bytes%s%s: see %s and %s\n",
            (unsigned long long)cutting->options->seed, event, loss == MODEL_KILLED ? "killed" : "without power",
            cutting->sector, cutting->depth == 0 ? "" : ", cut off a second time",
            WIFSIGNALED(status) ? (WTERMSIG(status) == SIGALRM ? ", it took too long" : ", ended by a signal") : "",
-           kept, log);
+           kept, kept_log);
     cutting->failed++;
 }
 
@@ -261,7 +264,8 @@ static void cut_trace(struct cutting *cutting, struct model *model, struct expec
     for (size_t i = 0; i < whole.count && cutting->failed < FAILURES_MAX; i++) {
         model_step(model, &whole, i);
         expect_step(expectation, &whole.events[i]);
-        for (uint64_t due = rand_below(&rand, whole.count) < cuts; due > 0; due--) {
+        uint64_t due = cuts / whole.count + (rand_below(&rand, whole.count) < cuts % whole.count);
+        for (; due > 0; due--) {
             cut(cutting, model, expectation, i, &rand);
         }
     }

@@ -17,6 +17,13 @@ enum { FILES_MAX = 4096, PATH_ROOM = 600, SECTOR_LEAST = 512 };
 struct over {
     const struct trace_event *write;
     size_t                    done_at; /* SIZE_MAX: under way */
+    struct range             *gone;    /* what was overwritten durably: it cannot come back */
+    size_t                    gone_count;
+};
+
+struct range {
+    uint64_t from;
+    uint64_t to;
 };
 
 struct file {
@@ -120,11 +127,28 @@ static void room(struct file *file, size_t size)
     }
 }
 
+static bool gone(const struct over *over, uint64_t offset)
+{
+    for (size_t i = 0; i < over->gone_count; i++) {
+        if (offset >= over->gone[i].from && offset < over->gone[i].to) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void make_durable(struct file *file, size_t i)
 {
-    const struct trace_event *write = file->overs[i].write;
+    const struct over        *over  = &file->overs[i];
+    const struct trace_event *write = over->write;
     room(file, write->offset + write->size);
-    memcpy(file->durable + write->offset, write->bytes, write->size);
+    for (size_t at = 0, size; at < write->size; at += size) {
+        size = write->size - at < SECTOR_LEAST ? write->size - at : SECTOR_LEAST;
+        if (!gone(over, write->offset + at)) {
+            memcpy(file->durable + write->offset + at, write->bytes + at, size);
+        }
+    }
+    free(file->overs[i].gone);
     memmove(&file->overs[i], &file->overs[i + 1], (file->over_count - i - 1) * sizeof *file->overs);
     file->over_count--;
 }
@@ -211,15 +235,15 @@ static uint32_t number_before(const struct model *before, const char *path)
 }
 
 /* The bytes of a file that were not durable are not now: those that differ lie over what was. */
-static void bytes_undurable(struct file *file, const struct file *before)
+static void bytes_undurable(struct file *file, const struct file *before, size_t sector)
 {
     struct file was = {0};
     room(&was, before->size);
     if (before->size > 0) {
         memcpy(was.durable, before->durable, before->size);
     }
-    for (size_t at = 0; at < file->size; at += SECTOR_LEAST) {
-        size_t size = file->size - at < SECTOR_LEAST ? file->size - at : SECTOR_LEAST;
+    for (size_t at = 0; at < file->size; at += sector) {
+        size_t size = file->size - at < sector ? file->size - at : sector;
         if (at + size <= was.size && memcmp(file->durable + at, was.durable + at, size) == 0) {
             continue;
         }
@@ -235,7 +259,7 @@ static void bytes_undurable(struct file *file, const struct file *before)
     file->size    = was.size;
 }
 
-struct model *model_killed(const struct model *before, const char *directory)
+struct model *model_killed(const struct model *before, size_t sector, const char *directory)
 {
     struct model *model = model_read(directory);
     for (size_t i = 0; i < model->now.count; i++) {
@@ -243,12 +267,13 @@ struct model *model_killed(const struct model *before, const char *directory)
         uint32_t           number = number_before(before, name->path);
         size_t             kept   = place(&before->durable, name->path);
         if (!model->files[name->file].directory) {
-            bytes_undurable(&model->files[name->file], &before->files[number]);
+            bytes_undurable(&model->files[name->file], &before->files[number], sector);
         }
         if (kept < before->durable.count && before->durable.entry[kept].file == number) {
             continue;
         }
-        struct change change = {.to = name->path, .file = name->file};
+        struct change change = {
+            .to = strdup(name->path), .file = name->file, .event = SIZE_MAX}; /* as long as the process */
         names_drop(&model->durable, name->path);
         for (size_t k = 0; k < before->durable.count; k++) { /* it was renamed */
             if (before->durable.entry[k].file == number) {
@@ -291,13 +316,28 @@ static void change_done(struct model *model, size_t begun, size_t event, int res
     }
 }
 
-static void write_done(struct model *model, const struct trace_event *write, size_t event)
+/* Older writes, done when this one began, cannot come back where it is. */
+static void overwrite(struct file *file, const struct trace_event *write, size_t begun)
+{
+    for (size_t i = 0; i < file->over_count; i++) {
+        struct over *over = &file->overs[i];
+        if (over->done_at <= begun && over->write != write && over->write->offset < write->offset + write->size &&
+            write->offset < over->write->offset + over->write->size) {
+            over->gone = realloc(over->gone, (over->gone_count + 1) * sizeof *over->gone);
+            ASSERT(over->gone != NULL);
+            over->gone[over->gone_count++] = (struct range){write->offset, write->offset + write->size};
+        }
+    }
+}
+
+static void write_done(struct model *model, const struct trace_event *write, size_t begun, size_t event)
 {
     struct file *file = &model->files[write->file];
     for (size_t i = 0; i < file->over_count; i++) {
         if (file->overs[i].write == write) {
             file->overs[i].done_at = event;
             if (write->durable) {
+                overwrite(file, write, begun);
                 make_durable(file, i);
             }
             return;
@@ -337,7 +377,7 @@ static void step_done(struct model *model, const struct trace *trace, size_t eve
     if (begun->kind == TRACE_RENAME || begun->kind == TRACE_UNLINK) {
         change_done(model, e->of, event, e->result);
     } else if (e->result >= 0 && begun->kind == TRACE_WRITE) {
-        write_done(model, begun, event);
+        write_done(model, begun, e->of, event);
     } else if (e->result >= 0 && begun->kind == TRACE_SYNC) {
         sync_done(model, &model->files[begun->file], e->of);
     } else if (e->result >= 0 && begun->kind == TRACE_SYNC_DIRECTORY) {
@@ -430,7 +470,8 @@ static void lay_over(struct file *out, const struct file *file, struct rand *ran
             end        = end < write->size ? end : write->size;
             bool kept =
                 share == SHARE_ALL || (share == SHARE_SECTORS && coin(rand)) || (share == SHARE_WRITES && whole);
-            if (kept || (loss == MODEL_KILLED && file->overs[i].done_at != SIZE_MAX)) {
+            kept = kept || (loss == MODEL_KILLED && file->overs[i].done_at != SIZE_MAX);
+            if (kept && !gone(&file->overs[i], write->offset + at)) {
                 room(out, write->offset + end);
                 memcpy(out->durable + write->offset + at, write->bytes + at, end - at);
             }

@@ -23,7 +23,7 @@ struct model *model_new(void);
 /* What lies in a directory now, all of it durable; tells trace.h about the names. */
 struct model *model_read(const char *directory);
 /* What lies there now after a process was killed, and is no more durable than it was before. The model from before lives as long. */
-struct model *model_killed(const struct model *before, const char *directory);
+struct model *model_killed(const struct model *before, size_t sector, const char *directory);
 void          model_free(struct model *model);
 /* The next event of the trace happens; events are taken in their order, and live as long as the model. */
 void model_step(struct model *model, const struct trace *trace, size_t event);

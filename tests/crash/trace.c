@@ -82,17 +82,9 @@ static uint32_t note(struct trace_event event)
     return (uint32_t)t->count++;
 }
 
+/* What was recorded before stays in memory: models name it. */
 void trace_begin(const char *directory)
 {
-    for (size_t i = 0; i < the.trace.count; i++) {
-        free(the.trace.events[i].bytes);
-        free(the.trace.events[i].path);
-        free(the.trace.events[i].to);
-    }
-    free(the.trace.events);
-    for (size_t i = 0; i < the.name_count; i++) {
-        free(the.names[i].path);
-    }
     memset(&the, 0, sizeof the);
     snprintf(the.directory, sizeof the.directory, "%s", directory == NULL ? "" : directory);
 }

@@ -49,7 +49,7 @@ struct trace {
     size_t              room;
 };
 
-/* Forgets what was recorded and watches this directory from now on; NULL: watches nothing. */
+/* Begins another trace and watches this directory from now on; NULL: watches nothing. Events of the one before stay. */
 void                trace_begin(const char *directory);
 const struct trace *trace_now(void);
 /* A file that is there already, before anything is recorded: its number is the next one. */

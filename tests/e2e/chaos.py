@@ -1,17 +1,15 @@
 #!/usr/bin/python3
-"""kill -9 of the broker and of the segment store under load; then every acknowledged message is accounted for.
+"""Faults under load, long: then every acknowledged message is accounted for (history.py says what may not happen).
 
-    tests/e2e/chaos.py [--bounded] [--kills N] [--seed N]      without --bounded: 60 kills of each process
+    tests/e2e/chaos.py [--bounded] [--kills N] [--rounds N] [--brokers N] [--seed N] [word ..]
 
-Publishers send numbered messages with QoS 1 or 2 and stored sessions, keep what is not acknowledged and repeat it on the next connection, as
-the standard tells a client to. Subscribers have stored sessions and acknowledge. What must hold at the end:
-    QoS 1 and 2   every message that was acknowledged (PUBACK, PUBCOMP) reached every subscriber
-    QoS 2         none arrived twice
-    all           per publisher, first arrivals are in order
-Each finding is a line; ends with "N passed, N failed".
+    one       kill -9 of a broker and a segment store, N of each (60; bounded 20)
+    nemesis   three stores and their brokers on machines of their own: processes, network, disks (nemesis.py), N rounds of all faults (20; bounded 1)
+    crash     a recorded run of a store is cut off and recovered (tests/crash), 20000 times; make test has a part of its own for it
+
+Words choose cases. Each finding is a line; ends with "N passed, N failed".
 """
 import argparse
-from collections import Counter
 import pathlib
 import random
 import subprocess
@@ -21,160 +19,18 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness  # noqa: E402
+from nemesis import Nemesis  # noqa: E402
 from rawmqtt import *  # noqa: E402,F403
+from workload import Workload  # noqa: E402
 
 KEEP = {"session_expiry": 3600}
-WINDOW = 16
-
-
-class Peer(threading.Thread):
-    """One client in a thread that comes back whenever it is disconnected."""
-
-    def __init__(self, server, name):
-        super().__init__(name=name, daemon=True)
-        self.server, self.client_id, self.stop, self.failure, self.connects = server, name, threading.Event(), None, 0
-
-    def open(self, **more):
-        while True:
-            try:
-                c = Client(self.server, self.client_id, clean=self.connects == 0, props=KEEP, timeout=20, **more)
-                assert self.connects == 0 or c.connack.session_present == 1, f"{self.client_id}: the session is gone"
-                self.connects += 1
-                return c
-            except (OSError, Closed):
-                if self.stop.is_set():
-                    return None
-                time.sleep(0.02)
-            except AssertionError as failure:
-                if "refused" in str(failure) or "nothing arrived" in str(failure):
-                    time.sleep(0.02)  # the server is there, the store not yet
-                    continue
-                raise
-
-    def run(self):
-        try:
-            while not self.finished():
-                c = self.open()
-                if c is None:
-                    return
-                try:
-                    self.talk(c)
-                except (OSError, Closed):
-                    pass
-                finally:
-                    c.close()
-        except BaseException as failure:
-            self.failure = failure
-
-
-class Publisher(Peer):
-    """Sends 0, 1, 2 .. with at most WINDOW unfinished; acked is what the server has taken on."""
-
-    def __init__(self, server, name, qos):
-        super().__init__(server, name)
-        self.qos, self.next, self.flight, self.acked = qos, 0, {}, set()  # flight: id -> [number, released]
-
-    def finished(self):
-        return self.stop.is_set() and not self.flight
-
-    def send_new(self, c):
-        while len(self.flight) < WINDOW and not self.stop.is_set():
-            number = self.next
-            id = number % 60000 + 1
-            self.next += 1
-            self.flight[id] = [number, False]
-            c.send(publish("chaos/" + self.client_id, f"{self.client_id} {number}", self.qos, id=id))
-
-    def talk(self, c):
-        for id, (number, released) in list(self.flight.items()):
-            if released:
-                c.send(ack(PUBREL, id))
-            else:
-                c.send(publish("chaos/" + self.client_id, f"{self.client_id} {number}", self.qos, dup=True, id=id))
-        while not self.finished():
-            self.send_new(c)
-            got = c.recv()
-            if got is None or got.kind == DISCONNECT:
-                return
-            entry = self.flight.get(got.id)
-            if got.kind == PUBREC and entry and got.reason < 0x80:
-                entry[1] = True
-                self.acked.add(entry[0])  # PUBREC: the server owns it
-                c.send(ack(PUBREL, got.id))
-            elif got.kind in (PUBACK, PUBCOMP) and entry:
-                assert got.reason < 0x80 or got.kind == PUBCOMP, f"{self.client_id}: {got}"
-                self.acked.add(entry[0])
-                del self.flight[got.id]
-            else:
-                raise AssertionError(f"{self.client_id}: unexpected {got}")
-
-
-class Subscriber(Peer):
-    """Keeps everything that arrives. For QoS 2 an id between its PUBLISH and its PUBREL is the same message again, as the standard says."""
-
-    def __init__(self, server, name, qos):
-        super().__init__(server, name)
-        self.qos, self.got, self.open_ids, self.subscribed = qos, [], set(), threading.Event()
-
-    def finished(self):
-        return self.stop.is_set()
-
-    def talk(self, c):
-        if not self.subscribed.is_set():
-            assert c.subscribe("chaos/#", self.qos) == [self.qos]
-            self.subscribed.set()
-        while not self.stop.is_set():
-            try:
-                got = c.recv(1.0)
-            except AssertionError:
-                continue  # quiet
-            if got is None or got.kind == DISCONNECT:
-                return
-            if got.kind == PUBLISH and got.qos == 2:
-                if got.id not in self.open_ids:
-                    self.open_ids.add(got.id)
-                    self.got.append(got.payload)
-                c.send(ack(PUBREC, got.id))
-            elif got.kind == PUBLISH:
-                self.got.append(got.payload)
-                if got.qos:
-                    c.send(ack(PUBACK, got.id))
-            elif got.kind == PUBREL:
-                self.open_ids.discard(got.id)
-                c.send(ack(PUBCOMP, got.id))
-
-
-def account(publishers, subscriber, qos):
-    """Sentences about what is wrong."""
-    seen = {p.client_id: [] for p in publishers}
-    for payload in subscriber.got:
-        name, number = payload.decode().split()
-        seen[name].append(int(number))
-    for p in publishers:
-        numbers, both = seen[p.client_id], min(qos, p.qos)
-        lost = sorted(p.acked - set(numbers))
-        if lost:
-            yield f"{subscriber.client_id} lost {len(lost)} of {len(p.acked)} acknowledged by {p.client_id}: {lost[:8]}"
-        first = list(dict.fromkeys(numbers))
-        disorder = [(a, b) for a, b in zip(first, first[1:]) if b < a]
-        if disorder:
-            yield f"{subscriber.client_id} saw {p.client_id} out of order {len(disorder)} times: {disorder[:4]}"
-        if both == 2 and len(first) != len(numbers):
-            twice = sorted(n for n, times in Counter(numbers).items() if times > 1)
-            yield f"{subscriber.client_id} got {len(numbers) - len(first)} of {p.client_id} twice: {str(twice)[:80]}"
 
 
 def load_and_kill(kills, dice):
     """Kills broker and store `kills` times each, at random moments, sometimes both at once."""
     with harness.Apart() as keel:
-        subscribers = [Subscriber(keel, f"sub-{i}-q{q}", q) for i, q in enumerate((1, 2, 2))]
-        publishers = [Publisher(keel, f"pub-{i}-q{q}", q) for i, q in enumerate((1, 1, 2, 2))]
-        for s in subscribers:
-            s.start()
-        for s in subscribers:
-            assert s.subscribed.wait(20), f"not subscribed: {s.failure} {keel.log()[-800:]}"
-        for p in publishers:
-            p.start()
+        load = Workload(lambda n: keel, publishers=(1, 1, 2, 2), subscribers=(1, 2, 2), registers=1)
+        load.start()
         turns = ["broker", "store"] * kills
         dice.shuffle(turns)
         done = {"broker": 0, "store": 0}
@@ -190,29 +46,25 @@ def load_and_kill(kills, dice):
                 keel.start_store()
             if both or victim == "broker":
                 keel.start_broker()
-            for peer in subscribers + publishers:
-                assert peer.failure is None, f"{peer.client_id}: {peer.failure}"
-        for p in publishers:
-            p.stop.set()
-        for p in publishers:
-            p.join(60)
-            assert not p.is_alive() and p.failure is None, f"{p.client_id} did not finish: {len(p.flight)} open, {p.failure}\n{keel.log()[-1500:]}"
-        total = sum(len(p.acked) for p in publishers)
+            load.healthy()
+        wrong = load.finish()
+        assert not wrong, "\n     ".join([*wrong, keel.log()[-1500:]])
+        return f"{done['broker']} kills of the broker, {done['store']} of the store; {load.summary()}"
 
-        def all_there():
-            want = sum(len(p.acked) for p in publishers)
-            return all(len(set(s.got)) >= want for s in subscribers)
-        try:
-            harness.await_true(all_there, "all acknowledged messages", 60)
-        except AssertionError:
-            pass  # account() says which
-        for s in subscribers:
-            s.stop.set()
-        for s in subscribers:
-            s.join(30)
-        wrong = [w for s in subscribers for w in account(publishers, s, s.qos)]
-        assert not wrong, "\n     ".join(wrong)
-        return f"{done['broker']} kills of the broker, {done['store']} of the store; {total} acknowledged, {sum(p.connects for p in publishers)} publisher connections"
+
+def nemesis_case(rounds, brokers, dice):
+    nemesis = Nemesis(dice, brokers)
+    try:
+        return nemesis.run(rounds)
+    finally:
+        nemesis.close()
+
+
+def crash_case(seed):
+    done = subprocess.run([harness.ROOT / "build" / (harness.MODE or "release") / "crash", "--cuts=20000", "--txns=2000", f"--seed={seed}"], stderr=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout.splitlines()[-1]
 
 
 def mosquitto_case():
@@ -253,20 +105,30 @@ def mosquitto_case():
 
 def main():
     options = argparse.ArgumentParser()
-    options.add_argument("--bounded", action="store_true", help="for make test: 20 kills of each process")
+    options.add_argument("--bounded", action="store_true", help="for make test: 20 kills of each process, one round")
     options.add_argument("--kills", type=int)
+    options.add_argument("--rounds", type=int)
+    options.add_argument("--brokers", type=int, default=1, help="of the nemesis' cluster")
     options.add_argument("--seed", type=int, default=int(time.time()))
+    options.add_argument("words", nargs="*")
     options = options.parse_args()
-    kills = options.kills or (20 if options.bounded else 60)
-    dice = random.Random(options.seed)
+    kills, rounds = options.kills or (20 if options.bounded else 60), options.rounds or (1 if options.bounded else 20)
+    cases = [("one: mosquitto_sub -q 1, both killed, exactly what was acknowledged", mosquitto_case),
+             (f"one: load and {kills} kills of each, seed {options.seed}", lambda: load_and_kill(kills, random.Random(options.seed))),
+             (f"nemesis: {rounds} rounds, seed {options.seed}", lambda: nemesis_case(rounds, options.brokers, random.Random(options.seed)))]
+    if not options.bounded:
+        cases.append((f"crash: seed {options.seed}", lambda: crash_case(options.seed)))
     passed = failed = 0
-    for name, case in (("mosquitto_sub -q 1, both killed, exactly what was acknowledged", mosquitto_case),
-                       (f"load and {kills} kills of each, seed {options.seed}", lambda: load_and_kill(kills, dice))):
+    for name, case in cases:
+        if options.words and not any(word in name for word in options.words):
+            continue
         started = time.monotonic()
         try:
             note = case()
             passed += 1
             print(f"ok   chaos: {name} [{time.monotonic() - started:.0f} s]\n     {note}", flush=True)
+        except harness.Skip as skip:
+            print(f"skip chaos: {name}\n     {skip}", flush=True)
         except BaseException as failure:
             failed += 1
             print(f"FAIL chaos: {name} [{time.monotonic() - started:.0f} s]\n     {type(failure).__name__}: {failure}", flush=True)

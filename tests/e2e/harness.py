@@ -257,7 +257,7 @@ class Apart(Server):
 
     def start_broker(self, wait=True, wrapper=()):
         self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore,
-                               *self.broker_args], self.dir / "broker.log", wrapper=wrapper)
+                               "--set", "broker.name=e2e", *self.broker_args], self.dir / "broker.log", wrapper=wrapper)
         if wait:
             self.broker_ready()
 
@@ -302,19 +302,19 @@ class Cluster(Server):
                 self.stores[n].await_ready()
             self.start_broker()
 
-    def start_node(self, n, wait=True, data=None, args=(), ports=None):
+    def start_node(self, n, wait=True, data=None, args=(), ports=None, program=None, wrapper=()):
         nodes = [f"segstore.nodes={m}@127.0.0.1:{port}" for m, port in (ports or self.ports).items()]
-        self.stores[n] = Process([BUILD / "keel-segstore", "--data", data or self.dir / f"data-{n}", "--segstore", f"127.0.0.1:{self.ports[n]}",
+        self.stores[n] = Process([program or BUILD / "keel-segstore", "--data", data or self.dir / f"data-{n}", "--segstore", f"127.0.0.1:{self.ports[n]}",
                                   "--segstore-admin", f"127.0.0.1:{self.admins.get(n, 0)}", "--shards", "1",
                                   "--set", f"segstore.node={n}", "--set", "segstore.cluster=e2e", "--set", "segstore.wal_file=4MiB",
                                   "--set", "segstore.stripes=8", *[w for node in nodes for w in ("--set", node)], *self.store_args, *args],
-                                 self.dir / f"store-{n}.log")
+                                 self.dir / f"store-{n}.log", wrapper=wrapper)
         if wait:
             self.stores[n].await_ready()
 
     def start_broker(self):
         self.broker = Process([BUILD / "keel-broker", "--mqtt", self.mqtt, "--admin", self.admin, "--segstore", self.segstore, "--shards", "1",
-                               *self.broker_args], self.dir / "broker.log")
+                               "--set", "broker.name=e2e", *self.broker_args], self.dir / "broker.log")
         ready = self.broker.await_ready()
         self.mqtt, self.admin = ready["mqtt"], ready["admin"]
         self.host, self.port = split(self.mqtt)

@@ -15,7 +15,8 @@ from machines import Machines, SmallDisk
 from workload import Workload
 
 DISK_MIB, RESERVE_MIB = 160, 16
-STORE = ("--set", "segstore.wal_file=1MiB", "--set", "segstore.checkpoint=4MiB", "--set", "segstore.checkpoint_interval=2", "--set", f"segstore.disk_reserve={RESERVE_MIB}MiB")
+STORE = ("--set", "segstore.wal_file=1MiB", "--set", "segstore.checkpoint=4MiB", "--set", "segstore.checkpoint_interval=2", "--set", f"segstore.disk_reserve={RESERVE_MIB}MiB",
+         "--set", "segstore.scrub_period=2")
 MORE = 15  # acknowledged messages of each publisher that show that they go on
 BLOCK = 4096
 
@@ -48,7 +49,10 @@ class Nemesis:
 
     def settled(self):
         """All nodes are up and have all, so that the next fault does not take a second copy."""
-        await_true(lambda: self.load.healthy() and self.keel.status()[0] == 0, "the cluster is well again", 60)
+        def well():
+            assert self.keel.alive(), f"a process has ended by itself: {[p.popen.returncode for p in (*self.keel.stores.values(), *self.keel.brokers.values())]}"
+            return self.load.healthy() and self.keel.status()[0] == 0
+        await_true(well, "the cluster is well again", 60)
 
     # -- processes
 
@@ -176,7 +180,9 @@ class Nemesis:
         page = self.dice.choice(pages[:-1] or pages)
         where = self.dice.choice([at for at in range(page, page + BLOCK) if data[at]])
         data[where] ^= 1 << self.dice.randrange(8)
-        path.write_bytes(data)
+        with open(path, "r+b") as file:
+            file.seek(where)
+            file.write(data[where:where + 1])
         return f"node {n}, {path.name} at {where}"
 
     def byte_flips_in_a_closed_file(self):
@@ -184,6 +190,13 @@ class Nemesis:
 
     def byte_flips_in_the_open_file(self):
         self.byte_flips(closed=False)
+
+    def byte_flips_under_a_running_node(self):
+        """The log is read again in the background: what is found is fetched from the others while clients go on."""
+        n = self.one()
+        with contextlib.suppress(FileNotFoundError):  # that file was not needed any more
+            self.flip(n, closed=True)
+        self.go_on()
 
     def byte_flips(self, closed):
         n = self.one()
@@ -198,7 +211,8 @@ class Nemesis:
 
     FAULTS = (node_is_killed, broker_is_killed, all_are_killed, two_nodes_are_killed, node_stands_still, node_stutters, node_is_unplugged, node_is_apart_from_the_others,
               node_hears_nobody, nobody_hears_a_node, node_does_not_hear_another, two_nodes_are_apart, broker_is_apart_from_a_node, packets_get_lost,
-              one_loses_packets, disk_is_full, byte_flips_in_a_closed_file, byte_flips_in_the_open_file)
+              one_loses_packets, disk_is_full, byte_flips_in_a_closed_file, byte_flips_in_the_open_file,
+              byte_flips_under_a_running_node)
 
     # -- the run
 

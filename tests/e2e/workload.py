@@ -119,6 +119,7 @@ class Publisher(Peer):
             entry = self.flight.get(got.id)
             if got.kind in (PUBACK, PUBREC) and entry and got.reason == 0x97:  # full: refused, not published
                 del self.flight[got.id]
+                time.sleep(0.02)  # it would be refused again at once
                 continue
             if got.kind == PUBREC and entry and got.reason < 0x80:
                 entry[1] = True

@@ -12,7 +12,10 @@
 #include <stdio.h>
 
 enum { BOX_SLOTS = 64 };
-static const uint64_t disk_bytes = 256u << 20;
+uint32_t                 cluster_brokers                   = 1;
+static uint32_t          running                           = 1; /* brokers of the cluster that there is */
+static const char *const broker_names[CLUSTER_BROKERS_MAX] = {"broker", "broker2"};
+static const uint64_t    disk_bytes                        = 256u << 20;
 
 /* ---- the segment store ---------------------------------------------------------------------------------------- */
 
@@ -110,21 +113,23 @@ static void broker_refused(const char *why)
 
 static int broker_start(struct process *process, void *ctx)
 {
-    struct cluster *c     = ctx;
-    uint32_t        count = c->broker_shards;
-    c->broker_state       = (struct broker){.config      = &c->broker_config,
-                                            .instance    = rand_u64(world_rand(c->world, SALT_SCENARIO)) | 1,
-                                            .shard_count = count,
-                                            .mailboxes   = c->broker_boxes,
-                                            .desks       = c->desks,
-                                            .gates       = c->gates,
-                                            .workers     = workers_new(1, 1),
-                                            .refused     = broker_refused};
+    struct cluster_broker *b     = ctx;
+    struct cluster        *c     = b->cluster;
+    uint32_t               count = c->broker_shards;
+    b->state                     = (struct broker){.config      = &c->broker_config,
+                                                   .instance    = rand_u64(world_rand(c->world, SALT_SCENARIO)) | 1,
+                                                   .place       = c->placed ? 1 + (uint64_t)(b - c->brokers) : 0,
+                                                   .shard_count = count,
+                                                   .mailboxes   = b->boxes,
+                                                   .desks       = b->desks,
+                                                   .gates       = b->gates,
+                                                   .workers     = workers_new(1, 1),
+                                                   .refused     = broker_refused};
     for (uint32_t i = 0; i < count * count; i++) {
-        c->broker_boxes[i] = i / count != i % count ? mailbox_new(BOX_SLOTS) : NULL;
+        b->boxes[i] = i / count != i % count ? mailbox_new(BOX_SLOTS) : NULL;
     }
     for (uint32_t shard = 0; shard < count; shard++) {
-        c->desks[shard] = desk_new();
+        b->desks[shard] = desk_new();
     }
     for (uint32_t shard = 0; shard < count; shard++) {
         static const struct io_config config = {
@@ -136,28 +141,29 @@ static int broker_start(struct process *process, void *ctx)
         if (result < 0) {
             return result;
         }
-        c->shards[shard] = shard_new(&c->broker_state, shard, io);
-        core_run(core, c->shards[shard], broker_turn);
+        b->shards[shard] = shard_new(&b->state, shard, io);
+        core_run(core, b->shards[shard], broker_turn);
     }
     return 0;
 }
 
 static void broker_destroy(void *ctx)
 {
-    struct cluster *c = ctx;
-    for (uint32_t shard = 0; shard < c->broker_shards; shard++) {
-        if (c->shards[shard] != NULL) {
-            shard_free(c->shards[shard]);
-            c->shards[shard] = NULL;
+    struct cluster_broker *b     = ctx;
+    uint32_t               count = b->cluster->broker_shards;
+    for (uint32_t shard = 0; shard < count; shard++) {
+        if (b->shards[shard] != NULL) {
+            shard_free(b->shards[shard]);
+            b->shards[shard] = NULL;
         }
-        desk_free(c->desks[shard]);
-        c->desks[shard] = NULL;
+        desk_free(b->desks[shard]);
+        b->desks[shard] = NULL;
     }
-    workers_free(c->broker_state.workers);
-    c->broker_state.workers = NULL;
-    for (uint32_t i = 0; i < c->broker_shards * c->broker_shards; i++) {
-        mailbox_free(c->broker_boxes[i]);
-        c->broker_boxes[i] = NULL;
+    workers_free(b->state.workers);
+    b->state.workers = NULL;
+    for (uint32_t i = 0; i < count * count; i++) {
+        mailbox_free(b->boxes[i]);
+        b->boxes[i] = NULL;
     }
 }
 
@@ -175,11 +181,19 @@ static void want_names(struct cluster *c)
     auth->acl_text      = bytes_str(acl);
 }
 
+const char *cluster_broker_name(struct world *world)
+{
+    return broker_names[running == 1 ? 0 : world_between(world, SALT_SCENARIO, 0, running - 1)];
+}
+
 /* ---- both --------------------------------------------------------------------------------------------------------- */
 
 static void start(struct cluster *c, struct world *world, bool names)
 {
-    *c = (struct cluster){.world = world};
+    *c              = (struct cluster){.world = world, .broker_count = cluster_brokers};
+    cluster_brokers = 1;
+    running         = c->broker_count;
+    c->placed       = world_chance(world, SALT_SCENARIO, 2);
     config_defaults(&settings_table, &c->settings);
     c->store_shards                  = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
     c->broker_shards                 = (uint32_t)world_between(world, SALT_SCENARIO, 1, CLUSTER_SHARDS_MAX);
@@ -210,14 +224,18 @@ static void start(struct cluster *c, struct world *world, bool names)
     }
     c->broker_config.store.seeds[0].port = CLUSTER_RPC_PORT;
 
-    c->store_machine                      = machine_new(world, "store", disk_bytes);
-    c->broker_machine                     = machine_new(world, "broker", 0);
-    const struct process_spec store_spec  = {"segstore", store_start, store_destroy, store_died, c};
-    const struct process_spec broker_spec = {"broker", broker_start, broker_destroy, NULL, c};
-    c->store                              = process_new(c->store_machine, &store_spec);
-    c->broker                             = process_new(c->broker_machine, &broker_spec);
+    c->store_machine                     = machine_new(world, "store", disk_bytes);
+    const struct process_spec store_spec = {"segstore", store_start, store_destroy, store_died, c};
+    c->store                             = process_new(c->store_machine, &store_spec);
     sim_check(world, process_start(c->store) == 0, "the segment store starts");
-    sim_check(world, process_start(c->broker) == 0, "the broker starts");
+    for (uint32_t i = 0; i < c->broker_count; i++) {
+        struct cluster_broker    *b    = &c->brokers[i];
+        const struct process_spec spec = {broker_names[i], broker_start, broker_destroy, NULL, b};
+        b->cluster                     = c;
+        b->machine                     = machine_new(world, broker_names[i], 0);
+        b->process                     = process_new(b->machine, &spec);
+        sim_check(world, process_start(b->process) == 0, "the broker starts");
+    }
 }
 
 void cluster_start(struct cluster *c, struct world *world)
@@ -239,11 +257,21 @@ static void rest(struct cluster *c)
 
 void cluster_crash_broker(struct cluster *c)
 {
-    process_crash(c->broker);
+    uint32_t which = c->broker_count == 1 ? 0 : (uint32_t)world_between(c->world, SALT_SCENARIO, 0, c->broker_count);
+    bool     all   = which == c->broker_count;
+    for (uint32_t i = 0; i < c->broker_count; i++) {
+        if (i == which || all) {
+            process_crash(c->brokers[i].process);
+        }
+    }
     c->broker_crashes++;
     c->broker_crashed_ns = c->world->now_ns;
     rest(c);
-    sim_check(c->world, process_start(c->broker) == 0, "the broker starts again");
+    for (uint32_t i = 0; i < c->broker_count; i++) {
+        if (i == which || all) {
+            sim_check(c->world, process_start(c->brokers[i].process) == 0, "the broker starts again");
+        }
+    }
 }
 
 void cluster_crash_store(struct cluster *c)
@@ -280,6 +308,8 @@ void cluster_accident(struct cluster *c)
 void cluster_end(struct cluster *c)
 {
     c->ended = true;
-    process_crash(c->broker);
+    for (uint32_t i = 0; i < c->broker_count; i++) {
+        process_crash(c->brokers[i].process);
+    }
     process_crash(c->store);
 }

@@ -1,9 +1,9 @@
-/* cluster - a whole Keel in the simulator: a segment store and a broker as they run, each on a machine of its own.
+/* cluster - a whole Keel in the simulator: a segment store and one or two brokers as they run, each on a machine of its own.
  *
- *     10.x store   keel-segstore's nodes on cores, one disk
- *     10.x broker  keel-broker's shards on cores
+ *     10.x store            keel-segstore's nodes on cores, one disk
+ *     10.x broker, broker2  keel-broker's shards on cores
  *
- * Either may be killed and started again, and the store's machine may lose power. Threads: one. */
+ * Each may be killed and started again, and the store's machine may lose power. Threads: one. */
 #ifndef KEEL_TESTS_SIM_CLUSTER_H
 #define KEEL_TESTS_SIM_CLUSTER_H
 
@@ -13,32 +13,41 @@
 #include "shared/config/settings.h"
 #include "tests/sim/process.h"
 
-enum { CLUSTER_SHARDS_MAX = 2, CLUSTER_MQTT_PORT = 1883, CLUSTER_RPC_PORT = 7400 };
+enum { CLUSTER_SHARDS_MAX = 2, CLUSTER_BROKERS_MAX = 2, CLUSTER_MQTT_PORT = 1883, CLUSTER_RPC_PORT = 7400 };
 #define CLUSTER_PASSWORD "sim" /* of every client, where names are wanted */
 
 struct node;
+struct cluster;
+
+/* One broker process. */
+struct cluster_broker {
+    struct cluster *cluster;
+    struct machine *machine;
+    struct process *process;
+    struct broker   state; /* what main.c holds */
+    struct shard   *shards[CLUSTER_SHARDS_MAX];
+    struct mailbox *boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
+    struct desk    *desks[CLUSTER_SHARDS_MAX];
+    struct gate    *gates[CLUSTER_SHARDS_MAX];
+};
 
 struct cluster {
     struct world          *world;
     uint32_t               store_shards;
     uint32_t               broker_shards;
     struct machine        *store_machine;
-    struct machine        *broker_machine;
+    struct cluster_broker  brokers[CLUSTER_BROKERS_MAX];
+    uint32_t               broker_count;
+    bool                   placed; /* brokers are known by their places */
     struct process        *store;
-    struct process        *broker;
     struct segstore_config store_config;
     struct settings        settings; /* texts of the configuration lie there */
     struct broker_config   broker_config;
     char                   passwords[512];
-    struct broker          broker_state; /* what main.c holds */
-    struct shard          *shards[CLUSTER_SHARDS_MAX];
     struct node           *nodes[CLUSTER_SHARDS_MAX];
     struct mailbox        *store_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
     struct mailbox        *inboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
     struct mailbox        *outboxes[CLUSTER_SHARDS_MAX][CLUSTER_SHARDS_MAX];
-    struct mailbox        *broker_boxes[CLUSTER_SHARDS_MAX * CLUSTER_SHARDS_MAX];
-    struct desk           *desks[CLUSTER_SHARDS_MAX];
-    struct gate           *gates[CLUSTER_SHARDS_MAX];
     uint32_t               crashes;
     uint64_t               crashed_ns; /* the last one */
     uint32_t               broker_crashes;
@@ -48,11 +57,16 @@ struct cluster {
     bool     ended;
 };
 
-/* Both machines, both processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */
+/* How many brokers the next cluster has: set by a scenario, 1 again once it is started. */
+extern uint32_t cluster_brokers;
+/* A machine that a client may connect to now, by lot. */
+const char *cluster_broker_name(struct world *world);
+
+/* All machines, all processes started. Sizes are small, so that segments roll and checkpoints are made within seconds. */
 void cluster_start(struct cluster *cluster, struct world *world);
 /* The same, where clients are "sub", "pub0" and "pub1", need the password CLUSTER_PASSWORD and may only do what the scenario mqtt does. */
 void cluster_start_named(struct cluster *cluster, struct world *world);
-/* kill -9, and started again after a random moment. */
+/* kill -9, and started again after a random moment. Of several brokers one, or all. */
 void cluster_crash_broker(struct cluster *cluster);
 void cluster_crash_store(struct cluster *cluster);
 /* The store's machine loses power: what was not synced may be gone or torn. */

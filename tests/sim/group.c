@@ -79,9 +79,12 @@ static void member_start(struct group *g, uint32_t i, uint32_t count)
     m->config.cluster                = "sim";
     m->config.node_count             = i < g->founders ? g->founders : count; /* they are told of the others later */
     m->config.join                   = i >= g->founders;
+    m->config.replicas               = 7;
     m->config.segment_bytes          = world_between(world, SALT_SCENARIO, 1, 3) << 20;
     m->config.checkpoint_bytes       = world_between(world, SALT_SCENARIO, 64 << 10, 2 << 20);
     m->config.checkpoint_ns          = world_between(world, SALT_SCENARIO, 1, 10) * SIM_S;
+    m->config.log_bytes              = 0; /* files of which less than half is held are emptied soon */
+    m->config.reclaim_ns             = 0;
     m->config.disk_reserve_bytes     = 0;
     m->config.tail_bytes             = 0;
     m->config.cold_chunks            = 8;
@@ -130,6 +133,13 @@ void group_power_off(struct group *g, uint32_t i)
     machine_power_off(g->members[i].machine);
 }
 
+void group_new_disk(struct group *g, uint32_t member)
+{
+    struct group_member *m   = &g->members[member];
+    m->config.data_directory = "/var/keel-new";
+    memset(m->led, 0, sizeof m->led);
+}
+
 void group_restart(struct group *g, uint32_t i)
 {
     struct group_member *m = &g->members[i];
@@ -153,13 +163,17 @@ static void watch_member(struct group *g, uint32_t i, uint16_t stripe)
               stripe, (unsigned long long)m->terms[stripe], (unsigned long long)term);
     sim_check(g->world, index >= m->commits[stripe], "%s: the commit index of stripe %u goes back from %llu to %llu",
               m->name, stripe, (unsigned long long)m->commits[stripe], (unsigned long long)index);
+    sim_check(g->world, term >= m->led[stripe] || raft_is_damaged(raft),
+              "%s led stripe %u in term %llu and is in term %llu now", m->name, stripe,
+              (unsigned long long)m->led[stripe], (unsigned long long)term);
     m->terms[stripe]   = term;
     m->commits[stripe] = index;
     if (raft_role(raft) == RAFT_LEADER && term < GROUP_TERMS_MAX) {
         uint16_t *leader = &g->leaders[stripe][term];
         sim_check(g->world, *leader == 0 || *leader == i + 1, "stripe %u has two leaders in term %llu: %u and %u",
                   stripe, (unsigned long long)term, *leader, i + 1);
-        *leader = (uint16_t)(i + 1);
+        *leader        = (uint16_t)(i + 1);
+        m->led[stripe] = term;
     }
 }
 
@@ -186,12 +200,22 @@ static void watch_pair(struct group *g, uint32_t a, uint32_t b, uint16_t stripe)
     }
 }
 
+static void watch_whole(struct group *g, uint32_t i, uint16_t stripe)
+{
+    struct group_member *m = &g->members[i];
+    sim_check(g->world, !raft_is_damaged(node_raft(m->node, stripe)) && !node_repairs(m->node, stripe),
+              "%s takes its part of stripe %u for damaged, and nothing ever damaged it", m->name, stripe);
+}
+
 void group_watch(struct group *g)
 {
     for (uint16_t stripe = 0; stripe < g->stripes; stripe++) {
         for (uint32_t i = 0; i < g->count; i++) {
             if (g->members[i].ready) {
                 watch_member(g, i, stripe);
+                if (!g->damaged) {
+                    watch_whole(g, i, stripe);
+                }
             }
         }
         for (uint32_t i = 0; i < g->count; i++) {
@@ -264,24 +288,80 @@ static bool all_equal(void *ctx)
     return true;
 }
 
+/* For whoever looks into a failure. */
+static void tell(const struct group *g)
+{
+    for (uint16_t stripe = 0; stripe < g->stripes; stripe++) {
+        for (uint32_t i = 0; i < g->count; i++) {
+            const struct group_member *m = &g->members[i];
+            const struct raft         *r = m->ready ? node_raft(m->node, stripe) : NULL;
+            if (r == NULL) {
+                printf("stripe %u on %s: not up\n", stripe, m->name);
+                continue;
+            }
+            printf(
+                "stripe %u on %s: role %d leader %u term %llu last %llu stable %llu commit %llu applied %llu damaged "
+                "%d repairs %d\n",
+                stripe, m->name, (int)raft_role(r), raft_leader(r), (unsigned long long)raft_term(r),
+                (unsigned long long)raft_last(r), (unsigned long long)raft_stable_index(r),
+                (unsigned long long)raft_commit(r), (unsigned long long)stripe_applied(node_stripe(m->node, stripe)),
+                raft_is_damaged(r), node_repairs(m->node, stripe));
+        }
+    }
+}
+
 void group_agree(struct group *g, uint64_t limit_ns)
 {
     if (!group_run_until(g, all_equal, g, limit_ns)) {
-        for (uint16_t stripe = 0; stripe < g->stripes; stripe++) {
-            for (uint32_t i = 0; i < g->count; i++) {
-                const struct raft *r = g->members[i].ready ? node_raft(g->members[i].node, stripe) : NULL;
-                printf("stripe %u on %s: role %d leader %u term %llu last %llu stable %llu commit %llu applied %llu "
-                       "damaged %d\n",
-                       stripe, g->members[i].name, r ? (int)raft_role(r) : -1, r ? raft_leader(r) : 0,
-                       r ? (unsigned long long)raft_term(r) : 0, r ? (unsigned long long)raft_last(r) : 0,
-                       r ? (unsigned long long)raft_stable_index(r) : 0, r ? (unsigned long long)raft_commit(r) : 0,
-                       r ? (unsigned long long)stripe_applied(node_stripe(g->members[i].node, stripe)) : 0,
-                       r ? raft_is_damaged(r) : 0);
-            }
-        }
+        tell(g);
         sim_fail(g->world, "the replicas do not become equal");
     }
 }
+
+/* ---- who leads ---- */
+
+struct lead {
+    struct group *group;
+    uint32_t      member;
+};
+
+static bool leads_all(void *ctx)
+{
+    const struct lead *l = ctx;
+    for (uint16_t stripe = 0; stripe < l->group->stripes; stripe++) {
+        if (group_leader(l->group, stripe) != (int)l->member) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool group_hand_over(struct group *g, uint16_t stripe, uint32_t member)
+{
+    int leader = group_leader(g, stripe);
+    if (leader < 0 || leader == (int)member) {
+        return false;
+    }
+    return raft_transfer((struct raft *)(uintptr_t)node_raft(g->members[leader].node, stripe), (uint16_t)(member + 1),
+                         machine_monotonic_ns(g->members[leader].machine));
+}
+
+void group_lead(struct group *g, uint32_t member, uint64_t limit_ns)
+{
+    struct lead l      = {g, member};
+    uint64_t    end_ns = g->world->now_ns + limit_ns;
+    while (!group_run_until(g, leads_all, &l, 100 * SIM_MS)) {
+        if (g->world->now_ns >= end_ns) {
+            tell(g);
+            sim_fail(g->world, "%s does not take the lead of all stripes", g->members[member].name);
+        }
+        for (uint16_t stripe = 0; stripe < g->stripes; stripe++) {
+            (void)group_hand_over(g, stripe, member);
+        }
+    }
+}
+
+/* ---- members ---- */
 
 struct plan {
     struct group   *group;

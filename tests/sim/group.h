@@ -29,6 +29,8 @@ struct group_member {
     char                   why[256];   /* it refused */
     uint64_t               terms[GROUP_STRIPES_MAX];
     uint64_t               commits[GROUP_STRIPES_MAX];
+    uint64_t
+        led[GROUP_STRIPES_MAX]; /* the last term in which it was seen to lead: a disk that is not lost remembers it */
 };
 
 struct group {
@@ -36,6 +38,7 @@ struct group {
     uint32_t            count;
     uint32_t            founders; /* the first of them form the cluster, the others wait to be taken in */
     uint32_t            stripes;
+    bool                damaged; /* a scenario damaged what a node wrote; else no replica may take itself for damaged */
     struct group_member members[GROUP_MAX];
     uint16_t            leaders[GROUP_STRIPES_MAX][GROUP_TERMS_MAX]; /* who led in a term; 0: nobody was seen */
     uint64_t compared[GROUP_MAX][GROUP_MAX][GROUP_STRIPES_MAX]; /* the last entry behind which the two were the same */
@@ -51,6 +54,8 @@ void group_crash(struct group *group, uint32_t member);
 void group_power_off(struct group *group, uint32_t member);
 /* After either. */
 void group_restart(struct group *group, uint32_t member);
+/* Between: its disk is replaced by an empty one, and what was checked of it begins anew. */
+void group_new_disk(struct group *group, uint32_t member);
 /* Lets time pass and watches. */
 void group_run_ns(struct group *group, uint64_t duration_ns);
 /* Until done(ctx), or false after limit_ns. Watches. */
@@ -60,6 +65,10 @@ void group_watch(struct group *group);
 void group_agree(struct group *group, uint64_t limit_ns);
 /* Within limit_ns the voters of every stripe are these, and nobody else is a member. */
 bool group_members_are(struct group *group, const uint16_t *nodes, uint16_t count, uint64_t limit_ns);
+/* All are up and heal: the lead of every stripe is handed to this one. Fails after limit_ns. */
+void group_lead(struct group *group, uint32_t member, uint64_t limit_ns);
+/* The node that leads the stripe is asked to hand it over to this one. False: nobody leads, or it cannot. */
+bool group_hand_over(struct group *group, uint16_t stripe, uint32_t member);
 /* The member that leads the stripe now, or -1. */
 int group_leader(const struct group *group, uint16_t stripe);
 

@@ -10,10 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TABLE = 7, LARGE_BYTES = 300000 };
+enum { LARGE_BYTES = 300000 };
 
 /* Ids: what (8 bits), stripe (8), epoch (12), number (36). */
-enum what { WHAT_CREATE = 2, WHAT_TXN, WHAT_TRIM, WHAT_READ, WHAT_MEMBERS };
+enum what { WHAT_CREATE = 2, WHAT_TXN, WHAT_TRIM, WHAT_READ, WHAT_MEMBERS, WHAT_SCAN };
 
 static uint64_t id_of(const struct group_client *c, enum what what, uint32_t stripe, uint64_t number)
 {
@@ -69,8 +69,12 @@ static void send_txn(struct group_link *link, uint32_t stripe, uint64_t n)
     size_t append = op_append_begin(&link->out, 1 + stripe, 1, n + 1);
     op_append_target(&link->out, c->stripes[stripe].stream_id, bytes_str(key));
     op_append_end(&link->out, append, 1, &record);
-    struct op put = {.kind = OP_TABLE_PUT, .table = TABLE, .name = bytes_str(key), .value = bytes_str("there")};
+    struct op put = {.kind = OP_TABLE_PUT, .table = GROUP_TABLE, .name = bytes_str(key), .value = bytes_str("there")};
     op_encode(&link->out, &put);
+    /* Done late, behind a later one, this one would bring an old value back. */
+    struct op last = {
+        .kind = OP_TABLE_PUT, .table = GROUP_TABLE, .name = bytes_str("last"), .value = bytes_of(&n, sizeof n)};
+    op_encode(&link->out, &last);
     group_link_end(link, begun);
 }
 
@@ -80,11 +84,32 @@ static void send_read(struct group_link *link, uint32_t stripe, uint64_t from)
     size_t begun = frame_begin(&link->out, RPC_READ, id_of(((struct group_client *)link->ctx), WHAT_READ, stripe, 0));
     wire_put_u64(&link->out, s->stream_id);
     wire_put_u64(&link->out, from);
-    wire_put_u32(&link->out, 20);
+    wire_put_u32(&link->out, s->lost != 0 ? 1 : 20); /* a READ fails with the first that cannot be read */
     wire_put_u32(&link->out, 100000);
     group_link_end(link, begun);
     s->reading       = true;
+    s->read_asked    = from;
     s->read_answered = s->answered;
+}
+
+static void send_scan(struct group_link *link, uint32_t stripe)
+{
+    struct group_client  *c = link->ctx;
+    struct client_stripe *s = &c->stripes[stripe];
+    char                  after[24];
+    size_t                begun = frame_begin(&link->out, RPC_SCAN, id_of(c, WHAT_SCAN, stripe, 0));
+    snprintf(after, sizeof after, "%08llu", (unsigned long long)s->scanned - 1);
+    wire_put_u16(&link->out, (uint16_t)stripe);
+    wire_put_u8(&link->out, RPC_SCAN_PREFIX);
+    wire_put_u8(&link->out, 0);
+    wire_put_u32(&link->out, GROUP_TABLE);
+    wire_put_u32(&link->out, 0);
+    wire_put_u32(&link->out, 0);
+    wire_put_blob(&link->out, (struct bytes){0});
+    wire_put_u16(&link->out, (uint16_t)stripe);
+    wire_put_blob(&link->out, s->scanned > 0 ? bytes_str(after) : (struct bytes){0});
+    group_link_end(link, begun);
+    s->scanning = true;
 }
 
 /* ---- leaders ---- */
@@ -92,11 +117,12 @@ static void send_read(struct group_link *link, uint32_t stripe, uint64_t from)
 /* What was under way to the former one is asked again. */
 static void restart(struct group_client *c, struct client_stripe *s)
 {
-    c->members_sent = false;
+    c->row_sent = false;
     s->epoch++;
     s->sent     = s->answered;
     s->creating = false;
     s->reading  = false;
+    s->scanning = false;
 }
 
 static void on_leaders(void *ctx, struct wire_reader *r)
@@ -158,9 +184,10 @@ static void txn_done(struct group_client *c, uint64_t id, struct wire_reader *r)
         return;
     }
     case WHAT_MEMBERS:
-        c->member_count = 0;
+        c->row_name[0] = '\0';
         return;
     case WHAT_READ:
+    case WHAT_SCAN:
         sim_fail(c->world, "TXN_DONE for a request that was none");
     }
 }
@@ -202,10 +229,43 @@ static void read_done(struct group_client *c, uint64_t id, struct wire_reader *r
     if (c->reading_all) {
         sim_check(c->world, count == 0 || at - count <= s->read_from || at - count <= start,
                   "records of stripe %u are missing from %llu on", stripe, (unsigned long long)s->read_from);
-        s->read_from = count > 0 ? at : s->read_from;
-        s->all_read  = s->read_from >= next;
-        sim_check(c->world, count > 0 || s->all_read, "records of stripe %u are missing from %llu to %llu", stripe,
+        s->read_from    = count > 0 ? at : s->read_from;
+        s->records_read = s->read_from >= next;
+        sim_check(c->world, count > 0 || s->records_read, "records of stripe %u are missing from %llu to %llu", stripe,
                   (unsigned long long)s->read_from, (unsigned long long)next);
+    }
+}
+
+/* Each transaction that was acknowledged left its row, and the last one its number. */
+static void scan_done(struct group_client *c, uint64_t id, struct wire_reader *r)
+{
+    uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
+    struct client_stripe *s      = &c->stripes[stripe];
+    if (id != id_of(c, WHAT_SCAN, stripe, 0)) {
+        return;
+    }
+    s->scanning   = false;
+    bool     more = wire_get_u8(r) != 0;
+    uint64_t last = UINT64_MAX;
+    for (uint32_t count = wire_get_u32(r); count > 0 && !r->bad; count--) {
+        char expected[24];
+        (void)wire_get(r, 2 + 8 + 8);
+        struct bytes key   = wire_get_blob(r);
+        struct bytes value = wire_get_blob(r);
+        if (bytes_equal(key, bytes_str("last"))) {
+            memcpy(&last, value.data, sizeof last);
+            continue;
+        }
+        snprintf(expected, sizeof expected, "%08llu", (unsigned long long)s->scanned++);
+        sim_check(c->world, bytes_equal(key, bytes_str(expected)), "row %s of stripe %u is missing: %.*s follows",
+                  expected, stripe, (int)key.size, (const char *)key.data);
+    }
+    sim_check(c->world, !r->bad, "a page of rows is whole");
+    if (!more) {
+        sim_check(c->world, s->scanned == s->answered && (last == s->answered - 1 || s->answered == 0),
+                  "stripe %u has %llu rows, the last one put is %lld; %llu transactions were acknowledged", stripe,
+                  (unsigned long long)s->scanned, (long long)last, (unsigned long long)s->answered);
+        s->all_read = true;
     }
 }
 
@@ -214,10 +274,26 @@ static void on_error(struct group_client *c, uint64_t id, struct wire_reader *r)
     uint32_t              stripe = (uint32_t)(id >> 48) & 0xff;
     struct client_stripe *s      = &c->stripes[stripe];
     int                   status = (int)wire_get_u32(r);
-    if ((enum what)(id >> 56) == WHAT_READ && (status == ERR_NOT_LEADER || status == ERR_TRIMMED)) {
+    if ((enum what)(id >> 56) == WHAT_SCAN && status == ERR_NOT_LEADER) {
+        s->scanning = s->scanning && id != id_of(c, WHAT_SCAN, stripe, 0);
+        return;
+    }
+    if ((enum what)(id >> 56) == WHAT_READ &&
+        (status == ERR_NOT_LEADER || status == ERR_TRIMMED || status == ERR_UNAVAILABLE)) {
         if (id == id_of(c, WHAT_READ, stripe, 0)) {
             s->reading   = false;
             s->read_from = status == ERR_TRIMMED ? s->read_from + 1 : s->read_from;
+        }
+        return;
+    }
+    if ((enum what)(id >> 56) == WHAT_READ && s->lost != 0 && status == ERR_CORRUPT) {
+        if (id == id_of(c, WHAT_READ, stripe, 0)) {
+            sim_check(c->world, s->read_asked + 1 == s->lost, "record %llu of stripe %u cannot be read: %s",
+                      (unsigned long long)s->read_asked, stripe, err_name(status));
+            s->reading = false;
+            s->lost_told++;
+            s->read_from += s->read_from == s->read_asked;
+            s->all_read = s->read_from >= s->answered;
         }
         return;
     }
@@ -248,6 +324,9 @@ static void on_frame(void *ctx, struct group_link *link, const struct frame *fra
     case RPC_READ_DONE:
         read_done(c, frame->id, &r);
         return;
+    case RPC_SCAN_DONE:
+        scan_done(c, frame->id, &r);
+        return;
     case RPC_ERROR:
         on_error(c, frame->id, &r);
         return;
@@ -276,17 +355,13 @@ static void pump(struct group_client *c, uint32_t stripe)
         }
         return;
     }
-    if (stripe == 0 && c->member_count > 0 && !c->members_sent) {
-        uint8_t            bytes[2 + 2 * GROUP_MAX];
-        struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
-        wire_put_u16(&w, c->member_count);
-        for (uint16_t i = 0; i < c->member_count; i++) {
-            wire_put_u16(&w, c->members[i]);
-        }
-        struct op op = {
-            .kind = OP_TABLE_PUT, .table = RPC_TABLE_CLUSTER, .name = bytes_str("members"), .value = wire_written(&w)};
+    if (stripe == 0 && c->row_name[0] != '\0' && !c->row_sent) {
+        struct op op = {.kind  = c->row_size > 0 ? OP_TABLE_PUT : OP_TABLE_DELETE,
+                        .table = RPC_TABLE_CLUSTER,
+                        .name  = bytes_str(c->row_name),
+                        .value = bytes_of(c->row, c->row_size)};
         send_op(link, stripe, id_of(c, WHAT_MEMBERS, stripe, 0), &op);
-        c->members_sent = true;
+        c->row_sent = true;
     }
     while (s->sent < s->wanted && s->sent < s->answered + c->window) {
         send_txn(link, stripe, s->sent++);
@@ -296,7 +371,9 @@ static void pump(struct group_client *c, uint32_t stripe)
         send_op(link, stripe, id_of(c, WHAT_TRIM, stripe, s->trim), &op);
         s->later_ns = now + 20 * SIM_MS;
     }
-    if (!s->reading && c->reading_all && !s->all_read) {
+    if (!s->scanning && s->records_read && !s->all_read) {
+        send_scan(link, stripe);
+    } else if (!s->reading && c->reading_all && !s->records_read) {
         send_read(link, stripe, s->read_from);
     } else if (!s->reading && !c->reading_all && world_chance(c->world, SALT_SCENARIO, c->read_one_in)) {
         send_read(link, stripe, s->answered > 3 && s->answered - 3 > s->trim ? s->answered - 3 : s->answered);
@@ -365,17 +442,28 @@ void group_client_trim(struct group_client *c, uint32_t stripe, uint64_t offset)
     c->stripes[stripe].trim = offset > c->stripes[stripe].trim ? offset : c->stripes[stripe].trim;
 }
 
+void group_client_row(struct group_client *c, const char *name, const uint16_t *numbers, uint16_t count)
+{
+    struct wire_writer w = wire_writer_fixed(c->row, sizeof c->row);
+    for (uint16_t i = 0; i < count; i++) {
+        wire_put_u16(&w, numbers[i]);
+    }
+    snprintf(c->row_name, sizeof c->row_name, "%s", name);
+    c->row_size = w.size;
+    c->row_sent = false;
+}
+
 void group_client_members(struct group_client *c, const uint16_t *nodes, uint16_t count)
 {
-    memcpy(c->members, nodes, count * sizeof *nodes);
-    c->member_count = count;
-    c->members_sent = false;
+    uint16_t numbers[1 + GROUP_MAX] = {count};
+    memcpy(numbers + 1, nodes, count * sizeof *nodes);
+    group_client_row(c, "members", numbers, (uint16_t)(count + 1));
 }
 
 bool group_client_answered(void *ctx)
 {
     const struct group_client *c = ctx;
-    if (c->member_count > 0) {
+    if (c->row_name[0] != '\0') {
         return false;
     }
     for (uint32_t i = 0; i < c->stripe_count; i++) {
@@ -390,10 +478,14 @@ void group_client_read_all(struct group_client *c)
 {
     c->reading_all = true;
     for (uint32_t i = 0; i < c->stripe_count; i++) {
-        c->stripes[i].all_read  = c->stripes[i].stream_id == 0;
-        c->stripes[i].read_from = c->stripes[i].trim;
-        c->stripes[i].epoch++;
-        c->stripes[i].reading = false;
+        struct client_stripe *s = &c->stripes[i];
+        s->all_read             = s->stream_id == 0;
+        s->records_read         = false;
+        s->read_from            = s->trim;
+        s->scanned              = 0;
+        s->reading              = false;
+        s->scanning             = false;
+        s->epoch++;
     }
 }
 
@@ -406,6 +498,14 @@ bool group_client_all_read(void *ctx)
         }
     }
     return true;
+}
+
+void group_client_check_at(struct group_client *c, struct group *g, uint32_t member)
+{
+    group_lead(g, member, 60 * SIM_S);
+    group_client_read_all(c);
+    sim_check(c->world, group_run_until(g, group_client_all_read, c, 60 * SIM_S), "all is read from %s",
+              g->members[member].name);
 }
 
 void group_client_end(struct group_client *c)

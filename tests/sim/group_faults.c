@@ -83,6 +83,12 @@ void group_heal(struct group *g, uint32_t victim)
     group_restart(g, victim);
 }
 
+void group_heal_but(struct group *g, uint32_t victim, uint32_t other)
+{
+    group_heal(g, victim);
+    net_cut(g->members[victim].machine, g->members[other].machine, true);
+}
+
 /* ---- damage ---- */
 
 enum { PLACES_MAX = 4096 };
@@ -164,6 +170,7 @@ bool group_rot_block(struct group *g, uint32_t victim, uint64_t back)
     if (back < p->block_count) {
         const struct place *b = &p->blocks[p->block_count - 1 - back];
         wal_path(path, m, b->number);
+        g->damaged = true;
         done = disk_rot(m->machine->disk, path, b->offset + world_between(g->world, SALT_SCENARIO, 0, b->size - 1));
     }
     free(image);

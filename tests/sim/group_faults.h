@@ -11,6 +11,8 @@ void group_tame(struct world *world);
 void group_accident(struct group *group, uint32_t victim);
 /* All of that ends. */
 void group_heal(struct group *group, uint32_t victim);
+/* The same, but its connections with that other node stay cut. */
+void group_heal_but(struct group *group, uint32_t victim, uint32_t other);
 /* From the other nodes; brokers reach it. */
 void group_cut_peers(struct group *group, uint32_t victim);
 /* Flips a bit of an entry in its log: of the back-th block from the end that holds entries (0: the last). False: there are not so many. */

@@ -1,6 +1,6 @@
 /* main.c - runs scenarios with seeds. The same seed and scenario is the same run, always.
  *
- *   sim [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--list]
+ *   sim [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--first] [--list]
  *
  * A failing run prints its sentence and the command that replays it, with the trace up to the event at which it failed. */
 #include "shared/base/log.h"
@@ -41,6 +41,7 @@ struct options {
     const char *scenario;
     const char *program;
     bool        verify;
+    bool        first;
 };
 
 struct outcome {
@@ -142,8 +143,9 @@ static bool run_verified(const struct scenario *scenario, uint64_t seed, const s
 
 static void usage(void)
 {
-    printf("usage: %s [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--list]\n"
-           "  --until prints the trace up to that event of one seed of one scenario\n",
+    printf("usage: %s [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--first] [--list]\n"
+           "  --until prints the trace up to that event of one seed of one scenario; --first ends with the first "
+           "failure\n",
            program_name);
 }
 
@@ -158,10 +160,15 @@ static bool parse_number(const char *text, uint64_t *out)
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},     {"runs", required_argument, NULL, 'r'},
-        {"scenario", required_argument, NULL, 'n'}, {"until", required_argument, NULL, 'u'},
-        {"verify", no_argument, NULL, 'v'},         {"list", no_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},
+        {"runs", required_argument, NULL, 'r'},
+        {"scenario", required_argument, NULL, 'n'},
+        {"until", required_argument, NULL, 'u'},
+        {"verify", no_argument, NULL, 'v'},
+        {"list", no_argument, NULL, 'l'},
+        {"first", no_argument, NULL, 'f'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "h", names, NULL)) != -1) {
@@ -181,6 +188,9 @@ static int parse(int argc, char **argv, struct options *options)
             break;
         case 'v':
             options->verify = true;
+            break;
+        case 'f':
+            options->first = true;
             break;
         case 'l':
             for (size_t i = 0; i < SCENARIO_COUNT; i++) {
@@ -250,7 +260,7 @@ int main(int argc, char **argv)
         run_known(&options, &total, &passed, &failed);
     }
     for (uint64_t run = 0; run < (options.until != 0 ? 1 : options.runs); run++) {
-        for (size_t i = 0; i < SCENARIO_COUNT; i++) {
+        for (size_t i = 0; i < SCENARIO_COUNT && !(options.first && failed > 0); i++) {
             if (options.scenario != NULL && strcmp(options.scenario, scenarios[i].name) != 0) {
                 continue;
             }

@@ -1,6 +1,6 @@
 /* scenario_segstore.c - the segment store alone, under a client that checks every answer: killed, without power, with a full disk, with
  * rot in its log. What was acknowledged is there after each restart, once, in its place; the state after a restart is the state before. */
-#include "segstore/node/node.h"
+#include "segstore/node/state.h"
 #include "segstore/stripe/stripe.h"
 #include "shared/loop/io.h"
 #include "tests/sim/disk.h"
@@ -507,5 +507,192 @@ void scenario_segstore_scrub(struct world *world)
     }
     /* What a crash left behind an end of the log may change and nobody cares. */
     sim_check(world, scrub(s).scrub_damages > 0 || what == FLIPPED_AFTER_CRASHES, "damage is not found");
+    story_end(s);
+}
+
+/* ---- reclaim ---- */
+
+/* No closed file is left of which more is dead than held. */
+static bool log_is_tidy(void *ctx)
+{
+    const struct story *s = ctx;
+    if (s->node == NULL || !s->ready) {
+        return false;
+    }
+    const struct storage *storage = s->node->storage;
+    for (const struct log_segment *each = segments_next(&storage->segments, 0); each != NULL;
+         each                           = segments_next(&storage->segments, each->number + 1)) {
+        bool closed = segment_is_run(each->number)
+                          ? each->number != storage->reclaim.run.number
+                          : each->number < segments_number(&storage->segments, storage->save.previous.replay_position);
+        if (closed && each->live * 2 < each->total) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The newest of two checkpoints rots: the next start goes back to the one before it, and what that says must still be there. */
+static void rot_checkpoint(struct story *s)
+{
+    char               path[64];
+    const struct save *save = s->node != NULL ? &s->node->storage->save : NULL;
+    if (save == NULL || !s->node->opened || save->previous.number == 0) {
+        return;
+    }
+    snprintf(path, sizeof path, "/var/keel/shard-00/ckpt/%012llu", (unsigned long long)save->newest.number);
+    (void)disk_rot(s->machine->disk, path, between(s, 0, 79));
+}
+
+/* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, after some of which the newest checkpoint cannot be read, while
+ * readers begin at the start again and again, on a disk that is sometimes nearly full, and with a scrubber behind it. Not a record is lost or another one, and the state is the same as if
+ * nothing had been moved. */
+void scenario_segstore_runs(struct world *world)
+{
+    struct story *s            = story_new(world, 256u << 20, 0);
+    uint64_t      targets      = 0;
+    uint64_t      rounds       = between(s, 3, 7);
+    uint64_t      trimmed[3]   = {0};
+    s->config.checkpoint_bytes = between(s, 64 << 10, 1 << 20);
+    s->config.checkpoint_ns    = between(s, 1, 3) * SIM_S;
+    s->config.log_bytes        = between(s, 0, 4) << 20;
+    s->config.reclaim_ns       = between(s, 0, 3) * SIM_S;
+    s->config.reclaim_rate     = between(s, 1, 64) << 20;
+    s->config.scrub_ns         = between(s, 0, 1) == 0 ? 0 : between(s, 1, 20) * SIM_S;
+    s->client.large_one_in     = between(s, 0, 1) == 0 ? 0 : (uint32_t)between(s, 5, 40);
+    restart(s, false);
+    wait_up(s);
+    for (uint64_t round = 0; round < rounds; round++) {
+        targets += between(s, 50, 200);
+        for (uint32_t i = 0; i < STRIPES; i++) {
+            store_tester_want(&s->client, i, targets / (i == 0 ? 4 : 1));
+        }
+        for (uint64_t step = between(s, 2, 8); step > 0; step--) {
+            world_run_ns(world, between(s, SIM_US, 2 * SIM_S));
+            for (uint32_t i = 1; i < STRIPES; i++) {
+                uint64_t seen = s->client.stripes[i].answered;
+                trimmed[i]    = i == 1 ? seen : between(s, trimmed[i], seen > trimmed[i] ? seen : trimmed[i]);
+                store_tester_trim(&s->client, i, trimmed[i]);
+            }
+            if (between(s, 0, 2) == 0) {
+                if (between(s, 0, 1) == 0) {
+                    rot_checkpoint(s);
+                }
+                restart(s, between(s, 0, 1) == 0);
+            }
+        }
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    wait_up(s);
+    bool small = false;
+    for (int i = 0; i < 60 && !small; i++) { /* what is appended makes checkpoints, and those make room */
+        for (uint32_t k = 0; k < STRIPES; k++) {
+            store_tester_want(&s->client, k, s->client.stripes[k].wanted + (k == 0 ? 0 : 5));
+            store_tester_trim(&s->client, k, k == 0 ? 0 : s->client.stripes[k].answered);
+        }
+        small = world_run_until(world, log_is_tidy, s, 5 * SIM_S) && i > 2;
+    }
+    sim_check(world, small, "files in which little is held are not freed: %llu bytes of log, %llu of runs",
+              (unsigned long long)node_counts(s->node).log_file_bytes,
+              (unsigned long long)node_counts(s->node).run_bytes);
+    sim_check(world, node_counts(s->node).reclaim_damaged == 0, "what is whole is taken for damage");
+    sim_check(world, node_counts(s->node).scrub_damages == 0, "what was moved is taken for damage");
+
+    /* All of it once more, from wherever it lies now. */
+    wait_client(s, store_tester_done, "all is answered and handed over once more");
+    s->client.again_one_in = 1;
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    wait_client(s, store_tester_done, "every record is found where it was moved to");
+    store_tester_check_tables(&s->client);
+    world_run_ns(world, SIM_S);
+    wait_up(s);
+    store_tester_end(&s->client);
+    uint64_t hashes[STRIPES];
+    for (uint16_t i = 0; i < STRIPES; i++) {
+        hashes[i] = stripe_hash(node_stripe(s->node, i));
+    }
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    for (uint16_t i = 0; i < STRIPES; i++) {
+        sim_check(world, stripe_hash(node_stripe(s->node, i)) == hashes[i], "stripe %u is another one", i);
+    }
+    story_end(s);
+}
+
+/* A run, or a file of the log, in which something is held: its path, and how much of it was written. False: there is none. */
+static bool draw_file(struct story *s, bool run, char path[64], uint64_t *out_bytes)
+{
+    const struct storage *storage = s->node->storage;
+    uint64_t              count   = 0;
+    for (const struct log_segment *each = segments_next(&storage->segments, run ? SEGMENT_RUN_FIRST : 0);
+         each != NULL && (run || !segment_is_run(each->number));
+         each = segments_next(&storage->segments, each->number + 1)) {
+        uint64_t bytes = run ? each->bytes : storage->segments.segment_bytes;
+        if (each->live > 0 && bytes > 0 && between(s, 0, count++) == 0) {
+            snprintf(path, 64, "/var/keel/shard-00/%s/%012llu", run ? "runs" : "wal", (unsigned long long)each->number);
+            *out_bytes = bytes;
+        }
+    }
+    return count > 0;
+}
+
+static bool is_gone(struct story *s, const char *path)
+{
+    static uint8_t page[SECTOR_BYTES];
+    return disk_peek_durable(s->machine->disk, path, page, sizeof page, 0) <= 0;
+}
+
+static bool has_runs(void *ctx)
+{
+    const struct story *s = ctx;
+    return s->ready && node_counts(s->node).run_bytes > 0;
+}
+
+static void append_and_trim(struct story *s, uint64_t count)
+{
+    for (uint32_t i = 0; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, s->client.stripes[i].wanted + (i == 0 ? count / 4 : count));
+        store_tester_trim(&s->client, i, i == 0 ? 0 : s->client.stripes[i].answered);
+    }
+    world_run_ns(s->world, between(s, 1, 3) * SIM_S);
+}
+
+/* A bit flips where records wait that were moved, or that are to be moved: it is found, what it hit is not handed out, and moving it makes no good record of a bad one. */
+void scenario_segstore_moldy(struct world *world)
+{
+    struct story *s            = story_new(world, 256u << 20, 0);
+    bool          run          = between(s, 0, 1) == 0;
+    char          path[64]     = "";
+    uint64_t      bytes        = 0;
+    s->config.checkpoint_bytes = between(s, 64 << 10, 1 << 20);
+    s->config.checkpoint_ns    = between(s, 1, 3) * SIM_S;
+    s->config.log_bytes        = 0;
+    s->config.reclaim_ns       = 0;
+    s->config.scrub_ns         = run ? between(s, 1, 10) * SIM_S : 0;
+    s->client.large_one_in     = 10;
+    restart(s, false);
+    wait_up(s);
+    for (int i = 0; i < 100 && !has_runs(s); i++) {
+        append_and_trim(s, 100);
+    }
+    wait_client(s, store_tester_done, "all is answered and handed over");
+    sim_check(world, has_runs(s), "nothing was moved");
+    s->client.may_rot = true;
+    if (draw_file(s, run, path, &bytes)) {
+        (void)disk_rot(s->machine->disk, path, between(s, 0, bytes - 1));
+    }
+    if (run) {
+        sim_check(world, scrub(s).scrub_damages > 0 || is_gone(s, path), "damage in %s is not found", path);
+    }
+    for (int i = 0; i < 8; i++) {
+        append_and_trim(s, 60);
+    }
+    s->client.again_one_in = 1;
+    restart(s, between(s, 0, 1) == 0);
+    wait_up(s);
+    world_run_ns(world, 20 * SIM_S); /* what is handed over is checked, and what is not, says why */
+    sim_check(world, s->client.rotten || store_tester_done(&s->client) || stopped_stripes(s) != 0,
+              "what is whole is not handed over");
     story_end(s);
 }

@@ -107,7 +107,7 @@ static void publish_refused(struct story *s)
 
 static void cut(struct story *s, bool on)
 {
-    struct machine *a   = s->cluster.broker_machine;
+    struct machine *a   = s->cluster.brokers[0].machine;
     struct machine *b   = s->cluster.store_machine;
     uint64_t        way = on ? world_between(s->cluster.world, SALT_SCENARIO, 0, 2) : 2;
     if (way != 1) {
@@ -123,7 +123,7 @@ static void heal(struct story *s)
     struct disk *disk  = s->cluster.store_machine->disk;
     *disk_faults(disk) = (struct disk_faults){0};
     disk_set_capacity(disk, s->healthy_bytes);
-    net_cut(s->cluster.broker_machine, s->cluster.store_machine, false);
+    net_cut(s->cluster.brokers[0].machine, s->cluster.store_machine, false);
 }
 
 static void trouble(struct story *s)
@@ -145,7 +145,7 @@ static void trouble(struct story *s)
         process_pause(s->cluster.store, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));
         break;
     case 5:
-        process_pause(s->cluster.broker, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));
+        process_pause(s->cluster.brokers[0].process, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));
         break;
     case 6:
         cluster_accident(&s->cluster);

@@ -23,18 +23,37 @@ struct world;
     X(segstore_rot)    \
     X(segstore_limits) \
     X(segstore_scrub)  \
+    X(segstore_runs)   \
+    X(segstore_moldy)  \
     X(group_elections) \
     X(group)           \
     X(group_rot)       \
+    X(group_repair)    \
+    X(group_lost)      \
     X(group_lost_disk) \
     X(group_members)   \
+    X(group_stale)     \
+    X(group_votes)     \
+    X(group_images)    \
+    X(group_tail)      \
+    X(group_readback)  \
+    X(group_places)    \
+    X(group_spare)     \
+    X(group_drain)     \
     X(mqtt_qos1)       \
     X(mqtt_qos2)       \
     X(takeover)        \
     X(will)            \
     X(shared)          \
     X(retained)        \
-    X(trouble)
+    X(trouble)         \
+    X(two_qos1)        \
+    X(two_qos2)        \
+    X(two_takeover)    \
+    X(two_will)        \
+    X(two_shared)      \
+    X(two_retained)    \
+    X(two_live)
 
 struct scenario {
     const char *name;

@@ -6,7 +6,6 @@
 #include "segstore/log/hold.h"
 #include "segstore/log/pick.h"
 #include "segstore/log/positions.h"
-#include "shared/base/bucket.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -115,7 +114,8 @@ void image_send(struct node_stripe *st, uint16_t to)
 {
     struct node *node = st->node;
     struct peer *peer = peer_find(node, to);
-    if (node->image_out != NULL || st->still > 0 || st->installing || !peer_roomy(peer)) {
+    if (node->image_out != NULL || st->still > 0 || st->installing || st->missed > 0 || st->surveyed > 0 ||
+        !peer_roomy(peer)) {
         return; /* looked at again, as long as it is wanted */
     }
     struct image_out *o = calloc(1, sizeof *o);
@@ -191,8 +191,12 @@ static void loaded(void *ctx, struct load *load, int result)
     if (o->over) {
         discard(o);
     } else if (result < 0) {
-        log_error("stripe %u: its image cannot be sent, the log cannot be read: %s", o->st->id, err_sentence(result));
+        const struct segments *segments = &o->node->storage->segments;
+        struct node_stripe    *st       = o->st;
+        uint64_t               from     = segments_position(segments, o->number);
+        log_error("stripe %u: its image cannot be sent, the log cannot be read: %s", st->id, err_sentence(result));
         finish(o, false);
+        repair_survey(st, from, from + segments->segment_bytes);
     }
 }
 
@@ -288,25 +292,36 @@ static void step_image(struct image_out *o, struct peer *peer)
     }
 }
 
+/* Some of the live records from `from` on are not in the log any more. They are given back by others, and then it is tried again. */
+static void records_missing(struct image_out *o, uint64_t from)
+{
+    struct node_stripe *st = o->st;
+    uint64_t            to = pick_position(&o->pick);
+    log_error("stripe %u: records are not in the log any more: its image is sent to node %u when they were repaired",
+              st->id, o->to);
+    if (to == from) { /* a whole segment */
+        const struct segments *segments = &o->node->storage->segments;
+        to                              = segments_position(segments, segments_number(segments, from) + 1);
+    }
+    finish(o, false);
+    repair_survey(st, from, to);
+}
+
 /* Bodies, then the image, as fast as they may go. How long to wait for the next. */
 static uint64_t send(struct image_out *o, struct peer *peer)
 {
     struct node *node = o->node;
     uint64_t     wait = 0;
     while (wait == 0 && !o->load.busy && !o->ended && peer_roomy(peer)) {
-        size_t begun = peer->out.size;
+        size_t   begun = peer->out.size;
+        uint64_t from  = pick_position(&o->pick);
         if (pick_position(&o->pick) == UINT64_MAX) {
             step_image(o, peer);
         } else if (!step_bodies(o, peer)) {
-            struct node_stripe *st = o->st;
-            log_error("stripe %u: %zu of its records are not in the log any more: its image cannot be sent", st->id,
-                      o->pick.count - o->pick.at + o->pick.missed);
-            finish(o, false);
-            replica_repair(st, "records are missing from its log");
+            records_missing(o, from);
             return 0;
         }
-        wait = bucket_take(&node->image_bucket, node->config->image_rate / node->config->shards + 1,
-                           peer->out.size - begun, io_now_ns(node->io));
+        wait = rate_take(node->transfer, peer->out.size - begun, io_now_ns(node->io));
     }
     return o->ended && wait < CHECK_EVERY_NS ? CHECK_EVERY_NS : wait;
 }

@@ -210,6 +210,7 @@ int image_receive(struct session *s, struct wire_reader *r)
 /* What both hold is held all the time: what was there lets go of it afterwards. */
 static void replace(struct node_stripe *st)
 {
+    repairs_clear(st);
     bury(st->node, st->stripe, true);
     st->stripe          = st->image_in->fresh;
     st->image_in->fresh = NULL;
@@ -259,6 +260,9 @@ static void take(struct node_stripe *st)
     bool             here = raft_holds(st->raft, in->index, in->term);
     if (here) { /* then it is committed: the image says so */
         (void)raft_install(st->raft, in->index, in->term, &in->members);
+    }
+    if (here && raft_stable_index(st->raft) < in->index) {
+        return; /* what it ends with is being written: the log can be cut there once it is durable */
     }
     if (here && in->index + 1 >= st->entries.first && !changed_since(st, in->index)) {
         graft(st);

@@ -25,7 +25,7 @@ static const struct known *known_find(const struct node *node, uint16_t id)
 
 void peer_remember(struct node *node, uint16_t id, uint64_t incarnation)
 {
-    if (known_find(node, id) == NULL && node->known_count < SEGSTORE_NODES_MAX) {
+    if (known_find(node, id) == NULL && node->known_count < NODE_KNOWN_MAX) {
         node->known[node->known_count++] = (struct known){.node = id, .incarnation = incarnation};
     }
 }
@@ -117,6 +117,7 @@ void peer_welcome(struct session *s, uint64_t id)
     size_t begun = session_begin(s, RPC_PEER_WELCOME, id);
     wire_put_u64(&s->out, s->node->storage->super.cluster);
     wire_put_u64(&s->out, node_incarnation(s->node));
+    wire_put_u64(&s->out, io_wall_ns(s->node->io));
     session_end(s, begun);
 }
 
@@ -172,11 +173,25 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
     uint16_t            stripe;
     uint64_t            chain;
     if (kind == RPC_PING) {
-        session_end(s, session_begin(s, RPC_PONG, id));
+        size_t   begun    = session_begin(s, RPC_PONG, id);
+        uint64_t asked_ns = wire_get_u64(&r);
+        if (!r.bad) {
+            wire_put_u64(&s->out, asked_ns);
+            wire_put_u64(&s->out, io_wall_ns(node->io));
+        }
+        session_end(s, begun);
         return 0;
     }
     if (kind == RPC_IMAGE) {
         return image_receive(s, &r);
+    }
+    if (kind == RPC_REPAIR_ASK) {
+        repair_asked(s, &r);
+        return 0;
+    }
+    if (kind == RPC_REPAIR_ANSWER) {
+        repair_answered(s, &r);
+        return 0;
     }
     if (kind == RPC_PULSE || kind == RPC_PULSE_ACK) {
         struct peer *p = peer_find(node, s->peer);
@@ -184,6 +199,10 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
             log_error("node %u sent heartbeats that are malformed: its connection is closed", s->peer);
             session_close(s);
         }
+        return 0;
+    }
+    if (kind == RPC_PLAN) {
+        plan_receive(node, &r);
         return 0;
     }
     if (kind != RPC_RAFT) {

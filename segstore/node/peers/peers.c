@@ -14,11 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const uint64_t BACKOFF_FIRST_NS = 2000000;
-static const uint64_t BACKOFF_LAST_NS  = 400000000;
-static const uint64_t ASK_EVERY_NS     = 500000000;
-static const uint64_t GONE_AFTER_NS    = 3000000000;
-static const uint64_t COMPLAIN_NS      = 10000000000;
+static const uint64_t BACKOFF_FIRST_NS  = 2000000;
+static const uint64_t BACKOFF_LAST_NS   = 400000000;
+static const uint64_t ASK_EVERY_NS      = 500000000;
+static const uint64_t GONE_AFTER_NS     = 3000000000;
+static const uint64_t COMPLAIN_NS       = 10000000000;
+static const uint64_t CLOCK_COMPLAIN_NS = 600000000000;
 enum { OUT_MAX_BYTES = 4 * 1024 * 1024, OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024 };
 
 struct peer *peer_find(const struct node *node, uint16_t id)
@@ -131,6 +132,7 @@ static void go_down(struct peer *p)
     p->backoff_ns  = p->backoff_ns * 2 < BACKOFF_LAST_NS ? p->backoff_ns * 2 : BACKOFF_LAST_NS;
     frame_reader_fini(&p->reader);
     if (was_up) {
+        p->changed_ns = io_now_ns(p->node->io);
         tell_reset(p);
     }
 }
@@ -171,6 +173,43 @@ static void on_connected(void *ctx, int result)
     peer_end(p);
 }
 
+/* ---- clocks ---- */
+
+uint64_t node_wall_ns(const struct node *node)
+{
+    return io_wall_ns(node->io) + (uint64_t)node->clock_correction_ns;
+}
+
+/* Another node says what time it is, asked at this moment. */
+static void clock_told(struct peer *p, uint64_t asked_ns, uint64_t wall_ns)
+{
+    struct node *node   = p->node;
+    uint64_t     now_ns = io_now_ns(node->io);
+    int64_t      ahead[SEGSTORE_NODES_MAX];
+    size_t       count = 0;
+    uint64_t     suppressed;
+    if (now_ns - asked_ns > CLOCK_ANSWER_NS) {
+        return;
+    }
+    p->clock_known    = true;
+    p->clock_ahead_ns = (int64_t)(wall_ns - io_wall_ns(node->io));
+    for (uint32_t i = 0; i < node->peer_count; i++) {
+        if (node->peers[i].clock_known) {
+            ahead[count++] = node->peers[i].clock_ahead_ns;
+        }
+    }
+    node->clock_correction_ns = clock_correction(ahead, count);
+    if (UNLIKELY(node->clock_correction_ns != 0) &&
+        log_allowed(&node->clock_limit, now_ns, CLOCK_COMPLAIN_NS, &suppressed)) {
+        log_warn(
+            "the clock of this machine is %lld s %s those of the other nodes: what it leads is timed by theirs; set "
+            "it right",
+            (long long)llabs(node->clock_correction_ns / 1000000000),
+            node->clock_correction_ns < 0 ? "ahead of" : "behind");
+    }
+    node->due_dirty = true;
+}
+
 static void on_frame(struct peer *p, const struct frame *frame)
 {
     struct wire_reader r = wire_reader_of(frame->body);
@@ -184,8 +223,13 @@ static void on_frame(struct peer *p, const struct frame *frame)
             p->broken     = true;
             return;
         }
+        if (wire_left(&r) >= sizeof(uint64_t)) {
+            clock_told(p, p->asked_ns, wire_get_u64(&r));
+        }
         p->state      = PEER_UP;
         p->backoff_ns = BACKOFF_FIRST_NS;
+        p->changed_ns = io_now_ns(p->node->io);
+        p->plan_told  = 0;
         pulse_out_begin(&p->pulse_out, io_random(p->node->io) | 1);
         log_info("node %u at %s:%u, shard %u: connected", p->spec->id, p->spec->address, p->spec->port, p->node->shard);
         tell_reset(p);
@@ -201,6 +245,12 @@ static void on_frame(struct peer *p, const struct frame *frame)
     } else if (frame->kind == RPC_PING) {
         (void)peer_begin(p, RPC_PONG);
         peer_end(p);
+    } else if (frame->kind == RPC_PONG) {
+        uint64_t asked_ns = wire_get_u64(&r);
+        uint64_t wall_ns  = wire_get_u64(&r);
+        if (!r.bad) {
+            clock_told(p, asked_ns, wall_ns);
+        }
     }
 }
 
@@ -272,7 +322,7 @@ void peers_turn(struct node *node)
                     continue;
                 }
                 if (p->state == PEER_UP && p->out.size < OUT_MAX_BYTES) {
-                    (void)peer_begin(p, RPC_PING);
+                    wire_put_u64(peer_begin(p, RPC_PING), now_ns);
                     peer_end(p);
                 }
             }

@@ -3,6 +3,7 @@
 #ifndef KEEL_SEGSTORE_NODE_PEERS_H
 #define KEEL_SEGSTORE_NODE_PEERS_H
 
+#include "segstore/node/peers/clock.h"
 #include "segstore/node/peers/pulse.h"
 #include "segstore/node/state.h"
 #include "shared/rpc/frame.h"
@@ -25,10 +26,14 @@ struct peer {
     uint64_t                    backoff_ns;
     uint64_t                    heard_ns;
     uint64_t                    asked_ns;
-    struct pulse_out            pulse_out; /* heartbeats to it */
-    struct pulse_in             pulse_in;  /* from it, over its own connection */
-    bool                        pulsing;   /* its heartbeats are being taken: answers are gathered */
+    uint64_t                    changed_ns; /* since when it is up, or is not; 0: it was never up */
+    uint64_t                    plan_told;  /* epoch of the plan that it was told of over this connection */
+    struct pulse_out            pulse_out;  /* heartbeats to it */
+    struct pulse_in             pulse_in;   /* from it, over its own connection */
+    bool                        pulsing;    /* its heartbeats are being taken: answers are gathered */
     struct log_limit            complaint;
+    bool                        clock_known;
+    int64_t                     clock_ahead_ns; /* of this machine's */
 };
 
 /* peer.c: is this the disk that the node had before? The first one that is heard of is remembered. */

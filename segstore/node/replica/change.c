@@ -1,63 +1,16 @@
-/* change.c - who the nodes of the cluster shall be, and how a stripe gets there: one step at a time, each an entry of its log, so that it may be
+/* change.c - how the replicas of a stripe get where they belong (segstore/placement): one step at a time, each an entry of its log, so that it may be
  * interrupted anywhere and whoever leads next goes on.
  *
  *   wanted {1 2 4}, members {1 2 3}:
  *      {1 2 3} + learner 4 ──▶ 4 has caught up ──▶ joint: {1 2 4} and {1 2 3} ──▶ {1 2 4}
  *   a leader that is to go hands its lead over before the last step
  *
- * What is wanted is a row of stripe 0 (schema.h: RPC_TABLE_CLUSTER), which every node of that stripe reads; the first shard tells the others. */
+ * A few stripes at a time get a new replica, so that those who are to send and to take images are not overrun. */
+#include "segstore/node/peers/peers.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
-#include "shared/loop/mailbox.h"
-
-#include <stdlib.h>
-
-enum { CAUGHT_UP_ENTRIES = 1000 };
-
-/* ---- what is wanted ---- */
-
-static bool take_row(void *ctx, const struct stripe_item *item)
-{
-    struct wanted     *w = ctx;
-    struct wire_reader r = wire_reader_of(item->value);
-    uint16_t           n = wire_get_u16(&r);
-    if (n == 0 || n > RAFT_MEMBERS_MAX || wire_left(&r) != n * 2u) {
-        return false;
-    }
-    w->count = n;
-    for (uint16_t i = 0; i < n; i++) {
-        w->nodes[i] = wire_get_u16(&r);
-    }
-    return false;
-}
-
-static void tell(struct node *node, uint32_t shard)
-{
-    struct wanted *copy = malloc(sizeof *copy);
-    ASSERT(copy != NULL); /* out of memory */
-    *copy            = node->wanted;
-    struct mail mail = {.kind = NODE_MAIL_WANTED, .body = copy};
-    if (mailbox_push(node->outbox[shard], &mail)) {
-        mailbox_ring(node->outbox[shard]);
-    } else {
-        free(copy); /* again with the next look */
-    }
-}
-
-/* The first shard looks into its replica of stripe 0. */
-static void look(struct node *node)
-{
-    if (node->shard != 0) {
-        return;
-    }
-    node->wanted = (struct wanted){0};
-    (void)stripe_scan(node->stripes[0].stripe, RPC_TABLE_CLUSTER, RPC_SCAN_KEY, bytes_str("members"), (struct bytes){0},
-                      io_wall_ns(node->io), NULL, take_row, &node->wanted);
-    for (uint32_t shard = 1; shard < node->config->shards; shard++) {
-        tell(node, shard);
-    }
-}
+enum { CAUGHT_UP_ENTRIES = 1000, MOVES_MAX = 2 };
 
 /* ---- one step ---- */
 
@@ -88,7 +41,7 @@ static bool caught_up(const struct node_stripe *st, uint16_t node)
                                               p.match + CAUGHT_UP_ENTRIES >= raft_last(st->raft));
 }
 
-bool change_next(const struct node_stripe *st, const struct wanted *wanted, struct raft_members *next)
+bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next)
 {
     const struct raft_members *now = raft_members(st->raft);
     *next                          = *now;
@@ -98,7 +51,7 @@ bool change_next(const struct node_stripe *st, const struct wanted *wanted, stru
         return true;
     }
     bool ready = true;
-    for (uint16_t i = 0; i < wanted->count; i++) {
+    for (uint8_t i = 0; i < wanted->count; i++) {
         uint16_t node = wanted->nodes[i];
         if (!within(now->voters, now->voter_count, node) && !within(now->learners, now->learner_count, node)) {
             if (now->learner_count == RAFT_MEMBERS_MAX) {
@@ -125,7 +78,7 @@ bool change_next(const struct node_stripe *st, const struct wanted *wanted, stru
     next->outgoing_count = now->voter_count;
     memset(next->voters, 0, sizeof next->voters);
     memcpy(next->voters, wanted->nodes, wanted->count * sizeof wanted->nodes[0]);
-    next->voter_count = (uint8_t)wanted->count;
+    next->voter_count = wanted->count;
     return ready;
 }
 
@@ -141,9 +94,9 @@ static bool hand_over(struct node_stripe *st, const struct raft_members *m)
     return false;
 }
 
-static bool known(const struct node *node, const struct wanted *wanted)
+static bool known(const struct node *node, const struct placement *wanted)
 {
-    for (uint16_t i = 0; i < wanted->count; i++) {
+    for (uint8_t i = 0; i < wanted->count; i++) {
         if (wanted->nodes[i] != node->config->node && peer_find(node, wanted->nodes[i]) == NULL) {
             return false;
         }
@@ -151,35 +104,59 @@ static bool known(const struct node *node, const struct wanted *wanted)
     return true;
 }
 
-static void step(struct node_stripe *st)
+/* Somebody new is getting all that there is, and lives. */
+static bool is_moving(const struct node_stripe *st)
 {
-    struct node        *node = st->node;
-    struct raft_members next;
-    if (!st->led || !raft_may_change(st->raft) || !change_next(st, &node->wanted, &next)) {
-        return;
+    const struct raft_members *m   = raft_members(st->raft);
+    bool                       any = false;
+    for (uint8_t i = 0; i < m->learner_count; i++) {
+        struct raft_progress p;
+        any = any || (raft_progress(st->raft, m->learners[i], &p) && p.active);
+    }
+    return any || m->outgoing_count > 0;
+}
+
+/* May the learner that `next` has more than now be sent everything now? */
+static bool may_begin(const struct node_stripe *st, const struct raft_members *next, uint32_t moving)
+{
+    const struct raft_members *now = raft_members(st->raft);
+    if (next->learner_count <= now->learner_count) {
+        return true;
+    }
+    const struct peer *peer = peer_find(st->node, next->learners[next->learner_count - 1]);
+    return peer != NULL && peer->state == PEER_UP && moving < MOVES_MAX;
+}
+
+/* Returns how many more stripes get a new replica now. */
+static uint32_t step(struct node_stripe *st, uint32_t moving)
+{
+    struct node            *node   = st->node;
+    const struct placement *wanted = &node->placements[st->id];
+    bool                    begun  = is_moving(st);
+    struct raft_members     next;
+    if (!st->led || !raft_may_change(st->raft) || !known(node, wanted) || !change_next(st, wanted, &next) ||
+        !may_begin(st, &next, begun ? 0 : moving)) {
+        return 0;
     }
     bool leaves = next.outgoing_count == 0 && !within(next.voters, next.voter_count, node->config->node);
     if (leaves) {
         (void)hand_over(st, &next);
-        return;
+        return 0;
     }
     propose_members(st, &next);
+    return !begun && next.learner_count > 0;
 }
 
 void change_turn(struct node *node)
 {
-    look(node);
-    if (node->wanted.count == 0 || node->peer_count == 0) {
-        return;
-    }
-    if (!known(node, &node->wanted)) {
-        uint64_t suppressed;
-        if (log_allowed(&node->refused_limit, io_now_ns(node->io), 10000000000, &suppressed)) {
-            log_warn("the cluster is to have nodes that segstore.nodes of this one does not name: it waits for that");
-        }
+    uint32_t moving = 0;
+    if (node->plan.epoch == 0) {
         return;
     }
     for (uint32_t i = 0; i < node->stripe_count; i++) {
-        step(&node->stripes[i]);
+        moving += node->stripes[i].led && is_moving(&node->stripes[i]);
+    }
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        moving += step(&node->stripes[i], moving);
     }
 }

@@ -3,7 +3,7 @@
 
 void due_turn(struct node *node)
 {
-    uint64_t wall_ns = io_wall_ns(node->io);
+    uint64_t wall_ns = node_wall_ns(node);
     if (!node->due_dirty && wall_ns < node->next_due_ns) {
         return;
     }
@@ -39,6 +39,6 @@ uint64_t due_next_ns(const struct node *node)
     if (node->next_due_ns == UINT64_MAX) {
         return UINT64_MAX;
     }
-    uint64_t wall_ns = io_wall_ns(node->io);
+    uint64_t wall_ns = node_wall_ns(node);
     return io_now_ns(node->io) + (node->next_due_ns > wall_ns ? node->next_due_ns - wall_ns : 0);
 }

@@ -30,7 +30,7 @@ void limits_propose(struct node_stripe *st)
     stripe_limits_op(&limits, &node->scratch);
     struct proposal origin = {0};
     if (propose(node, st, wire_written(&node->scratch), &origin) < 0) { /* the log is full now: due.c tries again */
-        uint64_t again_ns = io_wall_ns(node->io) + DUE_AGAIN_NS;
+        uint64_t again_ns = node_wall_ns(node) + DUE_AGAIN_NS;
         st->limits_wanted = true;
         node->next_due_ns = again_ns < node->next_due_ns ? again_ns : node->next_due_ns;
     }

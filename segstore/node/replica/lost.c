@@ -1,5 +1,5 @@
-/* lost.c - a record that damage took behind the checkpoint, where no replay meets it: found when it is read. Where there are other replicas, this one leaves the lead to them and
- * is repaired. One that stands alone: without accept_damage whoever reads it is told; with it, the record is passed over, and in a queue it counts as done, so that its consumer is not held up by it again, nor its log
+/* lost.c - a record that damage took behind the checkpoint, where no replay meets it: found when it is read. Where there are other replicas, they
+ * give it back (repair/) and whoever reads it waits for that. One that stands alone, or a record that no replica has: without accept_damage whoever reads it is told; with it, the record is passed over, and in a queue it counts as done, so that its consumer is not held up by it again, nor its log
  * file kept for it. */
 #include "segstore/node/state.h"
 
@@ -22,11 +22,13 @@ static void mark_done(struct node *node, struct node_stripe *st, uint64_t stream
     }
 }
 
-int record_lost(struct node *node, struct node_stripe *st, uint64_t stream_id, uint64_t offset)
+int record_lost(struct node *node, struct node_stripe *st, uint64_t stream_id, uint64_t offset, uint64_t position)
 {
     if (!replica_alone(st)) { /* the others have it */
-        replica_repair(st, "a record of it cannot be read");
-        return ERR_NOT_LEADER;
+        int wanted = repair_wanted(st, stream_id, offset, position);
+        if (wanted != ERR_CORRUPT) {
+            return wanted;
+        }
     }
     struct stripe_stream stream;
     if (!node->config->accept_damage || stripe_stream(st->stripe, stream_id, &stream) < 0) {

@@ -88,6 +88,7 @@ void replica_free(struct node_stripe *st)
     list_remove(&st->applying.link);
     list_remove(&st->sending.link);
     image_drop(st);
+    repairs_clear(st);
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
@@ -209,7 +210,7 @@ static int lead_entry(struct node_stripe *st, enum log_kind kind, struct bytes o
                               .kind    = (uint16_t)kind,
                               .index   = index,
                               .term    = raft_term(st->raft),
-                              .wall_ns = io_wall_ns(node->io),
+                              .wall_ns = node_wall_ns(node),
                               .ops     = ops};
     entry.chain            = log_chain(entries_chain(&st->entries, index - 1), &entry);
     append(st, &entry);
@@ -264,7 +265,7 @@ static bool save(struct node_stripe *st, bool note)
     uint8_t            bytes[STATE_BYTES];
     struct wire_writer w     = wire_writer_fixed(bytes, sizeof bytes);
     struct log_entry   entry = {
-          .stripe = st->id, .kind = LOG_STATE, .term = raft_term(st->raft), .wall_ns = io_wall_ns(st->node->io)};
+          .stripe = st->id, .kind = LOG_STATE, .term = raft_term(st->raft), .wall_ns = node_wall_ns(st->node)};
     wire_put_u64(&w, raft_term(st->raft));
     wire_put_u64(&w, raft_commit(st->raft));
     wire_put_u16(&w, raft_vote(st->raft));
@@ -302,6 +303,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     }
     if (entry->kind == LOG_BODY) {
         image_body_durable(st, entry);
+        repair_body_durable(st, entry);
         return;
     }
     if (entry->kind == LOG_PEER) {
@@ -367,9 +369,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     if (st->seen_term != raft_term(raft) || st->seen_leader != raft_leader(raft)) {
         bool led = st->seen_leader == st->node->config->node;
         st->node->counts.elections += st->seen_term != raft_term(raft) && st->seen_term != 0;
-        st->seen_term        = raft_term(raft);
-        st->seen_leader      = raft_leader(raft);
-        st->node->leaders_ns = io_now_ns(st->node->io);
+        st->seen_term   = raft_term(raft);
+        st->seen_leader = raft_leader(raft);
+        if (st->seen_leader != balance_preferred(st)) {
+            st->node->leaders_ns = io_now_ns(st->node->io);
+        }
         if (led) {
             step_down(st);
             st->lead_wanted = leading; /* in another term */
@@ -382,6 +386,11 @@ static bool settle(struct node_stripe *st, bool *out_more)
     }
     if (st->lead_wanted && leading) {
         lead(st);
+    }
+    if (UNLIKELY(st->was_damaged !=
+                 raft_is_damaged(raft))) { /* whole again: until a checkpoint says so, a restart does not know */
+        st->was_damaged = raft_is_damaged(raft);
+        st->node->storage->save.wanted |= !st->was_damaged;
     }
     bool loading = image_settle(st);
     if (UNLIKELY(st->repairing) && !st->installing) {

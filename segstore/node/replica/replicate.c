@@ -6,7 +6,7 @@
 #include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
-enum { FRAME_BYTES = 512 * 1024 };
+enum { FRAME_BYTES = 512 * 1024, CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */ };
 
 /* Entries [first, last] into w, until enough are there. Returns how many, or 0 when the first has to wait or cannot be read (*out_error). */
 static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const struct raft_want *want,
@@ -47,6 +47,10 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         image_send(st, id);
         return false;
     }
+    bool behind = want.first + CATCHES_UP_ENTRIES < raft_commit(st->raft);
+    if (behind && rate_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0) {
+        return false; /* its next answer, to a heartbeat at the latest, looks again */
+    }
     struct raft_message message = {.kind     = RAFT_APPEND,
                                    .to       = id,
                                    .term     = raft_term(st->raft),
@@ -78,6 +82,9 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
     wire_put_bytes(out, wire_written(w));
     peer_end(peer);
     raft_sent(st->raft, id, want.first, count, bytes);
+    if (behind) {
+        (void)rate_take(st->node->transfer, bytes, io_now_ns(st->node->io));
+    }
     return true;
 }
 

@@ -14,7 +14,7 @@ struct node_stripe *stripe_slot(struct node *node, uint16_t stripe)
 static void on_retained(void *ctx, uint64_t position)
 {
     struct node_stripe *st = ctx;
-    segments_retain(&st->node->storage->segments, position);
+    segments_add(&st->node->storage->segments, position);
 }
 
 static void on_released(void *ctx, uint64_t position)
@@ -100,6 +100,12 @@ bool node_chain(struct node *node, uint16_t stripe, uint64_t index, uint64_t *ou
     }
     *out = entries_chain(&st->entries, index);
     return true;
+}
+
+bool node_repairs(struct node *node, uint16_t stripe)
+{
+    const struct node_stripe *st = stripe_slot(node, stripe);
+    return st != NULL && st->repairing;
 }
 
 int stripes_load(void *ctx, const struct checkpoint_section *section)

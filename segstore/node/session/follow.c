@@ -5,6 +5,7 @@
  *      ▲ │  no credit, no room in the output      │
  *      │ └──────────▶ CREDIT, OUTPUT ◀────────────┘
  *      │ └─ cold ───▶ DISK
+ *      │ └─ damaged ▶ REPAIR
  *      └─────────────── when that has come
  *
  * Only next decides what comes: a follower that is not at the tail ignores what is applied and reads it later. */
@@ -82,6 +83,8 @@ static void wait_for(struct follower *f, enum follower_state state)
         list_push_back(&s->node->disk_waiters, &f->task.link);
     } else if (state == FOLLOWER_OUTPUT) {
         list_push_back(&s->output_waiters, &f->task.link);
+    } else if (state == FOLLOWER_REPAIR) {
+        repair_wait(s->node, &f->task);
     } else if (state == FOLLOWER_READY) {
         list_push_back(&s->node->ready, &f->task.link);
     }
@@ -117,10 +120,14 @@ static void run(struct node *node, struct task *task)
             return;
         }
         if (result < 0) {
-            result = record_lost(node, st, f->stream_id, offset);
+            result = record_lost(node, st, f->stream_id, offset, positions[i]);
             if (result == 0) {
                 f->next = offset + 1;
                 continue;
+            }
+            if (result == 1 || result == ERR_UNAVAILABLE) { /* as long as it takes */
+                wait_for(f, FOLLOWER_REPAIR);
+                return;
             }
             subscription_end(&f->sub, result);
             return;

@@ -1,7 +1,7 @@
 /* owner.c - broker shards that timers depend on: attached, gone for a while, lost.
  *
  *   connected ── last connection gone ──▶ away (owner_lease_ns) ── in time ──▶ connected
- *                                           └── too late, or a new broker process came ──▶ OWNER_LOST to each stripe that knows it
+ *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it
  *
  * One broker process at a time: another one is turned away while the first has connections. */
 #include "segstore/node/state.h"
@@ -32,17 +32,12 @@ static struct owner *add(struct node *node, uint64_t owner)
     return o;
 }
 
-int owner_hello(struct node *node, uint64_t instance, uint64_t owner)
+int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place)
 {
     LIST_EACH (&node->owners, link) {
-        const struct owner *o = CONTAINER_OF(link, struct owner, link);
-        if (o->connections > 0 && o->instance != instance) {
-            return ERR_BUSY;
-        }
-    }
-    LIST_EACH (&node->owners, link) {
-        struct owner *o = CONTAINER_OF(link, struct owner, link);
-        if (o->instance != 0 && o->instance != instance && !o->losing) { /* that process has been replaced */
+        struct owner *o     = CONTAINER_OF(link, struct owner, link);
+        bool          other = o->instance != 0 && o->instance != instance && o->connections == 0;
+        if (other && o->place == place && place != 0 && !o->losing) { /* that process has been replaced */
             o->lost_ns = 0;
         }
     }
@@ -50,6 +45,7 @@ int owner_hello(struct node *node, uint64_t instance, uint64_t owner)
     o               = o == NULL ? add(node, owner) : o;
     o->losing       = false; /* stripes that were told already have let go; the others never hear of it */
     o->instance     = instance;
+    o->place        = place;
     o->lost_ns      = UINT64_MAX;
     o->connections++;
     return 0;

@@ -89,9 +89,13 @@ static void run(struct node *node, struct task *task)
             return;
         }
         if (result < 0) {
-            result = record_lost(node, st, job->stream_id, offset);
+            result = record_lost(node, st, job->stream_id, offset, position);
             if (result == 0) {
                 continue;
+            }
+            if (result == 1) {
+                repair_wait(node, &job->task);
+                return;
             }
             give_back(job, st);
             job_fail(job, result, "a record on disk is damaged");
@@ -269,6 +273,7 @@ void jobs_drop(struct node *node, struct session *s)
 {
     drop_from(&node->ready, s);
     drop_from(&node->disk_waiters, s);
+    drop_from(repair_waiters(node), s);
     drop_from(&s->output_waiters, s);
 }
 
@@ -286,6 +291,7 @@ void jobs_end(struct node *node, uint16_t stripe, int status)
 {
     end_from(&node->ready, stripe, status);
     end_from(&node->disk_waiters, stripe, status);
+    end_from(repair_waiters(node), stripe, status);
     LIST_EACH (&node->sessions, link) {
         end_from(&CONTAINER_OF(link, struct session, link)->output_waiters, stripe, status);
     }

@@ -147,6 +147,9 @@ int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes b
     case RPC_RELEASE:
         release(s, id, &r);
         return 0;
+    case RPC_RELAY:
+        relay(s, body);
+        return 0;
     case RPC_PING:
         session_end(s, session_begin(s, RPC_PONG, id));
         return 0;

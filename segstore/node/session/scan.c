@@ -102,7 +102,7 @@ static void scan_stripe(struct scanning *scanning, const struct asked *asked, co
     bool begun_here  = asked->stripe != RPC_STRIPE_ALL || st->id == asked->after_stripe;
     scanning->stripe = st->id;
     scanning->last   = begun_here ? asked->after : (struct bytes){0};
-    if (!stripe_scan(st->stripe, asked->table, asked->kind, asked->pattern, scanning->last, io_wall_ns(st->node->io),
+    if (!stripe_scan(st->stripe, asked->table, asked->kind, asked->pattern, scanning->last, node_wall_ns(st->node),
                      pace, each, scanning)) {
         scanning->full = true;
         *from          = pace->steps_left == 0 ? pace->at : scanning->last;

@@ -6,6 +6,7 @@
 
 #include "shared/base/err.h"
 #include "shared/rpc/frame.h"
+#include "shared/rpc/next.h"
 #include "shared/base/sm.h"
 #include "shared/loop/mailbox.h"
 
@@ -50,6 +51,7 @@ void session_end(struct session *s, size_t begun)
         s->dirty = true;
         list_push_back(&s->node->dirty, &s->dirty_link);
     }
+    NEXT_FIELDS(&s->out, begun);
     if (s->out.bad) {
         return;
     }
@@ -99,6 +101,9 @@ void session_flush(struct session *s)
         log_error("a broker does not read what it asked for: its connection is closed");
         session_close(s);
         return;
+    }
+    if (s->state == SESSION_OPEN) {
+        NEXT_FRAME(&s->out);
     }
     struct wire_writer empty = s->flying;
     s->flying                = s->out;
@@ -153,6 +158,7 @@ static void welcome(struct session *s, uint64_t id)
 {
     const struct segstore_config *c = s->node->config;
     sm_step(session_states, &s->state, SESSION_OPEN);
+    relay_add(s);
     size_t begun = session_begin(s, RPC_WELCOME, id);
     wire_put_u16(&s->out, RPC_VERSION_MAJOR);
     wire_put_u16(&s->out, RPC_VERSION_MINOR);
@@ -196,6 +202,16 @@ static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, str
     struct wire_reader r      = wire_reader_of(body);
     const char        *why    = "there is no such shard";
     int                result = peer_hello(s, &r, &why);
+    char               text[128];
+    if (result == ERR_VERSION) {
+        struct wire_reader again = wire_reader_of(body);
+        (void)wire_get_u32(&again);
+        snprintf(
+            text, sizeof text,
+            "this node speaks version %u of the RPC, yours version %u: nodes of a cluster need the same major version",
+            (unsigned)RPC_VERSION_MAJOR, wire_get_u16(&again));
+        why = text;
+    }
     if (result == 0 && s->wanted_shard >= s->node->config->shards) {
         result = ERR_NOT_FOUND;
     }
@@ -225,6 +241,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
     s->instance     = wire_get_u64(&r);
     s->owner        = wire_get_u64(&r);
     s->wanted_shard = wire_get_u32(&r);
+    s->place        = wire_left(&r) >= sizeof s->place ? wire_get_u64(&r) : 0;
     if (r.bad || kind != RPC_HELLO || magic != RPC_MAGIC) {
         refuse(s, id, ERR_MALFORMED, "the first frame must be HELLO");
         return;
@@ -244,7 +261,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         move(s, frame_and_rest);
         return;
     }
-    int result = owner_hello(s->node, s->instance, s->owner);
+    int result = owner_hello(s->node, s->instance, s->owner, s->place);
     if (result < 0) {
         refuse(s, id, result, "another broker process is attached to this store");
         return;
@@ -464,6 +481,7 @@ void session_close(struct session *s)
     list_push_back(&node->graves, &s->link);
     node->slots[s->slot] = NULL;
     if (was_open && s->peer == 0) {
+        relay_remove(s);
         owner_gone(node, s->instance, s->owner);
     }
 }

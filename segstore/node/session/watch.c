@@ -78,7 +78,7 @@ static void walk(struct watcher *w)
     struct session *s       = w->sub.session;
     struct walk     walking = {.watcher = w, .begun = frame_begin(w), .stripe = w->stripe->id};
     w->synced = stripe_scan(w->stripe->stripe, w->table, RPC_SCAN_PREFIX, (struct bytes){0}, wire_written(&w->after),
-                            io_wall_ns(s->node->io), NULL, walk_each, &walking);
+                            node_wall_ns(s->node), NULL, walk_each, &walking);
     if (!s->out.bad) {
         s->out.data[walking.begun + RPC_HEADER_BYTES] = w->synced;
     }

@@ -226,6 +226,10 @@ def test_a_wrong_list_of_nodes_is_refused_at_start():
         for args, words in (((), "segstore.node is 9, but segstore.nodes does not name that node"),
                             (("--set", "segstore.nodes=2@127.0.0.1:1"), "segstore.nodes names node 2 twice"),
                             (("--set", "segstore.nodes=x"), "is not NUMBER@HOST:PORT"),
+                            (("--set", "segstore.nodes=8@127.0.0.1:7008/a b"), "a rack has at most 31 letters"),
+                            (("--set", "segstore.nodes=8@127.0.0.1:7008/"), "a rack has at most 31 letters"),
+                            (("--set", "segstore.nodes=8@127.0.0.1:7008/a"), "names a rack for some nodes and none for others"),
+                            (("--set", "segstore.replicas=8"), "segstore.replicas"),
                             (("--set", "segstore.cluster="), "segstore.nodes needs segstore.cluster"),
                             (("--set", "segstore.election=100"), "less than 4 times segstore.heartbeat")):
             keel.ports[9] = 1

@@ -31,7 +31,7 @@ static const char *print(size_t count, int wanted)
     char  *text   = NULL;
     size_t size   = 0;
     FILE  *to     = open_memstream(&text, &size);
-    int    status = overview_print(to, answers, count);
+    int    status = overview_print(to, answers, count, false);
     fclose(to);
     cr_expect_eq(status, wanted, "%s", text);
     return text;
@@ -52,9 +52,9 @@ Test(overview, all_is_well_when_every_node_is_up_and_every_stripe_led)
         "true,true");
     const char *text = print(1, 0);
     expect(text, "cluster c\n");
-    expect(text, "1      a:1                          up           1            -\n");
-    expect(text, "2      a:2                          up           1            0\n");
-    expect(text, "3      a:3                          up           0           42\n");
+    expect(text, "1      a:1                          up           1            -");
+    expect(text, "2      a:2                          up           1            0");
+    expect(text, "3      a:3                          up           0           42");
     expect(text, "all is well\n");
     cr_expect_null(strstr(text, "warning"), "%s", text);
 }
@@ -68,7 +68,7 @@ Test(overview, a_node_that_is_away_is_named_once_for_all_stripes_that_miss_it)
     snprintf(answers[1].address, sizeof answers[1].address, "h:1");
     snprintf(answers[1].why, sizeof answers[1].why, "refused");
     const char *text = print(2, 1);
-    expect(text, "3      a:3                          down         0            -\n");
+    expect(text, "3      a:3                          down         0            -");
     expect(text, "warning: no node answers on h:1: refused\n");
     expect(text, "warning: stripes 0-2 4: 2 of 3 replicas are up; away: node 3\n");
     expect(text, "warning: stripes 2 4: no leader\n");
@@ -130,4 +130,20 @@ Test(overview, that_nobody_answers_is_not_well)
     snprintf(answers[0].address, sizeof answers[0].address, "h:0");
     snprintf(answers[0].why, sizeof answers[0].why, "refused");
     expect(print(1, 1), "warning: no node answers on h:0: refused\n");
+}
+
+Test(overview, replicas_that_are_not_where_they_belong_are_on_their_way)
+{
+    say(0,
+        "{'stripe':0,'leader':1,'term':4," MEMBERS ",'place':[1,2,3]},"
+        "{'stripe':1,'leader':1,'term':4,'members':{'voters':[1,2,3],'outgoing':[],'learners':[4]},'place':[1,2,4]},"
+        "{'stripe':2,'leader':1,'term':4," MEMBERS ",'place':[1,2,4]}",
+        "true,true");
+    json_object_set_new(answers[0].said, "plan",
+                        json_pack("{s:i,s:i,s:[{s:i,s:b},{s:i,s:b},{s:i,s:b}]}", "epoch", 7, "replicas", 3, "places",
+                                  "node", 1, "drained", 0, "node", 2, "drained", 0, "node", 3, "drained", 1));
+    const char *text = print(1, 0);
+    expect(text, "plan 7: 3 replicas of each stripe; 2 of 3 stripes are not where they belong yet, 1 of them get a new "
+                 "replica now\n");
+    expect(text, "3      a:3                          up           0            -         3  drained");
 }

@@ -44,7 +44,7 @@ struct txn {
 struct event { /* of a watch */
     struct list         link;
     struct store_watch *watch;
-    uint8_t             kind; /* 0 changed, 1 restarted, 2 synced */
+    uint8_t             kind; /* 0 changed, 1 restarted, 2 synced, 3 a packet: key, of the owner `version` */
     uint32_t            shard;
     uint16_t            stripe;
     bool                deleted;
@@ -94,17 +94,21 @@ struct watched {
 };
 
 struct store {
-    struct fake_world *world;
-    uint64_t           owner;
-    struct txn        *writing;
-    struct list        submitted;
-    struct list        applied;
-    struct list        scans;
-    struct list        follows;
-    struct watched     watches[WATCHES_MAX];
-    int                watch_count;
-    struct list        events;
-    bool               congested;
+    struct fake_world  *world;
+    uint64_t            owner;
+    struct txn         *writing;
+    struct list         submitted;
+    struct list         applied;
+    struct list         scans;
+    struct list         follows;
+    struct watched      watches[WATCHES_MAX];
+    int                 watch_count;
+    struct list         events;
+    bool                congested;
+    struct store_relay *relay;
+    uint32_t            relay_lost_in; /* every so many packets to it one is lost; 0: none */
+    uint32_t            relayed;
+    bool                cut;
 };
 
 /* ---- the world ------------------------------------------------------------------------------------------------------ */
@@ -385,6 +389,7 @@ static bool has_append(struct bytes ops)
 bool fake_apply(struct store *s, int count)
 {
     bool any = false;
+    count    = s->cut ? 0 : count;
     for (int i = 0; i < count && !list_empty(&s->submitted); i++) {
         struct txn *t = CONTAINER_OF(list_pop_front(&s->submitted), struct txn, link);
         any           = true;
@@ -542,6 +547,8 @@ static bool push_event(struct store *s)
         e->watch->restarted(e->watch, e->shard, FAKE_SHARDS);
     } else if (e->kind == 2) {
         e->watch->synced(e->watch, e->shard, FAKE_SHARDS);
+    } else if (e->kind == 3) {
+        s->relay->arrived(s->relay, e->version, e->key);
     } else {
         struct store_item item = {
             .key             = e->key,
@@ -559,6 +566,9 @@ static bool push_event(struct store *s)
 
 bool fake_answer(struct store *s)
 {
+    if (s->cut) {
+        return false;
+    }
     bool any = false;
     while (!list_empty(&s->applied)) {
         struct txn *t = CONTAINER_OF(list_pop_front(&s->applied), struct txn, link);
@@ -609,6 +619,44 @@ uint16_t store_stripe(const struct store *s, struct bytes name)
 uint64_t store_owner(const struct store *s)
 {
     return s->owner;
+}
+
+uint64_t store_heard_ns(const struct store *s, uint16_t stripe)
+{
+    (void)stripe;
+    return s->cut ? 0 : s->world->wall_ns - 1600000000ull * 1000000000ull; /* the clock of stage.c */
+}
+
+void store_relay_start(struct store *s, struct store_relay *relay)
+{
+    s->relay = relay;
+}
+
+bool store_relay_send(struct store *s, uint64_t to, uint32_t way, struct bytes head, struct bytes bytes)
+{
+    struct wire_writer w = wire_writer_growing(TXN_MAX_BYTES);
+    (void)way;
+    wire_put_bytes(&w, head);
+    wire_put_bytes(&w, bytes);
+    for (int i = 0; i < STORES_MAX; i++) {
+        struct store *at   = s->world->stores[i];
+        bool          lost = at == NULL || at->cut || s->cut || at->relay == NULL || at->owner != to;
+        if (!lost && (at->relay_lost_in == 0 || ++at->relayed % at->relay_lost_in != 0)) {
+            event_new(at, NULL, 3, 0, wire_written(&w), (struct bytes){0})->version = s->owner;
+        }
+    }
+    wire_writer_fini(&w);
+    return true;
+}
+
+void fake_lose_packets(struct store *s, uint32_t one_in)
+{
+    s->relay_lost_in = one_in;
+}
+
+void fake_cut(struct store *s, bool cut)
+{
+    s->cut = cut;
 }
 
 bool store_congested(const struct store *s)

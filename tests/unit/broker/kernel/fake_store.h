@@ -33,6 +33,10 @@ bool fake_apply(struct store *store, int count);
 /* Answers what was applied, and pushes what watches, scans and follows have; true: something was. */
 bool fake_answer(struct store *store);
 void fake_congest(struct store *store, bool congested);
+/* Of the packets that other brokers send to it one of so many is lost; 0: none. */
+void fake_lose_packets(struct store *store, uint32_t one_in);
+/* Nothing of the store is connected, and packets neither come nor go. */
+void fake_cut(struct store *store, bool cut);
 /* The connection to a store shard was lost and is back: the watch begins anew. */
 void fake_reconnect(struct store *store, uint32_t shard);
 

@@ -59,7 +59,8 @@ static uint64_t steady(const struct broker *b)
     return fake_world_wall_ns(b->world) - 1600000000ull * 1000000000ull;
 }
 
-struct broker *broker_new(struct fake_world *world, unsigned shards, const struct kernel_limits *limits)
+static struct broker *make(struct fake_world *world, unsigned shards, const struct kernel_limits *limits,
+                           uint64_t instance)
 {
     struct broker *b = calloc(1, sizeof *b);
     b->world         = world;
@@ -69,17 +70,41 @@ struct broker *broker_new(struct fake_world *world, unsigned shards, const struc
     for (unsigned i = 0; i < shards; i++) {
         b->ports[i] = (struct port){.broker = b, .shard = i};
         list_init(&b->mails[i]);
-        b->stores[i]                  = fake_store_new(world, ++owners);
+        b->stores[i]                  = fake_store_new(world, instance != 0 ? kernel_owner(instance, i) : ++owners);
         b->timers[i]                  = timer_wheel_new(steady(b));
-        const struct kernel_port port = {.ctx = &b->ports[i], .post = port_post, .random = port_random};
+        const struct kernel_port port = {
+            .ctx = &b->ports[i], .post = port_post, .random = port_random, .instance = instance};
         b->kernels[i] =
             kernel_new(i, shards, limits != NULL ? limits : &stage_limits, &port, b->stores[i], b->timers[i]);
     }
-    settle(b);
-    for (unsigned i = 0; i < shards; i++) {
+    return b;
+}
+
+static struct broker *ready(struct broker *b)
+{
+    for (unsigned i = 0; i < b->shard_count; i++) {
         ASSERT(kernel_ready(b->kernels[i]));
     }
     return b;
+}
+
+struct broker *broker_new(struct fake_world *world, unsigned shards, const struct kernel_limits *limits)
+{
+    struct broker *b = make(world, shards, limits, 0);
+    settle(b);
+    return ready(b);
+}
+
+struct broker *broker_beside(struct fake_world *world, unsigned shards, struct broker *other, struct broker *third)
+{
+    struct broker *b = make(world, shards, NULL, ++owners);
+    for (int quiet = 0; quiet < 3;) {
+        bool any = broker_turn(b, 1000000);
+        any      = (other != NULL && broker_turn(other, 1000000)) || any;
+        any      = (third != NULL && broker_turn(third, 1000000)) || any;
+        quiet    = any ? 0 : quiet + 1;
+    }
+    return ready(b);
 }
 
 void broker_kill(struct broker *b)

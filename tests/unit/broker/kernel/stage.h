@@ -71,6 +71,8 @@ extern const struct kernel_limits stage_limits;
 
 /* Returns when it is ready. limits: NULL for stage_limits. */
 struct broker *broker_new(struct fake_world *world, unsigned shards, const struct kernel_limits *limits);
+/* A process beside others that are there: all are turned until it is ready. Processes that know of each other: the first one is made with this, too; NULL: no other. */
+struct broker *broker_beside(struct fake_world *world, unsigned shards, struct broker *other, struct broker *third);
 /* kill -9: nothing is finished. Its actors are as if disconnected. */
 void broker_kill(struct broker *broker);
 /* One turn of every shard: mails, what the store has (at most applies transactions are applied), kernel_end. True: something happened. */

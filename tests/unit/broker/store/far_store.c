@@ -224,7 +224,7 @@ struct io_socket *far_socket_of(struct far *far, uint16_t node, uint32_t shard)
 /* The HELLO stays at the front, for far_socket. */
 bool far_next(struct far *far, struct io_socket *socket, struct frame *out)
 {
-    static const size_t hello_bytes = RPC_HEADER_BYTES + 28;
+    static const size_t hello_bytes = RPC_HEADER_BYTES + 36;
     for (;;) {
         struct frame_reader reader = {0};
         struct bytes        rest   = bytes_of(socket->sent.data + hello_bytes, socket->sent.size - hello_bytes);

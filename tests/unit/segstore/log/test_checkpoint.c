@@ -14,6 +14,8 @@ static const struct checkpoint the_checkpoint = {.id              = {.bytes = "a
                                                  .last_stripes    = 99,
                                                  .stripe_count    = 3};
 
+static const struct checkpoint_file the_files[2] = {{1, 500, 0}, {(1 << 28) + 1, 7, 8192}};
+
 static struct wire_writer make(void)
 {
     struct wire_writer w = wire_writer_growing(1 << 20);
@@ -31,6 +33,7 @@ static struct wire_writer make(void)
         checkpoint_put_section(&w, &section, size, sum.digest);
         wire_put(&w, image, size);
     }
+    checkpoint_put_files(&w, the_files, 2);
     checkpoint_put_trailer(&w, 3, w.size);
     return w;
 }
@@ -55,6 +58,16 @@ Test(test_checkpoint, images_come_back_in_order)
         cr_assert_eq(section.replica.size, i, "the end of it is the replica's");
         cr_assert(i == 0 || section.image.data[1] == i + 1);
     }
+    cr_assert(checkpoint_next(wire_written(&w), &c, &at, &section));
+    cr_assert_eq(section.stripe, CHECKPOINT_FILES);
+    struct checkpoint_file file;
+    size_t                 file_at = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert(checkpoint_next_file(section.image, &file_at, &file));
+        cr_assert(file.number == the_files[i].number && file.total == the_files[i].total &&
+                  file.bytes == the_files[i].bytes);
+    }
+    cr_assert_not(checkpoint_next_file(section.image, &file_at, &file));
     cr_assert_not(checkpoint_next(wire_written(&w), &c, &at, &section));
     wire_writer_fini(&w);
 }

@@ -61,7 +61,7 @@ static void check_commit(struct world *w, struct node *n)
         world_fail(w, "%u has %llu, committed %llu, and its log ends at %llu", n->id, (ull)raft_last(n->raft),
                    (ull)commit, (ull)n->last);
     }
-    bool first = commit > w->commit; /* else it may have heard of it, with the vote that made it the leader */
+    bool counted = commit > w->commit; /* else it may have heard of it from those who voted for it, in the same step */
     for (uint64_t i = n->commit_seen + 1; i <= commit; i++) {
         if (i > w->commit) {
             w->committed[i]    = n->log[i];
@@ -82,7 +82,7 @@ static void check_commit(struct world *w, struct node *n)
         if (!holds(raft_members(n->raft), held)) {
             world_fail(w, "%u committed entry %llu, which a majority does not hold", n->id, (ull)commit);
         }
-        if (first && n->log[commit].term != term) {
+        if (counted && n->log[commit].term != term) {
             world_fail(w, "%u committed entry %llu of term %llu by counting in term %llu", n->id, (ull)commit,
                        (ull)n->log[commit].term, (ull)term);
         }

@@ -1,0 +1,27 @@
+/* marks - what live sessions here have been given already of publishers that count their messages (QoS 2 of stored sessions, wills), when there are other broker processes.
+ *
+ *     a process hands a message out, to subscribers here too, and dies before it has recorded that: whoever finishes its work hands it out again, with
+ *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here.
+ *
+ * The last MARKS_MAX writers that were heard of are remembered.
+ * Threads: the shard. */
+#ifndef KEEL_BROKER_KERNEL_MARKS_H
+#define KEEL_BROKER_KERNEL_MARKS_H
+
+#include "broker/kernel/session.h"
+
+enum { MARKS_MAX = 16384 };
+
+struct number {
+    uint64_t writer; /* 0: it is not counted */
+    uint64_t epoch;
+    uint64_t sequence;
+};
+
+/* Of a publish that is being handed out; pending may be NULL. */
+struct number marks_number(const struct pending *pending);
+/* The message with this number is about to be delivered here. False: it was before. */
+bool marks_new(struct kernel *kernel, struct number number);
+void marks_fini(struct kernel *kernel);
+
+#endif

@@ -1,0 +1,296 @@
+/* node - see node.h. */
+#include "keel/node.h"
+
+#include "keel/line.h"
+#include "keel/request.h"
+
+#include <jansson.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { STATUS_USAGE = 2, STRIPES_MAX = 4096, NODES_MAX = 24, WAIT_S = 3600, SECONDS_MAX = 604800 };
+
+/* ---- how far it is ---- */
+
+/* Of all nodes that answer: of each stripe what the highest term says, and the newest plan. */
+struct look {
+    json_t    *said[CONFIG_ADDRESSES_MAX];
+    uint32_t   said_count;
+    json_t    *stripes[STRIPES_MAX]; /* borrowed from said */
+    json_t    *plan;
+    json_int_t epoch;
+};
+
+static json_int_t number(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
+
+static bool has(const json_t *list, json_int_t wanted)
+{
+    size_t  i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        if (json_integer_value(one) == wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void forget(struct look *l)
+{
+    for (uint32_t i = 0; i < l->said_count; i++) {
+        json_decref(l->said[i]);
+    }
+}
+
+static void take(struct look *l, json_t *said)
+{
+    size_t  i;
+    json_t *one;
+    l->said[l->said_count++] = said;
+    json_array_foreach(json_object_get(said, "stripes"), i, one)
+    {
+        json_int_t id = number(one, "stripe");
+        if (id < 0 || id >= STRIPES_MAX) {
+            continue;
+        }
+        const json_t *known = l->stripes[id];
+        if (known == NULL || number(one, "term") > number(known, "term") ||
+            (number(one, "term") == number(known, "term") &&
+             strcmp(json_string_value(json_object_get(one, "role")), "leader") == 0)) {
+            l->stripes[id] = one;
+        }
+    }
+    json_t *plan = json_object_get(said, "plan");
+    if (number(plan, "epoch") > l->epoch) {
+        l->plan  = plan;
+        l->epoch = number(plan, "epoch");
+    }
+}
+
+/* False after a message: nobody answers. */
+static bool look_at(const struct settings *settings, struct look *l)
+{
+    static struct answer           answer;
+    const struct config_addresses *at       = &settings->segstore_admin;
+    char                           why[300] = "it is off; say where to ask with --segstore-admin ADDR:PORT,..";
+    memset(l, 0, sizeof *l);
+    for (uint32_t i = 0; i < at->count && at->at[i].host[0] != '\0'; i++) {
+        if (request_get(&at->at[i], "/cluster", &answer, why, sizeof why) == 200) {
+            json_t *said = json_loadb(answer.text, answer.size, 0, NULL);
+            if (said != NULL) {
+                take(l, said);
+            }
+        }
+    }
+    if (l->plan == NULL) {
+        fprintf(stderr, "keel ctl: no node of a cluster answers on segstore.admin: %s\n",
+                l->said_count > 0 ? "they have no plan yet" : why);
+        forget(l);
+        return false;
+    }
+    return true;
+}
+
+/* What a node still leads and keeps, and how many stripes are not where they belong. */
+struct progress {
+    unsigned leads, keeps, moving;
+    bool     placed, drained;
+};
+
+static struct progress progress_of(const struct look *l, json_int_t node)
+{
+    struct progress p = {0};
+    size_t          i;
+    json_t         *one;
+    for (size_t id = 0; id < STRIPES_MAX; id++) {
+        const json_t *stripe  = l->stripes[id];
+        const json_t *members = json_object_get(stripe, "members");
+        const json_t *voters  = json_object_get(members, "voters");
+        const json_t *place   = json_object_get(stripe, "place");
+        if (stripe == NULL) {
+            continue;
+        }
+        bool there = json_array_size(voters) == json_array_size(place) &&
+                     json_array_size(json_object_get(members, "outgoing")) == 0 &&
+                     json_array_size(json_object_get(members, "learners")) == 0;
+        json_array_foreach(voters, i, one)
+        {
+            there = there && has(place, json_integer_value(one));
+        }
+        p.moving += !there;
+        p.leads += number(stripe, "leader") == node;
+        p.keeps += has(voters, node) || has(json_object_get(members, "outgoing"), node) ||
+                   has(json_object_get(members, "learners"), node);
+    }
+    json_array_foreach(json_object_get(l->plan, "places"), i, one)
+    {
+        if (number(one, "node") == node) {
+            p.placed  = true;
+            p.drained = json_is_true(json_object_get(one, "drained"));
+        }
+    }
+    return p;
+}
+
+/* Until the node keeps nothing any more and everything is in its place; node 0: only the latter. A plan older than `since` says nothing. */
+static int await_moves(const struct settings *settings, json_int_t node, json_int_t since, unsigned long seconds)
+{
+    static struct look l;
+    char               said[160] = "";
+    for (unsigned long waited = 0; waited <= seconds; waited++) {
+        char line[160];
+        if (!look_at(settings, &l)) {
+            return 1;
+        }
+        struct progress p     = progress_of(&l, node);
+        bool            fresh = l.epoch > since;
+        forget(&l);
+        if (fresh && p.moving == 0 && node != 0 && p.placed && p.drained && p.leads == 0) {
+            printf("node %lld leads nothing any more; its %u replicas have no other place: add a node, or lower the "
+                   "replicas (keel ctl node replicas)\n",
+                   (long long)node, p.keeps);
+            return 0;
+        }
+        if (fresh && p.moving == 0 && (node == 0 || (!p.placed && p.keeps == 0))) {
+            printf(node != 0 ? "done: node %lld keeps nothing any more\n" : "done: everything is where it belongs\n",
+                   (long long)node);
+            return 0;
+        }
+        if (node != 0) {
+            snprintf(line, sizeof line, "node %lld leads %u stripes and keeps %u replicas; %u stripes are on their way",
+                     (long long)node, p.leads, p.keeps, p.moving);
+        } else {
+            snprintf(line, sizeof line, "%u stripes are on their way", p.moving);
+        }
+        if (strcmp(line, said) != 0) {
+            puts(line);
+            fflush(stdout);
+            memcpy(said, line, sizeof said);
+        }
+        if (waited < seconds) {
+            nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
+        }
+    }
+    puts("it goes on by itself; keel ctl cluster shows how far it is");
+    return 0;
+}
+
+/* ---- what is wanted ---- */
+
+static unsigned number_of(const char *word)
+{
+    char         *end   = NULL;
+    unsigned long value = strtoul(word, &end, 10);
+    if (*word < '0' || *word > '9' || *end != '\0' || value == 0 || value > UINT16_MAX) {
+        fprintf(stderr, "keel ctl: a node is a number from 1 to 65535, not \"%s\"\n", word);
+        return 0;
+    }
+    return (unsigned)value;
+}
+
+/* The nodes that hold the streams, without one and with another (0: none). False after a message. */
+static bool list_without(const struct look *l, unsigned without, unsigned with, char *out, size_t size)
+{
+    const json_t *home  = json_object_get(l->plan, "home");
+    size_t        used  = 0, i;
+    unsigned      count = 0;
+    json_t       *one;
+    if (!has(home, without)) {
+        fprintf(stderr, "keel ctl: node %u is not among the nodes that keep the streams\n", without);
+        return false;
+    }
+    if (with != 0 && has(home, with)) {
+        fprintf(stderr, "keel ctl: node %u keeps streams already\n", with);
+        return false;
+    }
+    json_array_foreach(home, i, one)
+    {
+        json_int_t node = json_integer_value(one) == without ? with : json_integer_value(one);
+        if (node != 0 && used + 8 < size) {
+            used += (size_t)snprintf(out + used, size - used, count++ > 0 ? ",%lld" : "%lld", (long long)node);
+        }
+    }
+    if (count == 0) {
+        fprintf(stderr, "keel ctl: node %u is the only one that keeps the streams\n", without);
+    }
+    return count > 0;
+}
+
+static int print_usage(FILE *to, int status)
+{
+    fputs("keel ctl node drain NODE             its leads and replicas go to other nodes; until then it serves\n"
+          "keel ctl node return NODE            it is not drained any more\n"
+          "keel ctl node remove NODE            it keeps no streams any more\n"
+          "keel ctl node replace NODE BY        another node takes its place and gets what lay there\n"
+          "keel ctl node replicas COUNT         how many nodes keep each stripe, 1 to 7\n"
+          "    --for SECONDS                    how long to wait until it is done (3600); it goes on without\n"
+          "    --segstore-admin ADDR:PORT,..    where the nodes say how far it is\n",
+          to);
+    return status;
+}
+
+static int run(const struct line *line, const struct look *l, unsigned long seconds)
+{
+    const struct settings *settings = &line->settings;
+    const char            *verb     = line->words[0];
+    char                   path[64], body[NODES_MAX * 8] = "";
+    unsigned               node = number_of(line->words[1]);
+    bool                   ok   = false;
+    if (node == 0) {
+        return STATUS_USAGE;
+    }
+    snprintf(path, sizeof path, "/cluster/drain/%u", node);
+    if (strcmp(verb, "drain") == 0) {
+        ok = line_ask(settings, "PUT", path, "", false) == 0;
+    } else if (strcmp(verb, "return") == 0) {
+        ok   = line_ask(settings, "DELETE", path, NULL, false) == 0;
+        node = 0;
+    } else if (strcmp(verb, "replicas") == 0) {
+        ok   = line_ask(settings, "PUT", "/cluster/replicas", line->words[1], false) == 0;
+        node = 0;
+    } else {
+        unsigned by = line->count == 3 ? number_of(line->words[2]) : 0;
+        if ((line->count == 3 && by == 0) || !list_without(l, node, by, body, sizeof body)) {
+            return STATUS_USAGE;
+        }
+        ok = line_ask(settings, "PUT", "/cluster/members", body, false) == 0;
+    }
+    if (!ok) {
+        return 1;
+    }
+    return seconds == 0 ? 0 : await_moves(settings, node, l->epoch, seconds);
+}
+
+int node_run(int argc, char **argv)
+{
+    static struct line line;
+    static struct look l;
+    char              *end = NULL;
+    if (!line_read(argc, argv, &line)) {
+        return STATUS_USAGE;
+    }
+    const char *verb = line.count > 0 ? line.words[0] : "";
+    bool        two  = strcmp(verb, "drain") == 0 || strcmp(verb, "return") == 0 || strcmp(verb, "remove") == 0 ||
+               strcmp(verb, "replicas") == 0;
+    if (line.help || line.count != (strcmp(verb, "replace") == 0 ? 3 : two ? 2 : -1)) {
+        return print_usage(line.help ? stdout : stderr, line.help ? 0 : STATUS_USAGE);
+    }
+    unsigned long seconds = line.span != NULL ? strtoul(line.span, &end, 10) : WAIT_S;
+    if (line.span != NULL && (*line.span < '0' || *line.span > '9' || *end != '\0' || seconds > SECONDS_MAX)) {
+        fprintf(stderr, "keel ctl: --for wants a number of seconds from 0 to %d, not \"%s\"\n", SECONDS_MAX, line.span);
+        return STATUS_USAGE;
+    }
+    if (!look_at(&line.settings, &l)) {
+        return 1;
+    }
+    int status = run(&line, &l, seconds);
+    forget(&l);
+    return status;
+}

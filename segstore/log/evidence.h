@@ -1,0 +1,36 @@
+/* evidence - how sure it is what lies at a position of the log, from the bytes around it, although something near it has changed.
+ *
+ *   ..| header, table | entry | entry ......... | entry |..        one block
+ *                        ^ position
+ *
+ *   EVIDENCE_ENTRY  all of the block is as it was written: the entry that holds the position is known, with its index, term and chain
+ *   EVIDENCE_PAGES  the block has changed somewhere, but the pages that are asked for are as they were written
+ *   EVIDENCE_NONE   nobody knows: what lies there has to speak for itself
+ *
+ * A header names its own place and has a checksum, so that it can be looked for backwards from any byte of its block.
+ * Threads: any; pure. */
+#ifndef KEEL_SEGSTORE_LOG_EVIDENCE_H
+#define KEEL_SEGSTORE_LOG_EVIDENCE_H
+
+#include "segstore/log/block.h"
+
+/* Bytes of a segment around a position, page by page. */
+struct evidence {
+    struct bytes         image;
+    uint64_t             position; /* of its first byte */
+    uint64_t             begin;    /* of the segment */
+    uint64_t             end;      /* of what is durable in it */
+    const struct wal_id *id;
+    uint32_t             sector_bytes;
+};
+
+enum evidence_kind { EVIDENCE_NONE, EVIDENCE_PAGES, EVIDENCE_ENTRY };
+
+/* The block that holds the position: 0; 1: it may be found in a larger piece of the segment (a piece that reaches BLOCK_MAX_BYTES to both sides, or to the ends of the
+ * segment, is large enough); ERR_NOT_FOUND. */
+MUST_CHECK int evidence_block(const struct evidence *e, uint64_t position, struct block_header *out);
+/* What can be said of size bytes at the position, all in this block. EVIDENCE_ENTRY: *out_entry. */
+enum evidence_kind evidence_of(const struct evidence *e, const struct block_header *header, uint64_t position,
+                               size_t size, struct log_entry *out_entry);
+
+#endif
