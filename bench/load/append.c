@@ -237,8 +237,8 @@ static void make_streams(void)
             snprintf(name, sizeof name, "bench/streams/%010llu", (unsigned long long)i);
             op_encode(&w, &(struct op){.kind = OP_STREAM_CREATE, .name = bytes_str(name)});
         }
-        struct wire_reader r = wire_reader_of(ask(&run.connections[0], RPC_TXN, wire_written(&w), &kind));
-        int status = (int)wire_get_u32(&r);
+        struct wire_reader r      = wire_reader_of(ask(&run.connections[0], RPC_TXN, wire_written(&w), &kind));
+        int                status = (int)wire_get_u32(&r);
         if (kind != RPC_TXN_DONE || status != 0) {
             die(err_sentence(status));
         }
