@@ -48,13 +48,14 @@ part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d
 part_lint() { tests/lint/lint.sh; }
 part_unit() { build/release/unit -j2; }
 part_store() { build/release/unit_store -j2; }
-# 200 seeds, half of them on each core.
+# 200 seeds, half of them on each core; each of the first 100 twice, for the same trace.
+sim_half() { build/release/sim --seed="$1" --runs=50 --verify && build/release/sim --seed="$2" --runs=50; }
 part_sim() {
     local first second status=0
     [ -d tests/sim ] || return 0
-    build/release/sim --seed=1 --runs=100 >build/sim-1.log 2>&1 &
+    sim_half 1 101 >build/sim-1.log 2>&1 &
     first=$!
-    build/release/sim --seed=101 --runs=100 >build/sim-2.log 2>&1 &
+    sim_half 51 151 >build/sim-2.log 2>&1 &
     second=$!
     wait $first || status=1
     wait $second || status=1

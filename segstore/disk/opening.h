@@ -63,6 +63,7 @@ struct opening {
     struct wal_end      last;
     bool                lost; /* in the middle of damage: looking for the next whole block */
     bool                lost_known;
+    bool                lost_more; /* more than one block was written where the damage is */
     struct block_header lost_header;
     bool                unresolved; /* the log ends in damage */
     bool                damaged;

@@ -191,7 +191,8 @@ static void damage_report(const struct storage *storage, uint64_t number, size_t
 static void damage_end(struct storage *storage, const struct block_header *resume)
 {
     struct opening *o       = storage->opening;
-    uint64_t        stripes = recover_lost_stripes(o->last.seq, o->lost_known ? &o->lost_header : NULL, resume);
+    bool            known   = o->lost_known && (resume != NULL || !o->lost_more);
+    uint64_t        stripes = recover_lost_stripes(o->last.seq, known ? &o->lost_header : NULL, resume);
     o->lost                 = false;
     o->damaged              = true;
     storage->hooks.damaged(storage->hooks.ctx, stripes);
@@ -247,9 +248,13 @@ static bool scan_damage(struct storage *storage, const struct recover_segment *s
     o->lost        = true;
     o->lost_known  = look.header_known;
     o->lost_header = look.header;
-    damage_report(
-        storage, o->heads[at].number, *offset, verdict,
-        recover_lost_stripes(o->last.seq, look.header_known ? &look.header : NULL, look.resumes ? &look.resume : NULL));
+    o->lost_more   = look.more;
+    for (size_t i = at + 1; i < o->head_count; i++) {
+        o->lost_more = o->lost_more || !o->heads[i].zero;
+    }
+    bool known = look.header_known && (look.resumes || !o->lost_more);
+    damage_report(storage, o->heads[at].number, *offset, verdict,
+                  recover_lost_stripes(o->last.seq, known ? &look.header : NULL, look.resumes ? &look.resume : NULL));
     if (look.resumes) {
         *offset = look.resume_offset;
         return true;

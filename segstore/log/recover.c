@@ -82,6 +82,8 @@ void recover_look(const struct recover_segment *segment, size_t offset, uint64_t
     out->damage = damage_of(state, rest);
     out->header_known =
         (state == BLOCK_PAGES_ZERO || state == BLOCK_PAGES_BAD) && out->header.block_seq == last_seq + 1;
+    out->more = !out->header_known || out->header.length > rest.size ||
+                !all_zero(bytes_of(rest.data + out->header.length, rest.size - out->header.length));
     /* A whole block here is not p+1, yet may prove that p+1 was durable: it is looked at like those behind it. */
     size_t behind = state == BLOCK_VALID ? offset : offset + BLOCK_PAGE_BYTES;
     for (size_t at = behind; at + BLOCK_PAGE_BYTES <= segment->image.size; at += BLOCK_PAGE_BYTES) {
@@ -97,7 +99,7 @@ void recover_look(const struct recover_segment *segment, size_t offset, uint64_t
 uint64_t recover_lost_stripes(uint64_t last_seq, const struct block_header *damaged, const struct block_header *resume)
 {
     uint64_t known = damaged != NULL ? damaged->stripes : 0;
-    if (resume == NULL) { /* what lay behind an unreadable end was not acknowledged before the end itself was durable */
+    if (resume == NULL) { /* the damaged block was the last one */
         return damaged != NULL ? known : UINT64_MAX;
     }
     uint64_t lost_count = resume->block_seq - last_seq - 1;

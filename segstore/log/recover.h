@@ -45,6 +45,7 @@ struct recover_segment {
 struct recover_look {
     enum recover_damage damage;
     bool header_known; /* the damaged block's own header is good: header.stripes tells whose entries it held */
+    bool more;         /* something was written behind the damaged block: what it held is not all that is damaged */
     bool resumes;      /* a whole block with a higher number follows in this segment, at resume_offset */
     struct block_header header;
     struct block_header resume;
@@ -60,7 +61,7 @@ void recover_look(const struct recover_segment *segment, size_t offset, uint64_t
 bool recover_resume(const struct recover_segment *segment, size_t offset, uint64_t last_seq, struct block_header *out,
                     size_t *out_offset);
 /* Whose entries may be lost, a bit per stripe % 64: between block last_seq and the next whole one (NULL: none is left), damaged
- * being the header of block last_seq + 1 where that is good (else NULL). */
+ * being the header of block last_seq + 1 where that is good (else NULL; also where none is left and more than that block was written). */
 uint64_t recover_lost_stripes(uint64_t last_seq, const struct block_header *damaged, const struct block_header *resume);
 
 #endif

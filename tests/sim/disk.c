@@ -187,10 +187,13 @@ bool disk_rot(struct disk *disk, const char *path, uint64_t offset)
         return false;
     }
     struct sector *sector = &inode->sectors[index];
-    uint8_t        flip   = (uint8_t)(1u << disk_draw(disk, 8));
-    sector->now[offset % SECTOR_BYTES] ^= flip;
-    if (sector->durable != sector->now && sector->durable != NULL) {
-        sector->durable[offset % SECTOR_BYTES] ^= flip;
+    uint64_t       bit    = offset % SECTOR_BYTES * 8 + disk_draw(disk, 8);
+    bool           saved  = sector->durable == sector->now;
+    version_flip(&sector->now, bit);
+    if (saved) {
+        sector->durable = sector->now;
+    } else if (sector->durable != NULL) {
+        version_flip(&sector->durable, bit);
     }
     world_trace(disk->world, "disk rots", disk->machine->name, index, offset);
     return true;

@@ -13,13 +13,51 @@ struct inode *inode_new(struct disk *disk, bool directory)
     return inode;
 }
 
+static const uint8_t zeros[SECTOR_BYTES];
+
+bool version_shared(const uint8_t *version)
+{
+    return version == zeros;
+}
+
+void version_free(uint8_t *version)
+{
+    if (!version_shared(version)) {
+        free(version);
+    }
+}
+
+/* Much of what is written is zeros, by programs that prepare their files: that is kept once, and nobody writes to it. */
+static uint8_t *version_of(const uint8_t *before, size_t at, const uint8_t *data, size_t size)
+{
+    if (size == SECTOR_BYTES && data[0] == 0 && memcmp(data, zeros, SECTOR_BYTES) == 0) {
+        return (uint8_t *)(uintptr_t)zeros;
+    }
+    uint8_t *version = malloc(SECTOR_BYTES);
+    ASSERT(version != NULL && at + size <= SECTOR_BYTES);
+    if (size < SECTOR_BYTES) {
+        memcpy(version, before != NULL ? before : zeros, SECTOR_BYTES);
+    }
+    memcpy(version + at, data, size);
+    return version;
+}
+
+void version_flip(uint8_t **version, uint64_t bit)
+{
+    if (version_shared(*version)) {
+        *version = calloc(1, SECTOR_BYTES);
+        ASSERT(*version != NULL);
+    }
+    (*version)[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+}
+
 static void sector_free(struct sector *sector)
 {
     if (sector->durable != sector->now) {
-        free(sector->durable);
+        version_free(sector->durable);
     }
-    free(sector->now);
-    free(sector->between);
+    version_free(sector->now);
+    version_free(sector->between);
     *sector = (struct sector){0};
 }
 
@@ -70,9 +108,9 @@ struct sector *sector_at(struct inode *inode, uint64_t index)
 void sector_save(struct sector *sector)
 {
     if (sector->durable != sector->now) {
-        free(sector->durable);
+        version_free(sector->durable);
     }
-    free(sector->between);
+    version_free(sector->between);
     sector->durable     = sector->now;
     sector->between     = NULL;
     sector->overwritten = 0;
@@ -87,10 +125,10 @@ static void sector_overwrite(struct disk *disk, struct sector *sector)
     }
     sector->overwritten++;
     if (rand_chance(world_rand(disk->world, SALT_DISK), sector->overwritten)) {
-        free(sector->between);
+        version_free(sector->between);
         sector->between = sector->now;
     } else {
-        free(sector->now);
+        version_free(sector->now);
     }
     sector->now = NULL;
 }
@@ -99,18 +137,11 @@ void disk_write_sector(struct inode *inode, uint64_t index, size_t at, const uin
 {
     struct disk   *disk   = inode->disk;
     struct sector *sector = sector_at(inode, index);
-    uint8_t       *next   = malloc(SECTOR_BYTES);
-    ASSERT(next != NULL && at + size <= SECTOR_BYTES);
-    if (sector->now != NULL) {
-        memcpy(next, sector->now, SECTOR_BYTES);
-    } else {
-        memset(next, 0, SECTOR_BYTES);
-        disk->used_sectors++;
-    }
-    memcpy(next + at, data, size);
+    uint8_t       *next   = version_of(sector->now, at, data, size);
+    disk->used_sectors += sector->now == NULL;
     if (world_chance(disk->world, SALT_DISK, disk->faults.rot_one_in)) {
         uint64_t bit = disk_draw(disk, SECTOR_BYTES * 8);
-        next[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+        version_flip(&next, bit);
         world_trace(disk->world, "disk rots", disk->machine->name, index, bit);
     }
     /* A sync under way has promised the version that it found; having it early is allowed. */

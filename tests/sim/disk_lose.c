@@ -13,7 +13,7 @@ static void sector_lose(struct disk *disk, struct sector *sector)
     for (int i = 0; i < 3; i++) {
         uint8_t *version = i == 0 ? sector->durable : i == 1 ? sector->now : sector->between;
         if (version != kept) {
-            free(version);
+            version_free(version);
         }
     }
     *sector = (struct sector){.now = kept, .durable = kept};
@@ -42,7 +42,8 @@ static void inode_lose(struct disk *disk, struct inode *inode)
         disk_sectors_drop(inode, (uint32_t)sectors);
     }
     size_t tail = inode->size % SECTOR_BYTES;
-    if (tail != 0 && sectors == inode->sector_count && inode->sectors[sectors - 1].now != NULL) {
+    if (tail != 0 && sectors == inode->sector_count && inode->sectors[sectors - 1].now != NULL &&
+        !version_shared(inode->sectors[sectors - 1].now)) {
         memset(inode->sectors[sectors - 1].now + tail, 0, SECTOR_BYTES - tail);
     }
 }

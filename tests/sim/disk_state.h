@@ -93,9 +93,13 @@ struct inode  *inode_new(struct disk *disk, bool directory);
 void           disk_sectors_drop(struct inode *inode, uint32_t first);
 void           inode_release(struct inode *inode);
 struct sector *sector_at(struct inode *inode, uint64_t index);
-void           sector_save(struct sector *sector);
-void           disk_write_sector(struct inode *inode, uint64_t index, size_t at, const uint8_t *data, size_t size);
-void           disk_grow(struct inode *inode, uint64_t size);
+/* A version of a sector: freed, or a bit of it flipped. One that is shared is not written to. */
+bool version_shared(const uint8_t *version);
+void version_free(uint8_t *version);
+void version_flip(uint8_t **version, uint64_t bit);
+void sector_save(struct sector *sector);
+void disk_write_sector(struct inode *inode, uint64_t index, size_t at, const uint8_t *data, size_t size);
+void disk_grow(struct inode *inode, uint64_t size);
 
 /* disk_op.c */
 uint64_t disk_draw(struct disk *disk, uint64_t below);

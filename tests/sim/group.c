@@ -280,6 +280,7 @@ static bool all_equal(void *ctx)
                 continue;
             }
             if (!g->members[i].ready || raft_is_damaged(node_raft(g->members[i].node, stripe)) ||
+                node_repairs(g->members[i].node, stripe) ||
                 stripe_applied(node_stripe(g->members[i].node, stripe)) != last) {
                 return false;
             }

@@ -20,20 +20,29 @@ static uint64_t id_of(const struct group_client *c, enum what what, uint32_t str
     return (uint64_t)what << 56 | (uint64_t)stripe << 48 | (c->stripes[stripe].epoch & 0xfff) << 36 | number;
 }
 
-static struct record record_of(const struct group_client *c, uint32_t stripe, uint64_t n, uint8_t *payload)
+/* Byte i of it is 31 * i, for as long as the longest payload from any start: every payload is a piece of it. */
+static const uint8_t *the_payload(uint64_t start)
+{
+    static uint8_t bytes[LARGE_BYTES + 256]; /* the same whenever it is made */
+    if (bytes[1] == 0) {
+        for (size_t at = 0; at < sizeof bytes; at++) {
+            bytes[at] = (uint8_t)(at * 31);
+        }
+    }
+    return bytes + start % 256;
+}
+
+static struct record record_of(const struct group_client *c, uint32_t stripe, uint64_t n)
 {
     struct rand random;
     rand_init(&random, c->world->seed, stripe * 1000003u + n);
     bool   large = c->large_one_in != 0 && rand_chance(&random, c->large_one_in);
     size_t size  = large ? LARGE_BYTES : (size_t)rand_below(&random, 2000);
-    for (size_t at = 0; at < size; at++) {
-        payload[at] = (uint8_t)(at * 31 + n * 7 + stripe);
-    }
-    return (struct record){
-        .qos = 1, .publish_wall_ns = n, .topic = bytes_str("a/b"), .payload = bytes_of(payload, size)};
+    return (struct record){.qos             = 1,
+                           .publish_wall_ns = n,
+                           .topic           = bytes_str("a/b"),
+                           .payload         = bytes_of(the_payload(n * 7 + stripe), size)};
 }
-
-static uint8_t the_payload[LARGE_BYTES];
 
 static struct group_link *link_of(struct group_client *c, const struct client_stripe *s)
 {
@@ -63,7 +72,7 @@ static void send_txn(struct group_link *link, uint32_t stripe, uint64_t n)
 {
     struct group_client *c = ((struct group_client *)link->ctx);
     char                 key[24];
-    struct record        record = record_of(c, stripe, n, the_payload);
+    struct record        record = record_of(c, stripe, n);
     size_t               begun  = txn_begin(link, stripe, id_of(c, WHAT_TXN, stripe, n));
     snprintf(key, sizeof key, "%08llu", (unsigned long long)n);
     size_t append = op_append_begin(&link->out, 1 + stripe, 1, n + 1);
@@ -215,7 +224,7 @@ static void read_done(struct group_client *c, uint64_t id, struct wire_reader *r
         sim_check(c->world, size > 0, "record %llu of stripe %u is damaged", (unsigned long long)offset, stripe);
         (void)wire_get(r, (size_t)size);
         char          key[24];
-        struct record expected = record_of(c, stripe, offset, the_payload);
+        struct record expected = record_of(c, stripe, offset);
         snprintf(key, sizeof key, "%08llu", (unsigned long long)offset);
         sim_check(c->world,
                   record.publish_wall_ns == offset && bytes_equal(expected.payload, record.payload) &&

@@ -19,7 +19,8 @@ static void begin(struct actors *a, struct world *world)
     group_start(&a->group, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 2));
     for (uint32_t i = 0; i < 3; i++) {
         a->group.members[i].config.checkpoint_ns          = world_between(world, SALT_SCENARIO, 1, 60) * SIM_S;
-        a->group.members[i].config.checkpoint_slice_bytes = 2000; /* soon over: what is repaired is remembered then */
+        a->group.members[i].config.checkpoint_slice_bytes = 2000;  /* soon over: what is repaired is remembered then */
+        a->group.members[i].config.scrub_ns               = SIM_S; /* from its next start on */
         a->group.members[i].config.checkpoint_bytes       = world_between(world, SALT_SCENARIO, 1, 4) << 20;
     }
     group_client_start(&a->client, &a->group);
@@ -40,9 +41,11 @@ static void answered(struct actors *a)
               "all is acknowledged");
 }
 
-/* All have everything again and remember it: the next one may be damaged. */
+/* The one that was damaged has read its whole log again; all have everything, and remember it: the next one may be damaged. */
 static void repaired(struct actors *a)
 {
+    group_agree(&a->group, LIMIT_S * SIM_S);
+    group_run_ns(&a->group, 3 * SIM_S);
     group_agree(&a->group, LIMIT_S * SIM_S);
     group_run_ns(&a->group, 2 * SIM_S);
 }
@@ -84,8 +87,13 @@ void scenario_group_tail(struct world *world)
         group_cut_peers(g, without);
         want(a, 1, 40);
         answered(a); /* by victim and last */
-        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_US, 50 * SIM_MS));
+        /* Within ten milliseconds nothing in the log says yet that its last block was durable. */
+        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_US,
+                                      world_chance(world, SALT_SCENARIO, 2) ? 2 * SIM_MS : 50 * SIM_MS));
         die(g, victim);
+        if (world_chance(world, SALT_SCENARIO, 2)) {
+            (void)group_rot_block(g, victim, 0);
+        }
         for (uint64_t flips = world_between(world, SALT_SCENARIO, 1, 3); flips > 0; flips--) {
             (void)group_rot_block(g, victim, world_between(world, SALT_SCENARIO, 0, 3));
         }

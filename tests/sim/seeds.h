@@ -1,4 +1,4 @@
-/* seeds - runs that found a bug once: they come first in every run of all scenarios. The sentence says what was wrong.
+/* seeds - runs that found a bug once: they come first in a run of all scenarios from seed 1 on. The sentence says what was wrong.
  * A change of a scenario or of the world makes another run of the same seed: what a unit test can hold has one as well. */
 #ifndef KEEL_TESTS_SIM_SEEDS_H
 #define KEEL_TESTS_SIM_SEEDS_H
@@ -17,6 +17,11 @@ struct known_seed {
     X(group, 1364, "a follower with an older entry in the place was taken for one without room")                       \
     X(group, 1846, "an image waited for ever for a checkpoint, because one was being written when it came")            \
     X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")       \
+    X(group_tail, 4,                                                                                                   \
+      "two blocks at the end of the log rotted, and only the stripes of the first were taken for damaged")             \
+    X(group_tail, 1,                                                                                                   \
+      "a block that rotted was found again in each round, and what had been repaired was given up again")              \
+    X(group_tail, 11, "a replica that was whole again did not remember it")                                            \
     X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")       \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")           \
     X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")           \

@@ -234,7 +234,8 @@ static void graft(struct node_stripe *st)
     changes_skip(st, in->index, &in->members);
     raft_applied(st->raft, in->index);
     raft_compact(st->raft, in->index);
-    st->repairing = false;
+    st->repairing                  = false;
+    st->node->storage->save.wanted = true; /* until then a restart goes back to the records that are damaged */
     raft_shy(st->raft, false);
     st->node->counts.images_taken++;
     log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,

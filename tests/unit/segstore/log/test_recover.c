@@ -184,6 +184,25 @@ Test(test_recover, a_stale_successor_of_a_torn_block_does_not_follow)
     cr_assert(recover_follows(&stale, LAST_SEQ + 1, 111));
 }
 
+Test(test_recover, of_two_damaged_blocks_at_the_end_the_first_does_not_tell_all)
+{
+    for (int both = 0; both < 2; both++) {
+        struct recover_look look;
+        struct disk_image   image = image_new();
+        struct block_header p     = put(&image, 0, LAST_SEQ, LAST_SEQ - 1, 1, 0, 0);
+        struct block_header next  = put(&image, BLOCK_BYTES, LAST_SEQ + 1, LAST_SEQ, p.checksum, 3, p.stripes);
+        if (both) {
+            put(&image, 2 * (size_t)BLOCK_BYTES, LAST_SEQ + 2, LAST_SEQ + 1, next.checksum, 4, next.stripes);
+            image.bytes[2 * BLOCK_BYTES + BLOCK_PAGE_BYTES + 100] ^= 4;
+        }
+        damage(&image, PAGE_CHANGED);
+        recover_look(&image.segment, BLOCK_BYTES, LAST_SEQ, &look);
+        cr_assert(look.header_known && !look.resumes);
+        cr_assert_eq(look.more, both);
+        free(image.bytes);
+    }
+}
+
 Test(test_recover, lost_stripes_are_known_as_far_as_headers_tell)
 {
     struct block_header damaged = {.block_seq = 11, .stripes = 1};
