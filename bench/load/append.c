@@ -1,15 +1,20 @@
 /* append - producers that send batches of records to a segment store over its RPC, each batch one transaction, and count what was acknowledged.
  *
- *   append --port N [--producers 16] [--window 1] [--connections 1] [--batch 16384] [--record 64] [--form run] [--seconds 3] [--pids a,b]
+ *   append --port N [--rate RECORDS] [--producers 16] [--window 1] [--connections 1] [--batch 16384] [--record 64] [--form run] [--seconds 3] [--pids a,b]
  *
  * --window   batches that one producer has under way        --batch   bytes of records in one        --record   bytes of one, header and topic included
  * --form     run: one APPEND_RUN a batch; ops: one APPEND a record; dense: nothing but records, which only appendfloor understands
  *
- * Every producer is an idempotent writer with a stream of its own, on stripe (its number % stripes); what its stream holds is trimmed to the last TRIM_KEEPS
- * records, as a reader would that keeps up. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
+ * --rate     open loop: so many records a second in all, latency from when a batch should have been sent; else each answer brings the next batch
+ * --mib      ends when so much of records was acknowledged, however long that takes
+ * --streams  makes so many streams, in transactions of STREAMS_AT_ONCE, says what memory they took (of the first of --pids) and ends
+ * --keep     records that a stream keeps, 0: all. The rest is trimmed, as a reader would that keeps up
+ *
+ * Every producer is an idempotent writer with a stream of its own, on the stripes that this node leads, by turns. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
  * first byte offered to the socket. One line of JSON at the end. */
 #include "bench/load/hist.h"
 #include "bench/load/usage.h"
+#include "shared/base/err.h"
 #include "shared/record/record.h"
 #include "shared/rpc/frame.h"
 #include "shared/rpc/op.h"
@@ -39,7 +44,9 @@ enum {
     STREAM_AT       = OP_HEADER_BYTES + 28,
     TRIM_OFFSET_AT  = OP_HEADER_BYTES + 8,
     TRIM_KEEPS      = 1 << 14,
-    TXN_BYTES       = 12, /* stripe, round, term */
+    STREAMS_AT_ONCE = 512,
+    DUE_MAX         = 1 << 14, /* batches of one producer that wait for their turn */
+    TXN_BYTES       = 12,      /* stripe, round, term */
 };
 static const uint64_t WARM_NS = 700000000;
 
@@ -53,6 +60,9 @@ struct producer {
     uint8_t *frame;
     size_t   frame_bytes;
     uint64_t sent_ns[WINDOW_MAX];
+    uint64_t due_ns[DUE_MAX]; /* of batches that are late */
+    uint64_t due_first, due_end;
+    bool     moved; /* its stripe is led elsewhere: it has stopped */
 };
 
 struct connection {
@@ -65,17 +75,31 @@ struct connection {
 };
 
 static struct {
-    unsigned  port, producers, window, connections, batch, record, cpu;
+    unsigned  port, producers, window, connections, batch, record, cpu, keep;
+    double    rate;
+    uint64_t  mib, streams;
     enum form form;
     double    seconds;
     int       pids[PIDS_MAX], pid_count;
-} opt = {.producers = 16, .window = 1, .connections = 1, .batch = 16384, .record = 64, .cpu = 1, .seconds = 3};
+} opt = {.producers   = 16,
+         .window      = 1,
+         .connections = 1,
+         .batch       = 16384,
+         .record      = 64,
+         .cpu         = 1,
+         .keep        = TRIM_KEEPS,
+         .seconds     = 3};
 
 static struct {
     int               epoll;
     struct producer   producers[PRODUCERS_MAX];
     struct connection connections[CONNECTIONS_MAX];
     uint64_t          terms[STRIPES_MAX];
+    uint16_t          led[STRIPES_MAX]; /* by the node that we talk to */
+    uint32_t          led_count;
+    uint64_t          next_due_ns;
+    unsigned          next_producer, moved;
+    uint64_t          acked_bytes;
     uint32_t          stripe_count, per_batch, op_bytes, ops_at;
     struct hist       latency;
     bool              measuring;
@@ -136,17 +160,21 @@ static void say_hello(struct connection *c, unsigned number)
     struct wire_reader r = wire_reader_of(ask(c, RPC_HELLO, wire_written(&w), &kind));
     (void)wire_get(&r, 2 + 2 + 8 + 4 + 4);
     run.stripe_count = wire_get_u32(&r);
-    (void)wire_get(&r, 4 + 4 + 2);
+    (void)wire_get(&r, 4 + 4);
+    uint16_t node = wire_get_u16(&r);
     for (uint16_t nodes = wire_get_u16(&r); nodes > 0 && !r.bad; nodes--) {
         (void)wire_get(&r, 4);
         (void)wire_get_blob(&r);
     }
+    run.led_count = 0;
     for (uint16_t leaders = wire_get_u16(&r); leaders > 0 && !r.bad; leaders--) {
-        uint16_t stripe = wire_get_u16(&r);
-        (void)wire_get_u16(&r);
-        run.terms[stripe % STRIPES_MAX] = wire_get_u64(&r);
+        uint16_t stripe        = wire_get_u16(&r) % STRIPES_MAX;
+        uint16_t leader        = wire_get_u16(&r);
+        run.terms[stripe]      = wire_get_u64(&r);
+        run.led[run.led_count] = stripe;
+        run.led_count += leader == node;
     }
-    if (kind != RPC_WELCOME || r.bad || run.stripe_count == 0) {
+    if (kind != RPC_WELCOME || r.bad || (run.led_count == 0 && opt.form != FORM_DENSE)) {
         die("the store does not welcome us");
     }
 }
@@ -194,6 +222,38 @@ static void make_stream(struct producer *p)
     }
 }
 
+static void make_streams(void)
+{
+    static uint8_t memory[65000];
+    uint64_t       rss   = process_rss(opt.pids[0]);
+    uint64_t       began = now_ns();
+    for (uint64_t made = 0; made < opt.streams; made += STREAMS_AT_ONCE) {
+        struct producer    p = {.stripe = run.led[made / STREAMS_AT_ONCE % run.led_count]};
+        struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
+        uint16_t           kind;
+        txn_begin(&w, &p);
+        for (uint64_t i = made; i < made + STREAMS_AT_ONCE; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "bench/streams/%010llu", (unsigned long long)i);
+            op_encode(&w, &(struct op){.kind = OP_STREAM_CREATE, .name = bytes_str(name)});
+        }
+        struct wire_reader r      = wire_reader_of(ask(&run.connections[0], RPC_TXN, wire_written(&w), &kind));
+        int                status = (int)wire_get_u32(&r);
+        if (kind != RPC_TXN_DONE || status != 0) {
+            die(err_sentence(status));
+        }
+    }
+    double bytes = (double)process_rss(opt.pids[0]) - (double)rss;
+    printf("{\"streams\":%llu,\"seconds\":%.1f,\"bytes_each\":%.1f}\n", (unsigned long long)opt.streams,
+           (double)(now_ns() - began) / 1e9, bytes / (double)opt.streams);
+}
+
+/* No other producer's, of this process or another. */
+static uint64_t writer_of(const struct producer *p)
+{
+    return (uint64_t)getpid() << 16 | (p->number + 1);
+}
+
 /* ---- a batch, made once; what changes is written over ---- */
 
 static void make_frame(struct producer *p)
@@ -213,7 +273,7 @@ static void make_frame(struct producer *p)
         op_encode(&w, &(struct op){.kind = OP_TRIM, .stream_id = p->stream});
     }
     run.ops_at = (uint32_t)w.size;
-    size_t op  = opt.form == FORM_RUN ? op_run_begin(&w, p->number + 1, 1, 0) : 0;
+    size_t op  = opt.form == FORM_RUN ? op_run_begin(&w, writer_of(p), 1, 0) : 0;
     for (uint32_t i = 0; i < run.per_batch; i++) {
         size_t at = w.size;
         if (opt.form == FORM_DENSE) {
@@ -224,7 +284,7 @@ static void make_frame(struct producer *p)
         } else if (opt.form == FORM_RUN) {
             op_run_add(&w, p->stream, (struct bytes){0}, &record);
         } else {
-            size_t append = op_append_begin(&w, p->number + 1, 1, 0);
+            size_t append = op_append_begin(&w, writer_of(p), 1, 0);
             op_append_target(&w, p->stream, (struct bytes){0});
             op_append_end(&w, append, 1, &record);
         }
@@ -240,7 +300,7 @@ static void make_frame(struct producer *p)
     p->frame_bytes = w.size;
 }
 
-static void offer(struct producer *p)
+static void offer(struct producer *p, uint64_t began_ns)
 {
     struct connection *c     = &run.connections[p->connection];
     uint64_t           id    = (uint64_t)p->number << 48 | p->next_id;
@@ -254,11 +314,11 @@ static void offer(struct producer *p)
                 memcpy(op + SEQUENCE_AT, &p->sequence, sizeof p->sequence);
             }
         }
-        uint64_t trim = first > TRIM_KEEPS ? first - TRIM_KEEPS : 0;
+        uint64_t trim = opt.keep != 0 && first > opt.keep ? first - opt.keep : 0;
         memcpy(p->frame + RPC_HEADER_BYTES + TXN_BYTES + TRIM_OFFSET_AT, &trim, sizeof trim);
     }
     frame_seal(p->frame);
-    p->sent_ns[p->next_id % WINDOW_MAX] = now_ns();
+    p->sent_ns[p->next_id % WINDOW_MAX] = began_ns;
     p->next_id++;
     p->waiting++;
     wire_put(&c->out, p->frame, p->frame_bytes);
@@ -328,6 +388,11 @@ static void answered(struct connection *c, const struct rpc_header *header, stru
     if (header->kind == RPC_LEADERS) {
         return;
     }
+    if (header->kind == RPC_TXN_DONE && (int)status == ERR_NOT_LEADER) { /* another node leads its stripe from now on */
+        run.moved += !p->moved;
+        p->moved = true;
+        return;
+    }
     if (header->kind != RPC_TXN_DONE || status != 0 || (header->id & 0xffffffffffff) != p->acked ||
         !follows(p, bytes_of(r.at, wire_left(&r)))) {
         fprintf(stderr, "append: kind %u, status %d, batch %llu of producer %u\n", header->kind, (int)status,
@@ -339,8 +404,13 @@ static void answered(struct connection *c, const struct rpc_header *header, stru
         run.records += run.per_batch;
     }
     p->acked++;
+    run.acked_bytes += (uint64_t)run.per_batch * opt.record;
     p->waiting--;
-    offer(p);
+    if (opt.rate == 0) {
+        offer(p, now_ns());
+    } else if (p->due_first < p->due_end) {
+        offer(p, p->due_ns[p->due_first++ % DUE_MAX]);
+    }
 }
 
 static void received(struct connection *c)
@@ -367,11 +437,38 @@ static void received(struct connection *c)
     c->used -= at;
 }
 
+/* Open loop: whose turn it is sends, or will as soon as it may. How long until the next turn. */
+static uint64_t take_turns(uint64_t now)
+{
+    if (opt.rate == 0) {
+        return 100000000;
+    }
+    run.next_due_ns = run.next_due_ns == 0 ? now : run.next_due_ns;
+    for (; run.next_due_ns <= now; run.next_due_ns += (uint64_t)(run.per_batch * 1e9 / opt.rate)) {
+        struct producer *p = &run.producers[run.next_producer++ % opt.producers];
+        if (p->moved) {
+            continue;
+        }
+        if (p->waiting < opt.window) {
+            offer(p, run.next_due_ns);
+        } else if (p->due_end - p->due_first < DUE_MAX) {
+            p->due_ns[p->due_end++ % DUE_MAX] = run.next_due_ns;
+        } else {
+            die("the store is too slow for this rate");
+        }
+    }
+    for (unsigned i = 0; i < opt.connections; i++) {
+        flush(&run.connections[i]);
+    }
+    return run.next_due_ns - now;
+}
+
 static void play_until(uint64_t end_ns)
 {
     struct epoll_event events[CONNECTIONS_MAX];
-    while (now_ns() < end_ns) {
-        int count = epoll_wait(run.epoll, events, CONNECTIONS_MAX, 100);
+    for (uint64_t now; (now = now_ns()) < end_ns && (opt.mib == 0 || run.acked_bytes < opt.mib << 20);) {
+        struct timespec wait  = {.tv_nsec = (long)take_turns(now)};
+        int             count = epoll_pwait2(run.epoll, events, CONNECTIONS_MAX, &wait, NULL);
         for (int i = 0; i < count; i++) {
             struct connection *c = events[i].data.ptr;
             if ((events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
@@ -404,14 +501,16 @@ static void measure(void)
     uint64_t rss  = opt.pid_count > 0 ? process_rss(opt.pids[0]) : 0;
     printf("{\"form\":\"%s\",\"batch\":%u,\"record\":%u,\"window\":%u,\"connections\":%u,\"records_per_s\":%.0f,\"mb_"
            "per_s\":%.1f,\"p50_us\":%.1f,"
-           "\"p99_us\":%.1f,\"max_us\":%.1f,\"batches\":%llu,\"cpu_ns_per_record\":%.1f,\"cpu_percent\":%.1f,"
+           "\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"batches\":%llu,\"cpu_ns_per_record\":%.1f,\"cpu_"
+           "percent\":%.1f,"
            "\"generator_percent\":%.1f,"
-           "\"rss_mib\":%.1f}\n",
+           "\"rss_mib\":%.1f,\"moved\":%u}\n",
            form_names[opt.form], opt.batch, opt.record, opt.window, opt.connections, (double)run.records / took_s,
            (double)run.records * opt.record / took_s / 1e6, (double)hist_quantile(&run.latency, 500) / 1e3,
-           (double)hist_quantile(&run.latency, 990) / 1e3, (double)run.latency.max_ns / 1e3,
-           (unsigned long long)run.latency.total, run.records > 0 ? cpu * 1e3 / (double)run.records : 0,
-           cpu / took_s / 1e4, own / took_s / 1e4, (double)rss / 1048576);
+           (double)hist_quantile(&run.latency, 990) / 1e3, (double)hist_quantile(&run.latency, 999) / 1e3,
+           (double)run.latency.max_ns / 1e3, (unsigned long long)run.latency.total,
+           run.records > 0 ? cpu * 1e3 / (double)run.records : 0, cpu / took_s / 1e4, own / took_s / 1e4,
+           (double)rss / 1048576, run.moved);
 }
 
 static void read_options(int argc, char **argv)
@@ -419,6 +518,7 @@ static void read_options(int argc, char **argv)
     static const struct option names[] = {
         {"port", 1, NULL, 'p'},  {"producers", 1, NULL, 'n'}, {"window", 1, NULL, 'w'}, {"connections", 1, NULL, 'c'},
         {"batch", 1, NULL, 'b'}, {"record", 1, NULL, 'r'},    {"form", 1, NULL, 'f'},   {"seconds", 1, NULL, 's'},
+        {"rate", 1, NULL, 'a'},  {"keep", 1, NULL, 'k'},      {"mib", 1, NULL, 'm'},    {"streams", 1, NULL, 't'},
         {"pids", 1, NULL, 'i'},  {"cpu", 1, NULL, 'u'},       {NULL, 0, NULL, 0}};
     for (int got; (got = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         unsigned number = optarg != NULL ? (unsigned)atoi(optarg) : 0;
@@ -447,6 +547,19 @@ static void read_options(int argc, char **argv)
             break;
         case 's':
             opt.seconds = atof(optarg);
+            break;
+        case 'a':
+            opt.rate = atof(optarg);
+            break;
+        case 'm':
+            opt.mib     = number;
+            opt.seconds = 3600;
+            break;
+        case 't':
+            opt.streams = number;
+            break;
+        case 'k':
+            opt.keep = number;
             break;
         case 'u':
             opt.cpu = number;
@@ -480,17 +593,22 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < opt.connections; i++) {
         open_connection(&run.connections[i], i);
     }
+    if (opt.streams > 0) {
+        make_streams();
+        return 0;
+    }
     for (unsigned i = 0; i < opt.producers; i++) {
         struct producer *p = &run.producers[i];
-        *p                 = (struct producer){
-                            .number = i, .connection = i % opt.connections, .stripe = (uint16_t)(i % run.stripe_count)};
+        *p                 = (struct producer){.number     = i,
+                                               .connection = i % opt.connections,
+                                               .stripe     = run.led_count > 0 ? run.led[i % run.led_count] : 0};
         if (opt.form != FORM_DENSE) {
             make_stream(p);
         }
         make_frame(p);
     }
-    for (unsigned i = 0; i < opt.producers * opt.window; i++) {
-        offer(&run.producers[i % opt.producers]);
+    for (unsigned i = 0; i < opt.producers * opt.window && opt.rate == 0; i++) {
+        offer(&run.producers[i % opt.producers], now_ns());
     }
     for (unsigned i = 0; i < opt.connections; i++) {
         flush(&run.connections[i]);

@@ -10,8 +10,11 @@ static void submit(struct load *load, struct io_op *op)
     size_t left  = load->size_bytes - load->asked_bytes;
     size_t size  = left < LOAD_SLICE_BYTES ? left : LOAD_SLICE_BYTES;
     size_t whole = (size + IO_ALIGN_BYTES - 1) / IO_ALIGN_BYTES * IO_ALIGN_BYTES;
+    size_t i     = (size_t)(op - load->ops);
     *op          = (struct io_op){.done = slice_done, .ctx = load};
     load->reading++;
+    load->slices[i].memory     = load->memory + load->asked_bytes;
+    load->slices[i].size_bytes = whole;
     io_read(load->file, op, load->memory + load->asked_bytes, whole, load->asked_bytes);
     load->asked_bytes += size;
 }
@@ -19,9 +22,14 @@ static void submit(struct load *load, struct io_op *op)
 static void slice_done(struct io_op *op, int result)
 {
     struct load *load = op->ctx;
+    size_t       i    = (size_t)(op - load->ops);
+    size_t       read = result < 0 ? 0 : (size_t)result;
     load->reading--;
     if (result < 0 && load->result == 0) {
         load->result = result;
+    }
+    if (read < load->slices[i].size_bytes) { /* past the end of the file */
+        memset(load->slices[i].memory + read, 0, load->slices[i].size_bytes - read);
     }
     if (load->result == 0 && load->asked_bytes < load->size_bytes) {
         submit(load, op);
@@ -45,7 +53,6 @@ void load_begin(struct load *load, struct io_file *file, size_t size_bytes, void
             fatal(71, "out of memory: %zu bytes to read a file at start", needed);
         }
     }
-    memset(load->memory, 0, needed);
     load->file        = file;
     load->size_bytes  = size_bytes;
     load->asked_bytes = 0;

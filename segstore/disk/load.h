@@ -5,7 +5,8 @@
 
 #include "shared/loop/io.h"
 
-enum { LOAD_READS_MAX = 16, LOAD_SLICE_BYTES = 2 * 1024 * 1024 };
+/* A file of the log of 64 MiB is asked for at once: it is read while the one before is looked through, which is one turn of the loop. */
+enum { LOAD_READS_MAX = 16, LOAD_SLICE_BYTES = 4 * 1024 * 1024 };
 
 struct load {
     uint8_t        *memory;
@@ -14,9 +15,13 @@ struct load {
     size_t          asked_bytes; /* how far reads were submitted */
     struct io_file *file;
     struct io_op    ops[LOAD_READS_MAX];
-    uint32_t        reading;
-    int             result;
-    bool            busy;
+    struct {
+        uint8_t *memory;
+        size_t   size_bytes;
+    } slices[LOAD_READS_MAX]; /* what each of them reads */
+    uint32_t reading;
+    int      result;
+    bool     busy;
     void (*done)(void *ctx, struct load *load, int result); /* 0 or an error */
     void *ctx;
 };

@@ -7,8 +7,9 @@
 
 #include <stdlib.h>
 
-/* For followers that lag: so much of what is applied stays known. Its bodies are read from the log, as long as that is there. */
-enum { KEPT_BYTES = 32 * 1024 * 1024 };
+/* For followers that lag: so much of what is applied stays known (and kept_entries at most). Its bodies are read from the log, as long as that is there,
+ * and what a follower missed is less than the whole stripe, which an image is. */
+enum { KEPT_BYTES = 1024 * 1024 * 1024 };
 enum { APPLIED_PER_TURN = 512, PROPOSALS_AT_FIRST = 16 };
 
 /* ---- who waits ---- */

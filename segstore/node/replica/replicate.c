@@ -8,6 +8,18 @@
 
 enum { FRAME_BYTES = 512 * 1024, CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */ };
 
+/* Nor is what must be read from the log's files, however few entries it is. */
+static bool catches_up(const struct node_stripe *st, const struct raft_want *want)
+{
+    struct bytes unused;
+    if (want->first > want->last) {
+        return false;
+    }
+    const struct log_slot *slot = entries_at(&st->entries, want->first);
+    return want->first + CATCHES_UP_ENTRIES < raft_commit(st->raft) ||
+           (slot->memory == NULL && !wal_view(st->node->storage->fetch.wal, slot->position, &unused));
+}
+
 /* Entries [first, last] into w, until enough are there. Returns how many, or 0 when the first has to wait or cannot be read (*out_error). */
 static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const struct raft_want *want,
                             uint64_t *out_bytes, int *out_error)
@@ -47,7 +59,7 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         image_send(st, id);
         return false;
     }
-    bool behind = want.first + CATCHES_UP_ENTRIES < raft_commit(st->raft);
+    bool behind = catches_up(st, &want);
     if (behind && rate_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0) {
         return false; /* its next answer, to a heartbeat at the latest, looks again */
     }
