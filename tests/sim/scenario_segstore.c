@@ -450,7 +450,8 @@ static bool rot_closed(struct story *s)
         uint64_t offset = between(s, 0, s->config.segment_bytes / SECTOR_BYTES - 1) * SECTOR_BYTES;
         if (disk_peek_durable(s->machine->disk, path, page, sizeof page, offset) == SECTOR_BYTES &&
             (page[0] != 0 || memcmp(page, page + 1, sizeof page - 1) != 0) &&
-            disk_rot(s->machine->disk, path, offset + between(s, 0, SECTOR_BYTES - 1))) { /* else it was deleted */
+            /* Not one that was deleted, and only a power failure would bring back. */
+            disk_rot(s->machine->disk, path, offset + between(s, 0, SECTOR_BYTES - 1))) {
             return true;
         }
     }
