@@ -94,7 +94,7 @@ struct node_stripe {
     struct task           applying;      /* when what comes next has to be read from disk */
     struct task           sending;       /* the same, of what a follower wants */
     uint64_t              image_last;    /* transfer that came to its end here */
-    uint64_t              left_nonce;  /* has it left this node? As it was asked last; 0: something came since */
+    uint64_t              left_nonce;    /* has it left this node? As it was asked last; 0: something came since */
     struct image_in      *image_in;      /* an image on its way here */
     uint8_t               still;         /* images of it that are being taken: until then it stands still */
     uint32_t              missed;        /* records that may be damaged here (repair/) */

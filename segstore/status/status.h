@@ -94,11 +94,11 @@ struct peer_status {
 };
 
 struct shard_status {
-    uint32_t shard;
-    bool     fresh;      /* taken for this question; else the shard did not answer, and this is what it said before */
-    uint64_t cluster_id; /* 0: not known yet */
-    uint64_t values[STATUS_VALUES];
-    struct plan           plan; /* epoch 0: not known */
+    uint32_t    shard;
+    bool        fresh; /* taken for this question; else the shard did not answer, and this is what it said before */
+    uint64_t    cluster_id; /* 0: not known yet */
+    uint64_t    values[STATUS_VALUES];
+    struct plan plan; /* epoch 0: not known */
     struct peer_status    peers[STATUS_NODES_MAX];
     uint32_t              peer_count;
     uint32_t              stripe_count; /* those that are set */

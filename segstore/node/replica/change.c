@@ -37,8 +37,8 @@ static bool same(const uint16_t *a, size_t a_count, const uint16_t *b, size_t b_
 static bool caught_up(const struct node_stripe *st, uint16_t node)
 {
     struct raft_progress p;
-    return node == st->node->config->node || (raft_progress(st->raft, node, &p) && p.active && p.keeps_up && !p.damaged &&
-                                              p.match + CAUGHT_UP_ENTRIES >= raft_last(st->raft));
+    return node == st->node->config->node || (raft_progress(st->raft, node, &p) && p.active && p.keeps_up &&
+                                              !p.damaged && p.match + CAUGHT_UP_ENTRIES >= raft_last(st->raft));
 }
 
 bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next)
