@@ -16,6 +16,7 @@
  * A segment store is one node or several; each stripe is led by one of them, and only that one serves it. Every node tells every broker who leads
  * (WELCOME, LEADERS), and answers ERR_NOT_LEADER to what it does not lead. A term is one election: it has one leader at most and terms only grow.
  * One connection per (broker shard, node, segment-store shard): the first frame is HELLO, naming the wanted shard.
+ * A HELLO of the same instance and owner ends the earlier one: what is still on its way over that is not done.
  * Threads: any; pure. */
 #ifndef KEEL_SHARED_RPC_SCHEMA_H
 #define KEEL_SHARED_RPC_SCHEMA_H
@@ -57,7 +58,7 @@ enum rpc_kind {
     /* broker -> store. stripe u16, round u16, term u64 (in which the broker believes this node to lead the stripe), ops. Answer TXN_DONE once the entry is durable and
      * applied. ERR_NOT_LEADER: this node does not lead the stripe, or leads it in another term: nothing happened, or it may have happened, when the lead was lost while
      * it was under way; the broker repeats it at the leader, as it does over a connection that broke. The term keeps a request that was overtaken on an old connection
-     * from being done late.
+     * to another leader from being done late.
      * round: of this stripe. One that was refused must not be followed by one that is taken while the news of the refusal may be lost: the earlier one, asked
      * again over the next connection, would look like a duplicate of a writer that is further on. So what is refused without an entry of the log is remembered, for
      * this connection and stripe, and what comes behind it in the same round is refused likewise: everything behind ERR_NOT_LEADER, transactions with an
