@@ -226,6 +226,7 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
     }
     struct checkpoint_section section;
     size_t                    at = 0;
+    storage->save.needs          = UINT64_MAX;
     while (checkpoint_next(file, &c, &at, &section)) {
         if (section.stripe == CHECKPOINT_FILES) {
             files_load(storage, section.image);
@@ -244,7 +245,7 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
     }
     o->last              = (struct wal_end){c.last_seq, c.last_checksum, c.last_stripes, c.replay_position};
     o->loaded_checkpoint = number;
-    storage->save.newest = (struct saved){number, c.replay_position};
+    storage->save.newest = (struct saved){number, c.replay_position, storage->save.needs};
     o->read_bytes += file.size;
     opening_replay(storage);
 }

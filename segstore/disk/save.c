@@ -186,6 +186,7 @@ static void begin(struct save *s)
     s->begun_ns      = io_now_ns(s->io);
     s->nth           = 0;
     s->file_size     = 0;
+    s->needs         = UINT64_MAX;
     path_of(s->directory, s->current.number, ".tmp", path);
     int result = io_file_open(s->io, path, IO_OPEN_CREATE, &s->file);
     if (result == -ENOSPC || result == -EDQUOT) {
@@ -211,7 +212,7 @@ static void finished(struct save *s)
         s->old[s->old_count++] = s->previous.number;
     }
     s->previous     = s->newest;
-    s->newest       = (struct saved){s->current.number, s->current.replay_position};
+    s->newest       = (struct saved){s->current.number, s->current.replay_position, s->needs};
     s->newest_bytes = s->file_size;
     s->state        = SAVE_IDLE;
     s->forget_ns    = 0;
@@ -300,6 +301,17 @@ static void unlink_begin(struct save *s, const char *path)
     io_unlink(s->io, &s->unlink_op, path);
 }
 
+void save_needs(struct save *s, uint64_t position)
+{
+    s->needs = position < s->needs ? position : s->needs;
+}
+
+static uint64_t first_needed(const struct save *s, const struct saved *kept)
+{
+    uint64_t first = kept->replay_position < kept->needs ? kept->replay_position : kept->needs;
+    return s->newest.needs < first ? s->newest.needs : first;
+}
+
 /* The oldest checkpoint that counts says where the oldest replay begins that is to stay possible. */
 static void forget(struct save *s, bool disk_full)
 {
@@ -312,7 +324,7 @@ static void forget(struct save *s, bool disk_full)
     const struct saved *kept = disk_full ? &s->newest : &s->previous;
     for (struct log_segment *segment = kept->number == 0 ? NULL : segments_next(s->segments, 0); segment != NULL;
          segment                     = segments_next(s->segments, segment->number + 1)) {
-        if (!segments_forgettable(s->segments, segment, kept->replay_position, kept->number) ||
+        if (!segments_forgettable(s->segments, segment, first_needed(s, kept), kept->number) ||
             segment->number == s->wal->segment_number || chunks_reading(s->chunks, segment->number)) {
             continue;
         }

@@ -34,6 +34,7 @@ struct save_hooks {
 struct saved {
     uint64_t number; /* 0: none */
     uint64_t replay_position;
+    uint64_t needs; /* where the oldest entry lies that it names and its images do not hold; UINT64_MAX: none */
 };
 
 struct save_part;
@@ -59,6 +60,7 @@ struct save {
     uint64_t          newest_bytes; /* size of its file */
     struct saved      previous;
     struct checkpoint current;
+    uint64_t          needs; /* of the one that is being made, or loaded */
     uint32_t          nth;
     bool              taking; /* of an image, no write is under way; else the parts are being written */
     struct list       parts;
@@ -81,6 +83,9 @@ struct save {
     uint64_t     forget_ns; /* when to look for segments again */
 };
 
+/* From within hooks.image, or while a checkpoint is loaded: it names the entry that lies there, and whoever loads it has to read it. The file stays as long as the checkpoint counts,
+ * whatever has become of the entry since. */
+void save_needs(struct save *save, uint64_t position);
 void save_init(struct save *s, struct io *io, const struct save_hooks *hooks);
 void save_fini(struct save *s);
 /* Begins, goes on with, or ends a checkpoint; deletes what is not needed. disk_full: space is wanted. */

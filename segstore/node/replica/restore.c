@@ -58,6 +58,7 @@ static bool read_entry(struct node_stripe *st, struct wire_reader *r, uint64_t i
     entries_push(&st->entries, &slot);
     st->unapplied_bytes += slot.size;
     segments_retain(&st->node->storage->segments, slot.position);
+    save_needs(&st->node->storage->save, slot.position);
     return true;
 }
 
@@ -128,6 +129,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
     for (uint64_t index = applied + 1; index <= last; index++) {
         const struct log_slot *slot = entries_at(&st->entries, index);
         ASSERT(slot->durable);
+        save_needs(&st->node->storage->save, slot->position);
         wire_put_u64(w, raft_term_at(st->raft, index));
         wire_put_u64(w, slot->position);
         wire_put_u64(w, slot->wall_ns);
