@@ -216,6 +216,7 @@ static void finished(struct save *s)
     s->newest_bytes = s->file_size;
     s->state        = SAVE_IDLE;
     s->forget_ns    = 0;
+    s->wanted       = s->wanted || s->previous.number < s->kept_number;
     log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
     s->hooks.saved(s->hooks.ctx);
 }
@@ -412,4 +413,14 @@ bool save_busy(const struct save *s)
 uint64_t save_holding(const struct save *s)
 {
     return (s->state == SAVE_IDLE ? s->newest.number : s->current.number) + 1;
+}
+
+void save_keep(struct save *s)
+{
+    s->wanted      = true;
+    s->kept_number = save_holding(s);
+    for (struct log_segment *segment = segments_next(s->segments, 0); segment != NULL;
+         segment                     = segments_next(s->segments, segment->number + 1)) {
+        segment->moved = segment->live > 0 ? s->kept_number : segment->moved;
+    }
 }

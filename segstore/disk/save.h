@@ -80,7 +80,8 @@ struct save {
     uint32_t     old_count;
     struct io_op unlink_op;
     bool         unlinking;
-    uint64_t     forget_ns; /* when to look for segments again */
+    uint64_t     forget_ns;   /* when to look for segments again */
+    uint64_t     kept_number; /* save_keep: of the checkpoint that the oldest one that counts is to be */
 };
 
 /* From within hooks.image, or while a checkpoint is loaded: it names the entry that lies there, and whoever loads it has to read it. The file stays as long as the checkpoint counts,
@@ -94,5 +95,8 @@ uint64_t save_next_ns(const struct save *s);
 bool     save_busy(const struct save *s);
 /* The number of the first checkpoint that is sure to hold what happens now. */
 uint64_t save_holding(const struct save *s);
+/* Much is let go of from now on, and no entry of the log says so, so that a restart may find it as it was: the files stay until no checkpoint that counts
+ * speaks of it. Those checkpoints are made at once, one behind the other. Call it before. */
+void save_keep(struct save *s);
 
 #endif

@@ -43,6 +43,7 @@ struct world;
     X(group_places, 4)    \
     X(group_spare, 4)     \
     X(group_drain, 4)     \
+    X(group_leave, 2)     \
     X(mqtt_qos1, 1)       \
     X(mqtt_qos2, 1)       \
     X(takeover, 1)        \

@@ -23,12 +23,17 @@ struct known_seed {
     X(group_images, 10119, "the client was told to want fewer transactions than it had sent, and never trimmed")       \
     X(group_images, 4000044, "the same, and a transaction that was sent had left a row that nobody had counted")       \
     X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")       \
-    X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition")  \
+    X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition") \
+    X(group_votes, 5000100,                                                                                            \
+      "a file went that a checkpoint needed for an entry that it names and its images do not hold")                    \
     X(group_tail, 4,                                                                                                   \
       "two blocks at the end of the log rotted, and only the stripes of the first were taken for damaged")             \
     X(group_tail, 1,                                                                                                   \
       "a block that rotted was found again in each round, and what had been repaired was given up again")              \
     X(group_tail, 11, "a replica that was whole again did not remember it")                                            \
+    X(group_leave, 6,                                                                                                  \
+      "files of a replica that had left went before a checkpoint knew: a restart found it without its records")        \
+    X(group_leave, 79, "a file went while an image that was given up still read it")                                   \
     X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")       \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")           \
     X(mqtt_qos1, 7024, "a store gave up a broker that only listened, behind a long frame on a slow network")           \

@@ -66,8 +66,10 @@ static void part_free(struct image_part *part)
     free(part);
 }
 
+/* No file that is being read may go. */
 static void discard(struct image_out *o)
 {
+    hold_release(&o->hold, &o->node->storage->segments);
     load_fini(&o->load);
     while (!list_empty(&o->parts)) {
         part_free(part_first(o));
@@ -92,7 +94,6 @@ static void finish(struct image_out *o, bool arrived)
     if (o->saving != NULL) {
         made(o);
     }
-    hold_release(&o->hold, &o->node->storage->segments);
     o->node->counts.images_sent += arrived;
     o->node->image_out = NULL;
     o->over            = true;
@@ -383,7 +384,6 @@ void images_free(struct node *node)
         if (o->saving != NULL) {
             made(o);
         }
-        hold_release(&o->hold, &node->storage->segments);
         discard(o);
     }
 }

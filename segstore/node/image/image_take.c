@@ -222,6 +222,7 @@ static void graft(struct node_stripe *st)
 {
     struct image_in *in      = st->image_in;
     uint64_t         applied = stripe_applied(st->stripe);
+    save_keep(&st->node->storage->save); /* until then a restart goes back to the records that are damaged */
     while (st->entries.first <= in->index) {
         entry_drop_first(st);
     }
@@ -235,8 +236,7 @@ static void graft(struct node_stripe *st)
     changes_skip(st, in->index, &in->members);
     raft_applied(st->raft, in->index);
     raft_compact(st->raft, in->index);
-    st->repairing                  = false;
-    st->node->storage->save.wanted = true; /* until then a restart goes back to the records that are damaged */
+    st->repairing = false;
     raft_shy(st->raft, false);
     st->node->counts.images_taken++;
     log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,
@@ -274,6 +274,7 @@ static void take(struct node_stripe *st)
         image_give_up(st, "it is older than what is here");
         return;
     }
+    save_keep(&st->node->storage->save);
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
@@ -284,7 +285,6 @@ static void take(struct node_stripe *st)
     in->taken      = true;
     st->installing = true;
     raft_shy(st->raft, true);
-    st->node->storage->save.wanted = true;
 }
 
 bool image_settle(struct node_stripe *st)

@@ -6,7 +6,7 @@
  *
  * An empty log would give its vote to anybody, and it may be asked by one who does not know yet that this node is no member: so it counts as damaged
  * (raft.h) and votes for nobody until it is a member again that holds everything. Term and vote stay. Until a checkpoint holds that, a restart finds the replica as
- * it was, and asks again. */
+ * it was, files and all (save_keep), and asks again; or it is a member again by then, and counts as one that never left. */
 #include "segstore/node/image/image.h"
 #include "segstore/node/peers/peers.h"
 #include "segstore/node/state.h"
@@ -26,8 +26,8 @@ static bool has_place(const struct node_stripe *st)
 
 static bool may_leave(const struct node_stripe *st)
 {
-    return !has_place(st) && raft_role(st->raft) != RAFT_LEADER && !st->stopped && !st->installing &&
-           st->saving == NULL && (raft_last(st->raft) > 0 || stripe_applied(st->stripe) > 0);
+    return !has_place(st) && raft_role(st->raft) != RAFT_LEADER && !st->led && !st->stopped && !st->installing &&
+           st->still == 0 && (raft_last(st->raft) > 0 || stripe_applied(st->stripe) > 0);
 }
 
 static void ask(struct node_stripe *st)
@@ -82,6 +82,8 @@ void leave_told(struct session *s, struct wire_reader *r)
     log_info("stripe %u: it has moved to other nodes, what was here of it (up to entry %llu) is given up", st->id,
              (unsigned long long)stripe_applied(st->stripe));
     st->left_nonce = 0;
+    save_keep(&st->node->storage->save);
+    repairs_clear(st);
     image_drop(st); /* one that began before this node left */
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
@@ -93,11 +95,10 @@ void leave_told(struct session *s, struct wire_reader *r)
     st->applied_members = (struct raft_members){0};
     raft_leave(st->raft);
     bury(st->node, st->stripe, true);
-    st->stripe                     = stripe_of(st);
-    st->noted_commit               = 0;
-    st->next_due_ns                = UINT64_MAX;
-    st->repairing                  = false;
-    st->node->storage->save.wanted = true;
+    st->stripe       = stripe_of(st);
+    st->noted_commit = 0;
+    st->next_due_ns  = UINT64_MAX;
+    st->repairing    = false;
     raft_shy(st->raft, false);
     replica_touch(st);
 }
