@@ -71,7 +71,8 @@ struct node_counts {
     uint64_t elections; /* terms that stripes entered */
     uint64_t images_sent;
     uint64_t images_taken;
-    uint64_t relayed; /* packets of brokers for others */
+    uint64_t replicas_left; /* that moved to other nodes, and were emptied here */
+    uint64_t relayed;       /* packets of brokers for others */
     uint64_t relays_dropped;
     uint64_t records_repaired; /* that were damaged here and that another node gave back */
 };

@@ -161,7 +161,7 @@ static void watch_member(struct group *g, uint32_t i, uint16_t stripe)
     uint64_t             index = raft_commit(raft);
     sim_check(g->world, term >= m->terms[stripe], "%s: the term of stripe %u goes back from %llu to %llu", m->name,
               stripe, (unsigned long long)m->terms[stripe], (unsigned long long)term);
-    if (raft_members(raft)->voter_count == 0 || (raft_is_damaged(raft) && index < m->commits[stripe])) {
+    if (raft_members(raft)->voter_count == 0 || (raft_is_damaged(raft) && node_counts(m->node).replicas_left > 0)) {
         /* it has left the stripe, and holds nothing of it any more; or is a learner again already */
         m->commits[stripe] = 0;
         m->left[stripe] =

@@ -82,6 +82,7 @@ void leave_told(struct session *s, struct wire_reader *r)
     log_info("stripe %u: it has moved to other nodes, what was here of it (up to entry %llu) is given up", st->id,
              (unsigned long long)stripe_applied(st->stripe));
     st->left_nonce = 0;
+    st->node->counts.replicas_left++;
     save_keep(&st->node->storage->save);
     repairs_clear(st);
     image_drop(st); /* one that began before this node left */
