@@ -196,6 +196,18 @@ static void move(struct session *s, struct bytes frame_and_rest)
     io_socket_move(s->socket, moved, s);
 }
 
+/* Another node has one connection at a time. What is left of an older one was said before it broke: behind what comes over the new one it would be taken
+ * for new. */
+static void close_older(const struct session *s)
+{
+    LIST_EACH (&s->node->sessions, link) {
+        struct session *each = CONTAINER_OF(link, struct session, link);
+        if (each != s && each->peer == s->peer && each->state == SESSION_OPEN) {
+            session_close(each);
+        }
+    }
+}
+
 /* The first frame of another node. */
 static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, struct bytes frame_and_rest)
 {
@@ -223,6 +235,7 @@ static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, str
     } else if (s->wanted_shard != s->node->shard) {
         move(s, frame_and_rest);
     } else {
+        close_older(s);
         sm_step(session_states, &s->state, SESSION_OPEN);
         peer_welcome(s, id);
     }
