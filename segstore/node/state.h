@@ -1,9 +1,10 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder and of those in it.
  *
  *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
- *        │                     leader.c (who leads, and whom that concerns), change.c (members), limits.c, due.c, lost.c
- *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them)
+ *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c
+ *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them), pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
+ *        ── repairs            repair/: a damaged record, asked for at the other nodes
  *        ── sessions           session/: session.c (one connection: frames in, frames out), request.c
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)

@@ -163,7 +163,8 @@ static void watch_member(struct group *g, uint32_t i, uint16_t stripe)
               stripe, (unsigned long long)m->terms[stripe], (unsigned long long)term);
     if (raft_members(raft)->voter_count == 0) { /* it has left the stripe, and holds nothing of it any more */
         m->commits[stripe] = 0;
-        m->left[stripe]    = true; /* and counts as damaged, until it is a member again and has everything */
+        m->left[stripe] =
+            true; /* and counts as damaged, until it is a member again and has everything, and a checkpoint knows that */
     }
     sim_check(g->world, index >= m->commits[stripe], "%s: the commit index of stripe %u goes back from %llu to %llu",
               m->name, stripe, (unsigned long long)m->commits[stripe], (unsigned long long)index);
@@ -207,7 +208,6 @@ static void watch_pair(struct group *g, uint32_t a, uint32_t b, uint16_t stripe)
 static void watch_whole(struct group *g, uint32_t i, uint16_t stripe)
 {
     struct group_member *m = &g->members[i];
-    m->left[stripe]        = m->left[stripe] && raft_is_damaged(node_raft(m->node, stripe));
     sim_check(g->world,
               (!raft_is_damaged(node_raft(m->node, stripe)) || m->left[stripe]) && !node_repairs(m->node, stripe),
               "%s takes its part of stripe %u for damaged, and nothing ever damaged it", m->name, stripe);

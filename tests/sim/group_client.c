@@ -444,7 +444,7 @@ void group_client_start(struct group_client *c, struct group *g)
 void group_client_want(struct group_client *c, uint32_t stripe, uint64_t count)
 {
     struct client_stripe *s = &c->stripes[stripe];
-    s->wanted               = count > s->wanted ? count : s->wanted; /* what was sent cannot be unsent */
+    s->wanted               = count > s->wanted ? count : s->wanted; /* what was sent may be there: it is asked again */
 }
 
 void group_client_trim(struct group_client *c, uint32_t stripe, uint64_t offset)

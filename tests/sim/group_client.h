@@ -60,7 +60,7 @@ struct group_client {
 
 /* On a machine of its own, "client". */
 void group_client_start(struct group_client *client, struct group *group);
-/* So many transactions in all; never fewer than were wanted before. */
+/* The first `count` transactions are to be acknowledged; never fewer than were wanted before. */
 void group_client_want(struct group_client *client, uint32_t stripe, uint64_t count);
 void group_client_trim(struct group_client *client, uint32_t stripe, uint64_t offset);
 /* Tells stripe 0 who the nodes shall be. */

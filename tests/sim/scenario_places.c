@@ -20,6 +20,8 @@ struct stage {
     uint64_t             target;
     const uint16_t      *places; /* awaited: nodes that hold places .. */
     uint16_t             count;
+    uint16_t            *choice; /* one of them: may be either of these */
+    uint16_t             either[2];
 };
 
 static void tame(struct world *world)
@@ -124,6 +126,30 @@ static void placed(struct stage *s, const uint16_t *nodes, size_t count)
     s->count  = (uint16_t)count;
     sim_check(s->g->world, group_run_until(s->g, are_placed, s, LIMIT_S * SIM_S),
               "the replicas of all stripes are on the %zu nodes %u, .. %u", count, nodes[0], nodes[count - 1]);
+}
+
+static bool either_is_placed(void *ctx)
+{
+    struct stage *s = ctx;
+    for (int i = 0; i < 2; i++) {
+        *s->choice = s->either[i];
+        if (are_placed(s)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One of two spares takes the place: the first that is up and connected in the moment of the decision. */
+static void place_taken(struct stage *s, uint16_t nodes[3], uint32_t place, uint16_t one, uint16_t other)
+{
+    s->places    = nodes;
+    s->count     = 3;
+    s->choice    = &nodes[place];
+    s->either[0] = one;
+    s->either[1] = other;
+    sim_check(s->g->world, group_run_until(s->g, either_is_placed, s, LIMIT_S * SIM_S),
+              "the replicas of all stripes are on the nodes that stayed and on %u or %u", one, other);
 }
 
 /* Who is no member of a stripe keeps nothing of it. */
@@ -251,8 +277,8 @@ void scenario_group_spare(struct world *world)
     kill(&s, victim, &lost);
     write_more(&s);
     uint16_t then[3] = {1, 2, 3};
-    then[victim]     = 4;
-    placed(&s, then, 3);
+    place_taken(&s, then, victim, 4, 5);
+    uint16_t left = (uint16_t)(4 + 5 - then[victim]);
     check_acknowledged(&s);
     if (!lost) {
         net_isolate(s.g->members[victim].machine, false);
@@ -267,8 +293,7 @@ void scenario_group_spare(struct world *world)
     group_crash(s.g, second);
     write_more(&s);
     group_run_ns(s.g, 1 * SIM_S);
-    then[second] = lost ? 5 : (uint16_t)(victim + 1); /* the lowest number that is free */
-    placed(&s, then, 3);
+    place_taken(&s, then, second, lost ? left : (uint16_t)(victim + 1), left);
     check_all(&s);
     end(&s);
 }

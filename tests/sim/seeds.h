@@ -16,6 +16,10 @@ struct known_seed {
     X(segstore_crash, 112, "the same, with other files")                                                               \
     X(group, 1364, "a follower with an older entry in the place was taken for one without room")                       \
     X(group, 1846, "an image waited for ever for a checkpoint, because one was being written when it came")            \
+    X(group_images, 32,                                                                                                \
+      "the client wanted fewer transactions than it had sent, and one that nobody asked for was there")                \
+    X(group_images, 2000038, "the same")                                                                               \
+    X(group_images, 3000340, "the same client had more answered than it wanted, and never sent its trim")              \
     X(group_images, 10119, "the client was told to want fewer transactions than it had sent, and never trimmed")       \
     X(group_images, 4000044, "the same, and a transaction that was sent had left a row that nobody had counted")       \
     X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")       \
