@@ -23,7 +23,7 @@ struct known_seed {
     X(group_images, 10119, "the client was told to want fewer transactions than it had sent, and never trimmed")       \
     X(group_images, 4000044, "the same, and a transaction that was sent had left a row that nobody had counted")       \
     X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")       \
-    X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition")  \
+    X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition") \
     X(group_tail, 4,                                                                                                   \
       "two blocks at the end of the log rotted, and only the stripes of the first were taken for damaged")             \
     X(group_tail, 1,                                                                                                   \
