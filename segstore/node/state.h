@@ -171,6 +171,7 @@ struct session {
     uint8_t            state;
     bool               sending;
     bool               dirty; /* has something to send */
+    bool               asks;  /* a request came over it */
     struct list        dirty_link;
     struct wire_writer in;  /* an unfinished frame, or what came while stalled */
     struct wire_writer out; /* being filled */

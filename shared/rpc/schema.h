@@ -16,7 +16,7 @@
  * A segment store is one node or several; each stripe is led by one of them, and only that one serves it. Every node tells every broker who leads
  * (WELCOME, LEADERS), and answers ERR_NOT_LEADER to what it does not lead. A term is one election: it has one leader at most and terms only grow.
  * One connection per (broker shard, node, segment-store shard): the first frame is HELLO, naming the wanted shard.
- * A HELLO of the same instance and owner ends the earlier one: what is still on its way over that is not done.
+ * The first request over a later one ends the earlier one: what is still on its way over that is not done.
  * Threads: any; pure. */
 #ifndef KEEL_SHARED_RPC_SCHEMA_H
 #define KEEL_SHARED_RPC_SCHEMA_H

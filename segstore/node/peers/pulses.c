@@ -42,7 +42,7 @@ void pulses_flush(struct node *node)
 static bool quiet(const struct node_stripe *st)
 {
     return !st->repairing && !st->installing && st->image_in == NULL && !raft_is_damaged(st->raft) &&
-           raft_commit(st->raft) == stripe_applied(st->stripe);
+           !st->was_damaged && raft_commit(st->raft) == stripe_applied(st->stripe);
 }
 
 static void beat(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint64_t clock_ns)
@@ -56,6 +56,10 @@ static void beat(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint6
                                     .commit = commit,
                                     .clock  = clock_ns};
     raft_receive(st->raft, &m, io_now_ns(p->node->io));
+    uint64_t next = raft_next_ns(st->raft); /* drawn anew, sooner perhaps than what the node waits for */
+    if (next < p->node->raft_next_ns) {
+        p->node->raft_next_ns = next;
+    }
     if (raft_term(st->raft) != st->seen_term || raft_leader(st->raft) != st->seen_leader || !quiet(st)) {
         replica_touch(st);
     }

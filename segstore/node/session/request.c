@@ -115,10 +115,28 @@ static void cancel(struct session *s, uint64_t id)
     }
 }
 
+/* The broker shard's earlier connections: it gave them up and asks again over this one. What is still on its way over
+ * them is never done, or it would be done behind what follows here. A connection that only says hello ends nothing: a
+ * broker that finds this node under a second address does not use that one. */
+static void supersede(struct session *s)
+{
+    s->asks = true;
+    LIST_EACH (&s->node->sessions, link) {
+        struct session *old = CONTAINER_OF(link, struct session, link);
+        if (old->serial < s->serial && old->state == SESSION_OPEN && old->peer == 0 && old->owner == s->owner &&
+            old->instance == s->instance) {
+            session_close(old);
+        }
+    }
+}
+
 int request_handle(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
 {
     struct wire_reader r    = wire_reader_of(body);
     uint32_t           size = (uint32_t)body.size;
+    if (UNLIKELY(!s->asks) && kind != RPC_PING && kind != RPC_PONG) {
+        supersede(s);
+    }
     switch (kind) {
     case RPC_TXN:
         return txn(s, id, body);

@@ -241,19 +241,6 @@ static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, str
     }
 }
 
-/* Its earlier connections: it gave them up and asks again over this one. What is still on its way over them is never done, or it would be done behind
- * what follows here. */
-static void supersede(struct session *s)
-{
-    LIST_EACH (&s->node->sessions, link) {
-        struct session *old = CONTAINER_OF(link, struct session, link);
-        if (old != s && old->state == SESSION_OPEN && old->peer == 0 && old->owner == s->owner &&
-            old->instance == s->instance) {
-            session_close(old);
-        }
-    }
-}
-
 static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes body, struct bytes frame_and_rest)
 {
     if (kind == RPC_PEER_HELLO) {
@@ -292,7 +279,6 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         refuse(s, id, result, "another broker process is attached to this store");
         return;
     }
-    supersede(s);
     welcome(s, id);
 }
 
