@@ -20,12 +20,12 @@ static void note_far(struct kernel *k, unsigned from, const struct message *mess
     }
 }
 
-static bool was_new(struct kernel *k, struct wire_reader *r)
+static bool was_new(struct kernel *k, unsigned from, struct wire_reader *r)
 {
     struct number number = {.writer = wire_get_u64(r)};
     number.epoch         = wire_get_u64(r);
     number.sequence      = wire_get_u64(r);
-    return marks_new(k, number);
+    return far_shard(k, from) ? marks_new(k, number) : !marks_known(k, number);
 }
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
@@ -67,7 +67,7 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
         struct fanout      f       = {.message = &message, .from_shard = from, .from_serial = mail->value};
         ASSERT(!r.bad);
         note_far(k, from, &message);
-        if (wire_left(&r) != 0 && !was_new(k, &r)) {
+        if (wire_left(&r) != 0 && !was_new(k, from, &r)) {
             return;
         }
         gather(k, &message, NULL, true);

@@ -152,7 +152,7 @@ static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *
         }
         struct wire_writer w = mail_begin();
         message_write(&w, f->message);
-        struct number number = far ? marks_number(k->handing) : (struct number){0};
+        struct number number = k->company != NULL ? marks_number(k->handing) : (struct number){0};
         if (number.writer != 0) {
             wire_put_u64(&w, number.writer);
             wire_put_u64(&w, number.epoch);
@@ -195,7 +195,8 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
     if (UNLIKELY(unanswered != NULL && unanswered->after == 0)) {
         publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
-    f.again = UNLIKELY(k->far != 0) && !marks_new(k, marks_number(pending));
+    struct number number = marks_number(pending);
+    f.again              = UNLIKELY(k->far != 0) ? !marks_new(k, number) : marks_known(k, number);
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);
     k->handing = NULL;

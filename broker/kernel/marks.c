@@ -54,6 +54,17 @@ static void note(struct kernel *k, struct number number)
     }
 }
 
+static bool passed(const struct mark *m, struct number number)
+{
+    return number.epoch < m->last.epoch || (number.epoch == m->last.epoch && number.sequence <= m->last.sequence);
+}
+
+bool marks_known(struct kernel *k, struct number number)
+{
+    const struct mark *m = number.writer == 0 || k->marks.count == 0 ? NULL : find(k, number.writer);
+    return m != NULL && passed(m, number);
+}
+
 bool marks_new(struct kernel *k, struct number number)
 {
     struct mark *m = number.writer == 0 ? NULL : find(k, number.writer);
@@ -63,7 +74,7 @@ bool marks_new(struct kernel *k, struct number number)
     if (m == NULL) {
         return true;
     }
-    if (number.epoch < m->last.epoch || (number.epoch == m->last.epoch && number.sequence <= m->last.sequence)) {
+    if (passed(m, number)) {
         return false;
     }
     m->last = number;

@@ -3,6 +3,8 @@
  *     a process hands a message out, to subscribers here too, and dies before it has recorded that: whoever finishes its work hands it out again, with
  *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here.
  *
+ * The heir may be the last process that is left, and its own shards have been told by the dead one as well: the numbers are looked at
+ * then too, and mails between shards of one process carry them.
  * The last MARKS_MAX writers that were heard of are remembered.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_MARKS_H
@@ -22,6 +24,8 @@ struct number {
 struct number marks_number(const struct pending *pending);
 /* The message with this number is about to be delivered here. False: it was before. */
 bool marks_new(struct kernel *kernel, struct number number);
+/* It was, as far as is known. Notes nothing: who hands it out here dies with who gets it. */
+bool marks_known(struct kernel *kernel, struct number number);
 void marks_fini(struct kernel *kernel);
 
 #endif

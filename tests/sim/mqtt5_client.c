@@ -238,7 +238,8 @@ static void on_connack(struct mqtt5_client *c, struct view *v)
             c->next = number < c->next ? number : c->next;
             break;
         case ASK_SENT: /* [MQTT-4.4.0-1] */
-            ask->anew = ask->anew || !kept;
+            ask->anew  = ask->anew || !kept;
+            ask->again = true;
             send_ask(c, number, kept);
             break;
         case ASK_RELEASED:

@@ -28,6 +28,7 @@ struct mqtt5_ask {
     uint8_t  reason; /* of the answer */
     bool     retain;
     bool     anew;     /* sent again, not as a repetition: the session was gone, so it may be there twice */
+    bool     again;    /* sent again, either way */
     uint32_t expiry_s; /* MQTT5_NEVER: none */
     uint32_t size;     /* of the payload: the text, filled up */
     char     topic[MQTT5_TEXT_MAX];

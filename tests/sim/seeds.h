@@ -52,6 +52,9 @@ struct known_seed {
     X(two_live, 93, "the same answered what nobody had taken")                                                         \
     X(two_live, 6052, "a session that was taken over recorded a packet id that its heir had not seen")                 \
     X(two_live, 6326, "the same")                                                                                      \
+    X(two_live, 5000128, "the heir was the last process left, and forgot what the dead one had told it already")       \
+    X(two_live, 5000164, "the publisher repeated what was handed out before the SUBACK, behind what was after it")     \
+    X(two_live, 6002269, "the heir had not told its other shards which message it was")                                \
     X(will, 31, "a session of expiry 0 outlived its broker, and its delayed will was forgotten")                       \
     X(will, 180, "a broker published wills before it knew who is subscribed")                                          \
     X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                       \
