@@ -33,6 +33,8 @@ struct known_seed {
     X(group_tail, 11, "a replica that was whole again did not remember it")                                            \
     X(group_leave, 6,                                                                                                  \
       "files of a replica that had left went before a checkpoint knew: a restart found it without its records")        \
+    X(group_leave, 134,                                                                                                \
+      "an image that was loaded slowly kept its leader from being heard, was dropped, and began anew for ever")        \
     X(group_leave, 79, "a file went while an image that was given up still read it")                                   \
     X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")       \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")           \

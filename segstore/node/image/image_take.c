@@ -176,8 +176,11 @@ int image_receive(struct session *s, struct wire_reader *r)
         }
         return 0;
     }
-    if (term != raft_term(st->raft) || raft_leader(st->raft) != s->peer || st->installing) {
-        if (!st->installing && st->image_in != NULL && st->image_in->transfer == transfer) {
+    /* A term has one leader. While a slow load holds its connection up nothing is heard of it, heartbeats neither; what it has begun goes on. */
+    bool coming = st->image_in != NULL && st->image_in->transfer == transfer;
+    bool leads  = raft_leader(st->raft) == s->peer || (coming && raft_leader(st->raft) == RAFT_NONE);
+    if (term != raft_term(st->raft) || !leads || st->installing) {
+        if (!st->installing && coming) {
             image_drop(st); /* what is passed over now would be missing */
         }
         return 0; /* of a leader that was deposed, or that is not known yet: it hears of it when it asks what became of its image */
