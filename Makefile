@@ -115,7 +115,7 @@ SECONDS ?= 20
 fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
 # Only what decoders need: pure rooms, built by clang with coverage.
-FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/raft/% segstore/status/% segstore/stripe/%,$(SOURCES)) segstore/node/replica/message.c segstore/node/replica/members.c \
+FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% shared/config/% segstore/log/% segstore/raft/% segstore/status/% segstore/stripe/% segstore/placement/%,$(SOURCES)) segstore/node/replica/message.c segstore/node/replica/members.c \
              $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
              broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c broker/transport/proxy.c
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson

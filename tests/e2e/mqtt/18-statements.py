@@ -35,7 +35,7 @@ def exists(test):
     """FILE::function of tests/e2e; sim::SCENARIO of tests/sim; unit::SUITE/test of tests/unit."""
     place, name = test.split("::")
     if place == "sim":
-        return re.search(rf"\bX\({name}\)", (ROOT / "tests/sim/scenarios.h").read_text()) is not None
+        return re.search(rf"\bX\({name}, ", (ROOT / "tests/sim/scenarios.h").read_text()) is not None
     if place == "unit":
         suite, name = name.split("/")
         return any(re.search(rf"^Test\({suite}, {name}[,)]", path.read_text(), re.M) for path in (ROOT / "tests/unit").rglob(f"test_{suite}.c"))
