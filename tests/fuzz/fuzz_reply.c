@@ -241,7 +241,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         step(p, &r);
     }
     kernel_free(p->kernel);
-    far_fini(&p->far);
+    far_store_fini(&p->far);
     free(p);
     return 0;
 }

@@ -96,7 +96,7 @@ void far_tell(struct far *far, uint16_t node, uint16_t stripe)
     far_send(far_socket_of(far, node, stripe % far->shards), RPC_LEADERS, 0, wire_written(&w));
 }
 
-void far_fini(struct far *far)
+void far_store_fini(struct far *far)
 {
     store_client_free(far->store);
     timer_wheel_free(far->timers);

@@ -60,7 +60,7 @@ struct far {
 void far_init(struct far *far);
 /* Several, numbered from 1: node n is at "far", port n. The client is given the first `seeds` of them. */
 void far_init_nodes(struct far *far, uint32_t nodes, uint32_t seeds);
-void far_fini(struct far *far);
+void far_store_fini(struct far *far);
 /* From now on; told by the next WELCOME, or far_tell. */
 void far_lead(struct far *far, uint16_t stripe, uint16_t node, uint64_t term);
 /* A node sends LEADERS, of one stripe. */

@@ -58,7 +58,7 @@ Test(client, a_transaction_goes_to_the_shard_of_its_stripe_and_is_answered_once)
     answer(far_socket(&far, 1), f.id, 0);
     answer(far_socket(&far, 1), f.id, 0);
     cr_assert(a.answers == 1 && a.status == 0 && a.result_bytes == 8);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, what_is_not_answered_is_sent_again_in_its_order)
@@ -92,7 +92,7 @@ Test(client, what_is_not_answered_is_sent_again_in_its_order)
     for (int i = 0; i < 4; i++) {
         cr_assert(a[i].answers == 1 && a[i].status == (i == 2 ? ERR_CONFLICT : 0));
     }
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 static void refuse(struct io_socket *socket, uint64_t id, int status, bool refusing)
@@ -146,7 +146,7 @@ Test(client, behind_a_refusal_a_new_round_waits_for_all_answers_of_the_old_one)
         answer(socket, f.id, 0);
         cr_assert(a[i].answers == 1 && a[i].status == 0);
     }
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, credit_bounds_what_is_unanswered_but_lets_one_request_through)
@@ -169,7 +169,7 @@ Test(client, credit_bounds_what_is_unanswered_but_lets_one_request_through)
         answer(far_socket(&far, 0), id, 0);
     }
     cr_assert(a[0].answers + a[1].answers + a[2].answers == 3);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, a_transaction_that_does_not_fit_a_frame_is_refused_by_a_later_turn)
@@ -184,7 +184,7 @@ Test(client, a_transaction_that_does_not_fit_a_frame_is_refused_by_a_later_turn)
     far_turn(&far);
     cr_assert(a.answers == 1 && a.status == ERR_TOO_BIG);
     cr_assert(!far_next(&far, far_socket(&far, 0), &f));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, an_answer_that_is_no_answer_is_malformed)
@@ -202,7 +202,7 @@ Test(client, an_answer_that_is_no_answer_is_malformed)
     cr_assert(far_next(&far, far_socket(&far, 0), &f));
     far_send(far_socket(&far, 0), RPC_READ_DONE, f.id, bytes_of("\0\0\0\0", 4));
     cr_assert(a[0].status == ERR_MALFORMED && a[1].status == ERR_MALFORMED);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, a_silent_connection_is_asked_and_then_given_up)
@@ -224,7 +224,7 @@ Test(client, a_silent_connection_is_asked_and_then_given_up)
     struct store_client_counters counters;
     store_client_counters(far.store, &counters);
     cr_assert_eq(counters.links_up, 0);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
@@ -240,7 +240,7 @@ Test(client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
         far_turn(&far);
     }
     cr_assert_geq(socket->sent.size, before + 2 * RPC_HEADER_BYTES, "PING");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, a_store_with_other_stripes_than_before_is_not_taken)
@@ -255,7 +255,7 @@ Test(client, a_store_with_other_stripes_than_before_is_not_taken)
     far_pass(&far, 4000000000);
     far_up(&far, 1, 4);
     cr_assert_not_null(far_socket(&far, 0));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(client, a_welcome_that_cannot_be_is_not_taken)
@@ -267,6 +267,6 @@ Test(client, a_welcome_that_cannot_be_is_not_taken)
         far_init(&far);
         far_up(&far, shards[i], stripes[i]);
         cr_assert(!store_known(far.store));
-        far_fini(&far);
+        far_store_fini(&far);
     }
 }

@@ -108,7 +108,7 @@ Test(pushes, a_follow_goes_on_behind_the_last_record_and_shows_none_twice)
     cr_assert(far_next(&far, far_socket(&far, 0), &f) && f.kind == RPC_FOLLOW && from_of(&f) == 13);
     send_records(far_socket(&far, 0), f.id, 11, 4, false); /* two of them again */
     cr_assert(seen.count == 5 && seen.offsets[2] == 12 && seen.offsets[3] == 13 && seen.offsets[4] == 14);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(pushes, what_comes_late_for_a_follow_that_was_cancelled_reaches_nobody)
@@ -127,7 +127,7 @@ Test(pushes, what_comes_late_for_a_follow_that_was_cancelled_reaches_nobody)
     store_follow_start(far.store, &heir.follow, (uint64_t)2 << 48 | 10, 1, 0, 8); /* in the same slot */
     send_records(far_socket(&far, 0), id, 0, 2, false);
     cr_assert(seen.count == 0 && heir.count == 0);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(pushes, a_damaged_record_is_asked_for_again_and_ends_the_follow_at_last)
@@ -148,7 +148,7 @@ Test(pushes, a_damaged_record_is_asked_for_again_and_ends_the_follow_at_last)
         }
     }
     cr_assert(seen.ended == ERR_CORRUPT && seen.count == 0);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 static void send_change(struct io_socket *socket, uint64_t id, bool synced, bool deleted)
@@ -190,7 +190,7 @@ Test(pushes, a_watch_begins_anew_with_each_connection)
     send_change(far_socket(&far, 1), f.id, false, true);
     send_change(far_socket(&far, 1), f.id, true, false);
     cr_assert_str_eq(seen.story + strlen(seen.story) - 3, "-+s");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(pushes, a_push_that_is_cut_short_breaks_the_connection_only)
@@ -206,7 +206,7 @@ Test(pushes, a_push_that_is_cut_short_breaks_the_connection_only)
     cr_assert_null(far_socket(&far, 0));
     reconnect(&far, 1);
     cr_assert_not_null(far_socket(&far, 0));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 static void end_with(struct io_socket *socket, uint16_t kind, uint64_t id, int status)
@@ -252,7 +252,7 @@ Test(pushes, a_follow_goes_on_at_the_next_leader_behind_the_last_record)
     store_follow_credit(far.store, &seen.follow, 5);
     far_turn(&far);
     cr_assert(far_next(&far, far_socket_of(&far, 3, 0), &f) && f.kind == RPC_CREDIT);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
@@ -274,7 +274,7 @@ Test(pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
     cr_assert(far_next(&far, far_socket_of(&far, 2, 0), &f) && f.kind == RPC_FOLLOW);
     end_with(far_socket_of(&far, 2, 0), RPC_ENDED, f.id, ERR_FENCED);
     cr_assert_eq(seen.ended, ERR_FENCED);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(pushes, a_late_refusal_does_not_concern_what_was_asked_for_since)
@@ -303,7 +303,7 @@ Test(pushes, a_late_refusal_does_not_concern_what_was_asked_for_since)
     cr_assert(!far_next(&far, two, &f), "it is followed");
     send_records(two, second, 10, 1, false);
     cr_assert(seen.count == 1 && seen.ended == 0);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(pushes, a_watch_of_one_stripe_begins_anew_at_the_next_leader)
@@ -337,5 +337,5 @@ Test(pushes, a_watch_of_one_stripe_begins_anew_at_the_next_leader)
     far_tell(&far, 3, 2);
     far_turn(&far);
     cr_assert_str_eq(seen.story, "rrrr+sr-sr", "at once, as there is news");
-    far_fini(&far);
+    far_store_fini(&far);
 }

@@ -95,7 +95,7 @@ Test(route, one_seed_tells_of_all_nodes_and_each_stripe_is_asked_where_it_is_led
         answer(socket, t.id, 0);
         cr_assert(a[i].answers == 1 && a[i].status == 0);
     }
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, the_store_is_known_when_the_leader_of_every_stripe_was_connected_once)
@@ -112,7 +112,7 @@ Test(route, the_store_is_known_when_the_leader_of_every_stripe_was_connected_onc
     far_lead(&far, 2, 2, 3);
     far_tell(&far, 2, 2);
     cr_assert(store_known(far.store));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, seeds_that_are_nodes_by_another_address_are_dropped_and_a_dead_one_hinders_nobody)
@@ -133,7 +133,7 @@ Test(route, seeds_that_are_nodes_by_another_address_are_dropped_and_a_dead_one_h
     far_up(&far, 1, 4);
     store_client_counters(far.store, &counters);
     cr_assert_eq(counters.links_up, 2, "it stays so");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, a_node_of_another_cluster_is_not_used)
@@ -144,7 +144,7 @@ Test(route, a_node_of_another_cluster_is_not_used)
     far_up(&far, 1, 4);
     cr_assert(far_socket_of(&far, 1, 0) != NULL && far_socket_of(&far, 3, 0) != NULL);
     cr_assert_null(far_socket_of(&far, 2, 0));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, a_new_leader_is_asked_what_the_old_one_left_unanswered_in_its_order)
@@ -182,7 +182,7 @@ Test(route, a_new_leader_is_asked_what_the_old_one_left_unanswered_in_its_order)
     cr_assert_eq(a[1].answers, 0, "stripe 4 stays where it was");
     answer(one, ids[1], 0);
     cr_assert_eq(a[1].answers, 1);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, what_is_parked_behind_a_refusal_stays_behind_what_moves)
@@ -210,7 +210,7 @@ Test(route, what_is_parked_behind_a_refusal_stays_behind_what_moves)
         answer(far_socket_of(&far, 2, 0), t.id, 0);
         cr_assert(a[i].answers == 1 && a[i].status == 0);
     }
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, what_waits_for_a_dead_leader_moves_with_a_higher_term_and_not_with_an_old_one)
@@ -243,7 +243,7 @@ Test(route, what_waits_for_a_dead_leader_moves_with_a_higher_term_and_not_with_a
     far_up(&far, 1, 8);
     cr_assert(far_socket_of(&far, 2, 0) != NULL && !next_txn(&far, far_socket_of(&far, 2, 0), &t),
               "nothing was left behind");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, a_node_that_does_not_lead_any_more_is_asked_again_in_a_new_round_or_another_one)
@@ -286,7 +286,7 @@ Test(route, a_node_that_does_not_lead_any_more_is_asked_again_in_a_new_round_or_
         answer(three, t.id, 0);
         cr_assert(a[i].answers == 1 && a[i].status == 0);
     }
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(route, a_restart_in_a_new_term_at_the_same_node_asks_again_with_that_term)
@@ -307,7 +307,7 @@ Test(route, a_restart_in_a_new_term_at_the_same_node_asks_again_with_that_term)
         cr_assert(next_txn(&far, far_socket_of(&far, 1, 0), &t) && t.number == i && t.term == 2);
     }
     cr_assert(!next_txn(&far, far_socket_of(&far, 1, 0), &t));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 /* ---- order, whatever happens -------------------------------------------------------------------------------------- */
@@ -410,7 +410,7 @@ Test(route, no_transaction_is_taken_before_one_that_was_made_before_it_whoever_l
                 gap = gap || p->asked[i][n].answers == 0;
             }
         }
-        far_fini(&p->far);
+        far_store_fini(&p->far);
         free(p);
     }
 }

@@ -116,7 +116,7 @@ Test(scan, pages_of_all_shards_follow_each_other)
     page(far_socket(&far, 1), f.id, "d", NULL);
     cr_assert(w.done == 1 && w.status == 0);
     cr_assert_str_eq(w.keys, "abcd");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(scan, one_that_is_paused_goes_on_behind_its_last_item)
@@ -136,7 +136,7 @@ Test(scan, one_that_is_paused_goes_on_behind_its_last_item)
     page(far_socket(&far, 0), f.id, "c", NULL);
     cr_assert(w.done == 1);
     cr_assert_str_eq(w.keys, "abc");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(scan, a_page_is_asked_for_again_over_a_new_connection)
@@ -153,7 +153,7 @@ Test(scan, a_page_is_asked_for_again_over_a_new_connection)
     cr_assert(!far_next(&far, far_socket(&far, 0), &(struct frame){0}), "once");
     page(far_socket(&far, 0), f.id, "a", NULL);
     cr_assert(w.done == 1 && w.status == 0);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(scan, nothing_comes_after_a_cancel)
@@ -167,7 +167,7 @@ Test(scan, nothing_comes_after_a_cancel)
     page(far_socket(&far, 0), f.id, "abc", "c");
     far_turn(&far);
     cr_assert(w.items == 0 && w.done == 0 && !far_next(&far, far_socket(&far, 0), &f));
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 Test(scan, an_answer_that_is_cut_short_ends_it_with_an_error)
@@ -179,7 +179,7 @@ Test(scan, an_answer_that_is_cut_short_ends_it_with_an_error)
     cr_assert(far_next(&far, far_socket(&far, 0), &f));
     far_send(far_socket(&far, 0), RPC_SCAN_DONE, f.id, bytes_of("\1\2\0\0\0\0", 6));
     cr_assert(w.done == 1 && w.status == ERR_MALFORMED);
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 /* Three nodes: stripes 0 and 2 are led by the first, 1 and 3 by the second. */
@@ -220,7 +220,7 @@ Test(scan, each_leader_is_asked_for_what_it_leads)
     page_of(far_socket_of(&far, 3, 0), f.id, 3, "n", 0, NULL);
     cr_assert(w.done == 1 && w.status == 0);
     cr_assert_str_eq(w.keys, "almn");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 static void not_leader(struct io_socket *socket, uint64_t id)
@@ -265,7 +265,7 @@ Test(scan, a_page_goes_on_where_it_was_at_the_next_leader)
     far_turn(&far);
     cr_assert(far_next(&far, far_socket_of(&far, 1, 0), &f));
     cr_assert_str_eq(list_of(&f), "12");
-    far_fini(&far);
+    far_store_fini(&far);
 }
 
 /* What is left behind is found by the address sanitizer. */
@@ -287,6 +287,6 @@ Test(scan, a_client_that_is_freed_forgets_scans_that_wait_are_asked_or_cancelled
     store_scan_start(far.store, &scans[2], 0, 1, RPC_SCAN_KEY, bytes_str("cancelled at once"));
     store_scan_cancel(far.store, &scans[2]);
     memset(scans, 0xff, sizeof scans); /* their owner is gone before the client is */
-    far_fini(&far);
+    far_store_fini(&far);
     cr_assert(w.items == 0 && w.done == 0);
 }
