@@ -562,12 +562,12 @@ void subscription_add(struct session *s, struct subscription *sub, uint64_t id, 
 void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
-/* owner.c: ERR_BUSY when another broker process is attached. */
-MUST_CHECK int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
-void           owner_gone(struct node *node, uint64_t instance, uint64_t owner);
-void           owners_found(struct node_stripe *st);
-void           owners_turn(struct node *node);
-uint64_t       owners_next_ns(const struct node *node);
+/* owner.c */
+void     owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
+void     owners_found(struct node_stripe *st);
+void     owners_turn(struct node *node);
+uint64_t owners_next_ns(const struct node *node);
 /* relay.c: from one broker shard to another. */
 void relay_add(struct session *s);
 void relay_remove(struct session *s);

@@ -51,7 +51,7 @@ enum rpc_kind {
     /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
      * record_max_bytes u32, node u16 (who answers), node_count u16, count x { id u16, port u16, address blob } (0: it stands alone, its address is the one that was
      * called), leader_count u16, count x { stripe u16, leader u16 (0: not known), term u64 } for all stripes of this shard. Stripe s lives on shard s % shard_count of
-     * every node. cluster: the same for all nodes of a store. ERROR instead: ERR_VERSION, ERR_BUSY (another broker process is attached), ERR_NOT_FOUND (no such shard). */
+     * every node. cluster: the same for all nodes of a store. ERROR instead: ERR_VERSION, ERR_NOT_FOUND (no such shard). */
     RPC_WELCOME = 2,
     /* store -> broker, answer to any request: status i32 (negative), text blob (a sentence for the log). */
     RPC_ERROR = 3,

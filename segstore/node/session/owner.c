@@ -1,12 +1,9 @@
 /* owner.c - broker shards that timers depend on: attached, gone for a while, lost.
  *
  *   connected ── last connection gone ──▶ away (owner_lease_ns) ── in time ──▶ connected
- *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it
- *
- * One broker process at a time: another one is turned away while the first has connections. */
+ *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it */
 #include "segstore/node/state.h"
 
-#include "shared/base/err.h"
 #include "shared/rpc/op.h"
 
 #include <stdlib.h>
@@ -32,7 +29,7 @@ static struct owner *add(struct node *node, uint64_t owner)
     return o;
 }
 
-int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place)
+void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place)
 {
     LIST_EACH (&node->owners, link) {
         struct owner *o     = CONTAINER_OF(link, struct owner, link);
@@ -48,7 +45,6 @@ int owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t p
     o->place        = place;
     o->lost_ns      = UINT64_MAX;
     o->connections++;
-    return 0;
 }
 
 void owner_gone(struct node *node, uint64_t instance, uint64_t owner)

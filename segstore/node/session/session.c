@@ -274,11 +274,7 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         move(s, frame_and_rest);
         return;
     }
-    int result = owner_hello(s->node, s->instance, s->owner, s->place);
-    if (result < 0) {
-        refuse(s, id, result, "another broker process is attached to this store");
-        return;
-    }
+    owner_hello(s->node, s->instance, s->owner, s->place);
     welcome(s, id);
 }
 
