@@ -529,6 +529,8 @@ void watch_changed(struct node_stripe *st, uint32_t table, struct bytes key, str
 void watch_free(struct watcher *w);
 
 /* read.c */
+/* May this stream be read here now? 0 and how it stands, or ERR_UNAVAILABLE, ERR_NOT_LEADER, ERR_NOT_FOUND and the sentence for it. st: NULL is none of this shard. */
+int  stream_look(const struct node_stripe *st, uint64_t stream_id, struct stripe_stream *out, const char **why);
 void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes);
 void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes);
 void release(struct session *s, uint64_t id, struct wire_reader *r);

@@ -152,16 +152,10 @@ void follow_begin(struct session *s, uint64_t id, struct wire_reader *r)
         session_error(s, id, ERR_MALFORMED, "FOLLOW is cut short, or its id is in use");
         return;
     }
-    if (st == NULL || st->stopped) {
-        session_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here");
-        return;
-    }
-    if (!stripe_reads(st)) {
-        session_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER));
-        return;
-    }
-    if (stripe_stream(st->stripe, stream_id, &stream) < 0) {
-        session_error(s, id, ERR_NOT_FOUND, "there is no such stream");
+    const char *why;
+    int         status = stream_look(st, stream_id, &stream, &why);
+    if (status < 0) {
+        session_error(s, id, status, why);
         return;
     }
     if (epoch < stream.epoch) {

@@ -141,6 +141,20 @@ static void answer_error(struct session *s, uint64_t id, int status, const char 
     session_answered(s, request_bytes);
 }
 
+int stream_look(const struct node_stripe *st, uint64_t stream_id, struct stripe_stream *out, const char **why)
+{
+    if (st == NULL || st->stopped) {
+        *why = "the stripe is not served here";
+        return ERR_UNAVAILABLE;
+    }
+    if (!stripe_reads(st)) {
+        *why = err_sentence(ERR_NOT_LEADER);
+        return ERR_NOT_LEADER;
+    }
+    *why = "there is no such stream";
+    return stripe_stream(st->stripe, stream_id, out) < 0 ? ERR_NOT_FOUND : 0;
+}
+
 void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t request_bytes)
 {
     uint64_t             stream_id     = wire_get_u64(r);
@@ -153,16 +167,10 @@ void read_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
         answer_error(s, id, ERR_MALFORMED, "READ is cut short", request_bytes);
         return;
     }
-    if (st == NULL || st->stopped) {
-        answer_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here", request_bytes);
-        return;
-    }
-    if (!stripe_reads(st)) {
-        answer_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER), request_bytes);
-        return;
-    }
-    if (stripe_stream(st->stripe, stream_id, &stream) < 0) {
-        answer_error(s, id, ERR_NOT_FOUND, "there is no such stream", request_bytes);
+    const char *why;
+    int         status = stream_look(st, stream_id, &stream, &why);
+    if (status < 0) {
+        answer_error(s, id, status, why, request_bytes);
         return;
     }
     if (from < stream.start_offset) {
@@ -197,16 +205,10 @@ void take_begin(struct session *s, uint64_t id, struct wire_reader *r, uint32_t 
         answer_error(s, id, ERR_MALFORMED, "TAKE is cut short", request_bytes);
         return;
     }
-    if (st == NULL || st->stopped) {
-        answer_error(s, id, ERR_UNAVAILABLE, "the stripe is not served here", request_bytes);
-        return;
-    }
-    if (!stripe_reads(st)) {
-        answer_error(s, id, ERR_NOT_LEADER, err_sentence(ERR_NOT_LEADER), request_bytes);
-        return;
-    }
-    if (stripe_stream(st->stripe, stream_id, &stream) < 0) {
-        answer_error(s, id, ERR_NOT_FOUND, "there is no such stream", request_bytes);
+    const char *why;
+    int         status = stream_look(st, stream_id, &stream, &why);
+    if (status < 0) {
+        answer_error(s, id, status, why, request_bytes);
         return;
     }
     if (epoch < stream.epoch) {
