@@ -3,17 +3,19 @@
  *     struct map_probe probe = map_probe(&map, hash);
  *     for (struct thing *t; (t = map_probe_next(&map, &probe)) != NULL;) { if (it is the one) ... }
  *
- *     slot   | 16 bits of the hash | 48 bits of the pointer |      so a probe goes past most others without looking at what they point to
- *     home = hash * capacity / 2^64                                so the capacity is any number, and larger slots are filled in the order of the old ones
+ *     slot   | 10 bits of the hash | 6 bits: how far from home | 48 bits of the pointer |
+ *     home = hash * capacity / 2^64
  *
- * It grows by a quarter to a seventh and never stops to do it: the old slots stay beside the new ones, and each insert or removal moves the entries of a few of them.
+ * The bits of the hash let a probe go past most others without looking at what they point to, and the distance lets a removal close its gap so. Because of that, and because
+ * the capacity may be any number, it is kept nearly full.
+ * It grows by an eighth to a sixteenth and never stops to do it: the old slots stay beside the new ones, and each insert or removal moves the entries of a few of them.
  *
  *     old slots  | moved ........ | not yet: found here |      A probe looks at the new slots, then at the old ones that are not moved.
  *                0                moved
  *
  * Slots lie in blocks that are made when the first entry comes to them and freed when they are moved, so neither costs a pause, and both together are
- * hardly more than the new ones alone.
- * Owns its slots, not the entries. 8 bytes a slot; between 0.64 and 0.8 full while it grows. Never walked in slot order where order matters.
+ * hardly more than the new ones alone: those of an entry lie where the old ones lay, as far behind the first.
+ * Owns its slots, not the entries. 8 bytes a slot; between 0.78 and 0.88 full while it grows. Never walked in slot order where order matters.
  * Threads: those of the owner. */
 #ifndef KEEL_SEGSTORE_STRIPE_MAP_H
 #define KEEL_SEGSTORE_STRIPE_MAP_H
@@ -23,12 +25,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAP_BLOCK_SLOTS = 4096, MAP_POINTER_BITS = 48 };
+enum {
+    MAP_BLOCK_SLOTS  = 512,
+    MAP_POINTER_BITS = 48,
+    MAP_FAR_BITS     = 6,
+    MAP_TAG_SHIFT    = MAP_POINTER_BITS + MAP_FAR_BITS
+};
 
 /* Slots in blocks; a block that is NULL is empty. */
 struct map_slots {
     uint64_t **blocks;
-    size_t     capacity; /* 4 to 7 times a power of two, or 0 */
+    size_t     capacity; /* 8 to 15 times a power of two, less while it is small, or 0 */
 };
 
 struct map {
@@ -69,34 +76,54 @@ static inline void *map_entry(uint64_t slot)
 
 static inline uint64_t map_tag(uint64_t hash)
 {
-    return hash << MAP_POINTER_BITS;
+    return hash << MAP_TAG_SHIFT;
 }
 
 struct map_probe {
-    size_t   at;
-    size_t   old_left; /* old slots that may still be looked at, once the new ones are through */
-    uint64_t hash;
+    const uint64_t *slot; /* the next new one to be looked at; NULL: there is none */
+    const uint64_t *end;  /* of its block */
+    size_t          block;
+    size_t          at;       /* of the old ones */
+    size_t          old_left; /* old ones that may still be looked at, once the new ones are through */
+    uint64_t        hash;
 };
+
+/* Stands for a block that is NULL. */
+extern const uint64_t map_empty;
+
+static inline void map_probe_block(const struct map *map, struct map_probe *probe, size_t block, size_t in_block)
+{
+    const uint64_t *slots = map->now.blocks[block];
+    size_t          left  = map->now.capacity - block * MAP_BLOCK_SLOTS;
+    probe->block          = block;
+    probe->slot           = LIKELY(slots != NULL) ? slots + in_block : &map_empty;
+    probe->end            = slots + (left < MAP_BLOCK_SLOTS ? left : MAP_BLOCK_SLOTS);
+}
 
 static inline struct map_probe map_probe(const struct map *map, uint64_t hash)
 {
-    return (struct map_probe){.at = map_home(&map->now, hash), .hash = hash};
+    struct map_probe probe = {.hash = hash};
+    if (LIKELY(map->now.capacity != 0)) {
+        size_t home = map_home(&map->now, hash);
+        map_probe_block(map, &probe, home / MAP_BLOCK_SLOTS, home % MAP_BLOCK_SLOTS);
+    }
+    return probe;
 }
 
-/* The part of a probe that is rarely there. */
+/* The parts of a probe that are rarely there. */
+void  map_probe_on(const struct map *map, struct map_probe *probe);
 void *map_probe_old(const struct map *map, struct map_probe *probe);
 
 /* Candidates of that hash one by one, NULL after the last. */
 static inline void *map_probe_next(const struct map *map, struct map_probe *probe)
 {
-    if (LIKELY(probe->old_left == 0)) {
-        if (map->now.capacity == 0) {
-            return NULL;
-        }
+    if (LIKELY(probe->slot != NULL)) {
         uint64_t slot;
-        while ((slot = map_slot(&map->now, probe->at)) != 0) {
-            probe->at = probe->at + 1 == map->now.capacity ? 0 : probe->at + 1;
-            if (LIKELY((slot ^ map_tag(probe->hash)) >> MAP_POINTER_BITS == 0)) {
+        while ((slot = *probe->slot) != 0) {
+            if (UNLIKELY(++probe->slot == probe->end)) {
+                map_probe_on(map, probe);
+            }
+            if (LIKELY((slot ^ map_tag(probe->hash)) >> MAP_TAG_SHIFT == 0)) {
                 return map_entry(slot);
             }
         }

@@ -7,9 +7,15 @@
 
 #include <stdlib.h>
 
+/* They are given one by one: multiples of the golden ratio lie further apart than chance would have them, so hardly one has to make way for another. */
+static uint64_t hash_local(uint64_t local)
+{
+    return local * 0x9e3779b97f4a7c15u;
+}
+
 static uint64_t hash_id(const void *entry)
 {
-    return hash_u64(((const struct stream *)entry)->local);
+    return hash_local(((const struct stream *)entry)->local);
 }
 
 struct bytes stream_name(const struct stream *stream)
@@ -70,7 +76,7 @@ void streams_fini(struct stripe *s)
 struct stream *stream_find(const struct stripe *s, uint64_t id)
 {
     uint64_t         local = id ^ (uint64_t)s->id << STREAM_LOCAL_BITS; /* of another stripe: no stream has it */
-    struct map_probe probe = map_probe(&s->streams_by_id, hash_u64(local));
+    struct map_probe probe = map_probe(&s->streams_by_id, hash_local(local));
     for (struct stream *stream; (stream = map_probe_next(&s->streams_by_id, &probe)) != NULL;) {
         if (stream->local == local) {
             return stream;

@@ -90,7 +90,7 @@ static size_t walked(const struct map *map)
 /* Grows to many blocks and shrinks to none, with a random one looked for at every step. */
 Test(map, a_change_moves_a_few_slots_however_large_the_map)
 {
-    enum { THINGS = 200000, MOVES_MAX = 16 };
+    enum { THINGS = 200000, MOVES_MAX = 24 };
     struct thing *things = calloc(THINGS, sizeof *things);
     struct map    map;
     struct rand   r;
