@@ -8,8 +8,6 @@
  * later, and those of one that became an eighth full before the smaller one is. */
 enum { CAPACITY_MIN = 8, MOVES_PER_CHANGE = 24, FAR_MAX = (1 << MAP_FAR_BITS) - 1 };
 
-const uint64_t map_empty = 0;
-
 /* Nobody has so many; an image that says so is damaged. */
 static const size_t RESERVE_MAX = 1u << 26;
 
@@ -168,29 +166,19 @@ static size_t old_home(const struct map *map, uint64_t hash)
     return at < map->moved ? map->moved : at; /* the run of its home may reach behind what is moved */
 }
 
-void map_probe_on(const struct map *map, struct map_probe *probe)
+void *map_find_old(const struct map *map, uint64_t hash, map_is *is, const void *key)
 {
-    map_probe_block(map, probe, probe->block + 1 == block_count(map->now.capacity) ? 0 : probe->block + 1, 0);
-}
-
-void *map_probe_old(const struct map *map, struct map_probe *probe)
-{
-    if (probe->old_left == 0) {
-        probe->at       = old_home(map, probe->hash);
-        probe->old_left = map->old.capacity - map->moved + 1;
-    }
-    while (probe->old_left > 1) {
-        uint64_t slot = map_slot(&map->old, probe->at);
-        probe->at     = old_next(map, probe->at);
-        probe->old_left--;
+    size_t at = old_home(map, hash);
+    for (size_t left = map->old.capacity - map->moved; left > 0; left--) {
+        uint64_t slot = map_slot(&map->old, at);
         if (slot == 0) {
             break;
         }
-        if (slot != MAP_GONE && (slot ^ map_tag(probe->hash)) >> MAP_TAG_SHIFT == 0) {
+        if (slot != MAP_GONE && (slot ^ map_tag(hash)) >> MAP_TAG_SHIFT == 0 && is(map_entry(slot), key)) {
             return map_entry(slot);
         }
+        at = old_next(map, at);
     }
-    probe->old_left = 1; /* stays at the end */
     return NULL;
 }
 

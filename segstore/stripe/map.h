@@ -1,16 +1,15 @@
 /* map - pointers found by a hash of what they point to: open addressing, linear probing, no tombstones but in slots that are left behind.
  *
- *     struct map_probe probe = map_probe(&map, hash);
- *     for (struct thing *t; (t = map_probe_next(&map, &probe)) != NULL;) { if (it is the one) ... }
+ *     struct thing *thing = map_find(&map, hash, is_the_one, &key);
  *
  *     slot   | 10 bits of the hash | 6 bits: how far from home | 48 bits of the pointer |
  *     home = hash * capacity / 2^64
  *
- * The bits of the hash let a probe go past most others without looking at what they point to, and the distance lets a removal close its gap so. Because of that, and because
+ * The bits of the hash let a search go past most others without looking at what they point to, and the distance lets a removal close its gap so. Because of that, and because
  * the capacity may be any number, it is kept nearly full.
  * It grows by an eighth to a sixteenth and never stops to do it: the old slots stay beside the new ones, and each insert or removal moves the entries of a few of them.
  *
- *     old slots  | moved ........ | not yet: found here |      A probe looks at the new slots, then at the old ones that are not moved.
+ *     old slots  | moved ........ | not yet: found here |      A search looks at the new slots, then at the old ones that are not moved.
  *                0                moved
  *
  * Slots lie in blocks that are made when the first entry comes to them and freed when they are moved, so neither costs a pause, and both together are
@@ -79,59 +78,28 @@ static inline uint64_t map_tag(uint64_t hash)
     return hash << MAP_TAG_SHIFT;
 }
 
-struct map_probe {
-    const uint64_t *slot; /* the next new one to be looked at; NULL: there is none */
-    const uint64_t *end;  /* of its block */
-    size_t          block;
-    size_t          at;       /* of the old ones */
-    size_t          old_left; /* old ones that may still be looked at, once the new ones are through */
-    uint64_t        hash;
-};
+/* Is this the entry that is looked for? */
+typedef bool map_is(const void *entry, const void *key);
 
-/* Stands for a block that is NULL. */
-extern const uint64_t map_empty;
+/* The part of map_find that is rarely there: among the old slots. */
+void *map_find_old(const struct map *map, uint64_t hash, map_is *is, const void *key);
 
-static inline void map_probe_block(const struct map *map, struct map_probe *probe, size_t block, size_t in_block)
+/* NULL: there is none. Always inline, and so is the question where its text is known. */
+__attribute__((always_inline)) static inline void *map_find(const struct map *map, uint64_t hash, map_is *is,
+                                                            const void *key)
 {
-    const uint64_t *slots = map->now.blocks[block];
-    size_t          left  = map->now.capacity - block * MAP_BLOCK_SLOTS;
-    probe->block          = block;
-    probe->slot           = LIKELY(slots != NULL) ? slots + in_block : &map_empty;
-    probe->end            = slots + (left < MAP_BLOCK_SLOTS ? left : MAP_BLOCK_SLOTS);
-}
-
-static inline struct map_probe map_probe(const struct map *map, uint64_t hash)
-{
-    struct map_probe probe = {.hash = hash};
-    if (LIKELY(map->now.capacity != 0)) {
-        size_t home = map_home(&map->now, hash);
-        map_probe_block(map, &probe, home / MAP_BLOCK_SLOTS, home % MAP_BLOCK_SLOTS);
+    if (UNLIKELY(map->now.capacity == 0)) {
+        return NULL;
     }
-    return probe;
-}
-
-/* The parts of a probe that are rarely there. */
-void  map_probe_on(const struct map *map, struct map_probe *probe);
-void *map_probe_old(const struct map *map, struct map_probe *probe);
-
-/* Candidates of that hash one by one, NULL after the last. */
-static inline void *map_probe_next(const struct map *map, struct map_probe *probe)
-{
-    if (LIKELY(probe->slot != NULL)) {
-        uint64_t slot;
-        while ((slot = *probe->slot) != 0) {
-            if (UNLIKELY(++probe->slot == probe->end)) {
-                map_probe_on(map, probe);
-            }
-            if (LIKELY((slot ^ map_tag(probe->hash)) >> MAP_TAG_SHIFT == 0)) {
-                return map_entry(slot);
-            }
+    size_t   at = map_home(&map->now, hash);
+    uint64_t slot;
+    while ((slot = map_slot(&map->now, at)) != 0) {
+        if ((slot ^ map_tag(hash)) >> MAP_TAG_SHIFT == 0 && LIKELY(is(map_entry(slot), key))) {
+            return map_entry(slot);
         }
-        if (LIKELY(map->old.capacity == 0)) {
-            return NULL;
-        }
+        at = at + 1 == map->now.capacity ? 0 : at + 1;
     }
-    return map_probe_old(map, probe);
+    return LIKELY(map->old.capacity == 0) ? NULL : map_find_old(map, hash, is, key);
 }
 
 /* Slot `at` of all: the new ones, then the old ones. NULL: empty. */
