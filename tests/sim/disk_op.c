@@ -258,9 +258,8 @@ void disk_begin(struct disk_op *op)
         op->inode->ops++;
     }
     if (op->verb == DISK_WRITE || op->verb == DISK_WRITE_DURABLE) {
-        struct bytes data = bytes_of(op->memory, op->size);
-        op->checksum      = hash_bytes(data);
-        world_trace_bytes(disk->world, data);
+        op->checksum = hash_bytes(bytes_of(op->memory, op->size));
+        world_trace_hash(disk->world, op->checksum);
     }
     if (op->verb == DISK_SYNC) {
         op->inode->syncing++;

@@ -277,6 +277,11 @@ void world_trace_bytes(struct world *world, struct bytes data)
     mix(world, hash_bytes(data));
 }
 
+void world_trace_hash(struct world *world, uint64_t hash)
+{
+    mix(world, hash);
+}
+
 /* ---- the ends ---- */
 
 static void fail(struct world *world, const char *format, va_list args)

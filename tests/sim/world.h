@@ -158,6 +158,8 @@ bool world_step(struct world *world, uint64_t limit_ns);
 void world_trace(struct world *world, const char *what, const char *who, uint64_t a, uint64_t b);
 /* Bytes that cross the port: their content goes into the hash. */
 void world_trace_bytes(struct world *world, struct bytes data);
+/* The same, where hash_bytes() of them is known. */
+void world_trace_hash(struct world *world, uint64_t hash);
 /* Gives held events back to the queue. */
 void world_release_held(struct world *world);
 
