@@ -119,7 +119,7 @@ FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% sh
              $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
              broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c broker/transport/proxy.c
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
-FUZZ_FLAGS := $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS
+FUZZ_FLAGS := $(CSTD) -Wall -Wextra -Werror -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS
 fuzz_obj = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
 build/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
