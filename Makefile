@@ -130,6 +130,8 @@ build/fuzz/libcore.a: $(call fuzz_obj,$(FUZZ_CORE))
 build/fuzz/fuzz_reply: $(call fuzz_obj,$(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c)
 build/fuzz/fuzz_request: $(call fuzz_obj,$(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c shared/loop/desk.c \
                          $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_tester.c,$(SIM)))
+build/fuzz/fuzz_channel: $(call fuzz_obj,broker/kernel/channel.c)
+build/fuzz/fuzz_pulse: $(call fuzz_obj,segstore/node/peers/pulse.c)
 build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libcore.a
 	$(CLANG) $(FUZZ_FLAGS) -o $@ $(filter-out %.a,$^) build/fuzz/libcore.a $(FUZZ_LIBS)
 e2e: all clients next
