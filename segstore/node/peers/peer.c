@@ -2,6 +2,7 @@
 #include "segstore/node/replica/members.h"
 #include "segstore/node/replica/message.h"
 #include "segstore/node/peers/peers.h"
+#include "segstore/node/refill/refill.h"
 
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -192,6 +193,14 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
     }
     if (kind == RPC_REPAIR_ANSWER) {
         repair_answered(s, &r);
+        return 0;
+    }
+    if (kind == RPC_REFILL_ASK) {
+        refill_asked(s, &r);
+        return 0;
+    }
+    if (kind == RPC_REFILL) {
+        refill_answered(s, &r);
         return 0;
     }
     if (kind == RPC_PULSE || kind == RPC_PULSE_ACK) {
