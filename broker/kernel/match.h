@@ -21,7 +21,7 @@
 
 struct match;
 
-enum { MATCH_NONE = 0 }; /* no node */
+enum { MATCH_NONE = 0, MATCH_MARK_MAX = 3 }; /* no node; see match_mark */
 
 struct match_link {
     struct match_link  *next;
@@ -47,6 +47,9 @@ void match_remove(struct match *match, struct match_link *link);
 uint32_t match_node(const struct match *match, struct bytes filter);
 /* First of the links of a node. */
 struct match_link *match_first(const struct match *match, uint32_t node);
+/* What the owner of the tree notes on a node that has links; 0 on a new one. */
+unsigned match_mark(const struct match *match, uint32_t node);
+void     match_set_mark(struct match *match, uint32_t node, unsigned mark);
 /* Writes the filter of a node at out if its size is at most room; returns the size. */
 size_t match_filter(const struct match *match, uint32_t node, uint8_t *out, size_t room);
 

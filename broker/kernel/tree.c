@@ -231,16 +231,6 @@ void tree_prune(struct tree *m, uint32_t at)
     }
 }
 
-struct bytes tree_level(struct bytes topic, size_t *at)
-{
-    const uint8_t *begin = topic.data + *at;
-    size_t         left  = topic.size - *at;
-    const uint8_t *slash = left == 0 ? NULL : memchr(begin, '/', left);
-    size_t         size  = slash == NULL ? left : (size_t)(slash - begin);
-    *at += size + 1;
-    return bytes_of(begin, size);
-}
-
 bool tree_init(struct tree *m)
 {
     *m = (struct tree){0};

@@ -173,7 +173,7 @@ static void want_names(struct cluster *c)
     static const char hash[] =
         "$argon2id$v=19$m=8,t=1,p=1$Om8FK8dJYSJNrnnd5EAThg$3RbcFof1XdAFHyjipZJiWkEJfuR9XIIwT/gCJIz4aSI";
     static const char acl[] =
-        "rules:\n  - allow user pub* publish t/+\n  - allow user sub subscribe t/+\n  - deny all both '#'\n";
+        "rules:\n  - allow user pub* publish t/+\n  - allow user sub subscribe t/+\n  - 'deny all both #'\n";
     struct auth_config *auth = &c->broker_config.auth;
     int size            = snprintf(c->passwords, sizeof c->passwords, "sub:%s\npub0:%s\npub1:%s\n", hash, hash, hash);
     auth->anonymous     = AUTH_ANONYMOUS_NO;

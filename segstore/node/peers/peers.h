@@ -16,8 +16,9 @@ struct peer {
     struct io_socket           *socket; /* NULL when down */
     uint8_t                     state;
     bool                        sending;
-    bool                        full;   /* somebody found no room since the last send */
-    bool                        broken; /* to be given up after the current callback */
+    bool                        full;        /* somebody found no room since the last send */
+    uint32_t                    small_sends; /* in a row, of which flying held little */
+    bool                        broken;      /* to be given up after the current callback */
     struct frame_reader         reader;
     struct wire_writer          out; /* being filled */
     struct wire_writer          flying;

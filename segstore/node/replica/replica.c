@@ -234,7 +234,11 @@ int propose(struct node *node, struct node_stripe *st, struct bytes ops, const s
     if (UNLIKELY(ops.size >= STORAGE_LARGE_BYTES) && !storage_places(node->storage, ops.size)) {
         return node->storage->prepare.full ? ERR_DISK_FULL : ERR_FULL;
     }
-    return lead_entry(st, LOG_OPS, ops, origin);
+    int result = lead_entry(st, LOG_OPS, ops, origin);
+    if (result == 0 && st->sample_index == 0) {
+        sample_begin(st, st->entries.end - 1);
+    }
+    return result;
 }
 
 void propose_members(struct node_stripe *st, const struct raft_members *members)

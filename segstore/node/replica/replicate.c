@@ -6,7 +6,12 @@
 #include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
-enum { FRAME_BYTES = 512 * 1024, CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */ };
+enum {
+    FRAME_BYTES        = 512 * 1024,
+    AHEAD_BYTES        = 1024 * 1024,
+    AHEAD_ENTRY_BYTES  = 1024,
+    CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */
+};
 
 /* Nor is what must be read from the log's files, however few entries it is. */
 static bool catches_up(const struct node_stripe *st, const struct raft_want *want)
@@ -48,6 +53,19 @@ static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const
     return count;
 }
 
+/* What comes next is read from the log's files while this is on its way. */
+static void read_ahead(struct node_stripe *st, uint64_t index, uint64_t last)
+{
+    struct fetch *fetch = &st->node->storage->fetch;
+    for (uint64_t bytes = 0; index <= last && bytes < AHEAD_BYTES; index++) {
+        const struct log_slot *slot = entries_at(&st->entries, index);
+        if (slot->memory != NULL || !fetch_ahead(fetch, slot->position, slot->size)) {
+            return;
+        }
+        bytes += slot->size + AHEAD_ENTRY_BYTES;
+    }
+}
+
 /* One message. False: no more for this follower now. */
 static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
 {
@@ -60,8 +78,9 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         return false;
     }
     bool behind = catches_up(st, &want);
-    if (behind && rate_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0) {
-        return false; /* its next answer, to a heartbeat at the latest, looks again */
+    if (behind && pace_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0) {
+        pacing_wait(st);
+        return false;
     }
     struct raft_message message = {.kind     = RAFT_APPEND,
                                    .to       = id,
@@ -77,6 +96,9 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
     message_put(w, st->id, &message, entries_chain(&st->entries, message.index));
     uint32_t count = put_entries(st, w, &want, &bytes, &error);
     message_set_count(w->data + head, count);
+    if (behind) {
+        read_ahead(st, want.first + count, want.last);
+    }
     if (count == 0 && error != 0) {
         peer_cancel(peer);
     }
@@ -96,7 +118,7 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
     peer_end(peer);
     raft_sent(st->raft, id, want.first, count, bytes);
     if (behind) {
-        (void)rate_take(st->node->transfer, bytes, io_now_ns(st->node->io));
+        (void)pace_take(st->node->transfer, bytes, io_now_ns(st->node->io));
     }
     return true;
 }
