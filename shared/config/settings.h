@@ -248,15 +248,15 @@
     X(broker_lease_ms,        "segstore.broker_lease",  NULL,       NUMBER,  "2000",           2000, 600000, "ms",                   \
       "How long a broker that is gone may take to come back before its clients count as disconnected.")                          \
     X(table_bytes_max,        "segstore.table_max",     NULL,       NUMBER,  "1GiB",           1048576, 1099511627776, "bytes",    \
-      "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, per stripe.")                      \
+      "Keys and values of all tables (sessions, subscriptions, retained messages), in memory, shared out evenly among the stripes.") \
     X(retained_max,           "segstore.retained_max",  NULL,       NUMBER,  "0",              0, 1000000000000, "messages",             \
       "Retained messages, shared out evenly among the stripes; further topics are refused (0x97). 0: any.")                      \
     X(retained_bytes_max,     "segstore.retained_bytes_max", NULL,  NUMBER,  "0",              0, 1099511627776, "bytes",                \
       "Their topics and payloads, likewise. 0: within segstore.table_max.")                                                      \
     X(streams_max,            "segstore.streams_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "streams",            \
-      "Streams, one per stored session, per stripe.")                                                                            \
+      "Streams, one per stored session, shared out evenly among the stripes; sessions of a full one are refused (0x97).")        \
     X(delays_max,             "segstore.delayed_max",   NULL,       NUMBER,  "1000000",        1, 1000000000, "messages",           \
-      "Messages of $delayed topics that wait for their time; further ones are refused with 0x97.")                               \
+      "Messages of $delayed topics that wait for their time, shared out likewise; further ones are refused with 0x97.")          \
     X(stream_records_max,     "segstore.backlog_max",   NULL,       NUMBER,  "1000000",        0, 1000000000000, "records",        \
       "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                               \
     X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",          \

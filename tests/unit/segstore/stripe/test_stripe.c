@@ -722,3 +722,95 @@ Test(stripe, a_scan_that_gives_way_shows_the_same_as_one_that_does_not)
     }
     teardown(&b);
 }
+
+static uint64_t create_long(struct bench *b, size_t size, char last)
+{
+    static char name[65535];
+    memset(name, 'n', sizeof name);
+    name[size - 1] = last;
+    cr_assert_eq(one(b, (struct op){.kind = OP_STREAM_CREATE, .name = bytes_of(name, size)}), 0);
+    return wire_get_u64(&b->r);
+}
+
+/* 254 bytes are the most whose size has room beside the other small things of a stream. */
+Test(stripe, names_of_any_length_are_told_apart)
+{
+    static const size_t sizes[] = {1, 253, 254, 255, 256, 257, 65535};
+    struct bench        b;
+    setup_limited(&b, (struct stripe_limits){.table_bytes_max = 10, .streams_max = 100, .writers_max = 1});
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+            cr_assert_eq(create_long(&b, sizes[i], 'a') & 0xffff, 2 * i + 1);
+            cr_assert_eq(create_long(&b, sizes[i], 'b') & 0xffff, 2 * i + 2);
+        }
+        struct wire_writer image = wire_writer_growing(1 << 20); /* and once more by a stripe that was loaded */
+        stripe_save(b.s, &image);
+        stripe_free(b.s);
+        b.s = stripe_new(1, &(struct stripe_observer){0});
+        cr_assert_eq(stripe_load(b.s, wire_written(&image), NULL), 0);
+        wire_writer_fini(&image);
+    }
+    teardown(&b);
+}
+
+Test(stripe, a_stream_that_begins_to_forget_keeps_its_cursors)
+{
+    struct bench b;
+    setup(&b);
+    uint64_t id = create(&b, "log", 0);
+    for (int i = 0; i < 6; i++) {
+        cr_assert_eq(append(&b, id, 0, 0, 0), 0);
+    }
+    cr_assert_eq(mark(&b, id, 1, 0, 1, CURSOR_DONE), 0);
+    for (int undone = 1; undone >= 0; undone--) {
+        op_encode(&b.ops, &(struct op){.kind = OP_STREAM_KEEP, .stream_id = id, .max_count = 3});
+        if (undone) {
+            op_encode(&b.ops, &(struct op){.kind = OP_FENCE, .stream_id = id + 77});
+        }
+        cr_assert_eq(go(&b), undone ? ERR_NOT_FOUND : 0);
+        cr_assert_eq(one(&b, (struct op){.kind = OP_CURSOR_GET, .stream_id = id, .cursor = 1}), 0);
+        cr_assert_eq(wire_get_u64(&b.r), undone ? 2 : 3, "3 records are left of those that are limited");
+    }
+    teardown(&b);
+}
+
+/* What is trimmed away stays known until all of it stands: the slot of an offset is not used for another one before. */
+Test(stripe, many_streams_trimmed_and_appended_to_in_one_transaction_are_as_before_when_it_is_undone)
+{
+    enum { STREAMS = 40, RECORDS = 4 };
+    struct bench b;
+    uint64_t     ids[STREAMS];
+    uint64_t     before[STREAMS][RECORDS];
+    uint64_t     first;
+    setup_limited(&b, (struct stripe_limits){.table_bytes_max = 10, .streams_max = STREAMS, .writers_max = 1});
+    for (int i = 0; i < STREAMS; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%d", i);
+        ids[i] = create(&b, name, 0);
+        for (int k = 0; k < RECORDS; k++) {
+            cr_assert_eq(append(&b, ids[i], 0, 0, 0), 0);
+        }
+        cr_assert_eq(stripe_positions(b.s, ids[i], 0, before[i], RECORDS, &first), RECORDS);
+    }
+    for (int undone = 1; undone >= 0; undone--) {
+        for (uint64_t trim = 1; trim <= 2; trim++) {
+            for (int i = 0; i < STREAMS; i++) {
+                op_encode(&b.ops, &(struct op){.kind = OP_TRIM, .stream_id = ids[i * 7 % STREAMS], .offset = trim});
+                put_append(&b.ops, ids[i * 7 % STREAMS], 0, 0, 0, 0);
+            }
+        }
+        if (undone) {
+            op_encode(&b.ops, &(struct op){.kind = OP_FENCE, .stream_id = 1});
+        }
+        b.told.released = 0;
+        cr_assert_eq(go(&b), undone ? ERR_NOT_FOUND : 0);
+        cr_assert_eq(b.told.released, undone ? 0 : 2 * STREAMS);
+        for (int i = 0; i < STREAMS; i++) {
+            uint64_t now[RECORDS + 1];
+            cr_assert_eq(stripe_positions(b.s, ids[i], 0, now, RECORDS + 1, &first), RECORDS);
+            cr_assert_eq(first, undone ? 0 : 2);
+            cr_assert_arr_eq(now, &before[i][first], (RECORDS - first) * sizeof now[0]);
+        }
+    }
+    teardown(&b);
+}
