@@ -268,20 +268,22 @@ struct node {
     uint64_t           plan_term;
     uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
     struct image_out  *image_out; /* an image on its way to another node */
-    struct pace       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
-    struct pace        own_transfer;
-    struct strain      strain;        /* of the producers of what it leads */
-    uint32_t           strained;      /* as of the last step */
-    struct list        paced;         /* struct node_stripe.sending of those that wait for the pace */
-    struct repairs    *repairs;       /* of records that are damaged here */
-    struct list        burials;       /* stripes that were replaced, while they are freed */
-    uint64_t           image_next_ns; /* when the bucket has more */
-    struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
-    uint64_t          *incoming_terms;
-    uint64_t           next_due_ns;         /* wall clock; the soonest of all stripes */
-    int64_t            clock_correction_ns; /* of the wall clock (peers/clock.h) */
-    struct log_limit   clock_limit;
-    bool               due_dirty;
+    struct list images_waiting; /* struct image_out.link of those that were sent, until the follower has them on disk */
+    uint32_t    image_waiting;  /* how many */
+    struct pace      *transfer; /* of what others get so that they catch up: of the process, or own_transfer */
+    struct pace       own_transfer;
+    struct strain     strain;        /* of the producers of what it leads */
+    uint32_t          strained;      /* as of the last step */
+    struct list       paced;         /* struct node_stripe.sending of those that wait for the pace */
+    struct repairs   *repairs;       /* of records that are damaged here */
+    struct list       burials;       /* stripes that were replaced, while they are freed */
+    uint64_t          image_next_ns; /* when the bucket has more */
+    struct log_entry *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
+    uint64_t         *incoming_terms;
+    uint64_t          next_due_ns;         /* wall clock; the soonest of all stripes */
+    int64_t           clock_correction_ns; /* of the wall clock (peers/clock.h) */
+    struct log_limit  clock_limit;
+    bool              due_dirty;
     /* connections */
     struct session   **slots;
     uint32_t           slot_count;
