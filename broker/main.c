@@ -38,7 +38,6 @@ enum {
     MAILBOX_SLOTS    = 4096,
     RECV_BUFFERS     = 64,
     RECV_BUFFER_SIZE = 16 * 1024, /* 64 of them stay within a core's L2 cache */
-    SHARDS_MAX       = 256,
 };
 
 struct shard_thread {

@@ -131,19 +131,35 @@ static void gather_capture(struct kernel *k, const struct capture *capture)
     }
 }
 
+/* Begins to bring the owners of the first subscriptions of each node into the cache, so that their misses overlap. */
+static void fetch(const struct kernel *k, const uint32_t *nodes, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const struct match_link *link = match_first(k->tree, nodes[i]);
+        if (link->kind == LINK_LIVE) {
+            __builtin_prefetch(CONTAINER_OF(link, const struct sub, link)->owner);
+        }
+    }
+}
+
 struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only)
 {
     struct found             found = {0};
+    struct interest_question elsewhere;
     const uint32_t          *nodes;
+    elsewhere.count = 0;
+    if (!here_only) {
+        interest_ask(k, message->topic, &elsewhere);
+    }
     uint32_t                 count       = match_find(k->tree, message->topic, &nodes);
     const struct subscriber *self        = from != NULL ? &from->who : NULL;
     uint64_t                 from_stream = from != NULL ? from->who.stream_id : 0;
     k->target_count                      = 0;
     k->mark++;
+    fetch(k, nodes, count);
     for (uint32_t i = 0; i < count; i++) {
         for (struct match_link *link = match_first(k->tree, nodes[i]); link != NULL; link = link->next) {
-            struct sub      *sub      = CONTAINER_OF(link, struct sub, link);
-            struct interest *interest = CONTAINER_OF(link, struct interest, link);
+            struct sub *sub = CONTAINER_OF(link, struct sub, link);
             switch ((enum link_kind)link->kind) {
             case LINK_LIVE:
                 if ((link->flags & SUB_NO_LOCAL) == 0 || sub->owner != self) {
@@ -160,7 +176,7 @@ struct found gather(struct kernel *k, const struct message *message, const struc
                 }
                 break;
             case LINK_INTEREST:
-                found.shards |= message->qos == 0 ? interest->any : interest->quality;
+                found.shards |= interest_link(link, message->qos);
                 break;
             case LINK_CAPTURE:
                 if (!here_only) {
@@ -178,7 +194,7 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             }
         }
     }
-    found.shards |= here_only ? 0 : interest_exact(k, message->topic, message->qos);
+    found.shards |= interest_answer(k, &elsewhere, message->qos);
     found.any = found.any || found.shards != 0;
     return found;
 }

@@ -9,14 +9,184 @@
 
 #include <stdlib.h>
 
-/* The first byte of the mail; what follows is the hash of the filter (EXACT) or the filter. ANY clear: none any more. */
-enum { ANY = 1, QUALITY = 2, EXACT = 4 };
+/* How a filter stands on a shard. */
+enum { ANY = 1, QUALITY = 2 };
+/* The first byte of the mail: how it stands, how it stood, and what follows: the hash of the filter (EXACT) or the filter. */
+enum { EXACT = 4, STOOD_SHIFT = 3 };
 
-/* ---- filters with wildcards ----------------------------------------------------------------------------------------- */
+/* Of a node: nobody, one to whom QoS 0 is owed, one to whom all is; or there is a tally. */
+enum { MARK_NONE, MARK_ONE, MARK_ONE_QUALITY, MARK_TALLY };
+
+/* Live subscribers, two or more, of the filter of a node. */
+struct tally {
+    struct hashmap_node by_node; /* extra: the node */
+    uint32_t            any;
+    uint32_t            quality;
+};
+
+/* A filter of other shards that has no shape. */
+struct interest {
+    struct match_link   link;
+    struct hashmap_node by_node;
+    uint64_t            any;     /* shards: for QoS 0 */
+    uint64_t            quality; /* shards: for QoS 1 and 2 too: live sessions, or granted 0 */
+};
+
+/* ---- those who are here --------------------------------------------------------------------------------------------- */
+
+static struct tally *tally_of(const struct kernel *k, uint32_t node)
+{
+    for (struct hashmap_node *n = hashmap_first(&k->tallies, hash_u64(node)); n != NULL; n = hashmap_next(n)) {
+        if (n->extra == node) {
+            return CONTAINER_OF(n, struct tally, by_node);
+        }
+    }
+    return NULL;
+}
+
+static uint8_t standing(uint32_t any, uint32_t quality)
+{
+    return (uint8_t)((any != 0 ? ANY : 0) | (quality != 0 ? QUALITY : 0));
+}
+
+static uint8_t stands(const struct kernel *k, uint32_t node)
+{
+    unsigned mark = match_mark(k->tree, node);
+    if (mark == MARK_TALLY) {
+        const struct tally *t = tally_of(k, node);
+        return standing(t->any, t->quality);
+    }
+    return standing(mark != MARK_NONE, mark == MARK_ONE_QUALITY);
+}
+
+static struct wire_writer mail_of(struct kernel *k, uint32_t node, uint8_t stood, uint8_t now)
+{
+    size_t             size   = match_filter(k->tree, node, k->key, sizeof k->key);
+    struct bytes       filter = bytes_of(k->key, size);
+    uint8_t            flags  = (uint8_t)(now | stood << STOOD_SHIFT);
+    struct wire_writer w      = mail_begin();
+    if (topic_filter_wild(filter)) {
+        wire_put_u8(&w, flags);
+        wire_put_bytes(&w, filter);
+    } else {
+        wire_put_u8(&w, flags | EXACT);
+        wire_put_u64(&w, hash_bytes(filter));
+    }
+    return w;
+}
+
+static void announce(struct kernel *k, uint32_t node, uint8_t stood)
+{
+    uint8_t now = stands(k, node);
+    if (now != stood) {
+        struct wire_writer w = mail_of(k, node, stood, now);
+        mail_announce(k, MAIL_INTEREST, 0, &w);
+    }
+}
+
+/* There was one, now there are two. */
+static bool tally_begin(struct kernel *k, uint32_t node, bool first, bool second)
+{
+    struct tally *t = malloc(sizeof *t);
+    if (t == NULL) {
+        return false;
+    }
+    *t = (struct tally){.by_node = {.extra = node}, .any = 2, .quality = (uint32_t)first + (uint32_t)second};
+    if (hashmap_insert(&k->tallies, &t->by_node, hash_u64(node)) != 0) {
+        free(t);
+        return false;
+    }
+    match_set_mark(k->tree, node, MARK_TALLY);
+    return true;
+}
+
+bool interest_in(struct kernel *k, uint32_t node, bool quality)
+{
+    uint8_t  stood = stands(k, node);
+    unsigned mark  = match_mark(k->tree, node);
+    if (mark == MARK_NONE) {
+        match_set_mark(k->tree, node, quality ? MARK_ONE_QUALITY : MARK_ONE);
+    } else if (mark == MARK_TALLY) {
+        struct tally *t = tally_of(k, node);
+        t->any++;
+        t->quality += quality;
+    } else if (!tally_begin(k, node, mark == MARK_ONE_QUALITY, quality)) {
+        return false;
+    }
+    announce(k, node, stood);
+    return true;
+}
+
+void interest_out(struct kernel *k, uint32_t node, bool quality)
+{
+    uint8_t  stood = stands(k, node);
+    unsigned mark  = match_mark(k->tree, node);
+    if (mark != MARK_TALLY) {
+        ASSERT(mark == (quality ? MARK_ONE_QUALITY : MARK_ONE));
+        match_set_mark(k->tree, node, MARK_NONE);
+        announce(k, node, stood);
+        return;
+    }
+    struct tally *t = tally_of(k, node);
+    ASSERT(t->any >= 2 && t->quality >= quality);
+    t->any--;
+    t->quality -= quality;
+    if (t->any == 1) {
+        match_set_mark(k->tree, node, t->quality != 0 ? MARK_ONE_QUALITY : MARK_ONE);
+        hashmap_remove(&k->tallies, &t->by_node);
+        free(t);
+    }
+    announce(k, node, stood);
+}
+
+/* ---- shards that come and go ---------------------------------------------------------------------------------------- */
+
+/* A live subscription that is not shared? */
+static struct sub *counted(struct hashmap_node *n)
+{
+    struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
+    return sub->link.kind == LINK_LIVE && sub_group(sub) == NULL ? sub : NULL;
+}
+
+void interest_track(struct kernel *k)
+{
+    if (k->tracking) {
+        return;
+    }
+    k->tracking = true;
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL; n = n->next) {
+            const struct sub *sub = counted(n);
+            if (sub != NULL) {
+                bool in = interest_in(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
+                ASSERT(in); /* out of memory */
+            }
+        }
+    }
+}
+
+static void tell(struct kernel *k, unsigned shard, uint32_t node)
+{
+    struct wire_writer w = mail_of(k, node, 0, stands(k, node));
+    if (mail_post(k, shard, MAIL_INTEREST, 0, &w)) {
+        k->out[shard].announced++;
+    }
+}
+
+void interest_tell(struct kernel *k, unsigned shard)
+{
+    /* Not by the subscriptions, whose table is in the order of addresses: what is sent is the same wherever memory lies. */
+    for (uint32_t node = match_next_marked(k->tree, MATCH_NONE); node != MATCH_NONE;
+         node          = match_next_marked(k->tree, node)) {
+        tell(k, shard, node);
+    }
+}
+
+/* ---- those elsewhere: filters without a shape ------------------------------------------------------------------------- */
 
 static struct interest *find(struct kernel *k, struct bytes filter)
 {
-    uint32_t node = match_node(k->tree, filter);
+    uint32_t node = k->interests.count == 0 ? MATCH_NONE : match_node(k->tree, filter);
     if (node == MATCH_NONE) {
         return NULL;
     }
@@ -52,214 +222,131 @@ static struct interest *make(struct kernel *k, struct bytes filter)
     return i;
 }
 
-static void settle(struct kernel *k, struct interest *i)
+static void set(struct kernel *k, struct interest *i, unsigned from, uint8_t now)
 {
-    if (i->any == 0 && i->any_here == 0) {
+    uint64_t bit = 1ull << from;
+    i->any       = (now & ANY) != 0 ? i->any | bit : i->any & ~bit;
+    i->quality   = (now & QUALITY) != 0 ? i->quality | bit : i->quality & ~bit;
+    if (i->any == 0) {
         hashmap_remove(&k->interests, &i->by_node);
         match_remove(k->tree, &i->link);
         free(i);
     }
 }
 
-/* ---- those who are here --------------------------------------------------------------------------------------------- */
-
-static uint8_t standing(uint32_t any, uint32_t quality)
+uint64_t interest_link(const struct match_link *link, uint8_t qos)
 {
-    return (uint8_t)((any != 0 ? ANY : 0) | (quality != 0 ? QUALITY : 0));
+    const struct interest *i = CONTAINER_OF(link, const struct interest, link);
+    return qos == 0 ? i->any : i->quality;
 }
 
-static struct wire_writer of_hash(uint64_t hash, uint8_t now)
+/* ---- those elsewhere -------------------------------------------------------------------------------------------------- */
+
+static bool began(uint8_t stood, uint8_t now)
 {
-    struct wire_writer w = mail_begin();
-    wire_put_u8(&w, now | EXACT);
-    wire_put_u64(&w, hash);
-    return w;
+    return (stood & ANY) == 0 && (now & ANY) != 0;
 }
 
-static struct wire_writer of_filter(struct bytes filter, uint8_t now)
+/* False: no memory. */
+static bool step(struct kernel *k, unsigned from, uint64_t key, uint8_t stood, uint8_t now)
 {
-    struct wire_writer w = mail_begin();
-    wire_put_u8(&w, now);
-    wire_put_bytes(&w, filter);
-    return w;
-}
-
-static void step_exact(struct kernel *k, struct exact_entry *e, bool quality, int step)
-{
-    uint64_t hash   = e->hash;
-    uint8_t  before = standing(e->any, e->quality);
-    e->any += (uint32_t)step;
-    e->quality    = (e->quality + (quality ? (uint32_t)step : 0)) & 0x3ffffff;
-    uint8_t after = standing(e->any, e->quality);
-    if (e->any == 0) {
-        exact_drop(&k->exact, e);
+    struct want *w = began(stood, now) ? wants_make(&k->wants, key, from) : wants_find(&k->wants, key, from);
+    if (w == NULL) {
+        return !began(stood, now); /* there was no memory for it when it came */
     }
-    if (after != before) {
-        struct wire_writer w = of_hash(hash, after);
-        mail_announce(k, MAIL_INTEREST, 0, &w);
+    w->any     = w->any + (now & ANY) - (stood & ANY);
+    w->quality = (w->quality + (uint32_t)(now & QUALITY) / QUALITY - (uint32_t)(stood & QUALITY) / QUALITY) & 0x3ffffff;
+    if (w->any == 0) {
+        wants_drop(&k->wants, w);
     }
-}
-
-static void step_wild(struct kernel *k, struct interest *i, struct bytes filter, bool quality, int step)
-{
-    uint8_t before = standing(i->any_here, i->quality_here);
-    i->any_here += (uint32_t)step;
-    i->quality_here += quality ? (uint32_t)step : 0;
-    uint8_t after = standing(i->any_here, i->quality_here);
-    if (after != before) {
-        struct wire_writer w = of_filter(filter, after);
-        mail_announce(k, MAIL_INTEREST, 0, &w);
-    }
-    settle(k, i);
-}
-
-bool interest_in(struct kernel *k, struct bytes filter, bool quality)
-{
-    if (topic_filter_wild(filter)) {
-        struct interest *i = make(k, filter);
-        if (i == NULL) {
-            return false;
-        }
-        step_wild(k, i, filter, quality, 1);
-        return true;
-    }
-    struct exact_entry *e = exact_make(&k->exact, hash_bytes(filter), k->shard);
-    if (e == NULL) {
-        return false;
-    }
-    step_exact(k, e, quality, 1);
     return true;
 }
 
-void interest_out(struct kernel *k, struct bytes filter, bool quality)
+/* Topics are announced by a hash that everybody can compute; where it lies in the table nobody can. */
+static uint64_t exact_key(const struct kernel *k, uint64_t hash)
 {
-    if (topic_filter_wild(filter)) {
-        struct interest *i = find(k, filter);
-        ASSERT(i != NULL);
-        step_wild(k, i, filter, quality, -1);
-        return;
-    }
-    struct exact_entry *e = exact_find(&k->exact, hash_bytes(filter), k->shard);
-    ASSERT(e != NULL);
-    step_exact(k, e, quality, -1);
+    return hash_u64(hash ^ k->shapes.seed);
 }
 
-/* ---- shards that come and go ---------------------------------------------------------------------------------------- */
-
-void interest_track(struct kernel *k)
+static bool heard_wild(struct kernel *k, unsigned from, struct bytes filter, uint8_t stood, uint8_t now)
 {
-    if (k->tracking) {
-        return;
-    }
-    k->tracking = true;
-    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
-        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL; n = n->next) {
-            struct sub *sub = CONTAINER_OF(n, struct sub, by_key);
-            if (sub->link.kind == LINK_LIVE && sub_group(sub) == NULL) {
-                struct bytes filter  = bytes_of(k->key, match_filter(k->tree, sub->link.node, k->key, sizeof k->key));
-                bool         counted = interest_in(k, filter, sub_wants_quality(sub, sub->link.flags));
-                ASSERT(counted); /* out of memory */
+    uint64_t key;
+    if (began(stood, now)) {
+        if (shapes_enter(&k->shapes, filter, from, &key)) {
+            bool kept = step(k, from, key, stood, now);
+            if (!kept) {
+                shapes_leave(&k->shapes, filter, from);
             }
+            return kept;
         }
-    }
-}
-
-static void tell(struct kernel *k, unsigned shard, struct wire_writer w)
-{
-    if (mail_post(k, shard, MAIL_INTEREST, 0, &w)) {
-        k->out[shard].announced++;
-    }
-}
-
-void interest_tell(struct kernel *k, unsigned shard)
-{
-    for (unsigned part = 0; part < EXACT_PARTS; part++) {
-        const struct exact_part *p = &k->exact.parts[part];
-        for (uint32_t i = 0; i < p->size; i++) {
-            const struct exact_entry *e = &p->entries[i];
-            if (e->hash != 0 && e->shard == k->shard && e->any != 0) {
-                tell(k, shard, of_hash(e->hash, standing(e->any, e->quality)));
-            }
+        struct interest *i = make(k, filter);
+        if (i != NULL) {
+            set(k, i, from, now);
         }
+        return i != NULL;
     }
-    for (uint32_t chain = 0; chain < hashmap_chains(&k->interests); chain++) {
-        for (struct hashmap_node *n = hashmap_chain(&k->interests, chain); n != NULL; n = n->next) {
-            const struct interest *i = CONTAINER_OF(n, struct interest, by_node);
-            if (i->any_here != 0) {
-                size_t size = match_filter(k->tree, i->link.node, k->key, sizeof k->key);
-                tell(k, shard, of_filter(bytes_of(k->key, size), standing(i->any_here, i->quality_here)));
-            }
+    struct interest *i = find(k, filter);
+    if (i != NULL && (i->any >> from & 1) != 0) {
+        set(k, i, from, now);
+    } else if (shapes_key(&k->shapes, filter, &key) && wants_find(&k->wants, key, from) != NULL) {
+        if ((now & ANY) == 0) {
+            shapes_leave(&k->shapes, filter, from);
         }
+        return step(k, from, key, stood, now);
     }
-}
-
-void interest_lost(struct kernel *k, unsigned shard)
-{
-    uint64_t bit = 1ull << shard;
-    exact_forget(&k->exact, shard);
-    for (uint32_t chain = 0; chain < hashmap_chains(&k->interests); chain++) {
-        for (struct hashmap_node *n = hashmap_chain(&k->interests, chain); n != NULL;) {
-            struct interest *i = CONTAINER_OF(n, struct interest, by_node);
-            n                  = n->next;
-            i->any &= ~bit;
-            i->quality &= ~bit;
-            settle(k, i);
-        }
-    }
-}
-
-/* ---- those elsewhere ------------------------------------------------------------------------------------------------ */
-
-static void no_memory(unsigned from)
-{
-    log_error("no memory for what shard %u is interested in: publishes of this shard do not reach its subscriber",
-              from);
-}
-
-static void heard_exact(struct kernel *k, unsigned from, uint8_t flags, uint64_t hash)
-{
-    struct exact_entry *e = (flags & ANY) != 0 ? exact_make(&k->exact, hash, from) : exact_find(&k->exact, hash, from);
-    if ((flags & ANY) == 0) {
-        if (e != NULL) {
-            exact_drop(&k->exact, e);
-        }
-        return;
-    }
-    if (e == NULL) {
-        no_memory(from);
-        return;
-    }
-    e->any     = 1;
-    e->quality = (flags & QUALITY) != 0;
-}
-
-static void heard_wild(struct kernel *k, unsigned from, uint8_t flags, struct bytes filter)
-{
-    struct interest *i   = make(k, filter);
-    uint64_t         bit = 1ull << from;
-    if (i == NULL) {
-        no_memory(from);
-        return;
-    }
-    i->any     = (flags & ANY) != 0 ? i->any | bit : i->any & ~bit;
-    i->quality = (flags & QUALITY) != 0 ? i->quality | bit : i->quality & ~bit;
-    settle(k, i);
+    return true;
 }
 
 void interest_receive(struct kernel *k, unsigned from, const struct kernel_mail *mail)
 {
     struct wire_reader r     = mail_read(mail);
     uint8_t            flags = wire_get_u8(&r);
-    if ((flags & EXACT) != 0) {
-        heard_exact(k, from, flags, wire_get_u64(&r));
-    } else {
-        heard_wild(k, from, flags, wire_get(&r, wire_left(&r)));
+    uint8_t            now   = flags & (ANY | QUALITY);
+    uint8_t            stood = flags >> STOOD_SHIFT & (ANY | QUALITY);
+    bool               kept  = (flags & EXACT) != 0 ? step(k, from, exact_key(k, wire_get_u64(&r)), stood, now)
+                                                    : heard_wild(k, from, wire_get(&r, wire_left(&r)), stood, now);
+    if (!kept) {
+        log_error("no memory for what shard %u is interested in: publishes of this shard do not reach its subscriber",
+                  from);
     }
 }
 
-uint64_t interest_exact(const struct kernel *k, struct bytes topic, uint8_t qos)
+void interest_lost(struct kernel *k, unsigned shard)
 {
-    return !k->tracking ? 0 : exact_shards(&k->exact, hash_bytes(topic), k->shard, qos != 0);
+    wants_forget(&k->wants, shard);
+    shapes_forget(&k->shapes, shard);
+    for (uint32_t chain = 0; chain < hashmap_chains(&k->interests); chain++) {
+        for (struct hashmap_node *n = hashmap_chain(&k->interests, chain); n != NULL;) {
+            struct interest *i = CONTAINER_OF(n, struct interest, by_node);
+            n                  = n->next;
+            set(k, i, shard, 0);
+        }
+    }
+}
+
+void interest_ask(const struct kernel *k, struct bytes topic, struct interest_question *out)
+{
+    out->count = 0;
+    if (k->wants.count == 0) {
+        return;
+    }
+    uint64_t exact = exact_key(k, hash_bytes(topic));
+    wants_fetch(&k->wants, exact);
+    uint32_t count = k->shapes.count == 0 ? 0 : shapes_match(&k->shapes, topic, out->keys);
+    for (uint32_t i = 0; i < count; i++) {
+        wants_fetch(&k->wants, out->keys[i]);
+    }
+    out->keys[count] = exact;
+    out->count       = count + 1;
+}
+
+uint64_t interest_answer(const struct kernel *k, const struct interest_question *question, uint8_t qos)
+{
+    uint64_t shards = 0;
+    for (uint32_t i = 0; i < question->count; i++) {
+        shards |= wants_shards(&k->wants, question->keys[i], qos != 0);
+    }
+    return shards;
 }
 
 void interest_fini(struct kernel *k)
@@ -269,6 +356,11 @@ void interest_fini(struct kernel *k)
         hashmap_remove(&k->interests, n);
         free(CONTAINER_OF(n, struct interest, by_node));
     }
+    while ((n = hashmap_any(&k->tallies)) != NULL) {
+        hashmap_remove(&k->tallies, n);
+        free(CONTAINER_OF(n, struct tally, by_node));
+    }
     hashmap_fini(&k->interests);
-    exact_fini(&k->exact);
+    hashmap_fini(&k->tallies);
+    wants_fini(&k->wants);
 }

@@ -1,29 +1,24 @@
 /* interest - which other shards of this broker have live subscribers of a filter, so that a publish is mailed to those alone.
  *
  *     first live subscriber of a filter here, last one gone, first to whom QoS 1 and 2 are owed ..
- *         ──▶ MAIL_INTEREST, announced to every other shard ──▶ filter without wildcards: by hash (exact.h)
- *                                                             with wildcards: LINK_INTEREST in the filter tree
+ *         ──▶ MAIL_INTEREST, announced to every other shard ──▶ without wildcards: by the hash of the topic              ┐ wants.h
+ *                                                               with wildcards: by its shape and the hash of the rest ┘ shapes.h
+ *                                                               of a shape too many or too deep: LINK_INTEREST in the filter tree
  *
+ * A filter that one live session has costs nothing here beyond its subscription: the mark of its node says so (match_mark). One that more have
+ * is counted in a tally.
+ *
+ * A mail says how the filter stood and how it stands, so that filters which one hash stands for are counted apart.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_INTEREST_H
 #define KEEL_BROKER_KERNEL_INTEREST_H
 
 #include "broker/kernel/state.h"
 
-/* Of a filter with wildcards. */
-struct interest {
-    struct match_link   link;
-    struct hashmap_node by_node;
-    uint64_t            any;     /* shards: for QoS 0 */
-    uint64_t            quality; /* shards: for QoS 1 and 2 too: live sessions, or granted 0 */
-    uint32_t            any_here;
-    uint32_t            quality_here;
-};
-
-/* A live subscriber of filter came; quality: QoS 1 and 2 are owed to it. False when memory is out. */
-MUST_CHECK bool interest_in(struct kernel *kernel, struct bytes filter, bool quality);
+/* A live subscriber of the filter of this node came; quality: QoS 1 and 2 are owed to it. False when memory is out. */
+MUST_CHECK bool interest_in(struct kernel *kernel, uint32_t node, bool quality);
 /* One that came has gone. */
-void interest_out(struct kernel *kernel, struct bytes filter, bool quality);
+void interest_out(struct kernel *kernel, uint32_t node, bool quality);
 /* From now on what is here is counted, if it was not: it is about to be told to somebody. */
 void interest_track(struct kernel *kernel);
 /* All that is here, to one shard. */
@@ -32,8 +27,16 @@ void interest_tell(struct kernel *kernel, unsigned shard);
 void interest_lost(struct kernel *kernel, unsigned shard);
 /* MAIL_INTEREST of another shard. */
 void interest_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
-/* Shards with live subscribers of exactly this topic; those with wildcards are in the tree. */
-uint64_t interest_exact(const struct kernel *kernel, struct bytes topic, uint8_t qos);
+/* Which shards have live subscribers of a topic? ask begins to bring what the answer needs into the cache; something else is done meanwhile. Filters
+ * without a shape are not in the answer, but in the tree (interest_link). */
+struct interest_question {
+    uint32_t count;
+    uint64_t keys[SHAPES_MAX + 1];
+};
+void     interest_ask(const struct kernel *kernel, struct bytes topic, struct interest_question *out);
+uint64_t interest_answer(const struct kernel *kernel, const struct interest_question *question, uint8_t qos);
+/* Those of a LINK_INTEREST. */
+uint64_t interest_link(const struct match_link *link, uint8_t qos);
 void     interest_fini(struct kernel *kernel);
 
 #endif

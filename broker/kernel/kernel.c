@@ -23,6 +23,7 @@
 #include "broker/kernel/sub.h"
 #include "broker/kernel/sys.h"
 #include "broker/kernel/will.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 
 #include <stdlib.h>
@@ -52,6 +53,7 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     k->store       = store;
     k->timers      = timers;
     k->seed        = port->random(port->ctx);
+    shapes_init(&k->shapes, hash_u64(k->seed + 1));
     if (k->limits.inflight_max > WINDOW_WIDTH_MAX) {
         k->limits.inflight_max = WINDOW_WIDTH_MAX;
     }

@@ -25,6 +25,9 @@ struct timer_wheel;
 
 /* ---- words ------------------------------------------------------------------------------------------------------ */
 
+/* Shards have numbers: from 0 those of this process, behind them those of other processes of the same store as this shard meets them (company.h). */
+enum { SHARDS_MAX = 64 };
+
 /* One message on its way. All views are borrowed for the duration of the call that hands it over. */
 struct message {
     struct bytes topic;

@@ -71,7 +71,7 @@ static struct bytes edge_of(uint32_t node, struct bytes filter, size_t *at)
         *at = filter.size + 1;
         return filter;
     }
-    return tree_level(filter, at);
+    return topic_level(filter, at);
 }
 
 static void link_in(struct tree_node *n, uint32_t at, struct match_link *link)
@@ -152,6 +152,27 @@ uint32_t match_node(const struct match *m, struct bytes filter)
     return at != MATCH_NONE && tree_at(&m->tree, at)->first != NULL ? at : MATCH_NONE;
 }
 
+unsigned match_mark(const struct match *m, uint32_t node)
+{
+    return tree_at(&m->tree, node)->mark;
+}
+
+void match_set_mark(struct match *m, uint32_t node, unsigned mark)
+{
+    tree_at(&m->tree, node)->mark = mark & MATCH_MARK_MAX;
+}
+
+uint32_t match_next_marked(const struct match *m, uint32_t node)
+{
+    uint32_t end = m->tree.chunk_count * TREE_CHUNK_NODES;
+    for (uint32_t at = node + 1; at < end; at++) {
+        if (tree_at(&m->tree, at)->mark != 0) {
+            return at;
+        }
+    }
+    return MATCH_NONE;
+}
+
 struct match_link *match_first(const struct match *m, uint32_t node)
 {
     return tree_at(&m->tree, node)->first;
@@ -197,6 +218,7 @@ static void found_add(struct match *m, uint32_t node, uint32_t *count)
         m->found          = found;
         m->found_capacity = room;
     }
+    __builtin_prefetch(tree_at(&m->tree, node)->first);
     m->found[(*count)++] = node;
 }
 
@@ -258,7 +280,7 @@ static uint32_t find_in_tree(struct match *m, struct bytes topic, uint64_t topic
     m->set[0]          = TREE_ROOT;
     struct bytes level = {0};
     for (size_t pos = 0; pos <= topic.size && width != 0; plain = false) {
-        level         = tree_level(topic, &pos);
+        level         = topic_level(topic, &pos);
         uint64_t hash = hash_bytes(level);
         if (2 * width > m->set_capacity && !set_grow(m, width * 4)) {
             return found;

@@ -21,7 +21,7 @@
 
 struct match;
 
-enum { MATCH_NONE = 0 }; /* no node */
+enum { MATCH_NONE = 0, MATCH_MARK_MAX = 3 }; /* no node; see match_mark */
 
 struct match_link {
     struct match_link  *next;
@@ -47,6 +47,12 @@ void match_remove(struct match *match, struct match_link *link);
 uint32_t match_node(const struct match *match, struct bytes filter);
 /* First of the links of a node. */
 struct match_link *match_first(const struct match *match, uint32_t node);
+/* What the owner of the tree notes on a node that has links; 0 on a new one. */
+unsigned match_mark(const struct match *match, uint32_t node);
+void     match_set_mark(struct match *match, uint32_t node, unsigned mark);
+/* The next node behind this one (MATCH_NONE: the first of all) whose mark is not 0, or MATCH_NONE: in the order of their numbers, which does not
+ * depend on where anything lies. Looks at every node there is. */
+uint32_t match_next_marked(const struct match *match, uint32_t node);
 /* Writes the filter of a node at out if its size is at most room; returns the size. */
 size_t match_filter(const struct match *match, uint32_t node, uint8_t *out, size_t room);
 

@@ -11,21 +11,19 @@
 #ifndef KEEL_BROKER_KERNEL_STATE_H
 #define KEEL_BROKER_KERNEL_STATE_H
 
-#include "broker/kernel/exact.h"
 #include "broker/kernel/kernel.h"
 #include "broker/kernel/hashmap.h"
 #include "broker/kernel/match.h"
+#include "broker/kernel/shapes.h"
 #include "broker/kernel/store.h"
 #include "broker/kernel/tables.h"
+#include "broker/kernel/wants.h"
 #include "shared/rpc/op.h"
 #include "shared/base/list.h"
 #include "shared/base/timer.h"
 #include "shared/mem/pool.h"
 
 enum link_kind { LINK_LIVE = 1, LINK_STORED, LINK_INTEREST, LINK_GROUP, LINK_CAPTURE };
-
-/* Shards have numbers: from 0 those of this process, behind them those of other processes of the same store as this shard meets them (company.h). */
-enum { SHARDS_MAX = 64 };
 
 /* Who is owed: begins struct session and struct stored. */
 struct subscriber {
@@ -122,8 +120,10 @@ struct kernel {
 
     struct match  *tree;
     struct hashmap subs;          /* struct sub.by_key */
-    struct hashmap interests;     /* struct interest.by_node */
-    struct exact   exact;         /* interest in filters without wildcards */
+    struct hashmap tallies;       /* struct tally.by_node */
+    struct wants   wants;         /* what other shards want .. */
+    struct shapes  shapes;        /* .. of filters with wildcards */
+    struct hashmap interests;     /* struct interest.by_node: of filters that have no shape */
     struct hashmap groups;        /* struct group.by_filter */
     struct hashmap stored;        /* struct stored.by_id */
     struct hashmap sessions;      /* struct session.by_serial */

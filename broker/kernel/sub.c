@@ -57,7 +57,7 @@ bool sub_wants_quality(const struct sub *sub, uint8_t flags)
 }
 
 /* Enters a live subscription, whose options are set, into what the group or the other shards know. False: no memory. */
-static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
+static bool live_in(struct kernel *k, struct sub *sub)
 {
     const struct session *s     = session_of(sub->owner);
     struct group         *group = sub_group(sub);
@@ -78,7 +78,7 @@ static bool live_in(struct kernel *k, struct sub *sub, struct bytes filter)
         group_announce(k, group, true, group_member(group, k->shard, s->serial));
         return true;
     }
-    return !announced(k, sub) || interest_in(k, filter, sub_wants_quality(sub, sub->link.flags));
+    return !announced(k, sub) || interest_in(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
 }
 
 static void live_out(struct kernel *k, struct sub *sub)
@@ -93,9 +93,7 @@ static void live_out(struct kernel *k, struct sub *sub)
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {
-        size_t       size   = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
-        struct bytes filter = bytes_of(k->key, size);
-        interest_out(k, filter, sub_wants_quality(sub, sub->link.flags));
+        interest_out(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
     }
 }
 
@@ -189,17 +187,21 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
         }
     } else if (kind == LINK_LIVE && sub_group(sub) == NULL && announced(k, sub)) {
         /* The new options may matter to the other shards: enter first, so that they never see it gone. */
-        if (!interest_in(k, filter, sub_wants_quality(sub, flags))) {
-            return NULL;
+        bool before = sub_wants_quality(sub, sub->link.flags);
+        bool now    = sub_wants_quality(sub, flags);
+        if (before != now) {
+            if (!interest_in(k, sub->link.node, now)) {
+                return NULL;
+            }
+            interest_out(k, sub->link.node, before);
         }
-        interest_out(k, filter, sub_wants_quality(sub, sub->link.flags));
         sub->link.flags   = flags;
         sub->by_key.extra = id;
         return sub;
     }
     sub->link.flags   = flags;
     sub->by_key.extra = id;
-    if (kind == LINK_LIVE && !live_in(k, sub, filter)) {
+    if (kind == LINK_LIVE && !live_in(k, sub)) {
         sub_drop(k, sub);
         return NULL;
     }

@@ -115,6 +115,16 @@ bool topic_group_split(struct bytes filter, struct bytes *out_group, struct byte
     return topic_share_split(filter, out_group, out_filter);
 }
 
+struct bytes topic_level(struct bytes topic, size_t *at)
+{
+    const uint8_t *begin = topic.data + *at;
+    size_t         left  = topic.size - *at;
+    const uint8_t *slash = left == 0 ? NULL : memchr(begin, '/', left);
+    size_t         size  = slash == NULL ? left : (size_t)(slash - begin);
+    *at += size + 1;
+    return bytes_of(begin, size);
+}
+
 bool topic_matches(struct bytes filter, struct bytes topic)
 {
     size_t f = 0;

@@ -17,7 +17,8 @@ struct tree_node {
     uint32_t           hash;            /* of the edge */
     uint32_t           has_plus    : 1; /* a child '+' */
     uint32_t           has_rest    : 1; /* a child '#' */
-    uint32_t           child_count : 30;
+    uint32_t           mark        : 2; /* match_mark */
+    uint32_t           child_count : 28;
     struct match_link *first;
     uint16_t           size;                         /* of the text */
     uint8_t            text[TREE_TEXT_INLINE_BYTES]; /* or, at its last 8 bytes, a pointer */
@@ -45,8 +46,6 @@ static inline struct tree_node *tree_at(const struct tree *m, uint32_t node)
 }
 
 struct bytes tree_text(const struct tree_node *n);
-/* The level that begins at *at; moves *at behind it and its '/', or beyond size at the end. */
-struct bytes tree_level(struct bytes topic, size_t *at);
 /* The child of that name, or MATCH_NONE. */
 uint32_t tree_child(const struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash);
 /* The same in three steps, for several at a time, so that their misses of the cache overlap: the bucket is fetched, then the first

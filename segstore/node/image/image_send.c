@@ -173,6 +173,7 @@ void image_send(struct node_stripe *st, uint16_t to)
     st->still++;
     node->image_out     = o;
     node->image_next_ns = 0;
+    st->image_index     = o->index;
     raft_snapshot_begin(st->raft, to, o->index);
     (void)frame(o, peer, IMAGE_BEGIN);
     peer_end(peer);
