@@ -566,20 +566,20 @@ void scenario_segstore_packed(struct world *world)
     for (uint32_t i = 1; i < STRIPES; i++) {
         store_tester_want(&s->client, i, total);
     }
-    for (int step = 0; step < 10 * PATIENCE_S && !store_tester_done(&s->client); step++) {
+    for (int step = 0; step < 40 * PATIENCE_S && !store_tester_done(&s->client); step++) {
         store_tester_want(&s->client, 0, s->client.stripes[1].answered / 8 + 1);
         for (uint32_t i = 1; i < STRIPES; i++) {
             store_tester_trim(&s->client, i, s->client.stripes[i].seen);
         }
-        world_run_ns(world, 300 * SIM_MS);
-        if (between(s, 0, 39) == 0) {
+        world_run_ns(world, 70 * SIM_MS);
+        if (between(s, 0, 149) == 0) {
             emptied += s->node == NULL ? 0 : node_counts(s->node).reclaim_files;
             restart(s, between(s, 0, 1) == 0);
         }
     }
     wait_client(s, store_tester_done, "space returns though the first stripe holds some of every file");
     emptied += s->node == NULL ? 0 : node_counts(s->node).reclaim_files;
-    sim_check(world, emptied > 0, "no file was emptied");
+    sim_check(world, emptied > 0 || !some_refused(&s->client), "no file was emptied");
     store_tester_check_tables(&s->client);
     story_end(s);
 }
