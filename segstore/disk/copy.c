@@ -8,9 +8,11 @@
 
 enum { PIECE_BYTES = 64 * 1024 }; /* pieces that only touch do not grow together above this */
 
-void copy_init(struct copy *c, const struct copy_hooks *hooks)
+void copy_init(struct copy *c, const struct copy_hooks *hooks, size_t file_bytes)
 {
-    *c = (struct copy){.hooks = *hooks, .image = aligned_alloc(BLOCK_PAGE_BYTES, BLOCK_MAX_BYTES)};
+    size_t block_bytes = file_bytes < COPY_BLOCK_BYTES ? file_bytes : COPY_BLOCK_BYTES;
+    *c                 = (struct copy){
+                        .hooks = *hooks, .block_bytes = block_bytes, .image = aligned_alloc(BLOCK_PAGE_BYTES, BLOCK_MAX_BYTES)};
     if (c->image == NULL) {
         fatal(71, "out of memory for moving records");
     }
@@ -31,7 +33,7 @@ void copy_empty(struct copy *c)
         memmove(c->moves, c->moves + c->placed, c->count * sizeof *c->moves);
     }
     c->placed = 0;
-    block_begin(&c->writer, c->image, COPY_BLOCK_BYTES);
+    block_begin(&c->writer, c->image, c->block_bytes);
 }
 
 bool copy_any(const struct copy *c)

@@ -32,7 +32,8 @@ struct copy_hooks {
 struct copy {
     struct copy_hooks   hooks;
     struct block_writer writer;
-    uint8_t            *image; /* BLOCK_MAX_BYTES, aligned */
+    size_t              block_bytes; /* of the run, but for one that holds a larger piece alone */
+    uint8_t            *image;       /* BLOCK_MAX_BYTES, aligned */
     struct copy_move   *moves;
     size_t              count;
     size_t              capacity;
@@ -51,7 +52,8 @@ enum copy_result {
     COPY_FULL, /* the run's block must be written, then copy_empty */
 };
 
-void copy_init(struct copy *c, const struct copy_hooks *hooks);
+/* file_bytes: of a file of the log, and so of a run: no block is larger. */
+void copy_init(struct copy *c, const struct copy_hooks *hooks, size_t file_bytes);
 void copy_fini(struct copy *c);
 /* Begins another block of the run: the moves of the one before are done with, but for those whose piece is still to come. */
 void copy_empty(struct copy *c);

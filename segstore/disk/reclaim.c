@@ -101,7 +101,7 @@ static void pass_begin(struct reclaim *r)
     for (uint32_t i = 0; i < r->file_count; i++) {
         segments_retain(r->segments, base_of(r, r->files[i]));
     }
-    copy_init(&r->copy, &hooks);
+    copy_init(&r->copy, &hooks, r->segments->segment_bytes);
     r->window = aligned_alloc(IO_ALIGN_BYTES, WINDOW_BYTES);
     if (r->window == NULL) {
         fatal(71, "out of memory for moving records");

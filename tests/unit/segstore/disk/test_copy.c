@@ -43,13 +43,18 @@ static void damaged(void *ctx, const struct survivor *s)
     w->damaged[w->damaged_count++] = s->position;
 }
 
-static void setup(struct world *w)
+static void setup_files(struct world *w, size_t file_bytes)
 {
     *w        = (struct world){.image = aligned_alloc(4096, BLOCK_MAX_BYTES)};
     w->header = (struct block_header){.position = POSITION, .block_seq = 9};
     block_begin(&w->writer, w->image, BLOCK_MAX_BYTES);
-    copy_init(&w->copy, &(struct copy_hooks){.ctx = w, .holds = holds, .damaged = damaged});
+    copy_init(&w->copy, &(struct copy_hooks){.ctx = w, .holds = holds, .damaged = damaged}, file_bytes);
     survivors_init(&w->survivors);
+}
+
+static void setup(struct world *w)
+{
+    setup_files(w, 64 << 20);
 }
 
 static void teardown(struct world *w)
@@ -201,6 +206,25 @@ Test(copy, a_full_block_is_written_first_and_nothing_is_lost_between)
     check_moves(&w);
     cr_assert_eq(moved + w.copy.placed, 12);
     cr_assert_gt(blocks, 1);
+    teardown(&w);
+}
+
+Test(copy, no_block_is_larger_than_the_files_are)
+{
+    struct world w;
+    setup_files(&w, 128 * 1024);
+    for (int i = 0; i < 12; i++) {
+        append(&w, 5, 1, 60000);
+        survive(&w, 5, w.at[i], 100);
+    }
+    seal(&w);
+    enum copy_result result;
+    while ((result = copy_step(&w.copy, &w.survivors, 3)) != COPY_DONE) {
+        cr_assert_leq(copy_length(&w.copy), 128 * 1024);
+        if (result == COPY_FULL) {
+            copy_empty(&w.copy);
+        }
+    }
     teardown(&w);
 }
 
