@@ -222,7 +222,7 @@ struct moved {
     uint8_t bytes[];
 };
 
-enum { NODE_KNOWN_MAX = 255 };
+enum { NODE_KNOWN_MAX = 255, NODE_REPLACED_MAX = 64 };
 
 /* A node keeps its incarnation for as long as it keeps its disk. */
 struct known {
@@ -299,6 +299,8 @@ struct node {
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
+    uint64_t           replaced[NODE_REPLACED_MAX]; /* instances of brokers that have heirs, the last ones; 0: none */
+    uint32_t           replaced_next;
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
     uint32_t           walk_stripe;
@@ -584,7 +586,9 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c */
-void     owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+/* It has an heir. */
+bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void     owners_found(struct node_stripe *st);
 void     owners_turn(struct node *node);
