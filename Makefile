@@ -76,7 +76,7 @@ $(B)/buggy/%.o: %.c
 	$(CC) $(CFLAGS) -DKEEL_BUGGIFY -c -o $@ $<
 $(B)/sim:  $(call obj,$(SIM)) $(patsubst %.c,$(B)/buggy/%.o,$(BUGGY)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
 # Its trace.c stands between the store and the port.
-CRASH_WRAP := $(foreach f,mkdir file_open file_close write write_durable sync sync_directory rename unlink,-Wl,--wrap=io_$(f))
+CRASH_WRAP := $(foreach f,mkdir file_open file_close write write_durable allocate sync sync_directory rename unlink,-Wl,--wrap=io_$(f))
 $(B)/crash: $(call obj,$(CRASH)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) $(CRASH_WRAP) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 # The segment store as a newer minor version may be (shared/rpc/next.h), for the test that upgrades a cluster; not installed.
 NEXT := $(shell grep -lrwE 'NEXT_FIELDS|NEXT_FRAME|RPC_VERSION_MINOR' shared segstore --include='*.c' 2>/dev/null)

@@ -61,6 +61,11 @@ class Disk:
         (folder / "fio").unlink()
         return json.loads(done.stdout)["jobs"][0]["write"]["bw_bytes"]
 
+    def moved(self):
+        """Bytes read and written so far."""
+        lines = (self.path / "blkio.throttle.io_service_bytes").read_text().split() if self.path else []
+        return {verb: sum(int(lines[i + 1]) for i in range(len(lines)) if lines[i] == verb) for verb in ("Read", "Write")}
+
     def remove(self):
         if self.path and self.path.exists():
             harness.await_true(self.removed, "its processes are gone")
@@ -176,10 +181,12 @@ def run(keel, chosen, disks):
     keel.start_node(3, wrapper=disks[3].wrapper())
     up = time.monotonic()
     cpu = {node: cpu_seconds(store) for node, store in keel.stores.items()}
+    moved = {node: disk.moved() for node, disk in disks.items()}
     missed = sum(goal.values()) - known
     harness.await_true(lambda: all(matches(keel, (1, 2, 3), 3).get(n, goal[n]) >= goal[n] for n in goal), "the node has all that it missed", timeout=200)
     took = time.monotonic() - up
     cpu = {node: (cpu_seconds(store) - cpu[node]) / took for node, store in keel.stores.items()}
+    moved = {node: {verb: (bytes_then - moved[node][verb]) / took for verb, bytes_then in disks[node].moved().items()} for node in disks}
     passed = sum(lasts(keel, (1, 2, 3)).values()) - sum(goal.values())
     during = load.stop()
     harness.await_true(ready((1, 2, 3)), "it keeps up", timeout=120)
@@ -187,12 +194,14 @@ def run(keel, chosen, disks):
     images = [line for line in keel.log().splitlines() if "gets an image" in line]
     size = missed * chosen.batch
     line = {"disk": disk, "missed_bytes": size, "passed_bytes": passed * chosen.batch, "ready_s": up - begun, "took_s": took, "settled_s": settled_s, "rate": size / took,
-            "full": full, "before": before, "alone": alone, "during": during, "images": len(images), "cores": cpu, "chosen": vars(chosen)}
+            "full": full, "before": before, "alone": alone, "during": during, "images": len(images), "moved": moved, "cores": cpu, "chosen": vars(chosen)}
     with open(RAW, "a") as out:
         out.write(json.dumps(line) + "\n")
     print(f"missed {size >> 20} MiB ({chosen.size} B records), caught up {took:.1f} s after the start: {size / took / 1e6:.0f} MB/s, {size / took / disk:.2f} of the "
           f"disk's {disk / 1e6:.0f} MB/s, beside {passed * chosen.batch / took / 1e6:.0f} MB/s of the load; all keep up after {settled_s:.1f} s; {len(images)} images; "
           f"cores used by the nodes meanwhile: {', '.join(f'{used:.2f}' for used in cpu.values())}")
+    if chosen.disk:
+        print("  " + "; ".join(f"node {node} read {of['Read'] / 1e6:.0f} and wrote {of['Write'] / 1e6:.0f} MB/s" for node, of in moved.items()))
     print(f"producers at half of {full['records_per_s']:,.0f}/s\n  three nodes {latencies(before)}\n  two nodes   {latencies(alone)}\n  meanwhile   {latencies(during)}")
 
 

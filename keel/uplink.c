@@ -38,17 +38,17 @@ static void add(struct line *line, const char *key, const char *value)
     line->body_size += line->wrong ? 0 : (size_t)size;
 }
 
-/* The first line of the file, or of standard input for "stdin". */
+/* A file is named, and read by the broker; "stdin": the first line of standard input is given to it. */
 static void add_password(struct line *line, const char *path)
 {
-    char  text[512] = "";
-    FILE *file      = strcmp(path, "stdin") == 0 ? stdin : fopen(path, "re");
-    if (file == NULL || fgets(text, sizeof text, file) == NULL) {
-        fprintf(stderr, "keel ctl: %s: no password can be read from it\n", path);
-        line->wrong = true;
+    char text[512] = "";
+    if (strcmp(path, "stdin") != 0) {
+        add(line, "password_file", path);
+        return;
     }
-    if (file != NULL && file != stdin) {
-        fclose(file);
+    if (fgets(text, sizeof text, stdin) == NULL) {
+        fputs("keel ctl: no password can be read from standard input\n", stderr);
+        line->wrong = true;
     }
     text[strcspn(text, "\r\n")] = '\0';
     add(line, "password", text);
@@ -154,6 +154,8 @@ int uplink_run(int argc, char **argv)
         "keel ctl bridge create NAME --address HOST[:PORT] --topic 'PATTERN [out|in|both] [QOS] [LOCAL] [REMOTE]' ..\n"
         "    [--version 4|5] [--client-id ID] [--user NAME] [--password-file FILE|stdin] [--keep-alive S]\n"
         "    [--tls] [--tls-ca FILE] [--tls-cert FILE --tls-key FILE]     files of the broker's machine\n"
+        "    A password file is the broker's own (mode 0600) and is read for each connection; a password from stdin is "
+        "kept in the store as it is.\n"
         "    connects to another MQTT broker, as a client of it. LOCAL and REMOTE are prefixes that topics have here "
         "and there (\"\": none);\n"
         "    the direction is out and the QoS 0 unless said. One that is there already is made anew; what is owed to "

@@ -76,9 +76,11 @@ static void gone(struct bridge *b, const char *why)
     }
     bridge_step(b, BRIDGE_AWAY);
     mqtt_input_fini(&b->input);
-    b->full   = false;
-    b->pinged = false;
-    b->paused = false;
+    b->full        = false;
+    b->pinged      = false;
+    b->paused      = false;
+    b->warned_size = false;
+    b->skip_bytes  = 0;
     local_close(b);
     if (!b->stopped) {
         wait_again(b);

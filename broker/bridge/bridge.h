@@ -37,7 +37,7 @@ enum bridge_state { BRIDGE_AWAY, BRIDGE_CONNECTING, BRIDGE_GREETING, BRIDGE_OPEN
 
 struct bridge_port {
     void *ctx;
-    /* Begins a connection: bridge_connected or bridge_lost follows. */
+    /* Begins a connection: bridge_connected or bridge_lost follows, or comes at once. */
     void (*connect)(void *ctx);
     /* Ends it, after what is in the output; nothing follows. */
     void (*close)(void *ctx);
@@ -46,7 +46,7 @@ struct bridge_port {
 };
 
 struct bridge_counters {
-    uint64_t connects, sent, received, dropped; /* dropped: no rule takes it, or too big for the other side */
+    uint64_t connects, sent, received, dropped; /* dropped: no rule takes it, or too big for us or the other side */
 };
 
 struct bridge {
@@ -55,7 +55,7 @@ struct bridge {
     struct timer_wheel    *timers;
     struct outq           *out; /* of the connection */
     struct bridge_port     port;
-    struct bridge_spec     spec;
+    struct bridge_spec     spec;  /* password: that of its file is put there by who connects */
     struct timer           timer; /* back-off, time allowed, keep alive */
     struct mqtt_input      input;
     struct bridge_counters counters;
@@ -66,6 +66,7 @@ struct bridge {
     uint64_t               up_ns;
     uint64_t               backoff_ns;
     uint32_t               packet_max_bytes; /* of the other broker */
+    uint32_t               skip_bytes;       /* that are still to come of a message that is passed over */
     uint16_t               keep_alive_s;
     uint16_t               receive_max;
     uint8_t                state;
@@ -82,7 +83,8 @@ struct bridge {
     bool                   stopped;
     bool                   ending; /* its session is to go */
     bool                   ended;
-    bool                   explained; /* why is that of the connection which is being given up */
+    bool                   warned_size; /* on this connection */
+    bool                   explained;   /* why is that of the connection which is being given up */
     char                   why[BRIDGE_WHY_MAX];
     uint16_t               name_size;
     uint8_t                name[BRIDGE_NAME_MAX];

@@ -213,6 +213,45 @@ static void on_packet(struct bridge *b, const struct mqtt_packet *packet)
     }
 }
 
+/* A packet that is longer than we take. A broker of MQTT 5 was told and must not send it; one of 3.1.1 cannot be told, and would send it again on every
+ * connection: a message is acknowledged and passed over, once what says which one it is has come. How many bytes of what came are done with. */
+static size_t pass_over(struct bridge *b, struct mqtt_frame frame, struct bytes rest)
+{
+    uint8_t      qos   = frame.first >> 1 & 3;
+    struct bytes body  = bytes_of(rest.data + frame.header_bytes, rest.size - frame.header_bytes);
+    size_t       topic = body.size < 2 ? 0 : (size_t)(body.data[0] << 8 | body.data[1]);
+    if (bridge_v5(b)) {
+        bridge_send_packet(
+            b, &(struct mqtt_packet){.type = MQTT_DISCONNECT, .disconnect = {.reason_code = MQTT_PACKET_TOO_LARGE}});
+        bridge_drop(b, "a packet longer than the 4 MiB that the other broker was told");
+        return 0;
+    }
+    if (b->state != BRIDGE_UP || mqtt_frame_type(frame) != MQTT_PUBLISH || qos == 3) {
+        bridge_drop(b, "a packet longer than 4 MiB that is no message");
+        return 0;
+    }
+    if (body.size < 2 || body.size < 2 + topic + 2) {
+        return 0; /* later */
+    }
+    b->counters.received++;
+    b->counters.dropped++;
+    if (!b->warned_size) {
+        b->warned_size = true;
+        log_warn("bridge %.*s to %s:%u: a message of %u bytes on %.*s is dropped, as a bridge takes at most 4 MiB; "
+                 "others are counted only",
+                 (int)b->name_size, (const char *)b->name, b->spec.host, b->spec.port, mqtt_frame_bytes(frame),
+                 (int)topic, (const char *)body.data + 2);
+    }
+    if (qos != 0) {
+        uint16_t id = (uint16_t)(body.data[2 + topic] << 8 | body.data[2 + topic + 1]);
+        bridge_send_ack(b, qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, id, MQTT_SUCCESS);
+    }
+    uint32_t all  = mqtt_frame_bytes(frame);
+    uint32_t here = rest.size < all ? (uint32_t)rest.size : all;
+    b->skip_bytes = all - here;
+    return here;
+}
+
 /* Takes whole packets from the front; how many bytes. */
 static size_t consume(struct bridge *b, struct bytes data)
 {
@@ -222,9 +261,17 @@ static size_t consume(struct bridge *b, struct bytes data)
         struct mqtt_packet packet = {0};
         struct bytes       rest   = bytes_of(data.data + at, data.size - at);
         int                got    = mqtt_frame_read(rest, &frame);
-        if (got < 0 || (got > 0 && mqtt_frame_bytes(frame) > INPUT_MAX_BYTES)) {
-            bridge_drop(b, "a packet with a wrong length, or longer than 4 MiB");
+        if (got < 0) {
+            bridge_drop(b, "a packet with a wrong length");
             break;
+        }
+        if (got > 0 && mqtt_frame_bytes(frame) > INPUT_MAX_BYTES) {
+            size_t passed = pass_over(b, frame, rest);
+            at += passed;
+            if (passed == 0) {
+                break;
+            }
+            continue;
         }
         if (got == 0 || mqtt_frame_bytes(frame) > rest.size) {
             break;
@@ -260,6 +307,11 @@ void bridge_work(struct bridge *b)
 void bridge_receive(struct bridge *b, struct bytes data)
 {
     b->heard_ns = b->now_ns;
+    if (b->skip_bytes != 0) {
+        uint32_t skipped = data.size < b->skip_bytes ? (uint32_t)data.size : b->skip_bytes;
+        b->skip_bytes -= skipped;
+        data = bytes_of(data.data + skipped, data.size - skipped);
+    }
     if (mqtt_input_add(&b->input, data, 0) != 0) {
         bridge_drop(b, "no memory for what was received");
         return;

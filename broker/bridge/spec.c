@@ -248,6 +248,12 @@ static const char *line_read(struct bridge_spec *spec, struct bytes line)
     if (bytes_equal(key, bytes_str("password"))) {
         return copy(spec->password, value) ? NULL : "the password has at most 255 bytes";
     }
+    if (bytes_equal(key, bytes_str("password_file"))) {
+        bool whole = value.size != 0 && value.data[0] == '/';
+        return whole && copy(spec->password_file, value)
+                   ? NULL
+                   : "the password file is named by its whole path on the broker's machine, of at most 255 bytes";
+    }
     if (bytes_equal(key, bytes_str("tls"))) {
         spec->tls = bytes_equal(value, bytes_str("yes"));
         return spec->tls || bytes_equal(value, bytes_str("no")) ? NULL : "tls is yes or no";
@@ -261,7 +267,8 @@ static const char *line_read(struct bridge_spec *spec, struct bytes line)
     if (bytes_equal(key, bytes_str("tls_key"))) {
         return copy(spec->tls_key, value) ? NULL : "a path has at most 255 bytes";
     }
-    return "keys are address, version, client_id, user, password, keep_alive, tls, tls_ca, tls_cert, tls_key and topic";
+    return "keys are address, version, client_id, user, password, password_file, keep_alive, tls, tls_ca, tls_cert, "
+           "tls_key and topic";
 }
 
 int bridge_spec_read(struct bytes name, struct bytes text, struct bridge_spec *out, char *why, size_t why_size)
@@ -279,14 +286,16 @@ int bridge_spec_read(struct bytes name, struct bytes text, struct bridge_spec *o
         size += end != NULL;
         text = bytes_of(text.data + size, text.size - size);
     }
-    const char *missing = out->host[0] == '\0'    ? "a bridge needs the address of the other broker"
-                          : out->topic_count == 0 ? "a bridge needs a topic"
-                          : out->password[0] != '\0' && out->user[0] == '\0' ? "a password needs a user"
-                          : (out->tls_certificate[0] == '\0') != (out->tls_key[0] == '\0')
-                              ? "tls_cert and tls_key come together"
-                          : !out->tls && (out->tls_authority[0] != '\0' || out->tls_certificate[0] != '\0')
-                              ? "tls_ca and tls_cert need tls=yes"
-                              : NULL;
+    const char *missing =
+        out->host[0] == '\0'    ? "a bridge needs the address of the other broker"
+        : out->topic_count == 0 ? "a bridge needs a topic"
+        : (out->password[0] != '\0' || out->password_file[0] != '\0') && out->user[0] == '\0'
+            ? "a password needs a user"
+        : out->password[0] != '\0' && out->password_file[0] != '\0' ? "a password is given or is in a file, not both"
+        : (out->tls_certificate[0] == '\0') != (out->tls_key[0] == '\0') ? "tls_cert and tls_key come together"
+        : !out->tls && (out->tls_authority[0] != '\0' || out->tls_certificate[0] != '\0')
+            ? "tls_ca and tls_cert need tls=yes"
+            : NULL;
     if (missing != NULL) {
         (void)snprintf(why, why_size, "%s", missing);
         return ERR_MALFORMED;

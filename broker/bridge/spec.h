@@ -3,7 +3,8 @@
  *   address=broker.example:1883
  *   version=5                       4 or 5
  *   client_id=keel.office           the one the other broker keeps a session for
- *   user=.. password=..
+ *   user=.. password_file=FILE      on the broker's machine, read for each connection, so that no password is in here ..
+ *   password=..                     .. or the password itself
  *   keep_alive=60                   s
  *   tls=yes                         the address is then 8883 when it names no port, and its certificate is checked against the host
  *   tls_ca=FILE tls_cert=FILE tls_key=FILE      on the broker's machine; without tls_ca what the system trusts
@@ -48,6 +49,7 @@ struct bridge_spec {
     char                client_id[BRIDGE_TEXT_MAX];
     char                user[BRIDGE_TEXT_MAX]; /* empty: none; so is the next */
     char                password[BRIDGE_TEXT_MAX];
+    char                password_file[BRIDGE_TEXT_MAX]; /* empty: none */
     bool                tls;
     char                tls_authority[BRIDGE_TEXT_MAX]; /* empty: none; so are the next two */
     char                tls_certificate[BRIDGE_TEXT_MAX];

@@ -334,6 +334,9 @@ static void show(struct bridges_question *q)
     fprintf(to, "name: %.*s\naddress: %s:%u\nstate: %s\nversion: %u\nclient_id: %s\nuser: %s\nkeep_alive: %u\n",
             (int)u->name_size, (const char *)u->name, b->spec.host, b->spec.port, bridge_state_name(b), b->spec.version,
             b->spec.client_id, b->spec.user, b->spec.keep_alive_s);
+    if (b->spec.password_file[0] != '\0') {
+        fprintf(to, "password_file: %s\n", b->spec.password_file);
+    }
     fprintf(to, "sent: %llu\nreceived: %llu\ndropped: %llu\nconnects: %llu\n", (unsigned long long)b->counters.sent,
             (unsigned long long)b->counters.received, (unsigned long long)b->counters.dropped,
             (unsigned long long)b->counters.connects);

@@ -1,6 +1,7 @@
 /* uplink - see uplink.h. */
 #include "broker/shard/uplink.h"
 
+#include "broker/shard/secret.h"
 #include "broker/transport/tls.h"
 #include "shared/base/err.h"
 #include "shared/loop/io.h"
@@ -179,8 +180,15 @@ static const struct io_handler uplink_io = {
 
 static void port_connect(void *ctx)
 {
-    struct uplink *u = ctx;
-    u->socket        = io_connect(u->io, u->bridge->spec.host, u->bridge->spec.port, &uplink_io, u);
+    struct uplink      *u    = ctx;
+    struct bridge_spec *spec = &u->bridge->spec;
+    char                why[BRIDGE_TEXT_MAX + 128];
+    if (spec->password_file[0] != '\0' &&
+        !secret_read(spec->password_file, spec->password, sizeof spec->password, why, sizeof why)) {
+        bridge_lost(u->bridge, why);
+        return;
+    }
+    u->socket = io_connect(u->io, u->bridge->spec.host, u->bridge->spec.port, &uplink_io, u);
 }
 
 static void port_close(void *ctx)

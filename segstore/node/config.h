@@ -89,7 +89,7 @@ static inline struct segstore_config segstore_config_default(void)
         .replicas               = 3,
         .replace_after_ns       = 900ull * 1000000000,
         .transfer_rate          = 1ull << 30,
-        .transfer_rate_min      = 16ull << 20,
+        .transfer_rate_min      = 32ull << 20,
         .election_ns            = 600ull * 1000000,
         .kept_entries           = 8192,
         .segment_bytes          = 64ull << 20,

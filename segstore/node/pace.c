@@ -9,28 +9,45 @@ enum { BURST_NS = 5000000, REST_NS = 300000000, DRAIN_NS = 100000000 };
 static const uint64_t FORGET_NS     = 5000000000; /* without anything sent: the rate begins anew */
 static const uint64_t REST_EVERY_NS = 5000000000;
 /* Shorter waits than this are not told apart: they are those of a processor, not of a disk. */
-static const uint64_t BASE_MIN_NS = 1000000;
-enum { COUNT_MIN = 4, BASE_WEIGHT = 4, STRAIN_MAX = 1 << 16, GROW_FAST = 2, GROW = 8 };
+static const uint64_t USUAL_MIN_NS = 1000000;
+enum { COUNT_MIN = 4, MEAN_WEIGHT = 8, WORST_WEIGHT = 32, STRAIN_MAX = 1 << 16, GROW_FAST = 2, GROW = 8 };
 
 /* ---- what producers feel ---- */
 
 void strain_note(struct strain *s, uint64_t waited_ns)
 {
     s->worst_ns = waited_ns > s->worst_ns ? waited_ns : s->worst_ns;
+    s->sum_ns += waited_ns;
     s->count++;
+}
+
+static uint64_t times(uint64_t now_ns, uint64_t usual_ns)
+{
+    return now_ns * PACE_ONE / (usual_ns > USUAL_MIN_NS ? usual_ns : USUAL_MIN_NS);
+}
+
+static void learn(struct strain *s, uint64_t worst_ns, uint64_t mean_ns)
+{
+    uint64_t before   = s->usual_worst_ns - s->usual_worst_ns / WORST_WEIGHT;
+    s->usual_worst_ns = worst_ns > before ? worst_ns : before;
+    s->usual_mean_ns =
+        s->usual_mean_ns == 0 ? mean_ns : s->usual_mean_ns - s->usual_mean_ns / MEAN_WEIGHT + mean_ns / MEAN_WEIGHT;
 }
 
 uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, bool quiet)
 {
     uint64_t worst = s->worst_ns > pending_ns ? s->worst_ns : pending_ns;
-    uint64_t base  = s->base_ns > BASE_MIN_NS ? s->base_ns : BASE_MIN_NS;
-    uint64_t ratio = worst * PACE_ONE / base;
+    uint64_t mean  = s->count == 0 ? 0 : s->sum_ns / s->count;
+    uint64_t ratio = 0;
+    if (s->usual_mean_ns != 0) { /* else there is nothing to compare with */
+        ratio         = times(worst, s->usual_worst_ns);
+        uint64_t half = times(mean, s->usual_mean_ns) / 2;
+        ratio         = ratio > half ? ratio : half;
+    }
     if (quiet && s->count >= COUNT_MIN) {
-        s->base_ns = s->base_ns == 0 ? worst : s->base_ns - s->base_ns / BASE_WEIGHT + worst / BASE_WEIGHT;
+        learn(s, worst, mean + 1);
     }
-    if (s->base_ns == 0) { /* nothing to compare with */
-        ratio = 0;
-    }
+    s->sum_ns   = 0;
     s->worst_ns = 0;
     s->count    = 0;
     s->next_ns  = now_ns + PACE_STEP_NS;

@@ -21,9 +21,12 @@ enum { PACE_STEP_NS = 100000000, PACE_ONE = 16 /* a strain of 1: as ever */, PAC
 
 /* ---- what producers feel ---- */
 
+/* Waits have a long tail that some steps show and others do not. So what is usual of it is the longest of the last seconds, which is forgotten slowly; of the mean, their mean. */
 struct strain {
-    uint64_t base_ns; /* 0: not known yet */
+    uint64_t usual_worst_ns;
+    uint64_t usual_mean_ns; /* 0: not known yet */
     uint64_t worst_ns;
+    uint64_t sum_ns;
     uint32_t count;
     uint64_t next_ns; /* when the step ends */
 };
@@ -36,7 +39,7 @@ static inline bool strain_due(const struct strain *s, uint64_t now_ns)
     return now_ns >= s->next_ns;
 }
 /* Ends a step. pending_ns: how long the one has waited so far that has waited longest; quiet: nothing was sent to others meanwhile, so that this is how long
- * it takes. Returns how many times as long it takes, times PACE_ONE; 0: nobody waited. */
+ * it takes. Returns how many times as long the longest took as usual, or half as many times the mean, times PACE_ONE; 0: nobody waited. */
 uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, bool quiet);
 
 /* ---- the rate ---- */

@@ -99,6 +99,8 @@ struct node_stripe {
     struct task           sending;       /* the same, of what a follower wants */
     uint64_t              sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
     uint64_t              sample_ns;
+    uint64_t              cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
+    uint64_t              cold_ns;
     uint64_t              image_last; /* transfer that came to its end here */
     uint64_t              left_nonce; /* has it left this node? As it was asked last; 0: something came since */
     struct image_in      *image_in;   /* an image on its way here */
@@ -384,7 +386,9 @@ void replicate(struct node_stripe *st);
 void sample_begin(struct node_stripe *st, uint64_t index);
 void sample_end(struct node_stripe *st);
 /* Sends on when it may. */
-void     pacing_wait(struct node_stripe *st);
+void pacing_wait(struct node_stripe *st);
+/* What it sends next lies at this position of the log: is that where the others that send from the log's files are, about? */
+bool     pacing_together(struct node_stripe *st, uint64_t position);
 void     pacing_turn(struct node *node);
 uint64_t pacing_next_ns(const struct node *node);
 

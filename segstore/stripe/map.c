@@ -4,9 +4,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* Old slots that an insert or removal moves. The entries of a table that was full are moved before the next is, which is a tenth of its slots
+/* Old slots that an insert or removal moves. The entries of a table that was full are moved before the next is, which is an eighteenth of its slots
  * later, and those of one that became an eighth full before the smaller one is. */
-enum { CAPACITY_MIN = 8, MOVES_PER_CHANGE = 16 };
+enum { CAPACITY_MIN = 8, MOVES_PER_CHANGE = 24, FAR_MAX = (1 << MAP_FAR_BITS) - 1 };
 
 /* Nobody has so many; an image that says so is damaged. */
 static const size_t RESERVE_MAX = 1u << 26;
@@ -18,14 +18,14 @@ static size_t block_count(size_t capacity)
 
 static bool too_full(size_t count, size_t capacity)
 {
-    return count * 5 > capacity * 4;
+    return count * 8 > capacity * 7;
 }
 
-/* The next larger of 4, 5, 6, 7, 8, 10, 12, 14, 16 .. */
+/* The next larger of 8, 9, 10 .. 15, 16, 18, 20 .. 30, 32, 36 .. */
 static size_t larger(size_t capacity)
 {
     size_t step = 1;
-    while (capacity / step >= 8) {
+    while (capacity / step >= 16) {
         step *= 2;
     }
     return capacity + step;
@@ -90,15 +90,29 @@ void map_reserve(struct map *map, size_t count)
     slots_init(&map->now, capacity);
 }
 
+/* What is in the slot, so far from its home. */
+static uint64_t at_distance(uint64_t slot, size_t far)
+{
+    return (slot & ~((uint64_t)FAR_MAX << MAP_POINTER_BITS)) | (uint64_t)(far < FAR_MAX ? far : FAR_MAX)
+                                                                   << MAP_POINTER_BITS;
+}
+
+static size_t distance(const struct map *map, size_t at, uint64_t slot)
+{
+    size_t far = (size_t)(slot >> MAP_POINTER_BITS) & FAR_MAX;
+    return far < FAR_MAX ? far : slots_between(&map->now, map_home(&map->now, map->hash(map_entry(slot))), at);
+}
+
 static void place(struct map *map, void *entry)
 {
     uint64_t hash = map->hash(entry);
     size_t   at   = map_home(&map->now, hash);
+    size_t   far  = 0;
     ASSERT((uint64_t)(uintptr_t)entry >> MAP_POINTER_BITS == 0);
-    while (map_slot(&map->now, at) != 0) {
+    for (; map_slot(&map->now, at) != 0; far++) {
         at = slot_after(&map->now, at);
     }
-    slot_set(&map->now, at, map_tag(hash) | (uint64_t)(uintptr_t)entry);
+    slot_set(&map->now, at, at_distance(map_tag(hash) | (uint64_t)(uintptr_t)entry, far));
 }
 
 /* What is moved is looked at for its hash: asked for together, it comes sooner. */
@@ -152,24 +166,19 @@ static size_t old_home(const struct map *map, uint64_t hash)
     return at < map->moved ? map->moved : at; /* the run of its home may reach behind what is moved */
 }
 
-void *map_probe_old(const struct map *map, struct map_probe *probe)
+void *map_find_old(const struct map *map, uint64_t hash, map_is *is, const void *key)
 {
-    if (probe->old_left == 0) {
-        probe->at       = old_home(map, probe->hash);
-        probe->old_left = map->old.capacity - map->moved + 1;
-    }
-    while (probe->old_left > 1) {
-        uint64_t slot = map_slot(&map->old, probe->at);
-        probe->at     = old_next(map, probe->at);
-        probe->old_left--;
+    size_t at = old_home(map, hash);
+    for (size_t left = map->old.capacity - map->moved; left > 0; left--) {
+        uint64_t slot = map_slot(&map->old, at);
         if (slot == 0) {
             break;
         }
-        if (slot != MAP_GONE && (slot ^ map_tag(probe->hash)) >> MAP_POINTER_BITS == 0) {
+        if (slot != MAP_GONE && (slot ^ map_tag(hash)) >> MAP_TAG_SHIFT == 0 && is(map_entry(slot), key)) {
             return map_entry(slot);
         }
+        at = old_next(map, at);
     }
-    probe->old_left = 1; /* stays at the end */
     return NULL;
 }
 
@@ -228,9 +237,10 @@ static void remove_now(struct map *map, const void *entry, uint64_t hash)
     /* Whoever stands behind the hole and was pushed past it moves into it. */
     uint64_t each;
     for (size_t at = slot_after(slots, hole); (each = map_slot(slots, at)) != 0; at = slot_after(slots, at)) {
-        size_t home = map_home(slots, map->hash(map_entry(each)));
-        if (slots_between(slots, home, at) >= slots_between(slots, hole, at)) {
-            slot_set(slots, hole, each);
+        size_t far  = distance(map, at, each);
+        size_t back = slots_between(slots, hole, at);
+        if (far >= back) {
+            slot_set(slots, hole, at_distance(each, far - back));
             hole = at;
         }
     }

@@ -1,19 +1,20 @@
 /* map - pointers found by a hash of what they point to: open addressing, linear probing, no tombstones but in slots that are left behind.
  *
- *     struct map_probe probe = map_probe(&map, hash);
- *     for (struct thing *t; (t = map_probe_next(&map, &probe)) != NULL;) { if (it is the one) ... }
+ *     struct thing *thing = map_find(&map, hash, is_the_one, &key);
  *
- *     slot   | 16 bits of the hash | 48 bits of the pointer |      so a probe goes past most others without looking at what they point to
- *     home = hash * capacity / 2^64                                so the capacity is any number, and larger slots are filled in the order of the old ones
+ *     slot   | 10 bits of the hash | 6 bits: how far from home | 48 bits of the pointer |
+ *     home = hash * capacity / 2^64
  *
- * It grows by a quarter to a seventh and never stops to do it: the old slots stay beside the new ones, and each insert or removal moves the entries of a few of them.
+ * The bits of the hash let a search go past most others without looking at what they point to, and the distance lets a removal close its gap so. Because of that, and because
+ * the capacity may be any number, it is kept nearly full.
+ * It grows by an eighth to a sixteenth and never stops to do it: the old slots stay beside the new ones, and each insert or removal moves the entries of a few of them.
  *
- *     old slots  | moved ........ | not yet: found here |      A probe looks at the new slots, then at the old ones that are not moved.
+ *     old slots  | moved ........ | not yet: found here |      A search looks at the new slots, then at the old ones that are not moved.
  *                0                moved
  *
  * Slots lie in blocks that are made when the first entry comes to them and freed when they are moved, so neither costs a pause, and both together are
- * hardly more than the new ones alone.
- * Owns its slots, not the entries. 8 bytes a slot; between 0.64 and 0.8 full while it grows. Never walked in slot order where order matters.
+ * hardly more than the new ones alone: those of an entry lie where the old ones lay, as far behind the first.
+ * Owns its slots, not the entries. 8 bytes a slot; between 0.78 and 0.88 full while it grows. Never walked in slot order where order matters.
  * Threads: those of the owner. */
 #ifndef KEEL_SEGSTORE_STRIPE_MAP_H
 #define KEEL_SEGSTORE_STRIPE_MAP_H
@@ -23,12 +24,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAP_BLOCK_SLOTS = 4096, MAP_POINTER_BITS = 48 };
+enum {
+    MAP_BLOCK_SLOTS  = 512,
+    MAP_POINTER_BITS = 48,
+    MAP_FAR_BITS     = 6,
+    MAP_TAG_SHIFT    = MAP_POINTER_BITS + MAP_FAR_BITS
+};
 
 /* Slots in blocks; a block that is NULL is empty. */
 struct map_slots {
     uint64_t **blocks;
-    size_t     capacity; /* 4 to 7 times a power of two, or 0 */
+    size_t     capacity; /* 8 to 15 times a power of two, less while it is small, or 0 */
 };
 
 struct map {
@@ -69,42 +75,31 @@ static inline void *map_entry(uint64_t slot)
 
 static inline uint64_t map_tag(uint64_t hash)
 {
-    return hash << MAP_POINTER_BITS;
+    return hash << MAP_TAG_SHIFT;
 }
 
-struct map_probe {
-    size_t   at;
-    size_t   old_left; /* old slots that may still be looked at, once the new ones are through */
-    uint64_t hash;
-};
+/* Is this the entry that is looked for? */
+typedef bool map_is(const void *entry, const void *key);
 
-static inline struct map_probe map_probe(const struct map *map, uint64_t hash)
+/* The part of map_find that is rarely there: among the old slots. */
+void *map_find_old(const struct map *map, uint64_t hash, map_is *is, const void *key);
+
+/* NULL: there is none. Always inline, and so is the question where its text is known. */
+__attribute__((always_inline)) static inline void *map_find(const struct map *map, uint64_t hash, map_is *is,
+                                                            const void *key)
 {
-    return (struct map_probe){.at = map_home(&map->now, hash), .hash = hash};
-}
-
-/* The part of a probe that is rarely there. */
-void *map_probe_old(const struct map *map, struct map_probe *probe);
-
-/* Candidates of that hash one by one, NULL after the last. */
-static inline void *map_probe_next(const struct map *map, struct map_probe *probe)
-{
-    if (LIKELY(probe->old_left == 0)) {
-        if (map->now.capacity == 0) {
-            return NULL;
-        }
-        uint64_t slot;
-        while ((slot = map_slot(&map->now, probe->at)) != 0) {
-            probe->at = probe->at + 1 == map->now.capacity ? 0 : probe->at + 1;
-            if (LIKELY((slot ^ map_tag(probe->hash)) >> MAP_POINTER_BITS == 0)) {
-                return map_entry(slot);
-            }
-        }
-        if (LIKELY(map->old.capacity == 0)) {
-            return NULL;
-        }
+    if (UNLIKELY(map->now.capacity == 0)) {
+        return NULL;
     }
-    return map_probe_old(map, probe);
+    size_t   at = map_home(&map->now, hash);
+    uint64_t slot;
+    while ((slot = map_slot(&map->now, at)) != 0) {
+        if ((slot ^ map_tag(hash)) >> MAP_TAG_SHIFT == 0 && LIKELY(is(map_entry(slot), key))) {
+            return map_entry(slot);
+        }
+        at = at + 1 == map->now.capacity ? 0 : at + 1;
+    }
+    return LIKELY(map->old.capacity == 0) ? NULL : map_find_old(map, hash, is, key);
 }
 
 /* Slot `at` of all: the new ones, then the old ones. NULL: empty. */

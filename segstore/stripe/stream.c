@@ -7,9 +7,15 @@
 
 #include <stdlib.h>
 
+/* They are given one by one: multiples of the golden ratio lie further apart than chance would have them, so hardly one has to make way for another. */
+static uint64_t hash_local(uint64_t local)
+{
+    return local * 0x9e3779b97f4a7c15u;
+}
+
 static uint64_t hash_id(const void *entry)
 {
-    return hash_u64(((const struct stream *)entry)->local);
+    return hash_local(((const struct stream *)entry)->local);
 }
 
 struct bytes stream_name(const struct stream *stream)
@@ -67,27 +73,25 @@ void streams_fini(struct stripe *s)
     free(s->trims);
 }
 
+static bool is_local(const void *entry, const void *local)
+{
+    return ((const struct stream *)entry)->local == *(const uint64_t *)local;
+}
+
 struct stream *stream_find(const struct stripe *s, uint64_t id)
 {
-    uint64_t         local = id ^ (uint64_t)s->id << STREAM_LOCAL_BITS; /* of another stripe: no stream has it */
-    struct map_probe probe = map_probe(&s->streams_by_id, hash_u64(local));
-    for (struct stream *stream; (stream = map_probe_next(&s->streams_by_id, &probe)) != NULL;) {
-        if (stream->local == local) {
-            return stream;
-        }
-    }
-    return NULL;
+    uint64_t local = id ^ (uint64_t)s->id << STREAM_LOCAL_BITS; /* of another stripe: no stream has it */
+    return map_find(&s->streams_by_id, hash_local(local), is_local, &local);
+}
+
+static bool is_named(const void *entry, const void *name)
+{
+    return bytes_equal(stream_name(entry), *(const struct bytes *)name);
 }
 
 struct stream *stream_find_name(const struct stripe *s, struct bytes name)
 {
-    struct map_probe probe = map_probe(&s->streams_by_name, hash_bytes(name));
-    for (struct stream *stream; (stream = map_probe_next(&s->streams_by_name, &probe)) != NULL;) {
-        if (bytes_equal(stream_name(stream), name)) {
-            return stream;
-        }
-    }
-    return NULL;
+    return map_find(&s->streams_by_name, hash_bytes(name), is_named, &name);
 }
 
 struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name)
@@ -399,7 +403,7 @@ static void commit_trim(struct stripe *s, const struct change *change)
 {
     struct stream *stream = change->subject;
     released(s, stream, change->x, change->y);
-    if (stream_latest(stream) == NULL) {
+    if (stream->shape != OFFSETS_ONE) { /* else there is nothing to give back, or it keeps no offsets */
         stream->shape = offsets_drop(&stream->offsets, stream->shape, change->x, change->y, stream->next) & 15;
     }
     stream->trimmed = false;

@@ -275,7 +275,9 @@ int stripe_apply(struct stripe *s, const struct stripe_entry *entry, bool live, 
     int status                 = apply_list(s, &context, results != NULL ? results : &unread);
     s->applied                 = entry->index;
     journal_commit(s, &s->journal);
-    streams_settled(s);
+    if (s->trim_count != 0) {
+        streams_settled(s);
+    }
     return status;
 }
 

@@ -209,7 +209,7 @@
       "A node that is away for so long is replaced by a spare one, or its replicas are spread over the others; 0: never.")         \
     X(transfer_rate,          "segstore.transfer_rate", NULL,       NUMBER,  "1GiB",           65536, 1099511627776, "bytes",      \
       "What this node sends others a second at most so that they get what they missed, all cores together.")                       \
-    X(transfer_rate_min,      "segstore.transfer_rate_min", NULL,   NUMBER,  "16MiB",          65536, 1099511627776, "bytes",      \
+    X(transfer_rate_min,      "segstore.transfer_rate_min", NULL,   NUMBER,  "32MiB",          65536, 1099511627776, "bytes",      \
       "So much of it a second even while producers wait twice as long as else; between the two it keeps below that.")              \
     X(heartbeat_ms,           "segstore.heartbeat",     NULL,       NUMBER,  "100",            10, 10000, "ms",                     \
       "How often a stripe's leader tells the other nodes that it is there.")                                                       \

@@ -1,5 +1,8 @@
-/* pacing.c - what others get so that they catch up keeps a pace that producers bear: how long their entries take is looked at now and then. */
+/* pacing.c - what others get so that they catch up keeps a pace that producers bear: how long their entries take is looked at now and then.
+ * The stripes of a log lie in its files mingled, and go through them together, so that what is read serves all of them. */
 #include "segstore/node/state.h"
+
+enum { TOGETHER_BYTES = 4 * 1024 * 1024, TOGETHER_NS = 100000000, LOOK_NS = 1000000 };
 
 void sample_begin(struct node_stripe *st, uint64_t index)
 {
@@ -34,6 +37,22 @@ void pacing_wait(struct node_stripe *st)
     }
 }
 
+bool pacing_together(struct node_stripe *st, uint64_t position)
+{
+    const struct node *node   = st->node;
+    uint64_t           now_ns = io_now_ns(node->io);
+    uint64_t           last   = position;
+    for (uint32_t i = 0; i < node->stripe_count; i++) {
+        const struct node_stripe *other = &node->stripes[i];
+        if (now_ns < other->cold_ns + TOGETHER_NS && other->cold_position < last) { /* else it waits for its follower */
+            last = other->cold_position;
+        }
+    }
+    st->cold_position = position;
+    st->cold_ns       = now_ns;
+    return position - last <= TOGETHER_BYTES;
+}
+
 void pacing_turn(struct node *node)
 {
     uint64_t now_ns = io_now_ns(node->io);
@@ -54,5 +73,6 @@ void pacing_turn(struct node *node)
 uint64_t pacing_next_ns(const struct node *node)
 {
     uint64_t now_ns = io_now_ns(node->io);
-    return list_empty(&node->paced) ? UINT64_MAX : now_ns + pace_wait_ns(node->transfer, now_ns);
+    uint64_t wait   = pace_wait_ns(node->transfer, now_ns);
+    return list_empty(&node->paced) ? UINT64_MAX : now_ns + (wait > LOOK_NS ? wait : LOOK_NS);
 }

@@ -13,16 +13,17 @@ enum {
     CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */
 };
 
-/* Nor is what must be read from the log's files, however few entries it is. */
-static bool catches_up(const struct node_stripe *st, const struct raft_want *want)
+/* Is what it wants next in the log's files only? */
+static bool is_cold(const struct node_stripe *st, const struct log_slot *slot)
 {
     struct bytes unused;
-    if (want->first > want->last) {
-        return false;
-    }
-    const struct log_slot *slot = entries_at(&st->entries, want->first);
-    return want->first + CATCHES_UP_ENTRIES < raft_commit(st->raft) ||
-           (slot->memory == NULL && !wal_view(st->node->storage->fetch.wal, slot->position, &unused));
+    return slot->memory == NULL && !wal_view(st->node->storage->fetch.wal, slot->position, &unused);
+}
+
+/* Nor is what must be read from there, however few entries it is. */
+static bool catches_up(const struct node_stripe *st, const struct raft_want *want, bool cold)
+{
+    return want->first <= want->last && (cold || want->first + CATCHES_UP_ENTRIES < raft_commit(st->raft));
 }
 
 /* Entries [first, last] into w, until enough are there. Returns how many, or 0 when the first has to wait or cannot be read (*out_error). */
@@ -57,12 +58,13 @@ static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const
 static void read_ahead(struct node_stripe *st, uint64_t index, uint64_t last)
 {
     struct fetch *fetch = &st->node->storage->fetch;
-    for (uint64_t bytes = 0; index <= last && bytes < AHEAD_BYTES; index++) {
+    uint64_t      until = 0;
+    for (; index <= last; index++) {
         const struct log_slot *slot = entries_at(&st->entries, index);
-        if (slot->memory != NULL || !fetch_ahead(fetch, slot->position, slot->size)) {
+        until                       = until == 0 ? slot->position + AHEAD_BYTES : until;
+        if (slot->memory != NULL || slot->position > until || !fetch_ahead(fetch, slot->position, slot->size)) {
             return;
         }
-        bytes += slot->size + AHEAD_ENTRY_BYTES;
     }
 }
 
@@ -77,8 +79,11 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         image_send(st, id);
         return false;
     }
-    bool behind = catches_up(st, &want);
-    if (behind && pace_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0) {
+    const struct log_slot *slot   = want.first <= want.last ? entries_at(&st->entries, want.first) : NULL;
+    bool                   cold   = slot != NULL && is_cold(st, slot);
+    bool                   behind = catches_up(st, &want, cold);
+    if ((cold && !pacing_together(st, slot->position)) ||
+        (behind && pace_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0)) {
         pacing_wait(st);
         return false;
     }

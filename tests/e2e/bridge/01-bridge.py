@@ -143,10 +143,45 @@ def test_credentials_are_sent_and_a_refusal_is_tried_again(server):
     assert "refused with reason code 0x" in ctl(server, "list")
     file = server.dir / "secret"
     file.write_text("secret\n")
-    bridge(server, "login", other, "a out 1", more=["--user", "keel", "--password-file", file])
+    file.chmod(0o640)
+    words = ["--address", f"127.0.0.1:{other.port}", "--topic", "a out 1", "--user", "keel", "--password-file"]
+    ctl(server, "create", "login", *words, file)
+    harness.await_true(lambda: "0640 lets others at it; make it 0600" in info(server, "login").get("reason", ""), "a file that others may read is refused")
+    file.chmod(0o600)
+    up(server, "login")
+    assert info(server, "login")["password_file"] == str(file)
+    file.unlink()
+    other.process.kill(signal.SIGKILL)
+    other.start()
+    harness.await_true(lambda: "No such file" in info(server, "login").get("reason", ""), "it is read for each connection")
+    file.write_text("secret\n")
+    file.chmod(0o600)
+    up(server, "login")
+    assert "whole path" in ctl(server, "create", "login", *words, "secret", ok=False)
+    done = harness.run(harness.BUILD / "keel", "ctl", "bridge", "create", "login", *words, "stdin", "--admin", server.admin, input="secret\n")
+    assert done.returncode == 0, done
+    up(server, "login")
     assert "secret" not in ctl(server, "info", "login")
     ctl(server, "delete", "login")
     other.close()
+
+
+def test_a_message_of_more_than_4_mib_is_passed_over_and_the_connection_stays(server):
+    for version in ("4", "5"):
+        with harness.Mosquitto() as other:
+            name = "big" + version
+            bridge(server, name, other, "big/# in 2", more=["--version", version])
+            with Client(server, name + "-here") as here, Client(other, name + "-there") as there:
+                here.subscribe("big/#", 1)
+                for qos in (0, 1, 2):
+                    there.publish("big/x", bytes(5 << 20), qos)
+                    there.publish("big/x", b"small", qos)
+                assert [m.payload for m in here.messages(3)] == [b"small"] * 3
+            now = info(server, name)
+            # MQTT 5 tells the other broker, which does not send it.
+            assert now["state"] == "up" and now["connects"] == "1" and now["dropped"] == ("3" if version == "4" else "0"), now
+            assert version == "5" or "a message of 5242" in server.log()
+            ctl(server, "delete", name)
 
 
 def test_what_is_owed_while_the_other_broker_is_away_is_kept(server):

@@ -213,6 +213,86 @@ Test(bridge, what_comes_in_is_acknowledged_when_it_is_kept_and_not_sent_back)
     down();
 }
 
+/* A message of so many bytes in all, and then a small one, in pieces that end anywhere. */
+static void tell_big(uint8_t qos, uint32_t size, uint32_t piece)
+{
+    uint8_t           *bytes = calloc(1, size + 64);
+    struct mqtt_packet big   = {.type    = MQTT_PUBLISH,
+                                .publish = {.qos       = qos,
+                                            .packet_id = 7,
+                                            .topic     = bytes_str("i/big"),
+                                            .payload   = bytes_of(bytes, size - 14 + (qos == 0 ? 2 : 0))}};
+    struct mqtt_packet small = {
+        .type    = MQTT_PUBLISH,
+        .publish = {.qos = 1, .packet_id = 8, .topic = bytes_str("i/x"), .payload = bytes_str("small")}};
+    size_t   first = mqtt_encode_size(MQTT_V311, &big);
+    size_t   last  = mqtt_encode_size(MQTT_V311, &small);
+    uint8_t *sum   = malloc(first + last);
+    mqtt_encode(MQTT_V311, &big, sum);
+    mqtt_encode(MQTT_V311, &small, sum + first);
+    for (size_t at = 0; at < first + last && b->state == BRIDGE_UP; at += piece) {
+        bridge_receive(b, bytes_of(sum + at, first + last - at < piece ? first + last - at : piece));
+    }
+    turn();
+    free(sum);
+    free(bytes);
+}
+
+Test(bridge, a_message_that_is_too_long_is_passed_over_and_what_follows_is_taken)
+{
+    up("address=h\ntopic=i/# in 2\nversion=4\n");
+    come(false);
+    cr_assert_eq(sent().type, MQTT_SUBSCRIBE);
+    follow(stage, 0, ann, "i/#", 0);
+    static const uint32_t pieces[] = {1 << 16, 4 << 20, 1 << 23, 70001};
+    for (unsigned i = 0; i < 4; i++) {
+        for (uint8_t qos = 0; qos < 3; qos++) {
+            tell_big(qos, (4u << 20) + 1 + i * 100000, pieces[i]);
+            if (qos != 0) {
+                struct mqtt_packet ack = sent();
+                cr_assert(ack.type == (qos == 1 ? MQTT_PUBACK : MQTT_PUBREC) && ack.ack.packet_id == 7);
+            }
+            struct mqtt_packet ack = sent();
+            cr_assert(ack.type == MQTT_PUBACK && ack.ack.packet_id == 8, "%u", ack.type);
+            if (qos == 2) {
+                tell_ack(MQTT_PUBREL, 7);
+                cr_assert_eq(sent().type, MQTT_PUBCOMP);
+            }
+            cr_assert(heard(ann, "small"));
+            actor_clear(ann);
+        }
+    }
+    cr_assert(b->counters.dropped == 12 && closes == 0);
+    down();
+}
+
+Test(bridge, a_message_of_4_MiB_is_taken)
+{
+    up("address=h\ntopic=i/# in 2\nversion=4\n");
+    come(false);
+    cr_assert_eq(sent().type, MQTT_SUBSCRIBE);
+    follow(stage, 0, ann, "i/#", 0);
+    tell_big(1, 4u << 20, 1 << 16);
+    cr_assert(ann->got_count == 2 && b->counters.dropped == 0);
+    down();
+}
+
+Test(bridge, a_broker_that_sends_more_than_it_was_told_it_may_is_left)
+{
+    up("address=h\ntopic=i/# in 1\n");
+    for (int i = 0; i < 100 && b->state == BRIDGE_AWAY; i++) {
+        pass_ms(500);
+    }
+    bridge_connected(b);
+    struct mqtt_packet hello = sent();
+    cr_assert_eq(hello.connect.properties.maximum_packet_size, 4u << 20);
+    tell((struct mqtt_packet){.type = MQTT_CONNACK});
+    tell_big(1, (4u << 20) + 1, 1 << 16);
+    cr_assert(b->state == BRIDGE_AWAY && closes == 1);
+    cr_assert_not_null(strstr(bridge_why(b), "4 MiB"));
+    down();
+}
+
 Test(bridge, messages_queue_before_the_other_broker_was_ever_there)
 {
     up("address=h\ntopic=o out 1\n");

@@ -95,6 +95,9 @@ Test(bridge_spec, what_is_wrong_is_said)
                                       "address=h\ntopic=a\nversion=3",
                                       "address=h\ntopic=a\nkeep_alive=1",
                                       "address=h\ntopic=a\npassword=p",
+                                      "address=h\ntopic=a\npassword_file=/p",
+                                      "address=h\ntopic=a\nuser=u\npassword_file=p",
+                                      "address=h\ntopic=a\nuser=u\npassword=p\npassword_file=/p",
                                       "address=h\ntopic=a\nnonsense=p",
                                       "address=h\ntopic=a\nnonsense"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -161,6 +161,7 @@ Test(channel, what_comes_twice_or_late_is_taken_once)
     cr_assert(arrived(THERE, &two));
     expect(THERE, 2, "two");
     cr_assert(arrived(THERE, &one));
+    cr_assert(arrived(THERE, &two));
     expect_none(THERE);
 }
 

@@ -148,6 +148,26 @@ Test(test_pulse, an_answer_to_an_earlier_term_counts_for_nothing)
     close_ends(&e);
 }
 
+Test(test_pulse, an_answer_that_was_under_way_when_a_new_term_was_said_counts_for_nothing)
+{
+    struct ends        e;
+    struct heard       acks  = {0};
+    struct wire_writer first = wire_writer_growing(1 << 20);
+    open_ends(&e);
+    pulse_beat(&e.out, 0, 8, 1, 1000);
+    pulse_beat(&e.out, 1, 8, 1, 1000);
+    cr_assert_gt(pass(&e), 0);
+    pulse_ack_put(&e.in, &first);
+    pulse_beat(&e.out, 0, 9, 1, 2000);
+    cr_assert_gt(pass(&e), 0);
+    struct wire_reader r = wire_reader_of(wire_written(&first));
+    cr_assert(pulse_ack_get(&e.out, &r, hear_ack, &acks));
+    cr_assert_eq(acks.count, 1);
+    cr_assert_eq(acks.term[1], 8);
+    wire_writer_fini(&first);
+    close_ends(&e);
+}
+
 Test(test_pulse, an_answer_of_an_earlier_connection_counts_for_nothing)
 {
     struct ends  e;
