@@ -3,7 +3,7 @@
  *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
  *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c,
  *        │                     pacing.c (what followers that lag are sent)
- *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them), pulses.c (heartbeats), clock.c
+ *        ── peers              peers/: peers.c (connections to other nodes), known.c peer.c (from them), pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
  *        ── repairs            repair/: a damaged record, asked for at the other nodes
  *        ── refills            refill/: entries that a replay missed, when no leader can give them
@@ -470,7 +470,7 @@ void                peer_end(struct peer *peer);
 /* Instead of the end: there was none. */
 void peer_cancel(struct peer *peer);
 
-/* peer.c: connections from the other nodes. */
+/* known.c: who the other nodes are. */
 void peer_remember(struct node *node, uint16_t id, uint64_t incarnation);
 /* All that are known, into a checkpoint and back. */
 void peers_known_put(const struct node *node, struct wire_writer *w);
@@ -478,7 +478,7 @@ void peers_known_get(struct node *node, struct wire_reader *r);
 /* The first frame. 0, or an error and a sentence. */
 MUST_CHECK int peer_hello(struct session *s, struct wire_reader *r, const char **why);
 void           peer_welcome(struct session *s, uint64_t id);
-/* ERR_FULL: the same frame again later. */
+/* peer.c: connections from them. ERR_FULL: the same frame again later. */
 MUST_CHECK int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body);
 
 /* limits.c: before any other entry of a stripe that begins to serve: its limits become the ones of the configuration, if they are others. */
