@@ -76,7 +76,7 @@ $(B)/buggy/%.o: %.c
 	$(CC) $(CFLAGS) -DKEEL_BUGGIFY -c -o $@ $<
 $(B)/sim:  $(call obj,$(SIM)) $(patsubst %.c,$(B)/buggy/%.o,$(BUGGY)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
 # Its trace.c stands between the store and the port.
-CRASH_WRAP := $(foreach f,mkdir file_open file_close write write_durable sync sync_directory rename unlink,-Wl,--wrap=io_$(f))
+CRASH_WRAP := $(foreach f,mkdir file_open file_close write write_durable allocate sync sync_directory rename unlink,-Wl,--wrap=io_$(f))
 $(B)/crash: $(call obj,$(CRASH)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) $(CRASH_WRAP) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 # The segment store as a newer minor version may be (shared/rpc/next.h), for the test that upgrades a cluster; not installed.
 NEXT := $(shell grep -lrwE 'NEXT_FIELDS|NEXT_FRAME|RPC_VERSION_MINOR' shared segstore --include='*.c' 2>/dev/null)
@@ -119,13 +119,21 @@ FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% sh
              $(filter-out %/kernel_api.c,$(filter broker/protocol/% broker/topic/% broker/auth/%,$(SOURCES))) broker/kernel/topic.c \
              broker/kernel/hashmap.c broker/transport/ws.c broker/transport/upgrade.c broker/transport/proxy.c
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
-# What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
-build/fuzz/fuzz_reply: $(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c
-build/fuzz/fuzz_request: $(filter segstore/disk/% $(filter-out %/message.c %/members.c,$(filter segstore/node/%,$(SOURCES))),$(SOURCES)) shared/loop/mailbox.c shared/loop/desk.c \
-                         $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_tester.c,$(SIM))
-build/fuzz/%: tests/fuzz/%.c $(FUZZ_CORE)
+FUZZ_FLAGS := $(CSTD) -Wall -Wextra -Werror -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS
+fuzz_obj = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
+build/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CLANG) $(CSTD) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS -o $@ $^ $(FUZZ_LIBS)
+	$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
+build/fuzz/libcore.a: $(call fuzz_obj,$(FUZZ_CORE))
+	@rm -f $@; ar rcs $@ $^
+# What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
+build/fuzz/fuzz_reply: $(call fuzz_obj,$(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c)
+build/fuzz/fuzz_request: $(call fuzz_obj,$(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c shared/loop/desk.c \
+                         $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_tester.c,$(SIM)))
+build/fuzz/fuzz_channel: $(call fuzz_obj,broker/kernel/channel.c)
+build/fuzz/fuzz_pulse: $(call fuzz_obj,segstore/node/peers/pulse.c)
+build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libcore.a
+	$(CLANG) $(FUZZ_FLAGS) -o $@ $(filter-out %.a,$^) build/fuzz/libcore.a $(FUZZ_LIBS)
 e2e: all clients next
 	tests/e2e/run.py
 chaos: all $(B)/crash

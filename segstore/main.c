@@ -9,11 +9,11 @@
 #include "segstore/board.h"
 #include "segstore/node/config.h"
 #include "segstore/node/node.h"
+#include "segstore/node/pace.h"
 #include "segstore/status/status.h"
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
-#include "shared/base/rate.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
@@ -213,9 +213,9 @@ int main(int argc, char **argv)
     }
     count         = count < settings.stripes ? count : (uint32_t)settings.stripes;
     config.shards = count;
-    static struct rate transfer;
-    transfer.per_second = config.transfer_rate;
-    config.transfer     = &transfer;
+    static struct pace transfer;
+    pace_init(&transfer, config.transfer_rate_min, config.transfer_rate);
+    config.transfer = &transfer;
 
     /* boxes[from * count + to] */
     struct mailbox **boxes = calloc((size_t)count * count, sizeof *boxes);

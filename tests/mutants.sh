@@ -17,7 +17,7 @@ cd "$copy"
 passed=0
 failed=0
 
-# unit:SUITE/PATTERN, store:SUITE/PATTERN or sim:SCENARIO:RUNS
+# unit:SUITE/PATTERN, store:SUITE/PATTERN or sim:SCENARIO:RUNS[@SEED]
 program() {
     case $1 in
     unit:*) echo build/release/unit ;;
@@ -26,10 +26,11 @@ program() {
     esac
 }
 run_check() {
-    local rest=${1#*:}
+    local rest=${1#*:} seed=1
+    case $rest in *@*) seed=${rest##*@} rest=${rest%@*} ;; esac
     case $1 in
     unit:* | store:*) timeout 300 "$(program "$1")" -j2 --filter "$rest" ;;
-    sim:*) timeout 600 build/release/sim --scenario="${rest%:*}" --runs="${rest##*:}" --first ;;
+    sim:*) timeout 600 build/release/sim --scenario="${rest%:*}" --seed="$seed" --runs="${rest##*:}" --first ;;
     esac >check.log 2>&1
 }
 trim() { sed 's/^ *//; s/ *$//' <<<"$1"; }

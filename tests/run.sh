@@ -68,7 +68,9 @@ part_fuzz() {
     targets=$(fuzz_targets)
     [ -n "$targets" ] || return 0
     # shellcheck disable=SC2086 - a list of words
-    $make $targets && tests/fuzz/run.sh 5 $targets
+    $make $targets >build/fuzz-build.log 2>&1 || { tail -20 build/fuzz-build.log; return 1; }
+    # shellcheck disable=SC2086
+    tests/fuzz/run.sh 5 $targets
 }
 # Cuts of two recorded runs, sectors of 4096 and of 512 bytes.
 part_crash() {

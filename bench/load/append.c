@@ -26,6 +26,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -463,10 +464,19 @@ static uint64_t take_turns(uint64_t now)
     return run.next_due_ns - now;
 }
 
+static volatile sig_atomic_t told_to_end;
+
+static void end_soon(int number)
+{
+    (void)number;
+    told_to_end = 1;
+}
+
 static void play_until(uint64_t end_ns)
 {
     struct epoll_event events[CONNECTIONS_MAX];
-    for (uint64_t now; (now = now_ns()) < end_ns && (opt.mib == 0 || run.acked_bytes < opt.mib << 20);) {
+    for (uint64_t now;
+         told_to_end == 0 && (now = now_ns()) < end_ns && (opt.mib == 0 || run.acked_bytes < opt.mib << 20);) {
         struct timespec wait  = {.tv_nsec = (long)take_turns(now)};
         int             count = epoll_pwait2(run.epoll, events, CONNECTIONS_MAX, &wait, NULL);
         for (int i = 0; i < count; i++) {
@@ -490,6 +500,7 @@ static double all_cpu_us(void)
 
 static void measure(void)
 {
+    signal(SIGTERM, end_soon); /* the figures of what was measured until then */
     play_until(now_ns() + WARM_NS);
     double   cpu = all_cpu_us(), own = process_cpu_us((int)getpid());
     uint64_t began_ns = now_ns();

@@ -235,6 +235,7 @@ void watch_apply(struct gate *gate)
     char              why[256];
     if (gate->acl_text.size > 0 && !acl_file_read(gate->acl_text, &file, &file_count, why, sizeof why)) {
         log_error("%s:%s: the rules stay as they were", gate->config->acl_name, why);
+        gate->rules_changed = false; /* it is no better in the next turn */
         return;
     }
     struct acl_rule **all = malloc((gate->rule_count + file_count + 1) * sizeof(struct acl_rule *));

@@ -116,15 +116,15 @@ bool channel_arrived(struct channel *c, struct bytes packet, uint64_t now_ns)
 
 bool channel_mail(const struct channel *c, size_t *at, struct kernel_mail *out)
 {
-    struct wire_reader r = wire_reader_of(bytes_of(c->in.data + *at, c->in.size - *at));
-    if (wire_left(&r) < MAIL_HEAD_BYTES) {
+    if (c->in.size - *at < MAIL_HEAD_BYTES) {
         return false;
     }
-    *out          = (struct kernel_mail){.kind = wire_get_u32(&r), .number = wire_get_u32(&r)};
-    out->value    = wire_get_u64(&r);
-    out->body     = (void *)(uintptr_t)r.at;
-    uint32_t size = wire_get_u32(&r);
-    size          = size < sizeof size ? sizeof size : size;
+    struct wire_reader r = wire_reader_of(bytes_of(c->in.data + *at, c->in.size - *at));
+    *out                 = (struct kernel_mail){.kind = wire_get_u32(&r), .number = wire_get_u32(&r)};
+    out->value           = wire_get_u64(&r);
+    out->body            = (void *)(uintptr_t)r.at;
+    uint32_t size        = wire_get_u32(&r);
+    size                 = size < sizeof size ? sizeof size : size;
     (void)wire_get(&r, size - sizeof size);
     if (r.bad) {
         return false;
@@ -160,7 +160,7 @@ bool channel_next(struct channel *c, uint64_t now_ns, uint8_t head[CHANNEL_HEAD_
     if (size == 0 && !c->answer) {
         return false;
     }
-    *out_bytes           = bytes_of(c->out.data + c->done + flying, size);
+    *out_bytes           = size == 0 ? (struct bytes){0} : bytes_of(c->out.data + c->done + flying, size);
     struct wire_writer w = wire_writer_fixed(head, CHANNEL_HEAD_BYTES);
     wire_put_u64(&w, c->to);
     wire_put_u64(&w, c->from);

@@ -175,18 +175,10 @@ static void tell(struct kernel *k, unsigned shard, uint32_t node)
 
 void interest_tell(struct kernel *k, unsigned shard)
 {
-    for (uint32_t chain = 0; chain < hashmap_chains(&k->tallies); chain++) {
-        for (struct hashmap_node *n = hashmap_chain(&k->tallies, chain); n != NULL; n = n->next) {
-            tell(k, shard, n->extra);
-        }
-    }
-    for (uint32_t chain = 0; chain < hashmap_chains(&k->subs); chain++) {
-        for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL; n = n->next) {
-            const struct sub *sub = counted(n);
-            if (sub != NULL && match_mark(k->tree, sub->link.node) != MARK_TALLY) {
-                tell(k, shard, sub->link.node);
-            }
-        }
+    /* Not by the subscriptions, whose table is in the order of addresses: what is sent is the same wherever memory lies. */
+    for (uint32_t node = match_next_marked(k->tree, MATCH_NONE); node != MATCH_NONE;
+         node          = match_next_marked(k->tree, node)) {
+        tell(k, shard, node);
     }
 }
 

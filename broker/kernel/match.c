@@ -162,6 +162,17 @@ void match_set_mark(struct match *m, uint32_t node, unsigned mark)
     tree_at(&m->tree, node)->mark = mark & MATCH_MARK_MAX;
 }
 
+uint32_t match_next_marked(const struct match *m, uint32_t node)
+{
+    uint32_t end = m->tree.chunk_count * TREE_CHUNK_NODES;
+    for (uint32_t at = node + 1; at < end; at++) {
+        if (tree_at(&m->tree, at)->mark != 0) {
+            return at;
+        }
+    }
+    return MATCH_NONE;
+}
+
 struct match_link *match_first(const struct match *m, uint32_t node)
 {
     return tree_at(&m->tree, node)->first;

@@ -50,6 +50,9 @@ struct match_link *match_first(const struct match *match, uint32_t node);
 /* What the owner of the tree notes on a node that has links; 0 on a new one. */
 unsigned match_mark(const struct match *match, uint32_t node);
 void     match_set_mark(struct match *match, uint32_t node, unsigned mark);
+/* The next node behind this one (MATCH_NONE: the first of all) whose mark is not 0, or MATCH_NONE: in the order of their numbers, which does not
+ * depend on where anything lies. Looks at every node there is. */
+uint32_t match_next_marked(const struct match *match, uint32_t node);
 /* Writes the filter of a node at out if its size is at most room; returns the size. */
 size_t match_filter(const struct match *match, uint32_t node, uint8_t *out, size_t room);
 

@@ -149,6 +149,7 @@ static uint32_t tree_take(struct tree *m)
         uint32_t first              = m->chunk_count * TREE_CHUNK_NODES;
         m->chunks[m->chunk_count++] = chunk;
         for (uint32_t i = TREE_CHUNK_NODES; i-- > 0;) {
+            chunk[i].mark = 0;
             if (first + i != MATCH_NONE) {
                 chunk[i].chain = m->free_node;
                 m->free_node   = first + i;
@@ -170,6 +171,7 @@ static void tree_give(struct tree *m, uint32_t at)
         m->text_bytes -= n->size;
         free((void *)(uintptr_t)tree_text(n).data);
     }
+    n->mark      = 0;
     n->chain     = m->free_node;
     m->free_node = at;
     m->node_count--;

@@ -127,8 +127,7 @@ static void window_done(void *ctx, struct load *load, int result)
     struct opening     *o       = storage->opening;
     const struct head  *head    = &o->heads[o->head_at++];
     struct log_segment *s       = segments_find(&storage->segments, head->number);
-    bool                zero    = result == 0 && load->memory[0] == 0 &&
-                memcmp(load->memory, load->memory + 1, load->size_bytes - 1) == 0 &&
+    bool                zero    = result == 0 && bytes_zero(bytes_of(load->memory, load->size_bytes)) &&
                 io_file_size(s->file) == (int64_t)storage->segments.segment_bytes;
     if (zero) {
         (void)prepare_adopt(&storage->prepare, head->number, s->file);

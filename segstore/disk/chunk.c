@@ -149,6 +149,20 @@ int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, s
     return begin_read(c, start, durable_position);
 }
 
+bool chunk_ahead(struct chunks *c, uint64_t position, uint64_t durable_position)
+{
+    uint64_t base    = segments_position(c->segments, segments_number(c->segments, position));
+    uint64_t start   = base + (position - base) / CHUNK_BYTES * CHUNK_BYTES;
+    uint64_t durable = segments_durable(c->segments, position, durable_position);
+    if (find(c, start) != NULL) {
+        return true;
+    }
+    if (position >= durable || c->reading == c->depth || (c->rate != 0 && io_now_ns(c->io) < c->next_ns)) {
+        return false;
+    }
+    return begin_read(c, start, durable) == 1;
+}
+
 void chunks_turn(struct chunks *c)
 {
     if (c->waits && io_now_ns(c->io) >= c->next_ns) {

@@ -59,6 +59,8 @@ void chunks_fini(struct chunks *c);
 /* The bytes from position to the end of its chunk, all durable (durable_position: how far the log is): 0 and *out. 1: a read is under way or has to wait for its turn;
  * try again after loaded(). ERR_NOT_FOUND: there is no such segment; an error of the last read of this place. */
 MUST_CHECK int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, struct bytes *out);
+/* Begins to read the chunk of position when it is not here. False: no read may begin now. */
+bool chunk_ahead(struct chunks *c, uint64_t position, uint64_t durable_position);
 /* Once per turn: those who wait for the rate may try again. */
 void     chunks_turn(struct chunks *c);
 uint64_t chunks_next_ns(const struct chunks *c);

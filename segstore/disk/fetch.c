@@ -218,6 +218,21 @@ int fetch(struct fetch *f, uint64_t position, uint64_t stream_id, struct fetched
     return 0;
 }
 
+bool fetch_ahead(struct fetch *f, uint64_t position, size_t size)
+{
+    struct bytes unused;
+    uint64_t     durable = wal_durable_position(f->wal);
+    if (wal_view(f->wal, position, &unused)) {
+        return false; /* from here on all is in memory */
+    }
+    for (uint64_t at = position; at < position + size; at += CHUNK_BYTES) {
+        if (!chunk_ahead(f->chunks, at, durable)) {
+            return false;
+        }
+    }
+    return size == 0 || chunk_ahead(f->chunks, position + size - 1, durable);
+}
+
 int fetch_bytes(struct fetch *f, uint64_t position, size_t size, struct bytes *out)
 {
     struct bytes view;

@@ -43,6 +43,9 @@ void fetch_fini(struct fetch *f);
  * with file and offset); ERR_NOT_FOUND: its file is missing. */
 MUST_CHECK int fetch(struct fetch *f, uint64_t position, uint64_t stream_id, struct fetched *out);
 
+/* Begins to read what is not in memory of size bytes from position, without anybody who waits. False: no more now. */
+bool fetch_ahead(struct fetch *f, uint64_t position, size_t size);
+
 /* size bytes of the log from position, which nothing checks: 0 and a view, 1, or an error. */
 MUST_CHECK int fetch_bytes(struct fetch *f, uint64_t position, size_t size, struct bytes *out);
 

@@ -1,6 +1,7 @@
 /* prepare.c - one file at a time, one slice at a time. */
 #include "segstore/disk/prepare.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 
@@ -20,6 +21,7 @@ void prepare_init(struct prepare *p, struct io *io, struct segments *segments, c
         .directory     = directory,
         .reserve_bytes = reserve_bytes,
         .next_number   = 1,
+        .lasted_ns     = UINT64_MAX,
         .ready_wanted  = ready_wanted < PREPARE_READY_MAX ? ready_wanted : PREPARE_READY_MAX,
         .zeros         = aligned_alloc(IO_ALIGN_BYTES, PREPARE_SLICE_BYTES),
     };
@@ -90,6 +92,9 @@ static void ready(struct prepare *p)
     p->file                     = NULL;
     p->ready[p->ready_count++]  = p->next_number++;
     p->state                    = PREPARE_IDLE;
+    if (p->filled_bytes > 0) {
+        p->fill_ns = io_now_ns(p->io) - p->begun_ns;
+    }
     full_set(p, p->from_reserve);
 }
 
@@ -108,6 +113,12 @@ static void done(struct io_op *op, int result)
         drop(p);
         return;
     }
+    if (result == -EOPNOTSUPP && p->state == PREPARE_ALLOCATING) {
+        p->unable = true;
+        p->state  = PREPARE_FILLING;
+        fill(p);
+        return;
+    }
     if (result < 0) {
         p->failed(p->ctx, "preparing a log segment", result);
         return;
@@ -119,6 +130,10 @@ static void done(struct io_op *op, int result)
             fill(p);
             return;
         }
+        p->state = PREPARE_SYNCING;
+        io_sync(p->file, &p->op);
+        return;
+    case PREPARE_ALLOCATING:
         p->state = PREPARE_SYNCING;
         io_sync(p->file, &p->op);
         return;
@@ -160,6 +175,11 @@ static uint64_t free_bytes_after(const struct prepare *p, uint64_t free_bytes)
     return free_bytes < segment_bytes ? 0 : free_bytes - segment_bytes;
 }
 
+static bool hurried(const struct prepare *p)
+{
+    return !p->unable && (p->lasted_ns / 2 < p->fill_ns || BUGGIFY("prepare: in a hurry", 10));
+}
+
 static void begin(struct prepare *p)
 {
     int64_t  free_bytes  = io_free_bytes(p->io, p->directory);
@@ -184,8 +204,14 @@ static void begin(struct prepare *p)
     }
     p->op           = (struct io_op){.done = done, .ctx = p};
     p->filled_bytes = 0;
-    p->state        = PREPARE_FILLING;
-    fill(p);
+    p->begun_ns     = io_now_ns(p->io);
+    if (hurried(p)) {
+        p->state = PREPARE_ALLOCATING;
+        io_allocate(p->file, &p->op, p->segments->segment_bytes);
+    } else {
+        p->state = PREPARE_FILLING;
+        fill(p);
+    }
 }
 
 void prepare_turn(struct prepare *p)
@@ -208,6 +234,9 @@ struct log_segment *prepare_take(struct prepare *p)
         return NULL;
     }
     uint64_t number = p->ready[0];
+    uint64_t now_ns = io_now_ns(p->io);
+    p->lasted_ns    = p->taken_ns == 0 ? UINT64_MAX : now_ns - p->taken_ns;
+    p->taken_ns     = now_ns;
     p->ready_count--;
     memmove(p->ready, p->ready + 1, p->ready_count * sizeof p->ready[0]);
     return segments_find(p->segments, number);

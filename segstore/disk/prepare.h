@@ -6,6 +6,9 @@
  *
  * A segment is zero-filled and synced once, so that a commit later changes data only, no metadata. Slices are small and one
  * is under way at a time, so that commits do not wait behind them.
+ * A log that uses a file up in less than twice the time that it takes to fill one is in a hurry: half of what its disk writes would be zeros. It gets files that have
+ * their room and read as zeros, but were never written (allocating, in the place of filling): a commit changes metadata then, which costs little beside the large ones
+ * of such a log.
  * Full: the store keeps what is ready as a reserve for entries that only make room (trims, deletes, cursors).
  * Threads: the shard.   Units: bytes, ns. */
 #ifndef KEEL_SEGSTORE_DISK_PREPARE_H
@@ -19,6 +22,7 @@ enum { PREPARE_READY_MAX = 8, PREPARE_SLICE_BYTES = 1024 * 1024, PREPARE_PATH_BY
 enum prepare_state {
     PREPARE_IDLE,
     PREPARE_FILLING,
+    PREPARE_ALLOCATING,
     PREPARE_SYNCING,
     PREPARE_RENAMING,
     PREPARE_SYNCING_DIRECTORY,
@@ -41,6 +45,11 @@ struct prepare {
     uint8_t          state;        /* enum prepare_state */
     uint64_t         retry_ns;
     uint64_t         filled_bytes;
+    uint64_t         begun_ns;  /* of the file under way */
+    uint64_t         fill_ns;   /* that the last one took that was filled; 0: none yet */
+    uint64_t         taken_ns;  /* when the last one was taken; 0: none yet */
+    uint64_t         lasted_ns; /* how long the one before it lasted */
+    bool             unable;    /* the file system knows no room that was not written */
     struct io_file  *file;
     struct io_op     op;
     uint8_t         *zeros;

@@ -21,11 +21,6 @@ static size_t entry_size(size_t ops_bytes)
     return round_up(BLOCK_ENTRY_BYTES + ops_bytes, 8);
 }
 
-static bool is_zero(const uint8_t *data, size_t size)
-{
-    return size == 0 || (data[0] == 0 && memcmp(data, data + 1, size - 1) == 0);
-}
-
 size_t block_size_for(size_t ops_bytes)
 {
     size_t body = entry_size(ops_bytes);
@@ -177,7 +172,7 @@ bool block_header_at(struct bytes data, const struct wal_id *id, uint64_t positi
 static bool page_unwritten(const uint8_t *page, uint32_t sector_bytes)
 {
     for (size_t at = 0; at < BLOCK_PAGE_BYTES; at += sector_bytes) {
-        if (is_zero(page + at, sector_bytes)) {
+        if (bytes_zero(bytes_of(page + at, sector_bytes))) {
             return true;
         }
     }
@@ -229,7 +224,7 @@ enum block_state block_check(struct bytes data, const struct wal_id *id, uint64_
 {
     ASSERT(sector_bytes > 0 && BLOCK_PAGE_BYTES % sector_bytes == 0);
     struct block_header h;
-    if (data.size < BLOCK_PAGE_BYTES || is_zero(data.data, sector_bytes)) {
+    if (data.size < BLOCK_PAGE_BYTES || bytes_zero(bytes_of(data.data, sector_bytes))) {
         return BLOCK_HEADER_ZERO;
     }
     if (!block_header_at(data, id, position, &h)) {

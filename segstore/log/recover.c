@@ -36,11 +36,6 @@ static struct bytes rest_of(const struct recover_segment *segment, size_t offset
     return bytes_of(segment->image.data + offset, segment->image.size - offset);
 }
 
-static bool all_zero(struct bytes data)
-{
-    return data.size == 0 || (data.data[0] == 0 && memcmp(data.data, data.data + 1, data.size - 1) == 0);
-}
-
 bool recover_resume(const struct recover_segment *segment, size_t offset, uint64_t last_seq, struct block_header *out,
                     size_t *out_offset)
 {
@@ -61,7 +56,7 @@ static enum recover_damage damage_of(enum block_state state, struct bytes rest)
 {
     switch (state) {
     case BLOCK_HEADER_ZERO:
-        return all_zero(rest) ? RECOVER_NOTHING : RECOVER_HEADER_ZERO;
+        return bytes_zero(rest) ? RECOVER_NOTHING : RECOVER_HEADER_ZERO;
     case BLOCK_PAGES_ZERO:
         return RECOVER_PAGES_ZERO;
     case BLOCK_PAGES_BAD:
@@ -80,10 +75,14 @@ void recover_look(const struct recover_segment *segment, size_t offset, uint64_t
     enum block_state state =
         block_check(rest, segment->id, segment->position + offset, segment->sector_bytes, &out->header);
     out->damage = damage_of(state, rest);
+    if (out->damage == RECOVER_NOTHING) { /* zeros to the end: it need not be read again for what lies behind */
+        out->more = true;
+        return;
+    }
     out->header_known =
         (state == BLOCK_PAGES_ZERO || state == BLOCK_PAGES_BAD) && out->header.block_seq == last_seq + 1;
     out->more = !out->header_known || out->header.length > rest.size ||
-                !all_zero(bytes_of(rest.data + out->header.length, rest.size - out->header.length));
+                !bytes_zero(bytes_of(rest.data + out->header.length, rest.size - out->header.length));
     /* A whole block here is not p+1, yet may prove that p+1 was durable: it is looked at like those behind it. */
     size_t behind = state == BLOCK_VALID ? offset : offset + BLOCK_PAGE_BYTES;
     for (size_t at = behind; at + BLOCK_PAGE_BYTES <= segment->image.size; at += BLOCK_PAGE_BYTES) {

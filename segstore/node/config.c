@@ -71,6 +71,8 @@ int segstore_config_nodes(struct segstore_config *c, const struct settings *sett
     c->replicas         = (uint32_t)settings->replicas;
     c->replace_after_ns = settings->replace_after_s * 1000000000u;
     c->transfer_rate    = settings->transfer_rate;
+    c->transfer_rate_min =
+        settings->transfer_rate_min < settings->transfer_rate ? settings->transfer_rate_min : settings->transfer_rate;
     if (settings->election_ms < 4 * settings->heartbeat_ms) {
         snprintf(why, why_size,
                  "segstore.election of %u ms is less than 4 times segstore.heartbeat (%u ms): raise it, or leaders are "

@@ -19,7 +19,7 @@ struct segstore_node {
     char     rack[SEGSTORE_RACK_MAX]; /* empty: a rack of its own */
 };
 
-struct rate;
+struct pace;
 
 struct segstore_config {
     const char *data_directory;
@@ -36,9 +36,10 @@ struct segstore_config {
     uint64_t             heartbeat_ns; /* between nodes */
     uint32_t             replicas;     /* of each stripe, at most */
     uint64_t             replace_after_ns; /* a node that is away for so long is replaced; 0: never */
-    uint64_t             transfer_rate; /* bytes a second that others get so that they catch up, all shards together */
-    struct rate      *
-        transfer; /* that all shards of the process keep; made by whoever starts them. NULL: each keeps its part of transfer_rate */
+    uint64_t transfer_rate;     /* bytes a second that others get at most so that they catch up, all shards together */
+    uint64_t transfer_rate_min; /* .. and at least, whatever producers feel of it */
+    struct pace *
+        transfer; /* that all shards of the process keep; made by whoever starts them. NULL: each keeps its part of it */
     uint64_t election_ns;  /* without a leader for so long, at most twice as long, a node wants to be it */
     uint32_t kept_entries; /* applied ones that stay known for a follower that lags; behind them it gets an image */
 
@@ -87,7 +88,8 @@ static inline struct segstore_config segstore_config_default(void)
         .heartbeat_ns           = 100ull * 1000000,
         .replicas               = 3,
         .replace_after_ns       = 900ull * 1000000000,
-        .transfer_rate          = 100ull << 20,
+        .transfer_rate          = 1ull << 30,
+        .transfer_rate_min      = 32ull << 20,
         .election_ns            = 600ull * 1000000,
         .kept_entries           = 8192,
         .segment_bytes          = 64ull << 20,

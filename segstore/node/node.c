@@ -1,6 +1,7 @@
 /* node.c - the tick of one shard, from its start to its end. */
 #include "segstore/node/state.h"
 
+#include "segstore/node/refill/refill.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/loop/mailbox.h"
@@ -146,13 +147,16 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->disk_waiters);
     list_init(&node->owners);
     list_init(&node->touched);
+    list_init(&node->paced);
     list_init(&node->burials);
-    node->raft_next_ns            = UINT64_MAX;
-    node->image_next_ns           = UINT64_MAX;
-    node->own_transfer.per_second = config->transfer_rate / config->shards + 1;
-    node->transfer                = config->transfer != NULL ? config->transfer : &node->own_transfer;
-    node->incoming                = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
-    node->incoming_terms          = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
+    list_init(&node->refills);
+    node->raft_next_ns  = UINT64_MAX;
+    node->image_next_ns = UINT64_MAX;
+    pace_init(&node->own_transfer, config->transfer_rate_min / config->shards + 1,
+              config->transfer_rate / config->shards + 1);
+    node->transfer       = config->transfer != NULL ? config->transfer : &node->own_transfer;
+    node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
+    node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
     ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
     index_init(&node->subscriptions);
     index_init(&node->followers);
@@ -389,6 +393,8 @@ uint64_t node_turn(void *ctx)
         peers_turn(node);
         replicas_tick(node);
         balance_turn(node);
+        refills_turn(node);
+        pacing_turn(node);
     }
     bool repairing = node->serving && !node->stopping && repairs_turn(node);
     storage_turn(node->storage); /* hands on what is durable, submits what waits */
@@ -411,7 +417,7 @@ uint64_t node_turn(void *ctx)
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
         next = least(next, least(replicas_next_ns(node),
                                  least(peers_next_ns(node), least(node->image_next_ns, balance_next_ns(node)))));
-        next = least(next, repairs_next_ns(node));
+        next = least(next, least(repairs_next_ns(node), least(pacing_next_ns(node), refills_next_ns(node))));
     }
     bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;

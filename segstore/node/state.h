@@ -1,10 +1,12 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder and of those in it.
  *
  *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
- *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c
+ *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c,
+ *        │                     pacing.c (what followers that lag are sent)
  *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them), pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
  *        ── repairs            repair/: a damaged record, asked for at the other nodes
+ *        ── refills            refill/: entries that a replay missed, when no leader can give them
  *        ── sessions           session/: session.c (one connection: frames in, frames out), request.c
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
@@ -20,14 +22,15 @@
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
 #include "segstore/node/node.h"
+#include "segstore/node/pace.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
 #include "shared/base/log.h"
-#include "shared/base/rate.h"
 #include "shared/base/wire.h"
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
 
+struct refill;
 struct repairs;
 struct session;
 
@@ -94,14 +97,19 @@ struct node_stripe {
     uint64_t              replay_commit; /* while the log is replayed: it says that all up to there was committed */
     struct task           applying;      /* when what comes next has to be read from disk */
     struct task           sending;       /* the same, of what a follower wants */
-    uint64_t              image_last;    /* transfer that came to its end here */
-    uint64_t              left_nonce;    /* has it left this node? As it was asked last; 0: something came since */
-    struct image_in      *image_in;      /* an image on its way here */
-    uint8_t               still;         /* images of it that are being taken: until then it stands still */
-    uint32_t              missed;        /* records that may be damaged here (repair/) */
-    uint32_t              lost;          /* of them, those that nobody has */
-    uint32_t              surveyed;      /* searches for more of them that are under way */
-    struct stripe_saving *saving;        /* its image is being taken: it stands still */
+    uint64_t              sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
+    uint64_t              sample_ns;
+    uint64_t              cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
+    uint64_t              cold_ns;
+    uint64_t              image_last; /* transfer that came to its end here */
+    uint64_t              left_nonce; /* has it left this node? As it was asked last; 0: something came since */
+    struct image_in      *image_in;   /* an image on its way here */
+    struct refill        *refill;     /* what its log holds behind holes; NULL: it has none */
+    uint8_t               still;      /* images of it that are being taken: until then it stands still */
+    uint32_t              missed;     /* records that may be damaged here (repair/) */
+    uint32_t              lost;       /* of them, those that nobody has */
+    uint32_t              surveyed;   /* searches for more of them that are under way */
+    struct stripe_saving *saving;     /* its image is being taken: it stands still */
 };
 
 /* ---- subscriptions ---- */
@@ -263,9 +271,13 @@ struct node {
     uint64_t           plan_term;
     uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
     struct image_out  *image_out; /* an image on its way to another node */
-    struct rate       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
-    struct rate        own_transfer;
+    struct pace       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
+    struct pace        own_transfer;
+    struct strain      strain;        /* of the producers of what it leads */
+    uint32_t           strained;      /* as of the last step */
+    struct list        paced;         /* struct node_stripe.sending of those that wait for the pace */
     struct repairs    *repairs;       /* of records that are damaged here */
+    struct list        refills;       /* struct refill.link */
     struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
@@ -366,6 +378,17 @@ void entry_drop_first(struct node_stripe *st);
 
 /* replicate.c: sends followers what they want. */
 void replicate(struct node_stripe *st);
+
+/* pacing.c: what others get to catch up keeps a pace that producers bear (pace.h). */
+/* A producer's entry is on its way; it was applied. */
+void sample_begin(struct node_stripe *st, uint64_t index);
+void sample_end(struct node_stripe *st);
+/* Sends on when it may. */
+void pacing_wait(struct node_stripe *st);
+/* What it sends next lies at this position of the log: is that where the others that send from the log's files are, about? */
+bool     pacing_together(struct node_stripe *st, uint64_t position);
+void     pacing_turn(struct node *node);
+uint64_t pacing_next_ns(const struct node *node);
 
 /* image_send.c: the state of a stripe, to a follower that wants what the log no longer has. */
 void image_send(struct node_stripe *st, uint16_t node);

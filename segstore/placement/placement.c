@@ -17,6 +17,7 @@ struct board {
     uint8_t (*sets)[PLAN_REPLICAS_MAX]; /* of each stripe: places */
     uint8_t *leads;
     uint32_t load[PLAN_NODES_MAX];
+    bool     stuck[PLAN_NODES_MAX][PLAN_NODES_MAX]; /* no stripe can go from the one to the other */
 };
 
 static uint64_t liking(uint32_t stripe, const struct plan_place *place)
@@ -77,14 +78,30 @@ static void choose(struct board *b, uint32_t stripe)
     }
 }
 
+/* Could the stripe go from one place to the other? */
+static bool may_shift(const struct board *b, uint32_t s, uint32_t from, uint32_t to)
+{
+    return holds(b, s, b->replicas, from) && !holds(b, s, b->replicas, to) &&
+           in_rack(b, s, b->replicas, to, from) <= in_rack(b, s, b->replicas, from, from);
+}
+
+/* This stripe, and no other one, lies elsewhere now: what was stuck may not be stuck any more because of it. */
+static void unstick(struct board *b, uint32_t stripe)
+{
+    for (uint32_t f = 0; f < b->count; f++) {
+        for (uint32_t t = 0; t < b->count; t++) {
+            b->stuck[f][t] = b->stuck[f][t] && !may_shift(b, stripe, f, t);
+        }
+    }
+}
+
 /* The stripe that likes it best goes from one place to the other. */
 static bool shift(struct board *b, uint32_t from, uint32_t to)
 {
     uint32_t best  = b->stripes;
     uint64_t likes = 0;
     for (uint32_t s = 0; s < b->stripes; s++) {
-        if (!holds(b, s, b->replicas, from) || holds(b, s, b->replicas, to) ||
-            in_rack(b, s, b->replicas, to, from) > in_rack(b, s, b->replicas, from, from)) {
+        if (!may_shift(b, s, from, to)) {
             continue;
         }
         uint64_t l = liking(s, &b->at[to]) / 2 - liking(s, &b->at[from]) / 2 + UINT64_MAX / 2;
@@ -94,6 +111,7 @@ static bool shift(struct board *b, uint32_t from, uint32_t to)
         }
     }
     if (best == b->stripes) {
+        b->stuck[from][to] = true;
         return false;
     }
     for (uint32_t i = 0; i < b->replicas; i++) {
@@ -103,19 +121,20 @@ static bool shift(struct board *b, uint32_t from, uint32_t to)
     }
     b->load[from]--;
     b->load[to]++;
+    unstick(b, best);
     return true;
 }
 
-/* From the fullest to the emptiest; where racks forbid that, the next pair. */
+/* From the fullest to the emptiest; where racks forbid that, the next pair. Pairs that were found to be stuck are not tried for each move anew: with a few nodes in
+ * racks of their own that took seconds. */
 static bool even_one(struct board *b)
 {
-    bool tried[PLAN_NODES_MAX][PLAN_NODES_MAX] = {0};
     for (;;) {
         uint32_t from = NOBODY, to = NOBODY;
         for (uint32_t f = 0; f < b->count; f++) {
             for (uint32_t t = 0; t < b->count; t++) {
                 bool more = from == NOBODY || (int64_t)b->load[f] - b->load[t] > (int64_t)b->load[from] - b->load[to];
-                if (!tried[f][t] && b->load[f] >= b->load[t] + 2 && more) {
+                if (!b->stuck[f][t] && b->load[f] >= b->load[t] + 2 && more) {
                     from = f;
                     to   = t;
                 }
@@ -127,7 +146,6 @@ static bool even_one(struct board *b)
         if (shift(b, from, to)) {
             return true;
         }
-        tried[from][to] = true;
     }
 }
 
@@ -137,7 +155,16 @@ static bool even_one(struct board *b)
 struct leads {
     uint32_t here[PLAN_NODES_MAX];
     uint32_t all[PLAN_NODES_MAX];
+    uint32_t held[PLAN_NODES_MAX][PLAN_NODES_MAX]; /* stripes of the shard that the one leads and the other holds */
 };
+
+/* by: 1 or -1u. */
+static void count_held(const struct board *b, struct leads *n, uint32_t s, uint32_t by)
+{
+    for (uint32_t i = 0; i < b->replicas && b->leads[s] != NOBODY; i++) {
+        n->held[b->leads[s]][b->sets[s][i]] += by;
+    }
+}
 
 /* A stripe of the shard that `from` leads and `to` holds, too. */
 static uint32_t lent(const struct board *b, uint32_t shard, uint32_t from, uint32_t to)
@@ -166,7 +193,7 @@ static bool lend(struct board *b, struct leads *n, uint32_t shard, uint32_t firs
     while (ahead < count) {
         uint32_t at = queue[ahead++];
         for (uint32_t to = 0; to < b->count; to++) {
-            if (before[to] != NOBODY || b->at[to].drained || lent(b, shard, at, to) == b->stripes) {
+            if (before[to] != NOBODY || b->at[to].drained || n->held[at][to] == 0) {
                 continue;
             }
             before[to]     = (uint8_t)at;
@@ -179,7 +206,10 @@ static bool lend(struct board *b, struct leads *n, uint32_t shard, uint32_t firs
             n->here[first]--;
             n->all[first]--;
             for (uint32_t t = to; t != first; t = before[t]) {
-                b->leads[lent(b, shard, before[t], t)] = (uint8_t)t;
+                uint32_t s = lent(b, shard, before[t], t);
+                count_held(b, n, s, -1u);
+                b->leads[s] = (uint8_t)t;
+                count_held(b, n, s, 1);
             }
             return true;
         }
@@ -204,7 +234,9 @@ static void lead(struct board *b)
     }
     for (uint32_t shard = 0; shard < b->shards; shard++) {
         memset(n.here, 0, sizeof n.here);
+        memset(n.held, 0, sizeof n.held);
         for (uint32_t s = shard; s < b->stripes; s += b->shards) {
+            count_held(b, &n, s, 1);
             n.here[b->leads[s] == NOBODY ? 0 : b->leads[s]] += b->leads[s] != NOBODY;
         }
         for (bool again = true; again;) {

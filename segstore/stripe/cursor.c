@@ -7,7 +7,7 @@
 
 struct cursor *cursor_find(const struct stream *stream, uint32_t id)
 {
-    struct cursor *cursor = stream->cursors;
+    struct cursor *cursor = stream_cursor(stream);
     while (cursor != NULL && cursor->id < id) {
         cursor = cursor->next;
     }
@@ -24,7 +24,7 @@ struct cursor *cursor_make(uint32_t id, uint64_t position)
 
 void cursor_insert(struct stream *stream, struct cursor *cursor)
 {
-    struct cursor **link = &stream->cursors;
+    struct cursor **link = stream_cursors(stream);
     while (*link != NULL && (*link)->id < cursor->id) {
         link = &(*link)->next;
     }
@@ -68,7 +68,7 @@ static void undo_make(struct stripe *s, const struct change *change)
 {
     (void)s;
     struct stream  *stream = change->other;
-    struct cursor **link   = &stream->cursors;
+    struct cursor **link   = stream_cursors(stream);
     while (*link != change->subject) {
         link = &(*link)->next;
     }
@@ -221,7 +221,7 @@ static void mark_range(struct stripe *s, struct cursor *cursor, uint64_t first, 
 static void release_done(struct stripe *s, struct stream *stream, const struct cursor *cursor, uint64_t first,
                          uint64_t last)
 {
-    if (stream->cursors->next == NULL) {
+    if (stream_cursor(stream)->next == NULL) {
         if (first > cursor->position) { /* else the queue is trimmed up to there anyway */
             stream_release(s, stream, first, last);
         }
@@ -230,7 +230,7 @@ static void release_done(struct stripe *s, struct stream *stream, const struct c
     uint64_t run = 0; /* how many before offset are done everywhere */
     for (uint64_t offset = first; offset <= last; offset++) {
         bool done = true;
-        for (const struct cursor *other = stream->cursors; other != NULL && done; other = other->next) {
+        for (const struct cursor *other = stream_cursor(stream); other != NULL && done; other = other->next) {
             done = other == cursor || cursor_is_done(other, offset);
         }
         if (!done && run != 0) {
@@ -310,7 +310,7 @@ int cursor_move(struct stripe *s, struct stream *stream, const struct op *op, st
     cursor->sent  = cursor->position > cursor->sent ? cursor->position : cursor->sent;
     if ((stream->flags & STREAM_QUEUE) != 0) {
         uint64_t lowest = UINT64_MAX;
-        for (const struct cursor *c = stream->cursors; c != NULL; c = c->next) {
+        for (const struct cursor *c = stream_cursor(stream); c != NULL; c = c->next) {
             lowest = c->position < lowest ? c->position : lowest;
         }
         stream_trim(s, stream, lowest);

@@ -39,15 +39,14 @@ void deadlines_fini(struct stripe *s)
     heap_fini(&s->due);
 }
 
+static bool is_keyed(const void *entry, const void *key)
+{
+    return bytes_equal(deadline_key(entry), *(const struct bytes *)key);
+}
+
 struct deadline *deadline_find(const struct stripe *s, struct bytes key)
 {
-    struct map_probe probe = map_probe(&s->deadlines, hash_bytes(key));
-    for (struct deadline *timer; (timer = map_probe_next(&s->deadlines, &probe)) != NULL;) {
-        if (bytes_equal(deadline_key(timer), key)) {
-            return timer;
-        }
-    }
-    return NULL;
+    return map_find(&s->deadlines, hash_bytes(key), is_keyed, &key);
 }
 
 struct deadline *deadline_make(struct bytes key, struct bytes action)
@@ -64,15 +63,21 @@ struct deadline *deadline_make(struct bytes key, struct bytes action)
     return timer;
 }
 
+struct action_at {
+    uint64_t number;
+    uint64_t position;
+};
+
+static bool is_at(const void *entry, const void *action)
+{
+    const struct deadline  *timer = entry;
+    const struct action_at *a     = action;
+    return timer->action_position == a->position && deadline_number(timer) == a->number;
+}
+
 struct deadline *deadline_at(const struct stripe *s, uint64_t number, uint64_t position)
 {
-    struct map_probe probe = map_probe(&s->deadlines, number);
-    for (struct deadline *timer; (timer = map_probe_next(&s->deadlines, &probe)) != NULL;) {
-        if (timer->action_position == position && deadline_number(timer) == number) {
-            return timer;
-        }
-    }
-    return NULL;
+    return map_find(&s->deadlines, number, is_at, &(struct action_at){number, position});
 }
 
 uint64_t deadline_number(const struct deadline *timer)
@@ -80,15 +85,14 @@ uint64_t deadline_number(const struct deadline *timer)
     return hash_deadline(timer);
 }
 
+static bool is_owner(const void *entry, const void *id)
+{
+    return ((const struct owner *)entry)->id == *(const uint64_t *)id;
+}
+
 static struct owner *owner_find(const struct stripe *s, uint64_t id)
 {
-    struct map_probe probe = map_probe(&s->owners, hash_u64(id));
-    for (struct owner *owner; (owner = map_probe_next(&s->owners, &probe)) != NULL;) {
-        if (owner->id == id) {
-            return owner;
-        }
-    }
-    return NULL;
+    return map_find(&s->owners, hash_u64(id), is_owner, &id);
 }
 
 /* Where it waits: in its owner's list, or in the heap. */

@@ -11,7 +11,7 @@ struct keeping *keeping_new(struct stream *stream, bool latest)
     struct keeping *k = calloc(1, sizeof *k);
     ASSERT(k != NULL);
     k->stream     = stream;
-    k->node.order = stream->id;
+    k->node.order = stream->local;
     k->latest     = latest ? latest_new() : NULL;
     return k;
 }
@@ -186,7 +186,7 @@ static void undo_begin(struct stripe *s, const struct change *change)
 {
     (void)s;
     struct stream *stream = change->other;
-    stream->keeping       = NULL;
+    stream_keep_not(stream);
     keeping_free(change->subject);
 }
 
@@ -195,8 +195,8 @@ int keep_set(struct stripe *s, struct stream *stream, const struct op *op)
     if ((stream->flags & STREAM_QUEUE) != 0) {
         return ERR_DENIED;
     }
-    if (stream->keeping == NULL) {
-        stream->keeping           = keeping_new(stream, false);
+    if (!stream->keeps) {
+        stream_keep(stream, keeping_new(stream, false));
         *journal_add(&s->journal) = (struct change){.undo = undo_begin, .subject = stream->keeping, .other = stream};
         if (stream->next > stream->start) { /* what is there counts as new, and as nothing */
             keep_load_mark(stream->keeping, (struct mark){.offset = stream->start, s->time_ns, s->time_ns, 0});
@@ -245,7 +245,7 @@ void keep_age(struct stripe *s, struct stream *stream)
 {
     uint64_t ns;
     uint64_t end;
-    while (stream->keeping != NULL && stream->keeping->limits.max_age_ns != 0 && oldest_part(stream, &ns, &end) &&
+    while (stream->keeps && stream->keeping->limits.max_age_ns != 0 && oldest_part(stream, &ns, &end) &&
            too_old_ns(stream->keeping, ns) <= s->time_ns) {
         stream_trim(s, stream, end);
     }
@@ -331,7 +331,7 @@ static void stat_log(const struct stream *stream, uint64_t wall_ns, struct stat 
 
 void keep_stat(const struct stream *stream, const struct op *op, struct wire_writer *results)
 {
-    const struct keeping *k   = stream->keeping;
+    const struct keeping *k   = stream_keeping(stream);
     struct stat           out = {.count = stream->next - stream->start, .found = stream->next};
     if (k != NULL && k->latest != NULL) {
         stat_latest(stream, op->wall_ns, &out);

@@ -20,6 +20,7 @@
 
 #include <stdbool.h>
 
+struct cursor;
 struct stream;
 struct stripe;
 
@@ -43,8 +44,9 @@ struct keeping {
     struct heap_node   node; /* in stripe.aging; order: the stream's id */
     struct stream     *stream;
     struct keep_limits limits;
-    struct latest     *latest; /* STREAM_LATEST, else NULL */
-    uint64_t           bytes;  /* of all records, as in marks */
+    struct latest     *latest;  /* STREAM_LATEST, else NULL */
+    struct cursor     *cursors; /* of the stream */
+    uint64_t           bytes;   /* of all records, as in marks */
     struct mark       *marks;
     uint32_t           mark_first; /* covers the stream's start, once committed; those before it are gone */
     uint32_t           mark_count; /* they included */

@@ -40,15 +40,14 @@ void latest_free(struct latest *l)
     free(l);
 }
 
+static bool is_topic(const void *entry, const void *name)
+{
+    return bytes_equal(name_of(entry), *(const struct bytes *)name);
+}
+
 static struct topic *find(const struct latest *l, struct bytes name)
 {
-    struct map_probe probe = map_probe(&l->topics, hash_bytes(name));
-    for (struct topic *topic; (topic = map_probe_next(&l->topics, &probe)) != NULL;) {
-        if (bytes_equal(name_of(topic), name)) {
-            return topic;
-        }
-    }
-    return NULL;
+    return map_find(&l->topics, hash_bytes(name), is_topic, &name);
 }
 
 static struct topic *topic_make(struct bytes name)

@@ -7,7 +7,7 @@ static size_t walk_records(struct stripe_live *walk, const struct stream *stream
 {
     size_t told = 0;
     for (; walk->offset < stream->next && told < most; walk->offset++) {
-        uint64_t position = *offsets_slot(&stream->offsets, walk->offset);
+        uint64_t position = *stream_slot(stream, walk->offset);
         if (position != UINT64_MAX) {
             each(ctx, position);
         }

@@ -31,6 +31,8 @@ enum step load_head(struct stripe_loading *l, struct wire_reader *r)
     s->counters = counters;
     s->limits   = limits;
     l->part     = LOADING_STREAM;
+    map_reserve(&s->streams_by_id, l->left);
+    map_reserve(&s->streams_by_name, l->left);
     return is && counters.next_local != 0 ? STEP_TAKEN : STEP_BAD;
 }
 
@@ -58,7 +60,6 @@ static enum step load_stream(struct stripe_loading *l, struct wire_reader *r)
     }
     struct stream *stream = stream_make(id, flags, name);
     stream->start         = start;
-    stream->held          = start;
     stream->next          = start;
     stream->epoch         = epoch;
     stream->owner         = owner;
@@ -94,10 +95,7 @@ static enum step load_position(struct stripe_loading *l, struct wire_reader *r)
     if (position != UINT64_MAX && !position_here(l, position, &position)) {
         return STEP_BAD;
     }
-    if (!offsets_fits(&stream->offsets, stream->start, stream->next)) {
-        offsets_grow(&stream->offsets, stream->start, stream->next);
-    }
-    *offsets_slot(&stream->offsets, stream->next) = position;
+    stream_put_position(stream, stream->start, position);
     stream->next++;
     return STEP_TAKEN;
 }
@@ -168,8 +166,8 @@ static enum step load_keeping(struct stripe_loading *l, struct wire_reader *r)
     if (r->bad) {
         return STEP_SHORT;
     }
-    if (stream->keeping == NULL) {
-        stream->keeping = keeping_new(stream, false);
+    if (!stream->keeps) {
+        stream_keep(stream, keeping_new(stream, false));
     }
     stream->keeping->limits = limits;
     stream->keeping->bytes  = bytes;

@@ -1,22 +1,39 @@
 /* map.c - growing, shrinking, and taking out by shifting back. */
 #include "segstore/stripe/map.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
-/* Old slots that an insert or removal moves. The entries of a table that was three quarters full are moved long before the next is, and
- * those of one that became an eighth full before the smaller one is. */
-enum { CAPACITY_MIN = 8, MOVES_PER_CHANGE = 16 };
+/* Old slots that an insert or removal moves. The entries of a table that was full are moved before the next is, which is an eighteenth of its slots
+ * later, and those of one that became an eighth full before the smaller one is. */
+enum { CAPACITY_MIN = 8, MOVES_PER_CHANGE = 24, FAR_MAX = (1 << MAP_FAR_BITS) - 1 };
 
-const char map_gone;
+/* Nobody has so many; an image that says so is damaged. */
+static const size_t RESERVE_MAX = 1u << 26;
 
 static size_t block_count(size_t capacity)
 {
     return (capacity + MAP_BLOCK_SLOTS - 1) / MAP_BLOCK_SLOTS;
 }
 
+static bool too_full(size_t count, size_t capacity)
+{
+    return count * 8 > capacity * 7;
+}
+
+/* The next larger of 8, 9, 10 .. 15, 16, 18, 20 .. 30, 32, 36 .. */
+static size_t larger(size_t capacity)
+{
+    size_t step = 1;
+    while (capacity / step >= 16) {
+        step *= 2;
+    }
+    return capacity + step;
+}
+
 static void slots_init(struct map_slots *slots, size_t capacity)
 {
-    *slots = (struct map_slots){.capacity = capacity, .blocks = calloc(block_count(capacity), sizeof(void **))};
+    *slots = (struct map_slots){.capacity = capacity, .blocks = calloc(block_count(capacity), sizeof(uint64_t *))};
     ASSERT(slots->blocks != NULL); /* out of memory */
 }
 
@@ -29,14 +46,26 @@ static void slots_fini(struct map_slots *slots)
     *slots = (struct map_slots){0};
 }
 
-static void slot_set(struct map_slots *slots, size_t at, void *entry)
+static void slot_set(struct map_slots *slots, size_t at, uint64_t slot)
 {
-    void ***block = &slots->blocks[at / MAP_BLOCK_SLOTS];
+    uint64_t **block = &slots->blocks[at / MAP_BLOCK_SLOTS];
     if (*block == NULL) {
-        *block = calloc(slots->capacity < MAP_BLOCK_SLOTS ? slots->capacity : MAP_BLOCK_SLOTS, sizeof(void *));
+        size_t left = slots->capacity - at / MAP_BLOCK_SLOTS * MAP_BLOCK_SLOTS;
+        *block      = calloc(left < MAP_BLOCK_SLOTS ? left : MAP_BLOCK_SLOTS, sizeof(uint64_t));
         ASSERT(*block != NULL); /* out of memory */
     }
-    (*block)[at % MAP_BLOCK_SLOTS] = entry;
+    (*block)[at % MAP_BLOCK_SLOTS] = slot;
+}
+
+static size_t slot_after(const struct map_slots *slots, size_t at)
+{
+    return at + 1 == slots->capacity ? 0 : at + 1;
+}
+
+/* How far it is from one slot on to another. */
+static size_t slots_between(const struct map_slots *slots, size_t from, size_t to)
+{
+    return to >= from ? to - from : to + slots->capacity - from;
 }
 
 void map_init(struct map *map, uint64_t (*hash)(const void *entry))
@@ -51,22 +80,59 @@ void map_fini(struct map *map)
     *map = (struct map){.hash = map->hash};
 }
 
+void map_reserve(struct map *map, size_t count)
+{
+    size_t capacity = CAPACITY_MIN;
+    ASSERT(map->count == 0 && map->now.capacity == 0);
+    while (too_full(count < RESERVE_MAX ? count : RESERVE_MAX, capacity)) {
+        capacity = larger(capacity);
+    }
+    slots_init(&map->now, capacity);
+}
+
+/* What is in the slot, so far from its home. */
+static uint64_t at_distance(uint64_t slot, size_t far)
+{
+    return (slot & ~((uint64_t)FAR_MAX << MAP_POINTER_BITS)) | (uint64_t)(far < FAR_MAX ? far : FAR_MAX)
+                                                                   << MAP_POINTER_BITS;
+}
+
+static size_t distance(const struct map *map, size_t at, uint64_t slot)
+{
+    size_t far = (size_t)(slot >> MAP_POINTER_BITS) & FAR_MAX;
+    return far < FAR_MAX ? far : slots_between(&map->now, map_home(&map->now, map->hash(map_entry(slot))), at);
+}
+
 static void place(struct map *map, void *entry)
 {
-    size_t at = (size_t)map->hash(entry) & (map->now.capacity - 1);
-    while (map_slot(&map->now, at) != NULL) {
-        at = (at + 1) & (map->now.capacity - 1);
+    uint64_t hash = map->hash(entry);
+    size_t   at   = map_home(&map->now, hash);
+    size_t   far  = 0;
+    ASSERT((uint64_t)(uintptr_t)entry >> MAP_POINTER_BITS == 0);
+    for (; map_slot(&map->now, at) != 0; far++) {
+        at = slot_after(&map->now, at);
     }
-    slot_set(&map->now, at, entry);
+    slot_set(&map->now, at, at_distance(map_tag(hash) | (uint64_t)(uintptr_t)entry, far));
+}
+
+/* What is moved is looked at for its hash: asked for together, it comes sooner. */
+static void prefetch(const struct map *map)
+{
+    for (size_t i = 0; i < MOVES_PER_CHANGE && map->moved + i < map->old.capacity; i++) {
+        const char *entry = map_entry(map_slot(&map->old, map->moved + i));
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 64);
+    }
 }
 
 static void move_some(struct map *map)
 {
+    prefetch(map);
     for (int i = 0; i < MOVES_PER_CHANGE && map->moved < map->old.capacity; i++) {
-        size_t at    = map->moved++;
-        void  *entry = map_slot(&map->old, at);
-        if (entry != NULL && entry != &map_gone) {
-            place(map, entry);
+        size_t   at   = map->moved++;
+        uint64_t slot = map_slot(&map->old, at);
+        if (slot != 0 && slot != MAP_GONE) {
+            place(map, map_entry(slot));
         }
         if (map->moved % MAP_BLOCK_SLOTS == 0) {
             free(map->old.blocks[at / MAP_BLOCK_SLOTS]);
@@ -96,39 +162,34 @@ static size_t old_next(const struct map *map, size_t at)
 
 static size_t old_home(const struct map *map, uint64_t hash)
 {
-    size_t at = (size_t)hash & (map->old.capacity - 1);
+    size_t at = map_home(&map->old, hash);
     return at < map->moved ? map->moved : at; /* the run of its home may reach behind what is moved */
 }
 
-void *map_probe_old(const struct map *map, struct map_probe *probe)
+void *map_find_old(const struct map *map, uint64_t hash, map_is *is, const void *key)
 {
-    if (probe->old_left == 0) {
-        probe->at       = old_home(map, probe->hash);
-        probe->old_left = map->old.capacity - map->moved + 1;
-    }
-    while (probe->old_left > 1) {
-        void *entry = map_slot(&map->old, probe->at);
-        probe->at   = old_next(map, probe->at);
-        probe->old_left--;
-        if (entry == NULL) {
+    size_t at = old_home(map, hash);
+    for (size_t left = map->old.capacity - map->moved; left > 0; left--) {
+        uint64_t slot = map_slot(&map->old, at);
+        if (slot == 0) {
             break;
         }
-        if (entry != &map_gone) {
-            return entry;
+        if (slot != MAP_GONE && (slot ^ map_tag(hash)) >> MAP_TAG_SHIFT == 0 && is(map_entry(slot), key)) {
+            return map_entry(slot);
         }
+        at = old_next(map, at);
     }
-    probe->old_left = 1; /* stays at the end */
     return NULL;
 }
 
 void *map_walk(const struct map *map, size_t at)
 {
     if (at < map->now.capacity) {
-        return map_slot(&map->now, at);
+        return map_entry(map_slot(&map->now, at));
     }
     at -= map->now.capacity;
-    void *entry = at < map->moved ? NULL : map_slot(&map->old, at);
-    return entry == &map_gone ? NULL : entry;
+    uint64_t slot = at < map->moved ? 0 : map_slot(&map->old, at);
+    return slot == MAP_GONE ? NULL : map_entry(slot);
 }
 
 void map_insert(struct map *map, void *entry)
@@ -136,11 +197,11 @@ void map_insert(struct map *map, void *entry)
     if (map->old.capacity != 0) {
         move_some(map);
     }
-    if ((map->count + 1) * 4 > map->now.capacity * 3) {
+    if (too_full(map->count + 1, map->now.capacity)) {
         if (map->now.capacity == 0) {
             slots_init(&map->now, CAPACITY_MIN);
         } else {
-            resize(map, map->now.capacity * 2);
+            resize(map, larger(map->now.capacity));
         }
     }
     place(map, entry);
@@ -148,16 +209,16 @@ void map_insert(struct map *map, void *entry)
 }
 
 /* True when it was among the old slots. */
-static bool remove_old(struct map *map, const void *entry)
+static bool remove_old(struct map *map, const void *entry, uint64_t hash)
 {
-    size_t at = old_home(map, map->hash(entry));
+    size_t at = old_home(map, hash);
     for (size_t left = map->old.capacity - map->moved; left > 0; left--) {
-        void *found = map_slot(&map->old, at);
-        if (found == entry) {
-            slot_set(&map->old, at, (void *)(uintptr_t)&map_gone);
+        uint64_t slot = map_slot(&map->old, at);
+        if (map_entry(slot) == entry) {
+            slot_set(&map->old, at, MAP_GONE);
             return true;
         }
-        if (found == NULL) {
+        if (slot == 0) {
             return false;
         }
         at = old_next(map, at);
@@ -165,34 +226,35 @@ static bool remove_old(struct map *map, const void *entry)
     return false;
 }
 
-static void remove_now(struct map *map, const void *entry)
+static void remove_now(struct map *map, const void *entry, uint64_t hash)
 {
-    const struct map_slots *slots = &map->now;
-    size_t                  mask  = slots->capacity - 1;
-    size_t                  hole  = (size_t)map->hash(entry) & mask;
-    while (map_slot(slots, hole) != entry) {
-        ASSERT(map_slot(slots, hole) != NULL);
-        hole = (hole + 1) & mask;
+    struct map_slots *slots = &map->now;
+    size_t            hole  = map_home(slots, hash);
+    while (map_entry(map_slot(slots, hole)) != entry) {
+        ASSERT(map_slot(slots, hole) != 0);
+        hole = slot_after(slots, hole);
     }
     /* Whoever stands behind the hole and was pushed past it moves into it. */
-    void *each;
-    for (size_t at = (hole + 1) & mask; (each = map_slot(slots, at)) != NULL; at = (at + 1) & mask) {
-        size_t home = (size_t)map->hash(each) & mask;
-        if (((at - home) & mask) >= ((at - hole) & mask)) {
-            slot_set(&map->now, hole, each);
+    uint64_t each;
+    for (size_t at = slot_after(slots, hole); (each = map_slot(slots, at)) != 0; at = slot_after(slots, at)) {
+        size_t far  = distance(map, at, each);
+        size_t back = slots_between(slots, hole, at);
+        if (far >= back) {
+            slot_set(slots, hole, at_distance(each, far - back));
             hole = at;
         }
     }
-    slot_set(&map->now, hole, NULL);
+    slot_set(slots, hole, 0);
 }
 
 void map_remove(struct map *map, const void *entry)
 {
+    uint64_t hash = map->hash(entry);
     if (map->old.capacity != 0) {
         move_some(map);
     }
-    if (map->old.capacity == 0 || !remove_old(map, entry)) {
-        remove_now(map, entry);
+    if (map->old.capacity == 0 || !remove_old(map, entry, hash)) {
+        remove_now(map, entry, hash);
     }
     map->count--;
     if (map->old.capacity == 0 && map->now.capacity > CAPACITY_MIN && map->count * 8 < map->now.capacity) {

@@ -2,18 +2,20 @@
 #include "segstore/stripe/state.h"
 
 struct walking {
-    struct stripe_walk *walk;
-    uint64_t            steps_left;
+    const struct stripe *s;
+    struct stripe_walk  *walk;
+    uint64_t             steps_left;
+    uint64_t             id; /* of the stream whose turn it is */
     void (*each)(void *ctx, const struct stripe_held *held);
     void *ctx;
 };
 
-static void tell(struct walking *w, const struct stream *stream, uint64_t offset, uint64_t position)
+static void tell(struct walking *w, uint64_t offset, uint64_t position)
 {
     w->steps_left--;
     w->walk->offset = offset + 1;
     if (position != UINT64_MAX) {
-        w->each(w->ctx, &(struct stripe_held){.position = position, .stream_id = stream->id, .offset = offset});
+        w->each(w->ctx, &(struct stripe_held){.position = position, .stream_id = w->id, .offset = offset});
     }
 }
 
@@ -22,24 +24,25 @@ static void walk_latest(struct walking *w, const struct stream *stream)
     const struct latest *latest = stream->keeping->latest;
     const struct slot   *slot   = latest_from(latest, w->walk->offset);
     for (; slot != NULL && w->steps_left > 0; slot = latest_after(latest, slot)) {
-        tell(w, stream, slot->offset, slot->position);
+        tell(w, slot->offset, slot->position);
     }
-    w->walk->stream_id = slot == NULL ? 0 : stream->id;
+    w->walk->stream_id = slot == NULL ? 0 : w->id;
 }
 
 static void walk_offsets(struct walking *w, const struct stream *stream)
 {
     uint64_t offset = w->walk->offset > stream->start ? w->walk->offset : stream->start;
     for (; offset < stream->next && w->steps_left > 0; offset++) {
-        tell(w, stream, offset, *offsets_slot(&stream->offsets, offset));
+        tell(w, offset, *stream_slot(stream, offset));
     }
-    w->walk->stream_id = offset >= stream->next ? 0 : stream->id;
+    w->walk->stream_id = offset >= stream->next ? 0 : w->id;
 }
 
 /* walk->stream_id: the one in which it stopped, at walk->offset; 0: it is through with the one before. */
 static void walk_stream(struct walking *w, const struct stream *stream)
 {
-    if (w->walk->stream_id != stream->id) { /* else it goes on in the middle */
+    w->id = stream_id(w->s, stream);
+    if (w->walk->stream_id != w->id) { /* else it goes on in the middle */
         w->walk->offset = 0;
     }
     if ((stream->flags & STREAM_LATEST) != 0) {
@@ -69,7 +72,7 @@ static void walk_timer(struct walking *w, const struct deadline *timer)
 bool stripe_walk(const struct stripe *s, struct stripe_walk *walk, uint32_t steps,
                  void (*each)(void *ctx, const struct stripe_held *held), void *ctx)
 {
-    struct walking w = {.walk = walk, .steps_left = steps, .each = each, .ctx = ctx};
+    struct walking w = {.s = s, .walk = walk, .steps_left = steps, .each = each, .ctx = ctx};
     for (; w.steps_left > 0 && !walk->timers; w.steps_left -= w.steps_left > 0) {
         const struct stream *stream =
             walk->at < map_walk_end(&s->streams_by_id) ? map_walk(&s->streams_by_id, walk->at) : NULL;
@@ -100,7 +103,7 @@ static uint64_t *position_of(const struct stripe *s, uint64_t stream_id, uint64_
         return NULL;
     }
     return (stream->flags & STREAM_LATEST) != 0 ? latest_position(stream->keeping->latest, offset)
-                                                : offsets_slot(&stream->offsets, offset);
+                                                : stream_slot(stream, offset);
 }
 
 bool stripe_holds(const struct stripe *s, const struct stripe_held *held)

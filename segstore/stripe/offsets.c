@@ -1,11 +1,9 @@
 /* offsets.c - one slot, one ring, many chunks. */
 #include "segstore/stripe/offsets.h"
 
-#include "shared/base/assert.h"
-
 #include <stdlib.h>
 
-enum { RING_MIN = 4, RING_AFTER_CHUNKS = 256, CHUNKS_MIN = 8 };
+enum { RING_MIN_SHAPE = 2, RING_AFTER_CHUNKS_SHAPE = 8, CHUNKS_MIN = 8 };
 
 static uint64_t chunk_of(uint64_t offset)
 {
@@ -19,144 +17,135 @@ static uint64_t *words(size_t count)
     return memory;
 }
 
-static uint64_t **pointers(size_t count)
+static uint64_t **pointers(uint64_t count)
 {
-    uint64_t **memory = calloc(count, sizeof(uint64_t *));
+    uint64_t **memory = calloc(count + 1, sizeof(uint64_t *));
     ASSERT(memory != NULL);
+    memory[0] = (uint64_t *)(uintptr_t)(count - 1); /* NOLINT(performance-no-int-to-ptr) */
     return memory;
 }
 
-void offsets_init(struct offsets *o)
+static uint64_t **chunk_at(const union offsets *o, uint64_t chunk)
 {
-    *o      = (struct offsets){0};
-    o->ring = &o->one;
+    return &o->chunks[(chunk & offsets_mask(o)) + 1];
 }
 
-void offsets_fini(struct offsets *o)
+void offsets_fini(union offsets *o, unsigned shape)
 {
-    if (o->chunked) {
-        for (uint32_t i = 0; i <= o->mask; i++) {
-            free(o->chunks[i]);
+    if (shape == OFFSETS_CHUNKED) {
+        for (uint64_t i = 0; i <= offsets_mask(o); i++) {
+            free(o->chunks[i + 1]);
         }
         free(o->chunks);
-    } else if (o->ring != &o->one) {
+    } else if (shape != OFFSETS_ONE) {
         free(o->ring);
     }
-    offsets_init(o);
+    *o = (union offsets){0};
 }
 
-/* Moves [from, next) into a ring of that many slots; 1 is the one inside. */
-static void to_ring(struct offsets *o, uint32_t capacity, uint64_t from, uint64_t next)
+/* Moves [from, next) into a ring of that shape. */
+static unsigned to_ring(union offsets *o, unsigned shape, unsigned ring, uint64_t from, uint64_t next)
 {
-    ASSERT(next - from <= capacity);
-    uint64_t  one  = 0;
-    uint64_t *ring = capacity == 1 ? &one : words(capacity);
+    ASSERT(next - from <= 1ull << ring);
+    union offsets to = {.ring = words((size_t)1 << ring)};
     for (uint64_t offset = from; offset < next; offset++) {
-        ring[offset & (capacity - 1)] = *offsets_slot(o, offset);
+        *offsets_slot(&to, ring, offset) = *offsets_slot(o, shape, offset);
     }
-    offsets_fini(o);
-    o->one  = one;
-    o->ring = capacity == 1 ? &o->one : ring;
-    o->mask = capacity - 1;
+    offsets_fini(o, shape);
+    *o = to;
+    return ring;
 }
 
-static void to_chunks(struct offsets *o, uint64_t held, uint64_t next)
+static unsigned to_chunks(union offsets *o, unsigned shape, uint64_t held, uint64_t next)
 {
-    struct offsets chunked = {.chunks = pointers(CHUNKS_MIN), .mask = CHUNKS_MIN - 1, .chunked = true};
+    union offsets to = {.chunks = pointers(CHUNKS_MIN)};
     for (uint64_t offset = held; offset < next; offset++) {
-        uint64_t **chunk = &chunked.chunks[chunk_of(offset) & chunked.mask];
+        uint64_t **chunk = chunk_at(&to, chunk_of(offset));
         if (*chunk == NULL) {
             *chunk = words(OFFSETS_CHUNK);
         }
-        (*chunk)[offset & (OFFSETS_CHUNK - 1)] = *offsets_slot(o, offset);
+        (*chunk)[offset & (OFFSETS_CHUNK - 1)] = *offsets_slot(o, shape, offset);
     }
-    offsets_fini(o);
-    *o = chunked;
+    offsets_fini(o, shape);
+    *o = to;
+    return OFFSETS_CHUNKED;
 }
 
 /* Chunks first to last keep their memory; there are at most that many as the new ring has room for. */
-static void resize_chunks(struct offsets *o, uint32_t capacity, uint64_t first, uint64_t last)
+static void resize_chunks(union offsets *o, uint64_t capacity, uint64_t first, uint64_t last)
 {
-    uint64_t **chunks = pointers(capacity);
+    union offsets to = {.chunks = pointers(capacity)};
     for (uint64_t chunk = first; chunk <= last; chunk++) {
-        chunks[chunk & (capacity - 1)] = o->chunks[chunk & o->mask];
-        o->chunks[chunk & o->mask]     = NULL;
+        *chunk_at(&to, chunk) = *chunk_at(o, chunk);
+        *chunk_at(o, chunk)   = NULL;
     }
-    for (uint32_t i = 0; i <= o->mask; i++) { /* one may be left that an undone append had begun */
-        free(o->chunks[i]);
-    }
-    free(o->chunks);
-    o->chunks = chunks;
-    o->mask   = capacity - 1;
+    offsets_fini(o, OFFSETS_CHUNKED); /* one chunk may be left that an undone append had begun */
+    *o = to;
 }
 
-void offsets_grow(struct offsets *o, uint64_t held, uint64_t next)
+unsigned offsets_grow(union offsets *o, unsigned shape, uint64_t held, uint64_t next)
 {
-    uint64_t count = next - held;
-    if (!o->chunked) {
-        uint32_t capacity = o->mask + 1;
-        if (count < capacity) {
-            return;
+    if (shape != OFFSETS_CHUNKED) {
+        if ((next - held) >> shape == 0) {
+            return shape;
         }
-        if (capacity < OFFSETS_CHUNK) {
-            to_ring(o, capacity == 1 ? RING_MIN : capacity * 2, held, next);
-            return;
+        if (shape < OFFSETS_CHUNK_BITS) {
+            return to_ring(o, shape, shape == OFFSETS_ONE ? RING_MIN_SHAPE : shape + 1, held, next);
         }
-        to_chunks(o, held, next);
+        shape = to_chunks(o, shape, held, next);
     }
-    if (chunk_of(next) - chunk_of(held) > o->mask) {
-        resize_chunks(o, (o->mask + 1) * 2, chunk_of(held), chunk_of(next) - 1);
+    if (chunk_of(next) - chunk_of(held) > offsets_mask(o)) {
+        resize_chunks(o, (offsets_mask(o) + 1) * 2, chunk_of(held), chunk_of(next) - 1);
     }
-    uint64_t **chunk = &o->chunks[chunk_of(next) & o->mask];
+    uint64_t **chunk = chunk_at(o, chunk_of(next));
     if (*chunk == NULL) {
         *chunk = words(OFFSETS_CHUNK);
     }
+    return shape;
 }
 
-static void drop_chunks(struct offsets *o, uint64_t held, uint64_t to, uint64_t next)
+static void drop_chunks(union offsets *o, uint64_t held, uint64_t to, uint64_t next)
 {
     for (uint64_t chunk = chunk_of(held); chunk < chunk_of(to); chunk++) {
-        free(o->chunks[chunk & o->mask]);
-        o->chunks[chunk & o->mask] = NULL;
+        free(*chunk_at(o, chunk));
+        *chunk_at(o, chunk) = NULL;
     }
-    uint64_t kept = chunk_of(next) - chunk_of(to) + 1;
-    if (o->mask + 1 > CHUNKS_MIN && kept < (o->mask + 1) / 4) {
-        resize_chunks(o, (o->mask + 1) / 2, chunk_of(to), chunk_of(next));
+    uint64_t kept     = chunk_of(next) - chunk_of(to) + 1;
+    uint64_t capacity = offsets_mask(o) + 1;
+    if (capacity > CHUNKS_MIN && kept < capacity / 4) {
+        resize_chunks(o, capacity / 2, chunk_of(to), chunk_of(next));
     }
 }
 
-void offsets_drop(struct offsets *o, uint64_t held, uint64_t to, uint64_t next)
+unsigned offsets_drop(union offsets *o, unsigned shape, uint64_t held, uint64_t to, uint64_t next)
 {
     uint64_t count = next - to;
     if (count == 0) {
-        offsets_fini(o);
-        return;
+        offsets_fini(o, shape);
+        return OFFSETS_ONE;
     }
-    if (o->chunked) {
-        if (count <= RING_AFTER_CHUNKS / 2) {
-            to_ring(o, RING_AFTER_CHUNKS, to, next);
-        } else {
-            drop_chunks(o, held, to, next);
+    if (shape == OFFSETS_CHUNKED) {
+        if (count <= 1u << (RING_AFTER_CHUNKS_SHAPE - 1)) {
+            return to_ring(o, shape, RING_AFTER_CHUNKS_SHAPE, to, next);
         }
-        return;
+        drop_chunks(o, held, to, next);
+        return shape;
     }
-    uint32_t capacity = o->mask + 1;
-    while (capacity > RING_MIN && count < capacity / 4) {
-        capacity /= 2;
+    unsigned smaller = shape;
+    while (smaller > RING_MIN_SHAPE && count < (1ull << smaller) / 4) {
+        smaller--;
     }
-    if (capacity != o->mask + 1) {
-        to_ring(o, capacity, to, next);
-    }
+    return smaller == shape ? shape : to_ring(o, shape, smaller, to, next);
 }
 
-size_t offsets_bytes(const struct offsets *o)
+size_t offsets_bytes(const union offsets *o, unsigned shape)
 {
-    if (!o->chunked) {
-        return o->ring == &o->one ? 0 : ((size_t)o->mask + 1) * sizeof(uint64_t);
+    if (shape != OFFSETS_CHUNKED) {
+        return shape == OFFSETS_ONE ? 0 : (size_t)8 << shape;
     }
-    size_t bytes = ((size_t)o->mask + 1) * sizeof(uint64_t *);
-    for (uint32_t i = 0; i <= o->mask; i++) {
-        bytes += o->chunks[i] == NULL ? 0 : OFFSETS_CHUNK * sizeof(uint64_t);
+    size_t bytes = (offsets_mask(o) + 2) * sizeof(uint64_t *);
+    for (uint64_t i = 0; i <= offsets_mask(o); i++) {
+        bytes += o->chunks[i + 1] == NULL ? 0 : OFFSETS_CHUNK * sizeof(uint64_t);
     }
     return bytes;
 }

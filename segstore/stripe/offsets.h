@@ -1,14 +1,17 @@
 /* offsets - where the records of one stream lie: offset to position in the log, 8 bytes each.
  *
- *   1 record      inside the struct, no memory of its own
+ *   1 record      in the word itself, no memory of its own
  *   up to 512     one ring, a power of two, slot = offset & mask
- *   more          a ring of pointers to chunks of 512, chunk = offset / 512; a chunk goes when its last offset is dropped
+ *   more          a ring of pointers to chunks of 512, chunk = offset / 512; a chunk goes when its last offset is dropped. Before the pointers stands their mask
  *
- * The owner knows which offsets are there, [held, next), and passes them in. Memory: while a queue grows at most 16 bytes a
+ * The owner knows which offsets are there, [held, next), and passes them in; so it does the shape, four bits for which it has a better place than a word of
+ * their own: 0 for a new one, then what offsets_grow and offsets_drop say. Memory: while a queue grows at most 16 bytes a
  * record; while it drains at most 32, and nothing once it is empty.
- * The struct must not move (a ring of one points into it).   Threads: those of the owner. */
+ * Threads: those of the owner. */
 #ifndef KEEL_SEGSTORE_STRIPE_OFFSETS_H
 #define KEEL_SEGSTORE_STRIPE_OFFSETS_H
+
+#include "shared/base/assert.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,41 +19,48 @@
 
 enum { OFFSETS_CHUNK_BITS = 9, OFFSETS_CHUNK = 1 << OFFSETS_CHUNK_BITS };
 
-struct offsets {
-    union {
-        uint64_t  *ring;
-        uint64_t **chunks;
-    };
-    uint64_t one;
-    uint32_t mask; /* of the ring, or of the ring of chunk pointers */
-    bool     chunked;
+enum offsets_shape {
+    OFFSETS_ONE     = 0,                      /* else the logarithm of how many slots a ring has */
+    OFFSETS_CHUNKED = OFFSETS_CHUNK_BITS + 1, /* .. or this */
 };
 
-void offsets_init(struct offsets *o);
-void offsets_fini(struct offsets *o);
-/* Makes the slot of next usable while [held, next) is kept. */
-void offsets_grow(struct offsets *o, uint64_t held, uint64_t next);
-/* Forgets [held, to); [to, next) stays. */
-void offsets_drop(struct offsets *o, uint64_t held, uint64_t to, uint64_t next);
+union offsets {
+    uint64_t   one;
+    uint64_t  *ring;
+    uint64_t **chunks;
+};
 
-static inline uint64_t *offsets_slot(const struct offsets *o, uint64_t offset)
+void offsets_fini(union offsets *o, unsigned shape);
+/* Makes the slot of next usable while [held, next) is kept. Returns the shape from now on. */
+MUST_CHECK unsigned offsets_grow(union offsets *o, unsigned shape, uint64_t held, uint64_t next);
+/* Forgets [held, to); [to, next) stays. Returns the shape from now on. */
+MUST_CHECK unsigned offsets_drop(union offsets *o, unsigned shape, uint64_t held, uint64_t to, uint64_t next);
+
+/* Of the ring of chunk pointers, which stands before the first of them. */
+static inline uint64_t offsets_mask(const union offsets *o)
 {
-    if (o->chunked) {
-        return &o->chunks[(offset >> OFFSETS_CHUNK_BITS) & o->mask][offset & (OFFSETS_CHUNK - 1)];
+    return (uint64_t)(uintptr_t)o->chunks[0];
+}
+
+static inline uint64_t *offsets_slot(const union offsets *o, unsigned shape, uint64_t offset)
+{
+    if (shape == OFFSETS_CHUNKED) {
+        return &o->chunks[((offset >> OFFSETS_CHUNK_BITS) & offsets_mask(o)) + 1][offset & (OFFSETS_CHUNK - 1)];
     }
-    return &o->ring[offset & o->mask];
+    uint64_t *ring = shape == OFFSETS_ONE ? (uint64_t *)(uintptr_t)&o->one : o->ring;
+    return &ring[offset & ((1ull << shape) - 1)];
 }
 
 /* Is there a slot for next without offsets_grow? */
-static inline bool offsets_fits(const struct offsets *o, uint64_t held, uint64_t next)
+static inline bool offsets_fits(unsigned shape, uint64_t held, uint64_t next)
 {
-    if (o->chunked) { /* the record before lies in the same chunk */
+    if (shape == OFFSETS_CHUNKED) { /* the record before lies in the same chunk */
         return next > held && (next & (OFFSETS_CHUNK - 1)) != 0;
     }
-    return next - held <= o->mask;
+    return (next - held) >> shape == 0;
 }
 
-/* Bytes held beside the struct. */
-size_t offsets_bytes(const struct offsets *o);
+/* Bytes held beside the word. */
+size_t offsets_bytes(const union offsets *o, unsigned shape);
 
 #endif

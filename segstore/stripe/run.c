@@ -9,6 +9,7 @@ struct stretch {
     const uint8_t *from;
     const uint8_t *to;
     uint64_t       offset;
+    uint64_t       held; /* of the stream */
 };
 
 /* Offsets on their way into the results. */
@@ -60,16 +61,16 @@ static void commit_stretch(struct stripe *s, const struct change *change)
     const struct stripe_observer *o      = &s->observer;
     const struct stream          *stream = change->subject;
     for (uint64_t i = 0; i < change->y && o->retained != NULL; i++) {
-        o->retained(o->ctx, *offsets_slot(&stream->offsets, change->x + i));
+        o->retained(o->ctx, *stream_slot(stream, change->x + i));
     }
-    if (!s->live || o->appended == NULL || (o->followed != NULL && !o->followed(o->ctx, stream->id))) {
+    if (!s->live || o->appended == NULL || (o->followed != NULL && !o->followed(o->ctx, stream_id(s, stream)))) {
         return;
     }
     struct wire_reader items = wire_reader_of(bytes_of(change->other, change->z));
     struct op_target   target;
     struct bytes       record;
     for (uint64_t offset = change->x; op_run_next(&items, &target, &record) > 0; offset++) {
-        o->appended(o->ctx, stream->id, offset, target.tag, record);
+        o->appended(o->ctx, stream_id(s, stream), offset, target.tag, record);
     }
 }
 
@@ -88,16 +89,14 @@ static void stretch_end(struct stripe *s, struct stretch *stretch)
 }
 
 /* As stream_put, for one that forgets nothing by itself. */
-static bool put_plain(const struct stripe *s, struct stream *stream, uint64_t position)
+static bool put_plain(const struct stripe *s, struct stream *stream, uint64_t held, uint64_t position)
 {
     uint64_t limit = s->limits.stream_records_max;
     if (limit != 0 && stream->next - stream->start >= limit) {
         return false;
     }
-    if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
-        offsets_grow(&stream->offsets, stream->held, stream->next);
-    }
-    *offsets_slot(&stream->offsets, stream->next++) = position;
+    stream_put_position(stream, held, position);
+    stream->next++;
     return true;
 }
 
@@ -105,16 +104,20 @@ static bool put_plain(const struct stripe *s, struct stream *stream, uint64_t po
 static bool put_one(struct stripe *s, const struct ops_context *context, struct stretch *stretch, struct stream *stream,
                     const struct op_target *target, struct bytes record)
 {
-    if (UNLIKELY(stream->keeping != NULL)) {
+    if (UNLIKELY(stream->keeps)) {
         stretch_end(s, stretch);
         return stream_put(s, stream, record, target, context_position(context, target->at));
     }
     if (stretch->stream != stream) {
         stretch_end(s, stretch);
-        *stretch = (struct stretch){.stream = stream, .from = target->at, .to = target->at, .offset = stream->next};
+        *stretch = (struct stretch){.stream = stream,
+                                    .from   = target->at,
+                                    .to     = target->at,
+                                    .offset = stream->next,
+                                    .held   = stream_held(s, stream)};
     }
     ASSERT(stretch->to == target->at);
-    if (!put_plain(s, stream, context_position(context, target->at))) {
+    if (!put_plain(s, stream, stretch->held, context_position(context, target->at))) {
         return false;
     }
     stretch->to = record.data + record.size;

@@ -29,7 +29,7 @@ static int by_id(const void *a, const void *b)
 {
     const struct stream *const *left  = a;
     const struct stream *const *right = b;
-    return (*left)->id < (*right)->id ? -1 : (*left)->id > (*right)->id;
+    return (*left)->local < (*right)->local ? -1 : (*left)->local > (*right)->local;
 }
 
 int image_by_order(const void *a, const void *b)
@@ -98,15 +98,15 @@ static void save_keeping(const struct keeping *keeping, struct wire_writer *w)
     }
 }
 
-static void stream_begin(const struct stream *stream, struct wire_writer *w)
+static void stream_begin(const struct stripe *s, const struct stream *stream, struct wire_writer *w)
 {
-    wire_put_u64(w, stream->id);
+    wire_put_u64(w, stream_id(s, stream));
     wire_put_u8(w, stream->flags);
     wire_put_u64(w, stream->start);
     wire_put_u64(w, stream->next);
     wire_put_u64(w, stream->epoch);
     wire_put_u64(w, stream->owner);
-    wire_put_blob(w, bytes_of(stream->name, stream->name_size));
+    wire_put_blob(w, stream_name(stream));
     if ((stream->flags & STREAM_LATEST) != 0) {
         wire_put_u64(w, stream->keeping->latest->topics.count);
     }
@@ -137,13 +137,13 @@ static void save_latest(struct stripe_saving *saving, struct wire_writer *w, siz
 
 static void stream_end(const struct stream *stream, struct wire_writer *w)
 {
-    save_keeping(stream->keeping, w);
+    save_keeping(stream_keeping(stream), w);
     uint32_t cursors = 0;
-    for (const struct cursor *c = stream->cursors; c != NULL; c = c->next) {
+    for (const struct cursor *c = stream_cursor(stream); c != NULL; c = c->next) {
         cursors++;
     }
     wire_put_u32(w, cursors);
-    for (const struct cursor *c = stream->cursors; c != NULL; c = c->next) {
+    for (const struct cursor *c = stream_cursor(stream); c != NULL; c = c->next) {
         save_cursor(c, w);
     }
 }
@@ -163,14 +163,14 @@ static void save_streams(struct stripe_saving *saving, struct wire_writer *w, si
                 return;
             }
             saving->offset = stream->start;
-            stream_begin(stream, w);
+            stream_begin(s, stream, w);
         }
         if ((stream->flags & STREAM_LATEST) != 0) {
             save_latest(saving, w, until);
         }
         for (; (stream->flags & STREAM_LATEST) == 0 && saving->offset < stream->next && w->size < until;
              saving->offset++) {
-            uint64_t position = *offsets_slot(&stream->offsets, saving->offset);
+            uint64_t position = *stream_slot(stream, saving->offset);
             wire_put_u64(w, saving->place || position == UINT64_MAX ? position : 0);
             tell(saving, position);
         }

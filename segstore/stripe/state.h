@@ -24,6 +24,7 @@
 #include "shared/rpc/op.h"
 
 enum { LEVELS_MAX = 12, ACTION_DEPTH_MAX = 8, STRIPE_NAME_MAX_BYTES = 65535 };
+enum { STREAM_LOCAL_BITS = 48, STREAM_NAME_LONG = 255 };
 
 struct lease {
     uint64_t offset;
@@ -46,19 +47,33 @@ struct cursor {
     uint32_t         id;
 };
 
+/* There may be millions that do nothing: what few have stands elsewhere, and small things share a word. The name is 255 bytes at most, or its size is in its
+ * first two. */
 struct stream {
-    uint64_t        id;
-    uint64_t        start;
-    uint64_t        next;
-    uint64_t        held; /* positions are known from here on; start, once committed */
-    uint64_t        epoch;
-    uint64_t        owner; /* who made it */
-    struct cursor  *cursors;
-    struct keeping *keeping; /* NULL: it forgets nothing by itself */
-    struct offsets  offsets; /* of one with keeping->latest: not used */
-    uint16_t        name_size;
-    uint8_t         flags;
-    uint8_t         name[];
+    uint64_t local : STREAM_LOCAL_BITS; /* its id is the stripe's number and this */
+    uint64_t flags     : 2;             /* enum stream_flags */
+    uint64_t keeps     : 1; /* it forgets by itself, or keeps the newest of each topic: has a struct keeping */
+    uint64_t trimmed   : 1; /* by this transaction: stream_held */
+    uint64_t shape     : 4; /* of offsets */
+    uint64_t name_size : 8; /* or STREAM_NAME_LONG */
+    uint64_t start;
+    uint64_t next;
+    uint64_t epoch;
+    uint64_t owner; /* who made it */
+    union {
+        struct cursor  *cursors; /* use stream_cursors */
+        struct keeping *keeping; /* of one that keeps */
+    };
+    union offsets offsets; /* of one with keeping->latest: not used */
+    uint8_t       name[];
+};
+
+_Static_assert(sizeof(struct stream) == 56, "a name of 24 bytes and this fill a block of 80");
+
+/* Until the transaction stands, positions of what it trimmed away are still known. */
+struct trimmed {
+    const struct stream *stream;
+    uint64_t             held; /* the first of them */
 };
 
 struct value {
@@ -128,9 +143,13 @@ struct stripe {
     struct counters        counters;
     struct journal         journal;
 
-    struct map  streams_by_id;
-    struct map  streams_by_name;
-    struct heap aging; /* struct keeping.node */
+    struct map      streams_by_id;
+    struct map      streams_by_name;
+    struct trimmed *trims; /* by the transaction under way, each stream once */
+    size_t          trim_count;
+    size_t          trim_capacity;
+    size_t          trim_hint; /* where the last one was found */
+    struct heap     aging;     /* struct keeping.node */
 
     struct map    items;
     struct table *tables;
@@ -162,6 +181,55 @@ struct ops_context {
     int          depth;       /* of actions that run actions */
 };
 
+static inline uint64_t stream_id(const struct stripe *s, const struct stream *stream)
+{
+    return (uint64_t)s->id << STREAM_LOCAL_BITS | stream->local;
+}
+
+/* NULL: it forgets nothing by itself. */
+static inline struct keeping *stream_keeping(const struct stream *stream)
+{
+    return UNLIKELY(stream->keeps) ? stream->keeping : NULL;
+}
+
+static inline struct latest *stream_latest(const struct stream *stream)
+{
+    return UNLIKELY(stream->keeps) ? stream->keeping->latest : NULL;
+}
+
+static inline struct cursor **stream_cursors(struct stream *stream)
+{
+    return UNLIKELY(stream->keeps) ? &stream->keeping->cursors : &stream->cursors;
+}
+
+static inline struct cursor *stream_cursor(const struct stream *stream)
+{
+    return UNLIKELY(stream->keeps) ? stream->keeping->cursors : stream->cursors;
+}
+
+/* stream.c: part of stream_held. */
+uint64_t stream_held_trimmed(struct stripe *s, const struct stream *stream);
+
+/* Positions are known from here on. */
+static inline uint64_t stream_held(struct stripe *s, const struct stream *stream)
+{
+    return LIKELY(!stream->trimmed) ? stream->start : stream_held_trimmed(s, stream);
+}
+
+static inline uint64_t *stream_slot(const struct stream *stream, uint64_t offset)
+{
+    return offsets_slot(&stream->offsets, stream->shape, offset);
+}
+
+/* Behind the last record; the caller raises next. */
+static inline void stream_put_position(struct stream *stream, uint64_t held, uint64_t position)
+{
+    if (UNLIKELY(!offsets_fits(stream->shape, held, stream->next))) {
+        stream->shape = offsets_grow(&stream->offsets, stream->shape, held, stream->next) & 15;
+    }
+    *stream_slot(stream, stream->next) = position;
+}
+
 static inline uint64_t context_position(const struct ops_context *context, const uint8_t *at)
 {
     return context->position + (uint64_t)(at - context->ops.data);
@@ -178,12 +246,18 @@ void           stream_clear(struct stripe *s, struct stream *stream);
 struct stream *stream_find(const struct stripe *s, uint64_t id);
 struct stream *stream_find_name(const struct stripe *s, struct bytes name);
 struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name);
-void           stream_insert(struct stripe *s, struct stream *stream);
-int stream_create(struct stripe *s, struct ops_context *context, const struct op *op, struct wire_writer *results);
-int stream_delete(struct stripe *s, const struct op *op);
-int stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
-int stream_append(struct stripe *s, const struct ops_context *context, const struct op *op,
-                  struct wire_writer *results);
+struct bytes   stream_name(const struct stream *stream);
+/* The transaction stands or is undone: nothing is trimmed. */
+void streams_settled(struct stripe *s);
+/* From now on it keeps, and its cursors are there; or not any more. */
+void stream_keep(struct stream *stream, struct keeping *keeping);
+void stream_keep_not(struct stream *stream);
+void stream_insert(struct stripe *s, struct stream *stream);
+int  stream_create(struct stripe *s, struct ops_context *context, const struct op *op, struct wire_writer *results);
+int  stream_delete(struct stripe *s, const struct op *op);
+int  stream_fence(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
+int  stream_append(struct stripe *s, const struct ops_context *context, const struct op *op,
+                   struct wire_writer *results);
 /* Put it behind the last record; false when the stream is full. */
 bool stream_put(struct stripe *s, struct stream *stream, struct bytes record, const struct op_target *target,
                 uint64_t position);

@@ -7,19 +7,30 @@
 
 #include <stdlib.h>
 
-static uint64_t hash_id(const void *entry)
+/* They are given one by one: multiples of the golden ratio lie further apart than chance would have them, so hardly one has to make way for another. */
+static uint64_t hash_local(uint64_t local)
 {
-    return hash_u64(((const struct stream *)entry)->id);
+    return local * 0x9e3779b97f4a7c15u;
 }
 
-static struct bytes name_of(const struct stream *stream)
+static uint64_t hash_id(const void *entry)
 {
-    return bytes_of(stream->name, stream->name_size);
+    return hash_local(((const struct stream *)entry)->local);
+}
+
+struct bytes stream_name(const struct stream *stream)
+{
+    if (LIKELY(stream->name_size != STREAM_NAME_LONG)) {
+        return bytes_of(stream->name, stream->name_size);
+    }
+    uint16_t size;
+    memcpy(&size, stream->name, sizeof size);
+    return bytes_of(stream->name + sizeof size, size);
 }
 
 static uint64_t hash_name(const void *entry)
 {
-    return hash_bytes(name_of(entry));
+    return hash_bytes(stream_name(entry));
 }
 
 void streams_init(struct stripe *s)
@@ -30,26 +41,22 @@ void streams_init(struct stripe *s)
 
 static void stream_free(struct stream *stream)
 {
-    while (stream->cursors != NULL) {
-        struct cursor *cursor = stream->cursors;
-        stream->cursors       = cursor->next;
+    struct cursor **cursors = stream_cursors(stream);
+    while (*cursors != NULL) {
+        struct cursor *cursor = *cursors;
+        *cursors              = cursor->next;
         cursor_free(cursor);
     }
-    offsets_fini(&stream->offsets);
-    keeping_free(stream->keeping);
+    offsets_fini(&stream->offsets, stream->shape);
+    keeping_free(stream_keeping(stream));
     free(stream);
 }
 
 static void leave_heap(struct stripe *s, struct stream *stream)
 {
-    if (stream->keeping != NULL) {
+    if (stream->keeps) {
         heap_remove(&s->aging, &stream->keeping->node);
     }
-}
-
-static struct latest *latest_of(const struct stream *stream)
-{
-    return stream->keeping != NULL ? stream->keeping->latest : NULL;
 }
 
 void stream_clear(struct stripe *s, struct stream *stream)
@@ -63,44 +70,65 @@ void streams_fini(struct stripe *s)
     map_fini(&s->streams_by_id);
     map_fini(&s->streams_by_name);
     heap_fini(&s->aging);
+    free(s->trims);
+}
+
+static bool is_local(const void *entry, const void *local)
+{
+    return ((const struct stream *)entry)->local == *(const uint64_t *)local;
 }
 
 struct stream *stream_find(const struct stripe *s, uint64_t id)
 {
-    struct map_probe probe = map_probe(&s->streams_by_id, hash_u64(id));
-    for (struct stream *stream; (stream = map_probe_next(&s->streams_by_id, &probe)) != NULL;) {
-        if (stream->id == id) {
-            return stream;
-        }
-    }
-    return NULL;
+    uint64_t local = id ^ (uint64_t)s->id << STREAM_LOCAL_BITS; /* of another stripe: no stream has it */
+    return map_find(&s->streams_by_id, hash_local(local), is_local, &local);
+}
+
+static bool is_named(const void *entry, const void *name)
+{
+    return bytes_equal(stream_name(entry), *(const struct bytes *)name);
 }
 
 struct stream *stream_find_name(const struct stripe *s, struct bytes name)
 {
-    struct map_probe probe = map_probe(&s->streams_by_name, hash_bytes(name));
-    for (struct stream *stream; (stream = map_probe_next(&s->streams_by_name, &probe)) != NULL;) {
-        if (bytes_equal(name_of(stream), name)) {
-            return stream;
-        }
-    }
-    return NULL;
+    return map_find(&s->streams_by_name, hash_bytes(name), is_named, &name);
 }
 
 struct stream *stream_make(uint64_t id, uint8_t flags, struct bytes name)
 {
     ASSERT(name.size <= STRIPE_NAME_MAX_BYTES);
-    struct stream *stream = malloc(sizeof *stream + name.size);
+    uint16_t       size    = (uint16_t)name.size;
+    bool           is_long = size >= STREAM_NAME_LONG;
+    struct stream *stream  = malloc(sizeof *stream + (is_long ? sizeof size : 0) + size);
     ASSERT(stream != NULL);
-    *stream = (struct stream){.id = id, .flags = flags, .name_size = (uint16_t)name.size};
-    if (name.size != 0) {
-        memcpy(stream->name, name.data, name.size);
+    *stream = (struct stream){.local     = id & ((1ull << STREAM_LOCAL_BITS) - 1),
+                              .flags     = flags & 3u,
+                              .name_size = (is_long ? STREAM_NAME_LONG : size) & 255u};
+    if (is_long) {
+        memcpy(stream->name, &size, sizeof size);
     }
-    offsets_init(&stream->offsets);
+    if (size != 0) {
+        memcpy(stream->name + (is_long ? sizeof size : 0), name.data, size);
+    }
     if ((flags & STREAM_LATEST) != 0) {
-        stream->keeping = keeping_new(stream, true);
+        stream_keep(stream, keeping_new(stream, true));
     }
     return stream;
+}
+
+void stream_keep(struct stream *stream, struct keeping *keeping)
+{
+    ASSERT(!stream->keeps);
+    keeping->cursors = stream->cursors;
+    stream->keeping  = keeping;
+    stream->keeps    = true;
+}
+
+void stream_keep_not(struct stream *stream)
+{
+    ASSERT(stream->keeps);
+    stream->keeps   = false;
+    stream->cursors = stream->keeping->cursors;
 }
 
 void stream_insert(struct stripe *s, struct stream *stream)
@@ -137,8 +165,8 @@ int stream_create(struct stripe *s, struct ops_context *context, const struct op
         stream_insert(s, stream);
         *journal_add(&s->journal) = (struct change){.undo = undo_create, .subject = stream};
     }
-    context->last_stream = stream->id;
-    wire_put_u64(results, stream->id);
+    context->last_stream = stream_id(s, stream);
+    wire_put_u64(results, stream_id(s, stream));
     wire_put_u8(results, created || (op->owner != 0 && stream->owner == op->owner));
     wire_put_u64(results, stream->start);
     wire_put_u64(results, stream->next);
@@ -149,11 +177,11 @@ int stream_create(struct stripe *s, struct ops_context *context, const struct op
 /* Tells of positions in [from, to) that are needed no longer. */
 static void released(struct stripe *s, struct stream *stream, uint64_t from, uint64_t to)
 {
-    if (latest_of(stream) != NULL) {
+    if (stream_latest(stream) != NULL) {
         return; /* latest.c tells */
     }
     for (uint64_t offset = from; offset < to; offset++) {
-        uint64_t *slot = offsets_slot(&stream->offsets, offset);
+        uint64_t *slot = stream_slot(stream, offset);
         if (*slot != UINT64_MAX && s->observer.released != NULL) {
             s->observer.released(s->observer.ctx, *slot);
         }
@@ -178,10 +206,10 @@ static void commit_delete(struct stripe *s, const struct change *change)
 {
     struct stream *stream = change->subject;
     leave_heap(s, stream);
-    released(s, stream, stream->held, stream->next);
-    released_latest(s, latest_of(stream));
+    released(s, stream, stream->start, stream->next);
+    released_latest(s, stream_latest(stream));
     if (s->live && s->observer.ended != NULL) {
-        s->observer.ended(s->observer.ctx, stream->id, UINT64_MAX, ERR_NOT_FOUND);
+        s->observer.ended(s->observer.ctx, stream_id(s, stream), UINT64_MAX, ERR_NOT_FOUND);
     }
     stream_free(stream);
 }
@@ -206,7 +234,7 @@ static void commit_fence(struct stripe *s, const struct change *change)
 {
     const struct stream *stream = change->subject;
     if (s->live && s->observer.ended != NULL) {
-        s->observer.ended(s->observer.ctx, stream->id, change->y, ERR_FENCED);
+        s->observer.ended(s->observer.ctx, stream_id(s, stream), change->y, ERR_FENCED);
     }
 }
 
@@ -242,7 +270,7 @@ static void commit_append(struct stripe *s, const struct change *change)
         int64_t          size = op_target_at(bytes_of(change->other, change->z), &target, &record);
         ASSERT(size > 0 && (uint64_t)size <= change->z);
         const struct stream *stream = change->subject;
-        s->observer.appended(s->observer.ctx, stream->id, change->x, target.tag, record);
+        s->observer.appended(s->observer.ctx, stream_id(s, stream), change->x, target.tag, record);
     }
 }
 
@@ -250,18 +278,15 @@ bool stream_put(struct stripe *s, struct stream *stream, struct bytes record, co
                 uint64_t position)
 {
     uint64_t limit = s->limits.stream_records_max;
-    if (stream->keeping == NULL && limit != 0 && stream->next - stream->start >= limit) {
+    if (!stream->keeps && limit != 0 && stream->next - stream->start >= limit) {
         return false;
     }
     uint64_t held = 0;
-    if (UNLIKELY(latest_of(stream) != NULL)) {
-        held = latest_of(stream)->topics.count;
+    if (UNLIKELY(stream_latest(stream) != NULL)) {
+        held = stream_latest(stream)->topics.count;
         latest_append(s, stream, record_topic(record), record.size, position);
     } else {
-        if (UNLIKELY(!offsets_fits(&stream->offsets, stream->held, stream->next))) {
-            offsets_grow(&stream->offsets, stream->held, stream->next);
-        }
-        *offsets_slot(&stream->offsets, stream->next) = position;
+        stream_put_position(stream, stream_held(s, stream), position);
     }
     const uint8_t *end        = record.data + record.size;
     *journal_add(&s->journal) = (struct change){.undo    = undo_append,
@@ -272,7 +297,7 @@ bool stream_put(struct stripe *s, struct stream *stream, struct bytes record, co
                                                 .y       = position,
                                                 .z       = (uint64_t)(end - target->at)};
     stream->next++;
-    if (UNLIKELY(stream->keeping != NULL)) {
+    if (UNLIKELY(stream->keeps)) {
         keep_appended(s, stream, record.size, held);
     }
     return true;
@@ -329,21 +354,60 @@ int stream_append(struct stripe *s, const struct ops_context *context, const str
     return 0;
 }
 
+/* ---- trimming ---- */
+
+uint64_t stream_held_trimmed(struct stripe *s, const struct stream *stream)
+{
+    while (s->trims[s->trim_hint].stream != stream) { /* most ask for the one they asked for before, or the next */
+        s->trim_hint = s->trim_hint + 1 < s->trim_count ? s->trim_hint + 1 : 0;
+    }
+    return s->trims[s->trim_hint].held;
+}
+
+static void note_trimmed(struct stripe *s, struct stream *stream)
+{
+    if (s->trim_count == s->trim_capacity) {
+        s->trim_capacity = s->trim_capacity == 0 ? 16 : s->trim_capacity * 2;
+        s->trims         = realloc(s->trims, s->trim_capacity * sizeof *s->trims);
+        ASSERT(s->trims != NULL); /* out of memory */
+    }
+    s->trims[s->trim_count++] = (struct trimmed){stream, stream->start};
+    stream->trimmed           = true;
+}
+
+void streams_settled(struct stripe *s)
+{
+    enum { KEPT_TRIMS = 1024 };
+    s->trim_count = 0;
+    s->trim_hint  = 0;
+    if (s->trim_capacity > KEPT_TRIMS) {
+        free(s->trims);
+        s->trims         = NULL;
+        s->trim_capacity = 0;
+    }
+}
+
 static void undo_trim(struct stripe *s, const struct change *change)
 {
-    (void)s;
-    ((struct stream *)change->subject)->start = change->x;
+    struct stream *stream = change->subject;
+    stream->start         = change->x;
+    if (change->z != 0) { /* the first of this transaction, so the last to be noted of those that are left */
+        ASSERT(s->trims[s->trim_count - 1].stream == stream);
+        stream->trimmed = false;
+        s->trim_count--;
+        s->trim_hint = 0;
+    }
 }
 
 static void commit_trim(struct stripe *s, const struct change *change)
 {
     struct stream *stream = change->subject;
-    released(s, stream, stream->held, change->y);
-    if (latest_of(stream) == NULL) {
-        offsets_drop(&stream->offsets, stream->held, change->y, stream->next);
+    released(s, stream, change->x, change->y);
+    if (stream->shape != OFFSETS_ONE) { /* else there is nothing to give back, or it keeps no offsets */
+        stream->shape = offsets_drop(&stream->offsets, stream->shape, change->x, change->y, stream->next) & 15;
     }
-    stream->held = change->y;
-    if (stream->keeping != NULL) {
+    stream->trimmed = false;
+    if (stream->keeps) {
         keep_trimmed(s, stream);
     }
 }
@@ -354,13 +418,17 @@ void stream_trim(struct stripe *s, struct stream *stream, uint64_t offset)
     if (offset <= stream->start) {
         return;
     }
-    *journal_add(&s->journal) =
-        (struct change){.undo = undo_trim, .commit = commit_trim, .subject = stream, .x = stream->start, .y = offset};
+    bool first = !stream->trimmed;
+    if (first) {
+        note_trimmed(s, stream);
+    }
+    *journal_add(&s->journal) = (struct change){
+        .undo = undo_trim, .commit = commit_trim, .subject = stream, .x = stream->start, .y = offset, .z = first};
     stream->start = offset;
-    if (latest_of(stream) != NULL) {
+    if (stream_latest(stream) != NULL) {
         latest_trim(s, stream, offset);
     }
-    for (struct cursor *cursor = stream->cursors; cursor != NULL; cursor = cursor->next) {
+    for (struct cursor *cursor = stream_cursor(stream); cursor != NULL; cursor = cursor->next) {
         if (cursor->position < offset) {
             cursor_raise(s, stream, cursor, offset);
         }
@@ -373,11 +441,10 @@ static void undo_nothing(struct stripe *s, const struct change *change)
     (void)change;
 }
 
+/* What was trimmed before it is committed before it, so the range still lies behind what is known. */
 static void commit_release(struct stripe *s, const struct change *change)
 {
-    struct stream *stream = change->subject;
-    uint64_t       from   = change->x > stream->held ? change->x : stream->held;
-    released(s, stream, from, change->y + 1);
+    released(s, change->subject, change->x, change->y + 1);
 }
 
 void stream_release(struct stripe *s, struct stream *stream, uint64_t first, uint64_t last)
@@ -408,17 +475,17 @@ int stripe_positions(const struct stripe *s, uint64_t stream_id, uint64_t from, 
     uint64_t offset = from > stream->start ? from : stream->start;
     int      count  = 0;
     *out_first      = offset;
-    if (latest_of(stream) != NULL) {
-        const struct slot *slot = latest_from(latest_of(stream), offset);
+    if (stream_latest(stream) != NULL) {
+        const struct slot *slot = latest_from(stream_latest(stream), offset);
         *out_first              = slot != NULL ? slot->offset : offset;
         for (; slot != NULL && count < max && slot->offset == *out_first + (uint64_t)count;
-             slot = latest_after(latest_of(stream), slot)) {
+             slot = latest_after(stream_latest(stream), slot)) {
             positions[count++] = slot->position;
         }
         return count;
     }
     while (offset < stream->next && count < max) {
-        positions[count++] = *offsets_slot(&stream->offsets, offset++);
+        positions[count++] = *stream_slot(stream, offset++);
     }
     return count;
 }

@@ -275,6 +275,9 @@ int stripe_apply(struct stripe *s, const struct stripe_entry *entry, bool live, 
     int status                 = apply_list(s, &context, results != NULL ? results : &unread);
     s->applied                 = entry->index;
     journal_commit(s, &s->journal);
+    if (s->trim_count != 0) {
+        streams_settled(s);
+    }
     return status;
 }
 
@@ -320,7 +323,7 @@ bool stripe_due(const struct stripe *s, uint64_t now_wall_ns, struct wire_writer
     }
     if (due_of(heap_first(&s->aging)) == due) {
         const struct keeping *keeping = CONTAINER_OF(heap_first(&s->aging), struct keeping, node);
-        op_encode(w, &(struct op){.kind = OP_STREAM_AGE, .stream_id = keeping->stream->id});
+        op_encode(w, &(struct op){.kind = OP_STREAM_AGE, .stream_id = stream_id(s, keeping->stream)});
         return true;
     }
     const struct item *item = CONTAINER_OF(heap_first(&s->expiries), struct item, node);

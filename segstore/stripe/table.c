@@ -80,15 +80,21 @@ static struct table *table_make(struct stripe *s, uint32_t id)
     return *link;
 }
 
+struct item_key {
+    uint32_t     table;
+    struct bytes key;
+};
+
+static bool is_item(const void *entry, const void *key)
+{
+    const struct item     *item = entry;
+    const struct item_key *k    = key;
+    return item->table->id == k->table && bytes_equal(item_key(item), k->key);
+}
+
 struct item *table_find(const struct stripe *s, uint32_t table, struct bytes key)
 {
-    struct map_probe probe = map_probe(&s->items, hash_key(table, key));
-    for (struct item *item; (item = map_probe_next(&s->items, &probe)) != NULL;) {
-        if (item->table->id == table && bytes_equal(item_key(item), key)) {
-            return item;
-        }
-    }
-    return NULL;
+    return map_find(&s->items, hash_key(table, key), is_item, &(struct item_key){table, key});
 }
 
 /* Order of the key and head followed by tail. */

@@ -22,15 +22,14 @@ void writers_fini(struct stripe *s)
     map_fini(&s->writers);
 }
 
+static bool is_writer(const void *entry, const void *id)
+{
+    return ((const struct writer *)entry)->id == *(const uint64_t *)id;
+}
+
 static struct writer *find(const struct stripe *s, uint64_t id)
 {
-    struct map_probe probe = map_probe(&s->writers, hash_u64(id));
-    for (struct writer *writer; (writer = map_probe_next(&s->writers, &probe)) != NULL;) {
-        if (writer->id == id) {
-            return writer;
-        }
-    }
-    return NULL;
+    return map_find(&s->writers, hash_u64(id), is_writer, &id);
 }
 
 bool writer_is_known(const struct stripe *s, uint64_t id)

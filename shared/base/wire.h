@@ -96,8 +96,10 @@ static inline uint8_t *wire_reserve(struct wire_writer *w, size_t size)
 
 /* gcc 12 follows the writer into the branch where it is full and warns of the write that is not made there. */
 #pragma GCC diagnostic push
+#ifndef __clang__
 #pragma GCC diagnostic ignored "-Wstringop-overflow"
-static inline void     wire_put(struct wire_writer *w, const void *data, size_t size)
+#endif
+static inline void wire_put(struct wire_writer *w, const void *data, size_t size)
 {
     uint8_t *room = wire_reserve(w, size);
     if (LIKELY(room != NULL && size != 0)) {

@@ -207,8 +207,10 @@
       "How many nodes keep each stripe, in different racks where there are enough; `keel ctl node replicas` changes it for good.") \
     X(replace_after_s,        "segstore.replace_after", NULL,       NUMBER,  "900",            0, 31536000, "s",                  \
       "A node that is away for so long is replaced by a spare one, or its replicas are spread over the others; 0: never.")         \
-    X(transfer_rate,          "segstore.transfer_rate", NULL,       NUMBER,  "100MiB",         65536, 1099511627776, "bytes",      \
-      "What this node sends others a second so that they get what they missed, all cores together.")                               \
+    X(transfer_rate,          "segstore.transfer_rate", NULL,       NUMBER,  "1GiB",           65536, 1099511627776, "bytes",      \
+      "What this node sends others a second at most so that they get what they missed, all cores together.")                       \
+    X(transfer_rate_min,      "segstore.transfer_rate_min", NULL,   NUMBER,  "32MiB",          65536, 1099511627776, "bytes",      \
+      "So much of it a second even while producers wait twice as long as else; between the two it keeps below that.")              \
     X(heartbeat_ms,           "segstore.heartbeat",     NULL,       NUMBER,  "100",            10, 10000, "ms",                     \
       "How often a stripe's leader tells the other nodes that it is there.")                                                       \
     X(election_ms,            "segstore.election",      NULL,       NUMBER,  "600",            50, 60000, "ms",                     \

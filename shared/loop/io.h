@@ -135,6 +135,9 @@ void io_read(struct io_file *file, struct io_op *op, void *memory, size_t size, 
 void io_write(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset);
 /* Done when the bytes would survive a power failure (RWF_DSYNC). */
 void io_write_durable(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset);
+/* Room for the first size bytes of a file, which read as zeros where nothing was written; without writing them. -EOPNOTSUPP where the file system cannot.
+ * Lasts when the file was synced. */
+void io_allocate(struct io_file *file, struct io_op *op, uint64_t size);
 /* File contents and size. A failure is final: never call it again for the same data. */
 void io_sync(struct io_file *file, struct io_op *op);
 void io_sync_directory(struct io *io, struct io_op *op, const char *path);

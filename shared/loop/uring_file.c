@@ -27,7 +27,7 @@ struct io_file {
     bool       closing; /* io_file_close came while operations were under way */
 };
 
-enum op_kind { OP_READ, OP_WRITE, OP_WRITE_DURABLE, OP_SYNC, OP_SYNC_DIRECTORY, OP_RENAME, OP_UNLINK };
+enum op_kind { OP_READ, OP_WRITE, OP_WRITE_DURABLE, OP_ALLOCATE, OP_SYNC, OP_SYNC_DIRECTORY, OP_RENAME, OP_UNLINK };
 
 /* What io_op.private holds. */
 struct file_op {
@@ -198,6 +198,9 @@ static void op_submit(struct io_op *op)
         io_uring_prep_write(sqe, private->file->fd, private->memory, step, private->offset);
         sqe->rw_flags = private->kind == OP_WRITE_DURABLE ? RWF_DSYNC : 0;
         break;
+    case OP_ALLOCATE:
+        io_uring_prep_fallocate(sqe, private->file->fd, 0, 0, (off_t) private->offset);
+        break;
     case OP_SYNC:
         io_uring_prep_fsync(sqe, private->file->fd, 0);
         break;
@@ -244,6 +247,11 @@ void io_write(struct io_file *file, struct io_op *op, const void *memory, size_t
 void io_write_durable(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset)
 {
     bytes_op(file, op, OP_WRITE_DURABLE, memory, size, offset);
+}
+
+void io_allocate(struct io_file *file, struct io_op *op, uint64_t size)
+{
+    bytes_op(file, op, OP_ALLOCATE, NULL, 0, size);
 }
 
 void io_sync(struct io_file *file, struct io_op *op)

@@ -103,7 +103,7 @@ enum rpc_kind {
     /* broker -> store. stream_id u64, cursor u32, consumer u64 (0: any), count u32, count x offset u64 (none: all of the consumer). Gives leases back. Answer RPC_TXN_DONE with status 0. */
     RPC_RELEASE = 25,
     /* both ways, answered with PONG of the same id: the peer lives. No body; between segment stores the one that called says now_ns u64 (any number) and is answered
-     * with now_ns u64, wall_ns u64 (the other one's clock). */
+     * with now_ns u64, wall_ns u64 (the other one's clock). A store whose disk holds another one's frames up says PONG without either, and unasked. */
     RPC_PING = 26,
     RPC_PONG = 27,
     /* store -> broker, push with id 0, whenever one of them changes: count u16, count x { stripe u16, leader u16 (0: not known), term u64 }. */
@@ -134,6 +134,9 @@ enum rpc_kind {
     /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
     RPC_REPAIR_ASK    = 80,
     RPC_REPAIR_ANSWER = 81,
+    /* An entry that one node lost, asked for at another while nobody leads: segstore/node/refill/refill.h. */
+    RPC_REFILL_ASK = 82,
+    RPC_REFILL     = 83,
     RPC_KIND_END
 };
 

@@ -232,6 +232,8 @@ void __real_io_write(struct io_file *file, struct io_op *op, const void *memory,
 void __wrap_io_write(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset);
 void __real_io_write_durable(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset);
 void __wrap_io_write_durable(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset);
+void __real_io_allocate(struct io_file *file, struct io_op *op, uint64_t size);
+void __wrap_io_allocate(struct io_file *file, struct io_op *op, uint64_t size);
 void __real_io_sync(struct io_file *file, struct io_op *op);
 void __wrap_io_sync(struct io_file *file, struct io_op *op);
 void __real_io_sync_directory(struct io *io, struct io_op *op, const char *path);
@@ -254,6 +256,15 @@ void __wrap_io_write_durable(struct io_file *file, struct io_op *op, const void 
                (struct trace_event){
                    .kind = TRACE_WRITE, .durable = true, .bytes = copy(memory, size), .size = size, .offset = offset});
     __real_io_write_durable(file, op, memory, size, offset);
+}
+
+/* As if the zeros were written: what a crash may leave of them is the same. */
+void __wrap_io_allocate(struct io_file *file, struct io_op *op, uint64_t size)
+{
+    uint8_t *zeros = calloc(1, size);
+    ASSERT(zeros != NULL);
+    watch_file(file, op, (struct trace_event){.kind = TRACE_WRITE, .bytes = zeros, .size = size});
+    __real_io_allocate(file, op, size);
 }
 
 void __wrap_io_sync(struct io_file *file, struct io_op *op)

@@ -127,9 +127,10 @@ static int k_received(struct kernel *kernel, struct client *client, uint16_t id)
     return 0;
 }
 
-static int k_done(struct kernel *kernel, struct client *client, uint16_t id)
+static int k_done(struct kernel *kernel, struct client *client, uint16_t id, enum delivery_end end)
 {
     (void)kernel;
+    (void)end;
     ASSERT(client == world.client && id != 0);
     return 0;
 }

@@ -17,6 +17,13 @@ run_one() {
     "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="build/fuzz/found/$name-" "build/fuzz/corpus/$name" "${seeds[@]}" >"build/fuzz/$name.log" 2>&1
 }
+# What it ended with, where, and the input itself: whoever reads this may not have the machine that found it.
+told() {
+    local log=build/fuzz/$1.log input
+    grep -E 'ERROR|SUMMARY|assertion failed|runtime error|^ +#[0-9]+ ' "$log" | head -14
+    input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -1)
+    [ ! -f "$input" ] || { echo "$input, base64:" && base64 -w 0 "$input" | head -c 6000 && echo; }
+}
 jobs=()
 names=()
 wait_first() {
@@ -25,7 +32,7 @@ wait_first() {
         passed=$((passed + 1))
     else
         echo "FAIL ${names[0]}"
-        grep -E 'ERROR|SUMMARY|assertion failed|Test unit written' "build/fuzz/${names[0]}.log" | sed 's/^/     /' | head -6
+        told "${names[0]}" | sed 's/^/     /'
         failed=$((failed + 1))
     fi
     jobs=("${jobs[@]:1}")

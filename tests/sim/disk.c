@@ -207,13 +207,20 @@ int64_t disk_peek_durable(struct disk *disk, const char *path, void *memory, siz
     if (inode == NULL || inode->directory) {
         return -ENOENT;
     }
-    uint8_t *out = memory;
-    size_t   i   = 0;
-    for (; i < size && offset + i < inode->size_durable; i++) {
-        uint64_t       at = offset + i;
+    uint64_t left = inode->size_durable > offset ? inode->size_durable - offset : 0;
+    size          = size < left ? size : (size_t)left;
+    for (size_t done = 0; done < size;) {
+        uint64_t       at   = offset + done;
+        size_t         skip = at % SECTOR_BYTES;
+        size_t         part = SECTOR_BYTES - skip < size - done ? SECTOR_BYTES - skip : size - done;
         const uint8_t *stored =
             at / SECTOR_BYTES < inode->sector_count ? inode->sectors[at / SECTOR_BYTES].durable : NULL;
-        out[i] = stored != NULL ? stored[at % SECTOR_BYTES] : 0;
+        if (stored != NULL) {
+            memcpy((uint8_t *)memory + done, stored + skip, part);
+        } else {
+            memset((uint8_t *)memory + done, 0, part);
+        }
+        done += part;
     }
-    return (int64_t)i;
+    return (int64_t)size;
 }

@@ -78,6 +78,7 @@ struct disk_op {
     char          *path; /* owned by it */
     char          *path_to;
     uint64_t       checksum; /* of the memory of a write, when it began */
+    bool           zeros;    /* it was nothing else */
     uint64_t       change;   /* what was written before a sync began */
     uint32_t       dirty_before;
     struct list    link;

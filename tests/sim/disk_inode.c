@@ -13,11 +13,11 @@ struct inode *inode_new(struct disk *disk, bool directory)
     return inode;
 }
 
-static const uint8_t zeros[SECTOR_BYTES];
+const uint8_t disk_zeros[SECTOR_BYTES];
 
 bool version_shared(const uint8_t *version)
 {
-    return version == zeros;
+    return version == disk_zeros;
 }
 
 void version_free(uint8_t *version)
@@ -30,13 +30,13 @@ void version_free(uint8_t *version)
 /* Much of what is written is zeros, by programs that prepare their files: that is kept once, and nobody writes to it. */
 static uint8_t *version_of(const uint8_t *before, size_t at, const uint8_t *data, size_t size)
 {
-    if (size == SECTOR_BYTES && data[0] == 0 && memcmp(data, zeros, SECTOR_BYTES) == 0) {
-        return (uint8_t *)(uintptr_t)zeros;
+    if (size == SECTOR_BYTES && (data == disk_zeros || bytes_zero(bytes_of(data, size)))) {
+        return (uint8_t *)(uintptr_t)disk_zeros;
     }
     uint8_t *version = malloc(SECTOR_BYTES);
     ASSERT(version != NULL && at + size <= SECTOR_BYTES);
     if (size < SECTOR_BYTES) {
-        memcpy(version, before != NULL ? before : zeros, SECTOR_BYTES);
+        memcpy(version, before != NULL ? before : disk_zeros, SECTOR_BYTES);
     }
     memcpy(version + at, data, size);
     return version;

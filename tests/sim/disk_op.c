@@ -11,6 +11,24 @@ uint64_t disk_draw(struct disk *disk, uint64_t below)
     return rand_below(world_rand(disk->world, SALT_DISK), below);
 }
 
+/* The file of a log is prepared by megabytes of zeros: hashed once for each size that is written. */
+static uint64_t hash_of_zeros(const uint8_t *zeros, size_t size)
+{
+    static uint64_t known_hash; /* a matter of known_size alone: the same for every world */
+    static size_t   known_size;
+    if (known_size != size) {
+        known_hash = hash_bytes(bytes_of(zeros, size));
+        known_size = size;
+    }
+    return known_hash;
+}
+
+static bool unchanged(const struct disk_op *op)
+{
+    struct bytes data = bytes_of(op->memory, op->size);
+    return op->zeros ? bytes_zero(data) : hash_bytes(data) == op->checksum;
+}
+
 /* each_one: every sector arrives; otherwise each by lot. */
 static void write_sectors(struct disk_op *op, bool each_one, bool durable)
 {
@@ -30,7 +48,7 @@ static void write_sectors(struct disk_op *op, bool each_one, bool durable)
         size_t   skip = at % SECTOR_BYTES;
         size_t   part = SECTOR_BYTES - skip < op->size - done ? SECTOR_BYTES - skip : op->size - done;
         if (each_one || disk_coin(disk)) {
-            disk_write_sector(inode, at / SECTOR_BYTES + shift, skip, op->memory + done, part);
+            disk_write_sector(inode, at / SECTOR_BYTES + shift, skip, op->zeros ? disk_zeros : op->memory + done, part);
             if (durable) {
                 sector_save(sector_at(inode, at / SECTOR_BYTES + shift));
             }
@@ -56,7 +74,7 @@ static int do_write(struct disk_op *op, bool durable)
 {
     struct disk *disk = op->disk;
     /* Memory that changes under a write is a bug of the caller, whatever the disk makes of it. */
-    ASSERT(hash_bytes(bytes_of(op->memory, op->size)) == op->checksum);
+    ASSERT(unchanged(op));
     if ((disk->used_sectors + sectors_wanted(op)) * SECTOR_BYTES > disk->capacity_bytes && sectors_wanted(op) != 0) {
         return -ENOSPC;
     }
@@ -67,6 +85,16 @@ static int do_write(struct disk_op *op, bool durable)
     }
     write_sectors(op, true, durable);
     return (int)op->size;
+}
+
+static const uint8_t *version_at(const struct inode *inode, uint64_t index)
+{
+    return index < inode->sector_count ? inode->sectors[index].now : NULL;
+}
+
+static bool version_zero(const uint8_t *version)
+{
+    return version == NULL || version_shared(version);
 }
 
 static int do_read(struct disk_op *op)
@@ -81,12 +109,16 @@ static int do_read(struct disk_op *op)
         uint64_t       at     = op->offset + done;
         size_t         skip   = at % SECTOR_BYTES;
         size_t         part   = SECTOR_BYTES - skip < size - done ? SECTOR_BYTES - skip : size - done;
-        const uint8_t *stored = at / SECTOR_BYTES < inode->sector_count ? inode->sectors[at / SECTOR_BYTES].now : NULL;
-        if (stored != NULL) {
+        const uint8_t *stored = version_at(inode, at / SECTOR_BYTES);
+        if (!version_zero(stored)) {
             memcpy(op->memory + done, stored + skip, part);
-        } else {
-            memset(op->memory + done, 0, part);
+            done += part;
+            continue;
         }
+        while (done + part < size && version_zero(version_at(inode, (at + part) / SECTOR_BYTES))) {
+            part = part + SECTOR_BYTES < size - done ? part + SECTOR_BYTES : size - done;
+        }
+        memset(op->memory + done, 0, part);
         done += part;
     }
     return (int)size;
@@ -259,8 +291,9 @@ void disk_begin(struct disk_op *op)
     }
     if (op->verb == DISK_WRITE || op->verb == DISK_WRITE_DURABLE) {
         struct bytes data = bytes_of(op->memory, op->size);
-        op->checksum      = hash_bytes(data);
-        world_trace_bytes(disk->world, data);
+        op->zeros         = bytes_zero(data);
+        op->checksum      = op->zeros ? hash_of_zeros(data.data, data.size) : hash_bytes(data);
+        world_trace_hash(disk->world, op->checksum);
     }
     if (op->verb == DISK_SYNC) {
         op->inode->syncing++;

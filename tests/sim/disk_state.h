@@ -93,6 +93,8 @@ struct inode  *inode_new(struct disk *disk, bool directory);
 void           disk_sectors_drop(struct inode *inode, uint32_t first);
 void           inode_release(struct inode *inode);
 struct sector *sector_at(struct inode *inode, uint64_t index);
+/* What a version of zeros is. */
+extern const uint8_t disk_zeros[SECTOR_BYTES];
 /* A version of a sector: freed, or a bit of it flipped. One that is shared is not written to. */
 bool version_shared(const uint8_t *version);
 void version_free(uint8_t *version);

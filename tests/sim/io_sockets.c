@@ -203,14 +203,13 @@ static void deliver_received(struct io_socket *socket)
     struct io *io     = socket->io;
     uint64_t   chunks = world_between(io->world, SALT_NET, 1, CHUNKS_PER_TURN_MAX);
     while (chunks-- > 0 && may_receive(socket) && io->buffers_left > 0) {
-        size_t room      = chunk_size(io);
+        size_t size      = end_readable_bytes(socket->end, chunk_size(io));
         socket->one_more = false;
         io->buffers_left--;
         ASSERT(io->chunk == NULL);
-        io->chunk   = malloc(room);
-        size_t size = end_read(socket->end, io->chunk, room);
-        io->chunk   = realloc(io->chunk, size);
+        io->chunk = malloc(size);
         ASSERT(io->chunk != NULL);
+        (void)end_read(socket->end, io->chunk, size);
         world_trace(io->world, "received", io->core->name, socket->end->id, size);
         world_trace_bytes(io->world, bytes_of(io->chunk, size));
         socket->handler->received(socket->ctx, bytes_of(io->chunk, size));

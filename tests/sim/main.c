@@ -1,9 +1,13 @@
 /* main.c - runs scenarios with seeds. The same seed and scenario is the same run, always.
  *
- *   sim [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--first] [--list]
+ *   sim [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--first] [--table] [--list]
  *
- * A failing run prints its sentence and the command that replays it, with the trace up to the event at which it failed. */
+ * A failing run prints its sentence and the command that replays it, with the trace up to the event at which it failed.
+ * --table ends with a line for each scenario: what it simulated, what that cost, and one hash of all its traces, by which two
+ * builds can be compared. */
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
+#include "shared/base/rand.h"
 #include "tests/sim/scenarios.h"
 #include "tests/sim/seeds.h"
 #include "tests/sim/world.h"
@@ -42,6 +46,7 @@ struct options {
     const char *program;
     bool        verify;
     bool        first;
+    bool        table;
 };
 
 struct outcome {
@@ -51,7 +56,24 @@ struct outcome {
     uint64_t virtual_ns;
 };
 
+/* What the runs of a scenario came to. */
+struct tally {
+    uint64_t runs;
+    uint64_t events;
+    uint64_t virtual_ns;
+    uint64_t hash;
+    double   wall_seconds;
+    double   cpu_seconds; /* of this process: what the same would take on a core of its own */
+};
+
+static struct tally tallies[SCENARIO_COUNT];
+
 static const char *program_name;
+
+/* jemalloc's: worlds come and go, and what one has given back is the next one's. Pages that go to the kernel between two of
+ * them, or a few kilobytes that never come out of a large piece, are faulted in again by each world: a tenth of the time. */
+const char *malloc_conf =
+    "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,oversize_threshold:0,lg_extent_max_active_fit:20";
 
 /* ---- what is told ---- */
 
@@ -120,16 +142,51 @@ static struct outcome run_one(const struct scenario *scenario, uint64_t seed, ui
     return outcome; /* what a failed run allocated is not given back: nothing in it can be trusted */
 }
 
-static bool run_verified(const struct scenario *scenario, uint64_t seed, const struct options *options,
-                         struct outcome *total)
+static double seconds(clockid_t clock)
 {
-    struct outcome first = run_one(scenario, seed, options->until);
-    total->events += first.events;
-    total->virtual_ns += first.virtual_ns;
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void add(struct tally *sum, const struct tally *tally)
+{
+    sum->runs += tally->runs;
+    sum->events += tally->events;
+    sum->virtual_ns += tally->virtual_ns;
+    sum->hash = hash_u64(rand_rotl(sum->hash, 5) ^ tally->hash);
+    sum->wall_seconds += tally->wall_seconds;
+    sum->cpu_seconds += tally->cpu_seconds;
+}
+
+static void count(struct tally *tally, const struct outcome *outcome)
+{
+    tally->runs++;
+    tally->events += outcome->events;
+    tally->virtual_ns += outcome->virtual_ns;
+    tally->hash = hash_u64(rand_rotl(tally->hash, 5) ^ outcome->hash);
+}
+
+/* A second run to compare with is counted as well: it is as much work. */
+static struct outcome run_counted(const struct scenario *scenario, uint64_t seed, uint64_t until)
+{
+    struct tally  *tally        = &tallies[scenario - scenarios];
+    double         wall_seconds = seconds(CLOCK_MONOTONIC);
+    double         cpu_seconds  = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    struct outcome outcome      = run_one(scenario, seed, until);
+    tally->wall_seconds += seconds(CLOCK_MONOTONIC) - wall_seconds;
+    tally->cpu_seconds += seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_seconds;
+    count(tally, &outcome);
+    return outcome;
+}
+
+static bool run_verified(const struct scenario *scenario, uint64_t seed, const struct options *options)
+{
+    struct outcome first = run_counted(scenario, seed, options->until);
     if (!first.passed || !options->verify) {
         return first.passed;
     }
-    struct outcome second = run_one(scenario, seed, 0);
+    struct outcome second = run_counted(scenario, seed, 0);
     if (second.passed && second.hash == first.hash && second.events == first.events) {
         return true;
     }
@@ -143,9 +200,10 @@ static bool run_verified(const struct scenario *scenario, uint64_t seed, const s
 
 static void usage(void)
 {
-    printf("usage: %s [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--first] [--list]\n"
+    printf("usage: %s [--seed=N] [--runs=N] [--scenario=NAME] [--until=EVENT] [--verify] [--first] [--table] [--list]\n"
            "  --until prints the trace up to that event of one seed of one scenario; --first ends with the first "
-           "failure\n",
+           "failure;\n"
+           "  --table tells what each scenario cost, and a hash of its traces\n",
            program_name);
 }
 
@@ -160,15 +218,11 @@ static bool parse_number(const char *text, uint64_t *out)
 static int parse(int argc, char **argv, struct options *options)
 {
     static const struct option names[] = {
-        {"seed", required_argument, NULL, 's'},
-        {"runs", required_argument, NULL, 'r'},
-        {"scenario", required_argument, NULL, 'n'},
-        {"until", required_argument, NULL, 'u'},
-        {"verify", no_argument, NULL, 'v'},
-        {"list", no_argument, NULL, 'l'},
-        {"first", no_argument, NULL, 'f'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"seed", required_argument, NULL, 's'},     {"runs", required_argument, NULL, 'r'},
+        {"scenario", required_argument, NULL, 'n'}, {"until", required_argument, NULL, 'u'},
+        {"verify", no_argument, NULL, 'v'},         {"list", no_argument, NULL, 'l'},
+        {"first", no_argument, NULL, 'f'},          {"table", no_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
     };
     int option;
     while ((option = getopt_long(argc, argv, "h", names, NULL)) != -1) {
@@ -191,6 +245,9 @@ static int parse(int argc, char **argv, struct options *options)
             break;
         case 'f':
             options->first = true;
+            break;
+        case 't':
+            options->table = true;
             break;
         case 'l':
             for (size_t i = 0; i < SCENARIO_COUNT; i++) {
@@ -215,12 +272,12 @@ static int parse(int argc, char **argv, struct options *options)
 }
 
 /* The runs that found something once, before all others: with seed 1. */
-static void run_known(const struct options *options, struct outcome *total, uint64_t *passed, uint64_t *failed)
+static void run_known(const struct options *options, uint64_t *passed, uint64_t *failed)
 {
     for (size_t k = 0; k < KNOWN_COUNT; k++) {
         for (size_t i = 0; i < SCENARIO_COUNT; i++) {
             if (strcmp(known_seeds[k].scenario, scenarios[i].name) == 0) {
-                bool held = run_verified(&scenarios[i], known_seeds[k].seed, options, total);
+                bool held = run_verified(&scenarios[i], known_seeds[k].seed, options);
                 *(held ? passed : failed) += 1;
                 if (!held) {
                     printf("  it was once: %s\n", known_seeds[k].found);
@@ -230,11 +287,45 @@ static void run_known(const struct options *options, struct outcome *total, uint
     }
 }
 
-static double real_seconds(void)
+/* ---- what it cost ---- */
+
+static double ratio(const struct tally *tally, double spent_seconds)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    return (double)tally->virtual_ns / 1e9 / (spent_seconds > 0 ? spent_seconds : 1e-9);
+}
+
+static void tell_row(const char *name, const struct tally *tally)
+{
+    printf("%-18s %6" PRIu64 " %12" PRIu64 " %14.1f %10.3f %10.3f %14.0f  %016" PRIx64 "\n", name, tally->runs,
+           tally->events, (double)tally->virtual_ns / 1e9, tally->wall_seconds, tally->cpu_seconds,
+           ratio(tally, tally->cpu_seconds), tally->hash);
+}
+
+/* Scenarios of clocks and timeouts let years pass in which nothing happens: a sum that has them says nothing of the others. */
+static bool mostly_waits(const struct tally *tally)
+{
+    return (double)tally->virtual_ns / 1e9 > (double)tally->events;
+}
+
+static void tell_table(void)
+{
+    struct tally all  = {0};
+    struct tally busy = {0};
+    printf("%-18s %6s %12s %14s %10s %10s %14s  %s\n", "scenario", "runs", "events", "virtual s", "wall s", "cpu s",
+           "virtual / cpu", "traces");
+    for (size_t i = 0; i < SCENARIO_COUNT; i++) {
+        const struct tally *tally = &tallies[i];
+        if (tally->runs == 0) {
+            continue;
+        }
+        tell_row(scenarios[i].name, tally);
+        add(&all, tally);
+        if (!mostly_waits(tally)) {
+            add(&busy, tally);
+        }
+    }
+    tell_row("all", &all);
+    tell_row("without idle ones", &busy);
 }
 
 int main(int argc, char **argv)
@@ -252,12 +343,10 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
         signal(caught[i], on_signal);
     }
-    uint64_t       passed  = 0;
-    uint64_t       failed  = 0;
-    struct outcome total   = {0};
-    double         started = real_seconds();
+    uint64_t passed = 0;
+    uint64_t failed = 0;
     if (options.scenario == NULL && options.seed == 1) {
-        run_known(&options, &total, &passed, &failed);
+        run_known(&options, &passed, &failed);
     }
     for (uint64_t run = 0; run < (options.until != 0 ? 1 : options.runs); run++) {
         for (size_t i = 0; i < SCENARIO_COUNT && !(options.first && failed > 0); i++) {
@@ -265,7 +354,7 @@ int main(int argc, char **argv)
                                          : options.runs >= MANY && (options.seed + run) % scenarios[i].every != 0) {
                 continue;
             }
-            if (run_verified(&scenarios[i], options.seed + run, &options, &total)) {
+            if (run_verified(&scenarios[i], options.seed + run, &options)) {
                 passed++;
             } else if (options.until != 0) {
                 return 1; /* stopped where it was asked to, or failed there */
@@ -274,9 +363,15 @@ int main(int argc, char **argv)
             }
         }
     }
-    double real = real_seconds() - started;
+    struct tally total = {0};
+    for (size_t i = 0; i < SCENARIO_COUNT; i++) {
+        add(&total, &tallies[i]);
+    }
+    if (options.table) {
+        tell_table();
+    }
     printf("%" PRIu64 " events, %.1f virtual seconds in %.2f s: %.0f times real time\n", total.events,
-           (double)total.virtual_ns / 1e9, real, (double)total.virtual_ns / 1e9 / (real > 0 ? real : 1e-9));
+           (double)total.virtual_ns / 1e9, total.wall_seconds, ratio(&total, total.wall_seconds));
     printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
     fflush(stdout);
     _exit(failed == 0 ? 0 : 1);

@@ -121,6 +121,8 @@ struct end *net_connect(struct process *process, const char *address, uint16_t p
 size_t end_take(struct end *end, const uint8_t *data, size_t size);
 /* Copies up to size arrived bytes; 0 when there are none. */
 size_t end_read(struct end *end, uint8_t *out, size_t size);
+/* How many have arrived, limit at most. */
+size_t end_readable_bytes(const struct end *end, size_t limit);
 bool   end_readable(const struct end *end);
 /* abort: a reset instead of an orderly end. */
 void end_close(struct end *end, bool abort);

@@ -202,6 +202,19 @@ bool end_readable(const struct end *end)
     return !list_empty(&end->peer->out.rx);
 }
 
+size_t end_readable_bytes(const struct end *end, size_t limit)
+{
+    size_t size = 0;
+    LIST_EACH (&end->peer->out.rx, link) {
+        const struct segment *segment = CONTAINER_OF(link, struct segment, link);
+        size += segment->size - segment->read;
+        if (size >= limit) {
+            return limit;
+        }
+    }
+    return size;
+}
+
 size_t end_read(struct end *end, uint8_t *out, size_t size)
 {
     struct pipe *pipe = &end->peer->out;

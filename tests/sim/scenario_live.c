@@ -168,7 +168,7 @@ static void publish(struct story *s)
 static void heal(void *ctx)
 {
     struct cluster_broker *b = ctx;
-    net_cut(b->machine, b->cluster->store_machine, false);
+    net_cut(b->machine, b->cluster->stores[0].machine, false);
 }
 
 /* A broker cannot be heard by the store, or does not hear it, or neither; or somebody stands still: for a moment, or for longer than anybody waits. */
@@ -181,14 +181,14 @@ static void separate(struct story *s)
         world_between(world, SALT_SCENARIO, SIM_MS, world_chance(world, SALT_SCENARIO, 2) ? SIM_S : 30 * SIM_S);
     if (how <= 2) {
         if (how != 1) {
-            net_link(b->machine, s->cluster.store_machine)->cut = true;
+            net_link(b->machine, s->cluster.stores[0].machine)->cut = true;
         }
         if (how != 0) {
-            net_link(s->cluster.store_machine, b->machine)->cut = true;
+            net_link(s->cluster.stores[0].machine, b->machine)->cut = true;
         }
         world_after(world, until_ns, heal, b);
     } else {
-        process_pause(how == 3 ? b->process : s->cluster.store, until_ns);
+        process_pause(how == 3 ? b->process : s->cluster.stores[0].process, until_ns);
     }
     s->healed_ns = s->healed_ns > world->now_ns + until_ns ? s->healed_ns : world->now_ns + until_ns;
 }

@@ -108,7 +108,7 @@ static void publish_refused(struct story *s)
 static void cut(struct story *s, bool on)
 {
     struct machine *a   = s->cluster.brokers[0].machine;
-    struct machine *b   = s->cluster.store_machine;
+    struct machine *b   = s->cluster.stores[0].machine;
     uint64_t        way = on ? world_between(s->cluster.world, SALT_SCENARIO, 0, 2) : 2;
     if (way != 1) {
         net_link(a, b)->cut = on;
@@ -120,16 +120,16 @@ static void cut(struct story *s, bool on)
 
 static void heal(struct story *s)
 {
-    struct disk *disk  = s->cluster.store_machine->disk;
+    struct disk *disk  = s->cluster.stores[0].machine->disk;
     *disk_faults(disk) = (struct disk_faults){0};
     disk_set_capacity(disk, s->healthy_bytes);
-    net_cut(s->cluster.brokers[0].machine, s->cluster.store_machine, false);
+    net_cut(s->cluster.brokers[0].machine, s->cluster.stores[0].machine, false);
 }
 
 static void trouble(struct story *s)
 {
     struct world *world = s->cluster.world;
-    struct disk  *disk  = s->cluster.store_machine->disk;
+    struct disk  *disk  = s->cluster.stores[0].machine->disk;
     switch (world_between(world, SALT_SCENARIO, 0, 7)) {
     case 0:
     case 1:
@@ -142,7 +142,7 @@ static void trouble(struct story *s)
         cut(s, true);
         break;
     case 4:
-        process_pause(s->cluster.store, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));
+        process_pause(s->cluster.stores[0].process, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));
         break;
     case 5:
         process_pause(s->cluster.brokers[0].process, world_between(world, SALT_SCENARIO, SIM_MS, 4 * SIM_S));

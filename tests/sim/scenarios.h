@@ -12,52 +12,60 @@
 
 struct world;
 
-#define SCENARIOS(X)      \
-    X(timers, 1)          \
-    X(wake, 1)            \
-    X(move, 1)            \
-    X(echo, 1)            \
-    X(partition, 1)       \
-    X(torn, 1)            \
-    X(full, 1)            \
-    X(segstore_crash, 1)  \
-    X(segstore_full, 4)   \
-    X(segstore_rot, 1)    \
-    X(segstore_limits, 1) \
-    X(segstore_scrub, 4)  \
-    X(segstore_runs, 4)   \
-    X(segstore_moldy, 5)  \
-    X(group_elections, 1) \
-    X(group, 1)           \
-    X(group_rot, 1)       \
-    X(group_runs, 4)      \
-    X(group_repair, 2)    \
-    X(group_lost, 1)      \
-    X(group_lost_disk, 1) \
-    X(group_members, 1)   \
-    X(group_stale, 1)     \
-    X(group_votes, 1)     \
-    X(group_images, 1)    \
-    X(group_tail, 1)      \
-    X(group_readback, 2)  \
-    X(group_places, 4)    \
-    X(group_spare, 4)     \
-    X(group_drain, 4)     \
-    X(group_leave, 2)     \
-    X(mqtt_qos1, 1)       \
-    X(mqtt_qos2, 1)       \
-    X(takeover, 1)        \
-    X(will, 1)            \
-    X(shared, 1)          \
-    X(retained, 1)        \
-    X(trouble, 1)         \
-    X(two_qos1, 1)        \
-    X(two_qos2, 1)        \
-    X(two_takeover, 1)    \
-    X(two_will, 1)        \
-    X(two_shared, 1)      \
-    X(two_retained, 1)    \
-    X(two_live, 1)
+#define SCENARIOS(X)       \
+    X(timers, 1)           \
+    X(wake, 1)             \
+    X(move, 1)             \
+    X(echo, 1)             \
+    X(partition, 1)        \
+    X(torn, 1)             \
+    X(full, 1)             \
+    X(segstore_crash, 1)   \
+    X(segstore_full, 4)    \
+    X(segstore_rot, 1)     \
+    X(segstore_limits, 1)  \
+    X(segstore_scrub, 4)   \
+    X(segstore_runs, 4)    \
+    X(segstore_moldy, 5)   \
+    X(group_elections, 1)  \
+    X(group, 1)            \
+    X(group_rot, 1)        \
+    X(group_runs, 4)       \
+    X(group_repair, 2)     \
+    X(group_lost, 1)       \
+    X(group_lost_disk, 1)  \
+    X(group_members, 1)    \
+    X(group_stale, 1)      \
+    X(group_votes, 1)      \
+    X(group_images, 1)     \
+    X(group_tail, 1)       \
+    X(group_holes, 1)      \
+    X(group_given_up, 1)   \
+    X(group_readback, 2)   \
+    X(group_places, 4)     \
+    X(group_spare, 4)      \
+    X(group_drain, 4)      \
+    X(group_leave, 2)      \
+    X(mqtt_qos1, 1)        \
+    X(mqtt_qos2, 1)        \
+    X(takeover, 1)         \
+    X(will, 1)             \
+    X(shared, 1)           \
+    X(retained, 1)         \
+    X(trouble, 1)          \
+    X(two_qos1, 1)         \
+    X(two_qos2, 1)         \
+    X(two_takeover, 1)     \
+    X(two_will, 1)         \
+    X(two_shared, 1)       \
+    X(two_retained, 1)     \
+    X(two_live, 1)         \
+    X(stores_qos1, 10)     \
+    X(stores_qos2, 10)     \
+    X(stores_takeover, 10) \
+    X(stores_will, 10)     \
+    X(stores_shared, 10)   \
+    X(stores_retained, 10)
 
 struct scenario {
     const char *name;

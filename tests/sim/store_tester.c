@@ -49,21 +49,31 @@ static void end(struct tester_node *node, size_t begun)
     sim_check(node->client->world, frame_end(&node->out, begun) == 0, "a request fits a frame");
 }
 
+/* Byte i of it is 31 * (start + i), for as long as the longest payload from any start: every payload is a piece of it. */
+static const uint8_t *the_payload(uint64_t start)
+{
+    static uint8_t bytes[LARGE_BYTES + 256]; /* the same whenever it is made */
+    if (bytes[1] == 0) {
+        for (size_t at = 0; at < sizeof bytes; at++) {
+            bytes[at] = (uint8_t)(at * 31);
+        }
+    }
+    return bytes + start % 256;
+}
+
 /* What record n of a stripe holds: the same at every try. */
-static struct record record_of(const struct store_tester *c, uint32_t stripe, uint64_t n, uint8_t *payload)
+static struct record record_of(const struct store_tester *c, uint32_t stripe, uint64_t n)
 {
     struct rand random;
     rand_init(&random, c->world->seed, stripe * 1000003u + n);
     bool   large = c->large_one_in != 0 && rand_chance(&random, c->large_one_in);
     size_t size  = large ? LARGE_BYTES : (size_t)rand_below(&random, 3000);
-    for (size_t at = 0; at < size; at++) {
-        payload[at] = (uint8_t)(at * 31 + n * 7 + stripe);
-    }
-    return (struct record){
-        .qos = 1, .publish_wall_ns = n, .topic = bytes_str("a/b"), .payload = bytes_of(payload, size)};
+    /* 223 is the inverse of 31 modulo 256: the first byte is 7 * n + stripe. */
+    return (struct record){.qos             = 1,
+                           .publish_wall_ns = n,
+                           .topic           = bytes_str("a/b"),
+                           .payload         = bytes_of(the_payload((n * 7 + stripe) * 223), size)};
 }
-
-static uint8_t the_payload[LARGE_BYTES];
 
 /* ---- requests ---- */
 
@@ -93,7 +103,7 @@ static void send_txn(struct tester_node *node, uint32_t stripe, uint64_t n)
     struct store_tester *c = node->client;
     char                 key[24];
     size_t               begun;
-    struct record        record = record_of(c, stripe, n, the_payload);
+    struct record        record = record_of(c, stripe, n);
     snprintf(key, sizeof key, "%08llu", (unsigned long long)n);
     txn_begin(node, stripe, txn_id(c, WHAT_TXN, stripe, n), &begun);
     size_t append = op_append_begin(&node->out, 1 + stripe, 1, n + 1);
@@ -318,7 +328,7 @@ static void on_records(struct tester_node *node, uint64_t id, struct wire_reader
         uint64_t n = record.publish_wall_ns;
         sim_check(c->world, n == offset || s->gaps, "record %llu of stripe %u lies at offset %llu",
                   (unsigned long long)n, stripe, (unsigned long long)offset);
-        struct record expected = record_of(c, stripe, n, the_payload);
+        struct record expected = record_of(c, stripe, n);
         char          key[24];
         snprintf(key, sizeof key, "%08llu", (unsigned long long)n);
         sim_check(c->world, bytes_equal(expected.payload, record.payload) && bytes_equal(tag, bytes_str(key)),

@@ -200,6 +200,7 @@ bool world_step(struct world *world, uint64_t limit_ns)
         if (world->event_count > world->event_max) {
             sim_fail(world, "more than %lu events: something runs without end", (unsigned long)world->event_max);
         }
+        world->last_kind = event->kind;
         event->run(event);
         return true;
     }
@@ -218,11 +219,13 @@ void world_run_ns(struct world *world, uint64_t duration_ns)
 
 bool world_run_until(struct world *world, bool (*done)(void *ctx), void *ctx, uint64_t limit_ns)
 {
-    uint64_t end_ns = world->now_ns + limit_ns;
-    while (!done(ctx)) {
+    uint64_t end_ns  = world->now_ns + limit_ns;
+    bool     is_done = done(ctx);
+    while (!is_done) {
         if (!world_step(world, end_ns)) {
             return done(ctx);
         }
+        is_done = world->last_kind != EVENT_WORLD && done(ctx);
     }
     return true;
 }
@@ -275,6 +278,11 @@ void world_trace(struct world *world, const char *what, const char *who, uint64_
 void world_trace_bytes(struct world *world, struct bytes data)
 {
     mix(world, hash_bytes(data));
+}
+
+void world_trace_hash(struct world *world, uint64_t hash)
+{
+    mix(world, hash);
 }
 
 /* ---- the ends ---- */

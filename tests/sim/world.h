@@ -81,6 +81,7 @@ struct world {
     uint64_t            now_ns;
     uint64_t            wall_start_ns; /* since 1970, when the world began */
     uint64_t            event_count;   /* events run so far: the number of the current one */
+    enum event_kind     last_kind;     /* of the event run last */
     uint64_t            event_max;     /* more are taken for a loop without end */
     uint64_t            until;         /* print the trace up to this event and stop there; 0 does not */
     uint64_t            hash;          /* of the trace so far */
@@ -123,7 +124,8 @@ __attribute__((noreturn)) PRINTF_LIKE(2, 3) void sim_fail(struct world *world, c
 
 /* Lets time pass. */
 void world_run_ns(struct world *world, uint64_t duration_ns);
-/* Until done(ctx) is true after an event: true. Or until limit_ns have passed: false. */
+/* Until done(ctx) is true after an event: true. Or until limit_ns have passed: false. Programs and scenarios act in events of
+ * their own: behind those of networks and disks it is not asked. */
 bool world_run_until(struct world *world, bool (*done)(void *ctx), void *ctx, uint64_t limit_ns);
 /* Runs call(ctx) delay_ns from now, outside every process: the place to crash, cut and heal. */
 void world_after(struct world *world, uint64_t delay_ns, void (*call)(void *ctx), void *ctx);
@@ -158,6 +160,8 @@ bool world_step(struct world *world, uint64_t limit_ns);
 void world_trace(struct world *world, const char *what, const char *who, uint64_t a, uint64_t b);
 /* Bytes that cross the port: their content goes into the hash. */
 void world_trace_bytes(struct world *world, struct bytes data);
+/* The same, where hash_bytes() of them is known. */
+void world_trace_hash(struct world *world, uint64_t hash);
 /* Gives held events back to the queue. */
 void world_release_held(struct world *world);
 

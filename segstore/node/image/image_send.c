@@ -322,7 +322,7 @@ static uint64_t send(struct image_out *o, struct peer *peer)
             records_missing(o, from);
             return 0;
         }
-        wait = rate_take(node->transfer, peer->out.size - begun, io_now_ns(node->io));
+        wait = pace_take(node->transfer, peer->out.size - begun, io_now_ns(node->io));
     }
     return o->ended && wait < CHECK_EVERY_NS ? CHECK_EVERY_NS : wait;
 }

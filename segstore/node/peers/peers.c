@@ -20,7 +20,12 @@ static const uint64_t ASK_EVERY_NS      = 500000000;
 static const uint64_t GONE_AFTER_NS     = 3000000000;
 static const uint64_t COMPLAIN_NS       = 10000000000;
 static const uint64_t CLOCK_COMPLAIN_NS = 600000000000;
-enum { OUT_MAX_BYTES = 4 * 1024 * 1024, OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024 };
+enum {
+    OUT_MAX_BYTES   = 4 * 1024 * 1024,
+    OUT_LIMIT_BYTES = 64 * 1024 * 1024,
+    OUT_KEEP_BYTES  = 1024 * 1024,
+    OUT_KEEP_SENDS  = 256
+};
 
 struct peer *peer_find(const struct node *node, uint16_t id)
 {
@@ -283,8 +288,9 @@ static void on_sent(void *ctx, int result)
     if (result < 0) {
         return; /* closed() follows */
     }
-    p->sending = false;
-    if (p->flying.capacity > OUT_KEEP_BYTES) {
+    p->sending     = false;
+    p->small_sends = p->flying.size > OUT_KEEP_BYTES ? 0 : p->small_sends + 1;
+    if (p->flying.capacity > OUT_KEEP_BYTES && p->small_sends >= OUT_KEEP_SENDS) { /* the large ones are over */
         wire_writer_fini(&p->flying);
         p->flying = wire_writer_growing(OUT_LIMIT_BYTES);
     }

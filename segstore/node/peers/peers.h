@@ -16,8 +16,9 @@ struct peer {
     struct io_socket           *socket; /* NULL when down */
     uint8_t                     state;
     bool                        sending;
-    bool                        full;   /* somebody found no room since the last send */
-    bool                        broken; /* to be given up after the current callback */
+    bool                        full;        /* somebody found no room since the last send */
+    uint32_t                    small_sends; /* in a row, of which flying held little */
+    bool                        broken;      /* to be given up after the current callback */
     struct frame_reader         reader;
     struct wire_writer          out; /* being filled */
     struct wire_writer          flying;
@@ -45,8 +46,8 @@ uint64_t node_incarnation(const struct node *node);
 bool pulse_gather(struct peer *peer, struct node_stripe *st, const struct raft_message *message);
 /* What was gathered in this turn. */
 void pulses_flush(struct node *node);
-/* The body of a PULSE, of a PULSE_ACK. False: malformed. */
-MUST_CHECK bool pulse_receive(struct peer *peer, struct wire_reader *r);
-MUST_CHECK bool pulse_answered(struct peer *peer, struct wire_reader *r);
+/* The body of a PULSE, of a PULSE_ACK: 0, ERR_MALFORMED, ERR_CONFLICT (pulse.h). */
+MUST_CHECK int pulse_receive(struct peer *peer, struct wire_reader *r);
+MUST_CHECK int pulse_answered(struct peer *peer, struct wire_reader *r);
 
 #endif

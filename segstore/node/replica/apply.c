@@ -67,6 +67,7 @@ void proposals_drop(struct node_stripe *st)
         answer(st->node, proposal_at(st, st->proposal_first), ERR_NOT_LEADER);
     }
     st->due_proposed = false;
+    st->sample_index = 0;
 }
 
 /* ---- forgetting ---- */
@@ -145,6 +146,9 @@ void apply_entry(struct node_stripe *st, uint64_t index, struct bytes ops)
         slot->held = false;
     }
     raft_applied(st->raft, index);
+    if (index == st->sample_index) {
+        sample_end(st);
+    }
     if (status == 0 && node->results.bad) { /* it took effect, but what it says does not fit a frame */
         status = ERR_TOO_BIG;
     }

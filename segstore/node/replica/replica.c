@@ -5,6 +5,7 @@
  *
  * What raft wants is noted by its hooks and done when the stripe is settled, at the end of the turn. */
 #include "segstore/node/peers/peers.h"
+#include "segstore/node/refill/refill.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
@@ -89,6 +90,7 @@ void replica_free(struct node_stripe *st)
     list_remove(&st->sending.link);
     image_drop(st);
     repairs_clear(st);
+    refill_drop(st);
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
@@ -232,7 +234,11 @@ int propose(struct node *node, struct node_stripe *st, struct bytes ops, const s
     if (UNLIKELY(ops.size >= STORAGE_LARGE_BYTES) && !storage_places(node->storage, ops.size)) {
         return node->storage->prepare.full ? ERR_DISK_FULL : ERR_FULL;
     }
-    return lead_entry(st, LOG_OPS, ops, origin);
+    int result = lead_entry(st, LOG_OPS, ops, origin);
+    if (result == 0 && st->sample_index == 0) {
+        sample_begin(st, st->entries.end - 1);
+    }
+    return result;
 }
 
 void propose_members(struct node_stripe *st, const struct raft_members *members)
@@ -250,6 +256,7 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 
 void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count)
 {
+    refill_drop(st); /* a leader takes care of it */
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }
@@ -304,6 +311,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     if (entry->kind == LOG_BODY) {
         image_body_durable(st, entry);
         repair_body_durable(st, entry);
+        refill_body_durable(st, entry);
         return;
     }
     if (entry->kind == LOG_PEER) {

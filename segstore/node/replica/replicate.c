@@ -6,18 +6,24 @@
 #include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
-enum { FRAME_BYTES = 512 * 1024, CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */ };
+enum {
+    FRAME_BYTES        = 512 * 1024,
+    AHEAD_BYTES        = 1024 * 1024,
+    AHEAD_ENTRY_BYTES  = 1024,
+    CATCHES_UP_ENTRIES = 4096 /* so far behind, it is not the traffic of the moment */
+};
 
-/* Nor is what must be read from the log's files, however few entries it is. */
-static bool catches_up(const struct node_stripe *st, const struct raft_want *want)
+/* Is what it wants next in the log's files only? */
+static bool is_cold(const struct node_stripe *st, const struct log_slot *slot)
 {
     struct bytes unused;
-    if (want->first > want->last) {
-        return false;
-    }
-    const struct log_slot *slot = entries_at(&st->entries, want->first);
-    return want->first + CATCHES_UP_ENTRIES < raft_commit(st->raft) ||
-           (slot->memory == NULL && !wal_view(st->node->storage->fetch.wal, slot->position, &unused));
+    return slot->memory == NULL && !wal_view(st->node->storage->fetch.wal, slot->position, &unused);
+}
+
+/* Nor is what must be read from there, however few entries it is. */
+static bool catches_up(const struct node_stripe *st, const struct raft_want *want, bool cold)
+{
+    return want->first <= want->last && (cold || want->first + CATCHES_UP_ENTRIES < raft_commit(st->raft));
 }
 
 /* Entries [first, last] into w, until enough are there. Returns how many, or 0 when the first has to wait or cannot be read (*out_error). */
@@ -48,6 +54,20 @@ static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const
     return count;
 }
 
+/* What comes next is read from the log's files while this is on its way. */
+static void read_ahead(struct node_stripe *st, uint64_t index, uint64_t last)
+{
+    struct fetch *fetch = &st->node->storage->fetch;
+    uint64_t      until = 0;
+    for (; index <= last; index++) {
+        const struct log_slot *slot = entries_at(&st->entries, index);
+        until                       = until == 0 ? slot->position + AHEAD_BYTES : until;
+        if (slot->memory != NULL || slot->position > until || !fetch_ahead(fetch, slot->position, slot->size)) {
+            return;
+        }
+    }
+}
+
 /* One message. False: no more for this follower now. */
 static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
 {
@@ -59,9 +79,13 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         image_send(st, id);
         return false;
     }
-    bool behind = catches_up(st, &want);
-    if (behind && rate_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0) {
-        return false; /* its next answer, to a heartbeat at the latest, looks again */
+    const struct log_slot *slot   = want.first <= want.last ? entries_at(&st->entries, want.first) : NULL;
+    bool                   cold   = slot != NULL && is_cold(st, slot);
+    bool                   behind = catches_up(st, &want, cold);
+    if ((cold && !pacing_together(st, slot->position)) ||
+        (behind && pace_wait_ns(st->node->transfer, io_now_ns(st->node->io)) > 0)) {
+        pacing_wait(st);
+        return false;
     }
     struct raft_message message = {.kind     = RAFT_APPEND,
                                    .to       = id,
@@ -77,6 +101,9 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
     message_put(w, st->id, &message, entries_chain(&st->entries, message.index));
     uint32_t count = put_entries(st, w, &want, &bytes, &error);
     message_set_count(w->data + head, count);
+    if (behind) {
+        read_ahead(st, want.first + count, want.last);
+    }
     if (count == 0 && error != 0) {
         peer_cancel(peer);
     }
@@ -96,7 +123,7 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
     peer_end(peer);
     raft_sent(st->raft, id, want.first, count, bytes);
     if (behind) {
-        (void)rate_take(st->node->transfer, bytes, io_now_ns(st->node->io));
+        (void)pace_take(st->node->transfer, bytes, io_now_ns(st->node->io));
     }
     return true;
 }

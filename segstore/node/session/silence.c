@@ -1,5 +1,6 @@
 /* silence.c - a broker that says nothing is asked, and then given up: behind a cut network or a machine without power its connection would
- * look alive for ever, and keep its successor out. */
+ * look alive for ever, and keep its successor out. A node whose frames wait for a slow disk here hears that this one lives: its question waits behind them,
+ * and were it to give up, an image would begin anew, and wait as long. */
 #include "segstore/node/state.h"
 
 #include "shared/base/log.h"
@@ -11,7 +12,11 @@ static const uint64_t GONE_AFTER_NS = 10000000000;
 
 static void look(struct session *s, uint64_t now_ns)
 {
-    if ((s->state != SESSION_OPEN && s->state != SESSION_WAIT_HELLO) || list_linked(&s->stalled_link)) {
+    bool stalled = list_linked(&s->stalled_link);
+    if (stalled && s->peer != 0 && s->state == SESSION_OPEN) {
+        session_end(s, session_begin(s, RPC_PONG, 0));
+    }
+    if ((s->state != SESSION_OPEN && s->state != SESSION_WAIT_HELLO) || stalled) {
         s->heard_ns = now_ns;
         return;
     }

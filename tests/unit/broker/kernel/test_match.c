@@ -279,3 +279,30 @@ Test(test_match, many_links_of_one_filter_come_and_go_in_any_order)
     cr_assert_eq(match_nodes(m), 2);
     match_free(m);
 }
+
+Test(test_match, marked_nodes_are_found_in_the_order_of_their_numbers_and_no_others)
+{
+    enum { MARKED = 3000 }; /* in more than one chunk of nodes */
+    static struct match_link links[MARKED];
+    struct match            *m = match_new(0);
+    memset(links, 0, sizeof links);
+    cr_assert_eq(match_next_marked(m, MATCH_NONE), MATCH_NONE);
+    for (int i = 0; i < MARKED; i++) {
+        char filter[16];
+        snprintf(filter, sizeof filter, "f%d", i);
+        cr_assert_eq(match_add(m, bytes_str(filter), &links[i]), 0);
+        match_set_mark(m, links[i].node, i % 3 == 0 ? 1 + (unsigned)i % MATCH_MARK_MAX : 0);
+    }
+    for (int i = 0; i < MARKED; i += 9) { /* with its mark */
+        match_remove(m, &links[i]);
+    }
+    uint32_t before = MATCH_NONE;
+    int      found  = 0;
+    for (uint32_t node = match_next_marked(m, MATCH_NONE); node != MATCH_NONE; node = match_next_marked(m, node)) {
+        cr_assert(node > before && match_mark(m, node) != 0);
+        before = node;
+        found++;
+    }
+    cr_assert_eq(found, MARKED / 3 - (MARKED + 8) / 9);
+    match_free(m);
+}

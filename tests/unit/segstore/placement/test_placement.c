@@ -162,6 +162,52 @@ Test(test_placement, racks_count_for_more_than_evenness)
     free(all);
 }
 
+/* Replicas of the stripe in the rack of node, itself among them, but for the one on `except`. */
+static uint32_t in_rack(const struct plan *p, const struct placement *of, uint16_t node, uint16_t except)
+{
+    uint16_t rack  = plan_find(p, node)->rack;
+    uint32_t count = 0;
+    for (uint8_t i = 0; i < of->count; i++) {
+        uint16_t other = of->nodes[i];
+        count += other != except && (other == node || (rack != 0 && plan_find(p, other)->rack == rack));
+    }
+    return count;
+}
+
+/* Where one node holds two replicas more than another, no stripe could go from the one to the other without making its racks worse. */
+static void check_stuck(const struct plan *p, const struct placement *all, uint32_t stripes)
+{
+    for (uint8_t f = 0; f < p->count; f++) {
+        for (uint8_t t = 0; t < p->count; t++) {
+            uint16_t from = p->at[f].node, to = p->at[t].node;
+            if (load_of(all, stripes, from) < load_of(all, stripes, to) + 2) {
+                continue;
+            }
+            for (uint32_t s = 0; s < stripes; s++) {
+                cr_assert(!has(&all[s], from) || has(&all[s], to) ||
+                              in_rack(p, &all[s], to, from) > in_rack(p, &all[s], from, from),
+                          "stripe %u could go from %u to %u", s, from, to);
+            }
+        }
+    }
+}
+
+Test(test_placement, what_is_uneven_is_so_because_of_racks)
+{
+    for (uint8_t count = 4; count <= 20; count++) {
+        for (uint8_t shape = 0; shape < 6; shape++) {
+            struct plan p = plan_of(count, (uint8_t)(2 + shape % 4));
+            for (uint8_t i = 0; i < count; i++) { /* most in one rack, some in racks of their own or by two */
+                p.at[i].rack = (uint16_t)(i % (2 + shape) == 0 ? 2 + i / (1 + shape % 2 * 7) : 1);
+            }
+            struct placement *all = make(&p, 40, 2);
+            check_whole(&p, all, 40);
+            check_stuck(&p, all, 40);
+            free(all);
+        }
+    }
+}
+
 Test(test_placement, a_node_that_comes_or_goes_moves_little_more_than_its_share)
 {
     for (uint8_t count = 4; count <= 12; count++) {

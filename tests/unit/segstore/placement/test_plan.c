@@ -162,6 +162,20 @@ Test(test_plan, a_drained_node_leaves_when_another_can_take_its_place_and_return
     HOLDS(&s, 1, 2, 3, 4);
 }
 
+Test(test_plan, a_drained_node_is_no_spare)
+{
+    struct scene s = scene(4, 3);
+    settle(&s);
+    s.wish.drained[0]    = 4;
+    s.wish.drained_count = 1;
+    gone(&s, 2);
+    cr_assert(!step(&s));
+    HOLDS(&s, 1, 2, 3);
+    s.wish.drained_count = 0;
+    cr_assert(step(&s));
+    HOLDS(&s, 1, 3, 4);
+}
+
 Test(test_plan, a_drained_node_that_nobody_can_replace_leads_nothing)
 {
     struct scene s = scene(3, 3);

@@ -18,15 +18,14 @@ static uint64_t colliding(const void *entry)
     return ((const struct thing *)entry)->id / 4;
 }
 
+static bool is_thing(const void *entry, const void *id)
+{
+    return ((const struct thing *)entry)->id == *(const uint64_t *)id;
+}
+
 static struct thing *find(const struct map *map, uint64_t id)
 {
-    struct map_probe probe = map_probe(map, id / 4);
-    for (struct thing *thing; (thing = map_probe_next(map, &probe)) != NULL;) {
-        if (thing->id == id) {
-            return thing;
-        }
-    }
-    return NULL;
+    return map_find(map, id / 4, is_thing, &id);
 }
 
 Test(map, random_inserts_and_removals_are_all_seen)
@@ -67,13 +66,7 @@ static uint64_t scattered(const void *entry)
 
 static struct thing *find_scattered(const struct map *map, uint64_t id)
 {
-    struct map_probe probe = map_probe(map, hash_u64(id));
-    for (struct thing *thing; (thing = map_probe_next(map, &probe)) != NULL;) {
-        if (thing->id == id) {
-            return thing;
-        }
-    }
-    return NULL;
+    return map_find(map, hash_u64(id), is_thing, &id);
 }
 
 static size_t walked(const struct map *map)
@@ -90,7 +83,7 @@ static size_t walked(const struct map *map)
 /* Grows to many blocks and shrinks to none, with a random one looked for at every step. */
 Test(map, a_change_moves_a_few_slots_however_large_the_map)
 {
-    enum { THINGS = 200000, MOVES_MAX = 16 };
+    enum { THINGS = 200000, MOVES_MAX = 24 };
     struct thing *things = calloc(THINGS, sizeof *things);
     struct map    map;
     struct rand   r;

@@ -151,6 +151,33 @@ static const char *list(struct place *place)
     return place->names;
 }
 
+Test(test_uring_file, room_is_made_that_reads_as_zeros_and_keeps_what_is_there)
+{
+    enum { SIZE = 1 << 20 };
+    struct place    place;
+    struct io_file *file;
+    uint8_t        *memory = aligned_alloc(IO_ALIGN_BYTES, SIZE);
+    place_init(&place, "/tmp");
+    struct io_op op = {.done = done, .ctx = &place};
+    memset(memory, 'x', SIZE);
+    cr_assert_eq(io_file_open(place.io, path_of(&place, "log"), IO_OPEN_CREATE | IO_OPEN_DIRECT, &file), 0);
+    io_write_durable(file, &op, memory, 4096, 0);
+    cr_assert_eq(wait_for(&place), 4096);
+    io_allocate(file, &op, SIZE);
+    cr_assert_eq(wait_for(&place), 0);
+    io_sync(file, &op);
+    cr_assert_eq(wait_for(&place), 0);
+    cr_assert_eq(io_file_size(file), SIZE);
+    io_read(file, &op, memory, SIZE, 0);
+    cr_assert_eq(wait_for(&place), SIZE);
+    for (int i = 0; i < SIZE; i++) {
+        cr_assert_eq(memory[i], i < 4096 ? 'x' : 0);
+    }
+    io_file_close(file);
+    free(memory);
+    place_fini(&place);
+}
+
 Test(test_uring_file, names_are_made_listed_renamed_and_removed)
 {
     struct place    place;

@@ -1,5 +1,7 @@
 #include "segstore/node/peers/pulse.h"
 
+#include "shared/base/err.h"
+
 #include <criterion/criterion.h>
 
 enum { SLOTS = 70 };
@@ -58,7 +60,7 @@ static size_t pass(struct ends *e)
     e->heard  = (struct heard){.answers = &e->in};
     pulse_put(&e->out, &e->w);
     struct wire_reader r = wire_reader_of(wire_written(&e->w));
-    return pulse_get(&e->in, &r, hear, &e->heard) ? e->w.size : 0;
+    return pulse_get(&e->in, &r, hear, &e->heard) == 0 ? e->w.size : 0;
 }
 
 /* What the answer to the last one says at the leader. */
@@ -146,6 +148,26 @@ Test(test_pulse, an_answer_to_an_earlier_term_counts_for_nothing)
     close_ends(&e);
 }
 
+Test(test_pulse, an_answer_that_was_under_way_when_a_new_term_was_said_counts_for_nothing)
+{
+    struct ends        e;
+    struct heard       acks  = {0};
+    struct wire_writer first = wire_writer_growing(1 << 20);
+    open_ends(&e);
+    pulse_beat(&e.out, 0, 8, 1, 1000);
+    pulse_beat(&e.out, 1, 8, 1, 1000);
+    cr_assert_gt(pass(&e), 0);
+    pulse_ack_put(&e.in, &first);
+    pulse_beat(&e.out, 0, 9, 1, 2000);
+    cr_assert_gt(pass(&e), 0);
+    struct wire_reader r = wire_reader_of(wire_written(&first));
+    cr_assert(pulse_ack_get(&e.out, &r, hear_ack, &acks));
+    cr_assert_eq(acks.count, 1);
+    cr_assert_eq(acks.term[1], 8);
+    wire_writer_fini(&first);
+    close_ends(&e);
+}
+
 Test(test_pulse, an_answer_of_an_earlier_connection_counts_for_nothing)
 {
     struct ends  e;
@@ -182,7 +204,7 @@ Test(test_pulse, one_that_is_missing_or_comes_twice_ends_the_connection)
     pulse_beat(&e.out, 0, 8, 1, 1000);
     cr_assert_gt(pass(&e), 0);
     struct wire_reader again = wire_reader_of(wire_written(&e.w));
-    cr_assert(!pulse_get(&e.in, &again, hear, &e.heard));
+    cr_assert_eq(pulse_get(&e.in, &again, hear, &e.heard), ERR_CONFLICT, "nothing is wrong with it but its time");
     pulse_beat(&e.out, 0, 8, 2, 2000);
     e.w.size = 0;
     pulse_put(&e.out, &e.w); /* lost */
@@ -207,7 +229,7 @@ Test(test_pulse, what_is_malformed_is_refused_wherever_it_is_cut)
         struct pulse_in    in = e.in;
         struct wire_reader r  = wire_reader_of(bytes_of(whole.data, size));
         e.heard               = (struct heard){0};
-        cr_assert(!pulse_get(&in, &r, hear, &e.heard), "%zu of %zu bytes are taken", size, whole.size);
+        cr_assert_eq(pulse_get(&in, &r, hear, &e.heard), ERR_MALFORMED, "%zu of %zu bytes are taken", size, whole.size);
         cr_assert_eq(e.heard.count, 0);
     }
     close_ends(&e);
@@ -226,7 +248,7 @@ Test(test_pulse, a_bit_of_a_stripe_that_nothing_was_said_of_is_refused)
     wire_put_u16(&w, 1);
     wire_put_u8(&w, 2);
     struct wire_reader r = wire_reader_of(wire_written(&w));
-    cr_assert(!pulse_get(&e.in, &r, hear, &e.heard));
+    cr_assert_eq(pulse_get(&e.in, &r, hear, &e.heard), ERR_MALFORMED);
     cr_assert_eq(e.heard.count, 0);
     close_ends(&e);
 }
