@@ -73,11 +73,16 @@ void map_init(struct map *map, uint64_t (*hash)(const void *entry))
     *map = (struct map){.hash = hash};
 }
 
+void map_init_dense(struct map *map, uint64_t (*hash)(const void *entry))
+{
+    *map = (struct map){.hash = hash, .dense = true};
+}
+
 void map_fini(struct map *map)
 {
     slots_fini(&map->now);
     slots_fini(&map->old);
-    *map = (struct map){.hash = map->hash};
+    *map = (struct map){.hash = map->hash, .dense = map->dense};
 }
 
 void map_reserve(struct map *map, size_t count)
@@ -201,7 +206,7 @@ void map_insert(struct map *map, void *entry)
         if (map->now.capacity == 0) {
             slots_init(&map->now, CAPACITY_MIN);
         } else {
-            resize(map, larger(map->now.capacity));
+            resize(map, map->dense ? larger(map->now.capacity) : map->now.capacity * 2);
         }
     }
     place(map, entry);

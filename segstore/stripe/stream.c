@@ -35,8 +35,8 @@ static uint64_t hash_name(const void *entry)
 
 void streams_init(struct stripe *s)
 {
-    map_init(&s->streams_by_id, hash_id);
-    map_init(&s->streams_by_name, hash_name);
+    map_init_dense(&s->streams_by_id, hash_id);
+    map_init_dense(&s->streams_by_name, hash_name);
 }
 
 static void stream_free(struct stream *stream)

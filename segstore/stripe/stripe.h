@@ -5,7 +5,7 @@
  * Applying the same entries in the same order gives the same state on every replica and after every restart: time and limits are in
  * entries, nothing is drawn at random, and no hash table is walked in an order that reaches results.
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
- * Memory: an idle stream costs about 80 bytes and its name (bench/micro/streams), a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
+ * Memory: an idle stream costs about 85 bytes and its name (bench/micro/streams), a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
  * the newest record of each topic: see latest.h.
  * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
 #ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H

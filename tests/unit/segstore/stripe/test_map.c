@@ -81,7 +81,7 @@ static size_t walked(const struct map *map)
 }
 
 /* Grows to many blocks and shrinks to none, with a random one looked for at every step. */
-Test(map, a_change_moves_a_few_slots_however_large_the_map)
+static void grow_and_shrink(void (*init)(struct map *map, uint64_t (*hash)(const void *entry)), double full)
 {
     enum { THINGS = 200000, MOVES_MAX = 24 };
     struct thing *things = calloc(THINGS, sizeof *things);
@@ -89,13 +89,14 @@ Test(map, a_change_moves_a_few_slots_however_large_the_map)
     struct rand   r;
     size_t        resized = 0;
     rand_init(&r, 6, 6);
-    map_init(&map, scattered);
+    init(&map, scattered);
     for (uint64_t i = 0; i < 2 * THINGS; i++) {
         size_t moved = map.moved, capacity = map.now.capacity;
         size_t old_capacity = map.old.capacity;
         if (i < THINGS) {
             things[i] = (struct thing){.id = i, .in = true};
             map_insert(&map, &things[i]);
+            cr_assert(i < 100 || (double)map.count >= full * (double)map.now.capacity);
         } else {
             struct thing *thing = &things[(i - THINGS) * 7919 % THINGS];
             map_remove(&map, thing);
@@ -118,4 +119,14 @@ Test(map, a_change_moves_a_few_slots_however_large_the_map)
     cr_assert_gt(resized, 20u);
     map_fini(&map);
     free(things);
+}
+
+Test(map, a_change_moves_a_few_slots_however_large_the_map)
+{
+    grow_and_shrink(map_init, 0.43);
+}
+
+Test(map, a_dense_one_does_so_too_and_is_nearly_full)
+{
+    grow_and_shrink(map_init_dense, 0.77);
 }
