@@ -56,8 +56,10 @@ struct tree_probe {
     uint32_t at;   /* first node of the chain */
     uint32_t kind; /* the caller's */
 };
-void     tree_probe_begin(const struct tree *m, struct tree_probe *probe, uint32_t parent, uint64_t level_hash);
-void     tree_probe_fetch(const struct tree *m, struct tree_probe *probe);
+void tree_probe_begin(const struct tree *m, struct tree_probe *probe, uint32_t parent, uint64_t level_hash);
+void tree_probe_fetch(const struct tree *m, struct tree_probe *probe);
+/* Between fetch and end, if there is time: brings the text of the first node, too. */
+void     tree_probe_text(const struct tree *m, const struct tree_probe *probe);
 uint32_t tree_probe_end(const struct tree *m, const struct tree_probe *probe, struct bytes level);
 /* Makes it; MATCH_NONE when memory is out. */
 uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash);
