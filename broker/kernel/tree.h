@@ -1,7 +1,7 @@
 /* tree - the nodes of the filter tree and the edges between them, drawn in match.h. Stands under match.c; nobody else uses it.
  *
  * Nodes lie in chunks and never move; children are found through one hash table of all edges (parent, level) -> child, which
- * grows by a bucket at a time (linear hashing: Litwin 1980), so that no subscription pays for the growth of the table.
+ * grows by two buckets for each node (linear hashing: Litwin 1980), so that no subscription pays for the growth of the table.
  * Threads: the shard that owns the tree. */
 #ifndef KEEL_BROKER_KERNEL_TREE_H
 #define KEEL_BROKER_KERNEL_TREE_H
