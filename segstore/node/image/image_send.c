@@ -342,6 +342,7 @@ static uint64_t send(struct image_out *o, struct peer *peer)
     while (wait == 0 && node->image_out == o && peer_roomy(peer)) {
         size_t   begun  = peer->out.size;
         uint64_t from   = pick_position(&o->pick);
+        size_t   offset = o->walk.offset;
         int      result = 1;
         if (from == UINT64_MAX) {
             if (o->walk.busy) { /* what is read ahead is not wanted */
@@ -351,7 +352,9 @@ static uint64_t send(struct image_out *o, struct peer *peer)
         } else {
             result = step_bodies(o, peer);
         }
-        wait = pace_take(node->transfer, peer->out.size - begun, io_now_ns(node->io));
+        size_t sent   = peer->out.size - begun;
+        size_t walked = o->walk.offset > offset ? o->walk.offset - offset : 0; /* reading counts, too */
+        wait          = pace_take(node->transfer, sent > walked / 2 ? sent : walked / 2, io_now_ns(node->io));
         if (result == ERR_NOT_FOUND) {
             records_missing(o, from);
         } else if (result < 0) {
