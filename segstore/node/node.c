@@ -1,6 +1,7 @@
 /* node.c - the tick of one shard, from its start to its end. */
 #include "segstore/node/state.h"
 
+#include "segstore/node/refill/refill.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/loop/mailbox.h"
@@ -148,6 +149,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->touched);
     list_init(&node->paced);
     list_init(&node->burials);
+    list_init(&node->refills);
     node->raft_next_ns  = UINT64_MAX;
     node->image_next_ns = UINT64_MAX;
     pace_init(&node->own_transfer, config->transfer_rate_min / config->shards + 1,
@@ -391,6 +393,7 @@ uint64_t node_turn(void *ctx)
         peers_turn(node);
         replicas_tick(node);
         balance_turn(node);
+        refills_turn(node);
         pacing_turn(node);
     }
     bool repairing = node->serving && !node->stopping && repairs_turn(node);
@@ -414,7 +417,7 @@ uint64_t node_turn(void *ctx)
         next = least(next, least(silence_next_ns(node), least(due_next_ns(node), owners_next_ns(node))));
         next = least(next, least(replicas_next_ns(node),
                                  least(peers_next_ns(node), least(node->image_next_ns, balance_next_ns(node)))));
-        next = least(next, least(repairs_next_ns(node), pacing_next_ns(node)));
+        next = least(next, least(repairs_next_ns(node), least(pacing_next_ns(node), refills_next_ns(node))));
     }
     bool more = behind || !list_empty(&node->ready) || !list_empty(&node->dirty);
     return more ? 0 : next;

@@ -6,6 +6,7 @@
  *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them), pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
  *        ── repairs            repair/: a damaged record, asked for at the other nodes
+ *        ── refills            refill/: entries that a replay missed, when no leader can give them
  *        ── sessions           session/: session.c (one connection: frames in, frames out), request.c
  *        │   └ subscriptions   follow.c watch.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
@@ -29,6 +30,7 @@
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
 
+struct refill;
 struct repairs;
 struct session;
 
@@ -102,6 +104,7 @@ struct node_stripe {
     uint64_t              image_last; /* transfer that came to its end here */
     uint64_t              left_nonce; /* has it left this node? As it was asked last; 0: something came since */
     struct image_in      *image_in;   /* an image on its way here */
+    struct refill        *refill;     /* what its log holds behind holes; NULL: it has none */
     uint8_t               still;      /* images of it that are being taken: until then it stands still */
     uint32_t              missed;     /* records that may be damaged here (repair/) */
     uint32_t              lost;       /* of them, those that nobody has */
@@ -274,6 +277,7 @@ struct node {
     uint32_t           strained;      /* as of the last step */
     struct list        paced;         /* struct node_stripe.sending of those that wait for the pace */
     struct repairs    *repairs;       /* of records that are damaged here */
+    struct list        refills;       /* struct refill.link */
     struct list        burials;       /* stripes that were replaced, while they are freed */
     uint64_t           image_next_ns; /* when the bucket has more */
     struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */

@@ -144,6 +144,26 @@ void raft_append_refuse(struct raft *r, const struct raft_message *m, uint64_t n
     }
 }
 
+void raft_refill(struct raft *r, uint64_t index, uint64_t term)
+{
+    ASSERT(r->damaged && r->role == RAFT_FOLLOWER && index > r->commit && index <= r->log.last + 1);
+    log_truncate(&r->log, index);
+    log_append(&r->log, term);
+    r->log.stable = index;
+}
+
+void raft_mend(struct raft *r, uint64_t term)
+{
+    uint64_t last = log_term(&r->log, r->log.last);
+    ASSERT(r->damaged && r->role == RAFT_FOLLOWER && r->log.stable == r->log.last);
+    term       = term > last ? term : last;
+    r->damaged = false;
+    if (term > r->term) {
+        become_follower(r, term, RAFT_NONE);
+    }
+    wait_for_leader(r);
+}
+
 void raft_stable(struct raft *r, uint64_t index, uint64_t term)
 {
     if (index != r->log.stable + 1 || log_term(&r->log, index) != term) {

@@ -127,6 +127,11 @@ void raft_restore_state(struct raft *raft, uint64_t term, uint16_t vote);
 void raft_restore_commit(struct raft *raft, uint64_t commit);
 /* The replay ended in damage: see above. Also later, when damage is found while it runs: a leader steps down. */
 void raft_damaged(struct raft *raft);
+/* Of a damaged replica, also while it runs, as long as it has taken nothing from a leader since: an entry that was lost and is back, or one that lies behind it.
+ * It replaces what is there from its index on, nothing that is committed. */
+void raft_refill(struct raft *raft, uint64_t index, uint64_t term);
+/* It is certain that all is here that was acknowledged, and that no vote was given in this term or a later one that is not known: it counts again. */
+void raft_mend(struct raft *raft, uint64_t term);
 /* From now on the clock runs. A sole voter leads at once: in its stored term when that has its own vote, else in a new one (after raft_saved). */
 void raft_start(struct raft *raft, uint64_t now_ns);
 

@@ -134,6 +134,9 @@ enum rpc_kind {
     /* A record that one node cannot read any more, asked for at another: segstore/node/repair/repair.h. */
     RPC_REPAIR_ASK    = 80,
     RPC_REPAIR_ANSWER = 81,
+    /* An entry that one node lost, asked for at another while nobody leads: segstore/node/refill/refill.h. */
+    RPC_REFILL_ASK = 82,
+    RPC_REFILL     = 83,
     RPC_KIND_END
 };
 

@@ -155,7 +155,7 @@ static void hear(struct pair *p, struct script *s)
     }
     struct heard       h     = {.pair = p, .frame = f, .script = s};
     struct wire_reader r     = wire_reader_of(bytes_of(f->bytes, f->size));
-    bool               whole = pulse_get(&p->in, &r, on_beat, &h);
+    bool               whole = pulse_get(&p->in, &r, on_beat, &h) == 0;
     ASSERT(whole && wire_left(&r) == 0 && p->in.ack_count == h.count);
     struct frame *a = h.count > 0 ? push(&p->answers) : NULL;
     for (uint32_t i = 0; i < p->slots; i++) {
@@ -189,7 +189,7 @@ static void lose(struct pair *p)
     const struct frame *f = pop(&p->pulses);
     if (f != NULL) {
         struct wire_reader r     = wire_reader_of(bytes_of(f->bytes, f->size));
-        bool               whole = pulse_get(&p->in, &r, nobody, NULL);
+        bool               whole = pulse_get(&p->in, &r, nobody, NULL) == 0;
         ASSERT(!whole);
     }
     begin(p);
@@ -225,7 +225,7 @@ static void tell_anything(struct pair *p, struct pulse_in *in, struct script *s)
     struct wire_reader r = wire_reader_of(wire_written(&w));
     if (answer) {
         (void)pulse_ack_get(&p->out, &r, any_answer, p);
-    } else if (pulse_get(in, &r, any_beat, in) && in->ack_count > 0) {
+    } else if (pulse_get(in, &r, any_beat, in) == 0 && in->ack_count > 0) {
         uint8_t            back[FRAME_MAX_BYTES];
         struct wire_writer ack = wire_writer_fixed(back, sizeof back);
         pulse_ack_put(in, &ack);

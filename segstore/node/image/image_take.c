@@ -1,6 +1,7 @@
 /* image_take.c - the follower's side: bodies into the log, the image into memory, then all of it takes the place of what was there, and counts once a
  * checkpoint holds it. */
 #include "segstore/node/image/image.h"
+#include "segstore/node/refill/refill.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/peers/peers.h"
 
@@ -215,6 +216,7 @@ int image_receive(struct session *s, struct wire_reader *r)
 static void replace(struct node_stripe *st)
 {
     repairs_clear(st);
+    refill_drop(st);
     bury(st->node, st->stripe, true);
     st->stripe          = st->image_in->fresh;
     st->image_in->fresh = NULL;

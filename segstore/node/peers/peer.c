@@ -2,6 +2,7 @@
 #include "segstore/node/replica/members.h"
 #include "segstore/node/replica/message.h"
 #include "segstore/node/peers/peers.h"
+#include "segstore/node/refill/refill.h"
 
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -166,6 +167,22 @@ static int append(struct session *s, struct node_stripe *st, const struct raft_m
     return 0;
 }
 
+static void pulse(struct session *s, uint16_t kind, struct wire_reader *r)
+{
+    struct peer *p      = peer_find(s->node, s->peer);
+    int          result = kind == RPC_PULSE ? pulse_receive(p, r) : pulse_answered(p, r);
+    if (result == ERR_CONFLICT) {
+        log_info("node %u said over an old connection that its stripes beat, or something was lost on the way: this "
+                 "connection is closed, the next one begins anew",
+                 s->peer);
+    } else if (result < 0) {
+        log_error("node %u sent heartbeats that are malformed: its connection is closed", s->peer);
+    }
+    if (result < 0) {
+        session_close(s);
+    }
+}
+
 int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
 {
     struct node        *node = s->node;
@@ -194,12 +211,16 @@ int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body)
         repair_answered(s, &r);
         return 0;
     }
+    if (kind == RPC_REFILL_ASK) {
+        refill_asked(s, &r);
+        return 0;
+    }
+    if (kind == RPC_REFILL) {
+        refill_answered(s, &r);
+        return 0;
+    }
     if (kind == RPC_PULSE || kind == RPC_PULSE_ACK) {
-        struct peer *p = peer_find(node, s->peer);
-        if (!(kind == RPC_PULSE ? pulse_receive(p, &r) : pulse_answered(p, &r))) {
-            log_error("node %u sent heartbeats that are malformed: its connection is closed", s->peer);
-            session_close(s);
-        }
+        pulse(s, kind, &r);
         return 0;
     }
     if (kind == RPC_PLAN) {

@@ -46,8 +46,8 @@ uint64_t node_incarnation(const struct node *node);
 bool pulse_gather(struct peer *peer, struct node_stripe *st, const struct raft_message *message);
 /* What was gathered in this turn. */
 void pulses_flush(struct node *node);
-/* The body of a PULSE, of a PULSE_ACK. False: malformed. */
-MUST_CHECK bool pulse_receive(struct peer *peer, struct wire_reader *r);
-MUST_CHECK bool pulse_answered(struct peer *peer, struct wire_reader *r);
+/* The body of a PULSE, of a PULSE_ACK: 0, ERR_MALFORMED, ERR_CONFLICT (pulse.h). */
+MUST_CHECK int pulse_receive(struct peer *peer, struct wire_reader *r);
+MUST_CHECK int pulse_answered(struct peer *peer, struct wire_reader *r);
 
 #endif

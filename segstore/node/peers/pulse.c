@@ -1,6 +1,8 @@
 /* pulse.c - bitmaps, and what they stand for. */
 #include "segstore/node/peers/pulse.h"
 
+#include "shared/base/err.h"
+
 #include <stdlib.h>
 
 static bool bit(struct bytes bitmap, uint32_t slot)
@@ -158,14 +160,17 @@ static bool read_bits(struct pulse_in *in, struct wire_reader *r)
     return true;
 }
 
-bool pulse_get(struct pulse_in *in, struct wire_reader                                                         *r,
-               void (*each)(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint64_t clock_ns), void *ctx)
+int pulse_get(struct pulse_in *in, struct wire_reader                                                         *r,
+              void (*each)(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint64_t clock_ns), void *ctx)
 {
     uint64_t generation = wire_get_u64(r);
     uint32_t serial     = wire_get_u32(r);
     uint64_t clock_ns   = wire_get_u64(r);
-    if (r->bad || generation == 0 || serial != (generation == in->generation ? in->serial + 1 : 1)) {
-        return false;
+    if (r->bad || generation == 0) {
+        return ERR_MALFORMED;
+    }
+    if (serial != (generation == in->generation ? in->serial + 1 : 1)) {
+        return ERR_CONFLICT;
     }
     if (generation != in->generation) {
         memset(in->beats, 0, in->slots * sizeof *in->beats);
@@ -175,7 +180,7 @@ bool pulse_get(struct pulse_in *in, struct wire_reader                          
     in->clock_ns   = clock_ns;
     if (!read_anew(in, r) || !read_bits(in, r)) {
         in->generation = 0;
-        return false;
+        return ERR_MALFORMED;
     }
     memset(in->acks, 0, in->slots / 8 + 1);
     in->ack_count = 0;
@@ -186,7 +191,7 @@ bool pulse_get(struct pulse_in *in, struct wire_reader                          
             each(ctx, slot, b->term, b->commit, clock_ns);
         }
     }
-    return true;
+    return 0;
 }
 
 void pulse_ack_add(struct pulse_in *in, uint32_t slot)

@@ -65,10 +65,11 @@ void pulse_put(struct pulse_out *out, struct wire_writer *w);
 
 void pulse_in_init(struct pulse_in *in, uint32_t slots);
 void pulse_in_fini(struct pulse_in *in);
-/* each(ctx, slot, term, commit, clock) for every stripe that beats. False: malformed, or not the one that follows: the connection must end. Then nothing was called. */
-MUST_CHECK bool pulse_get(struct pulse_in *in, struct wire_reader *r,
-                          void (*each)(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint64_t clock_ns),
-                          void *ctx);
+/* 0, and each(ctx, slot, term, commit, clock) for every stripe that beats. ERR_MALFORMED; ERR_CONFLICT: it is not the one that follows the last: of a connection that
+ * broke, or one is missing. Then nothing was called, and the connection must end. */
+MUST_CHECK int pulse_get(struct pulse_in *in, struct wire_reader *r,
+                         void (*each)(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint64_t clock_ns),
+                         void *ctx);
 /* From within each: this one is answered. */
 void pulse_ack_add(struct pulse_in *in, uint32_t slot);
 /* The answer to the last pulse; only when ack_count > 0. */

@@ -2,6 +2,7 @@
  * their way in. A stripe in which a heartbeat has changed nothing is not looked at. */
 #include "segstore/node/peers/peers.h"
 
+#include "shared/base/err.h"
 #include "shared/base/log.h"
 
 static uint32_t slot_of(const struct node_stripe *st)
@@ -65,16 +66,16 @@ static void beat(void *ctx, uint32_t slot, uint64_t term, uint64_t commit, uint6
     }
 }
 
-bool pulse_receive(struct peer *p, struct wire_reader *r)
+int pulse_receive(struct peer *p, struct wire_reader *r)
 {
     p->pulsing = true;
-    bool whole = pulse_get(&p->pulse_in, r, beat, p);
+    int result = pulse_get(&p->pulse_in, r, beat, p);
     p->pulsing = false;
-    if (whole && p->pulse_in.ack_count > 0 && peer_roomy(p)) {
+    if (result == 0 && p->pulse_in.ack_count > 0 && peer_roomy(p)) {
         pulse_ack_put(&p->pulse_in, peer_begin(p, RPC_PULSE_ACK));
         peer_end(p);
     }
-    return whole;
+    return result;
 }
 
 static void answered(void *ctx, uint32_t slot, uint64_t term, uint64_t clock_ns)
@@ -90,7 +91,7 @@ static void answered(void *ctx, uint32_t slot, uint64_t term, uint64_t clock_ns)
     }
 }
 
-bool pulse_answered(struct peer *p, struct wire_reader *r)
+int pulse_answered(struct peer *p, struct wire_reader *r)
 {
-    return pulse_ack_get(&p->pulse_out, r, answered, p);
+    return pulse_ack_get(&p->pulse_out, r, answered, p) ? 0 : ERR_MALFORMED;
 }

@@ -9,6 +9,7 @@
  * it was, files and all (save_keep), and asks again; or it is a member again by then, and counts as one that never left. */
 #include "segstore/node/image/image.h"
 #include "segstore/node/peers/peers.h"
+#include "segstore/node/refill/refill.h"
 #include "segstore/node/state.h"
 
 #include "shared/base/log.h"
@@ -85,6 +86,7 @@ void leave_told(struct session *s, struct wire_reader *r)
     st->node->counts.replicas_left++;
     save_keep(&st->node->storage->save);
     repairs_clear(st);
+    refill_drop(st);
     image_drop(st); /* one that began before this node left */
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);

@@ -5,6 +5,7 @@
  *
  * What raft wants is noted by its hooks and done when the stripe is settled, at the end of the turn. */
 #include "segstore/node/peers/peers.h"
+#include "segstore/node/refill/refill.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
@@ -89,6 +90,7 @@ void replica_free(struct node_stripe *st)
     list_remove(&st->sending.link);
     image_drop(st);
     repairs_clear(st);
+    refill_drop(st);
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
@@ -254,6 +256,7 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 
 void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count)
 {
+    refill_drop(st); /* a leader takes care of it */
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }
@@ -308,6 +311,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     if (entry->kind == LOG_BODY) {
         image_body_durable(st, entry);
         repair_body_durable(st, entry);
+        refill_body_durable(st, entry);
         return;
     }
     if (entry->kind == LOG_PEER) {

@@ -1,13 +1,15 @@
 /* restore.c - a replica from what the disk holds of it: its part of the checkpoint, then the log behind, entry by entry; and into the next checkpoint.
  *
- *   version u16 (1) | damaged u8 | repairing u8 | vote u16 | zero u16 | term u64 | commit u64 | applied_term u64 | chain u64 (at the applied entry) | members |
+ *   version u16 (2 with a refill, else 1) | damaged u8 | repairing u8 | vote u16 | zero u16 | term u64 | commit u64 | applied_term u64 | chain u64 (at the applied entry) | members |
  *   known u8 x { node u16, incarnation u64 } |
  *   count u64 | count x { term u64, position u64, wall_ns u64, chain u64, size u32, kind u16 }      entries behind the applied one that were durable |
  *   changes u16 x { index u64, members }                                                                of them
+ *   version 2: what lies behind holes, segstore/node/refill/refill.h
  *
  * The replay begins before the image was taken, so it meets some of these entries again: an entry replaces what lies at and behind its index, and the
  * log, read in its order, ends as it was. What the log says to be committed where it says so is applied while its bytes are at hand; what the
  * checkpoint knows of that is younger: it may speak of an entry that is still to come in the place of one that comes now. */
+#include "segstore/node/refill/refill.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/state.h"
 
@@ -15,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { REPLICA_VERSION = 1 };
+enum { REPLICA_VERSION = 1, REPLICA_VERSION_REFILL = 2 };
 
 static struct raft_members first_members(const struct node_stripe *st)
 {
@@ -79,7 +81,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
     stored.commit       = wire_get_u64(&r);
     stored.applied_term = wire_get_u64(&r);
     uint64_t chain      = wire_get_u64(&r);
-    if (r.bad || version != REPLICA_VERSION || !members_read(&r, &stored.members)) {
+    if (r.bad || version < REPLICA_VERSION || version > REPLICA_VERSION_REFILL || !members_read(&r, &stored.members)) {
         return ERR_MALFORMED;
     }
     peers_known_get(st->node, &r);
@@ -96,6 +98,9 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
         }
     }
     changes_get(st, &r);
+    if (version == REPLICA_VERSION_REFILL && !refill_get(st, &r)) {
+        return ERR_MALFORMED;
+    }
     return r.bad || wire_left(&r) != 0 ? ERR_MALFORMED : 0;
 }
 
@@ -113,8 +118,9 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         stored.members      = st->applied_members;
         chain               = entries_chain(&st->entries, applied);
     }
-    last = last < applied ? applied : last;
-    wire_put_u16(w, REPLICA_VERSION);
+    last        = last < applied ? applied : last;
+    bool refill = st->refill != NULL && raft_is_damaged(st->raft) && !st->installing;
+    wire_put_u16(w, refill ? REPLICA_VERSION_REFILL : REPLICA_VERSION);
     wire_put_u8(w, raft_is_damaged(st->raft));
     wire_put_u8(w, st->repairing && !st->installing);
     wire_put_u16(w, raft_vote(st->raft));
@@ -138,6 +144,9 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         wire_put_u16(w, slot->kind);
     }
     changes_put(st, last, w);
+    if (refill) {
+        refill_put(st, w);
+    }
 }
 
 /* ---- replay ---- */
@@ -163,6 +172,7 @@ static void replay_state(struct node_stripe *st, const struct log_entry *entry)
     uint64_t           commit = wire_get_u64(&r);
     uint16_t           vote   = wire_get_u16(&r);
     if (!r.bad) {
+        refill_state(st);
         raft_restore_state(st->raft, term, vote);
         raft_restore_commit(st->raft, commit);
         st->replay_commit = commit > st->replay_commit ? commit : st->replay_commit;
@@ -214,6 +224,9 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
         return;
     }
     bool alone = replica_alone(st);
+    if (st->refill != NULL && !alone && refill_replay(st, &e)) {
+        return;
+    }
     if (e.index <= raft_last(st->raft) + 1 && e.chain != 0 &&
         log_chain(entries_chain(&st->entries, e.index - 1), &e) != e.chain) {
         st->stale = true; /* of a history that an image has replaced: it was longer than what the image holds */
@@ -270,6 +283,9 @@ void stripes_damaged(void *ctx, uint64_t stripes)
         }
         if (!st->restored) { /* its first entry may be in there */
             restore_plain(st, 0);
+        }
+        if (!replica_alone(st)) {
+            refill_hole(st);
         }
         if (!replica_alone(st) || !node->config->accept_damage) {
             replica_damaged(st, "entries may be missing from the damaged log");

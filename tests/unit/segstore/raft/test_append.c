@@ -455,6 +455,38 @@ Test(test_raft_append, a_damaged_sole_voter_does_not_lead)
     desk_close(&d);
 }
 
+Test(test_raft_append, a_damaged_replica_that_is_mended_votes_by_what_it_was_given_back_and_in_a_later_term)
+{
+    struct desk d;
+    open_damaged(&d, TERMS(1, 1), 1);
+    raft_refill(d.raft, 2, 2); /* one that was replaced in the hole */
+    raft_refill(d.raft, 3, 2);
+    cr_assert_eq(raft_stable_index(d.raft), 3);
+    cr_assert(raft_is_damaged(d.raft));
+    raft_mend(d.raft, 5);
+    cr_assert_not(raft_is_damaged(d.raft));
+    cr_assert_eq(raft_term(d.raft), 5);
+    cr_assert_eq(raft_vote(d.raft), RAFT_NONE);
+    desk_saved(&d);
+    HEAR(&d, .kind = RAFT_VOTE, .from = 2, .term = 4, .index = 9, .log_term = 4);
+    cr_assert(desk_sent(&d, RAFT_VOTE_ACK, 2)->refused);
+    HEAR(&d, .kind = RAFT_VOTE, .from = 2, .term = 6, .index = 2, .log_term = 2);
+    cr_assert(desk_sent(&d, RAFT_VOTE_ACK, 2)->refused);
+    desk_close(&d);
+}
+
+Test(test_raft_append, a_damaged_replica_that_is_mended_is_in_the_term_of_its_last_entry_at_least)
+{
+    struct desk d;
+    open_damaged(&d, TERMS(1, 1), 1);
+    raft_refill(d.raft, 3, 7);
+    raft_mend(d.raft, 0);
+    cr_assert_eq(raft_term(d.raft), 7);
+    desk_wait(&d, 3 * DESK_ELECTION_MS);
+    cr_assert_neq(raft_role(d.raft), RAFT_FOLLOWER);
+    desk_close(&d);
+}
+
 /* A heartbeat of a leader that knows of the damage. */
 #define KNOWN(...) HEAR(&d, .kind = RAFT_HEARTBEAT, .from = 2, .term = 3, .damaged = true, __VA_ARGS__)
 

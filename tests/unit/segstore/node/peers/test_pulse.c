@@ -1,5 +1,7 @@
 #include "segstore/node/peers/pulse.h"
 
+#include "shared/base/err.h"
+
 #include <criterion/criterion.h>
 
 enum { SLOTS = 70 };
@@ -58,7 +60,7 @@ static size_t pass(struct ends *e)
     e->heard  = (struct heard){.answers = &e->in};
     pulse_put(&e->out, &e->w);
     struct wire_reader r = wire_reader_of(wire_written(&e->w));
-    return pulse_get(&e->in, &r, hear, &e->heard) ? e->w.size : 0;
+    return pulse_get(&e->in, &r, hear, &e->heard) == 0 ? e->w.size : 0;
 }
 
 /* What the answer to the last one says at the leader. */
@@ -202,7 +204,7 @@ Test(test_pulse, one_that_is_missing_or_comes_twice_ends_the_connection)
     pulse_beat(&e.out, 0, 8, 1, 1000);
     cr_assert_gt(pass(&e), 0);
     struct wire_reader again = wire_reader_of(wire_written(&e.w));
-    cr_assert(!pulse_get(&e.in, &again, hear, &e.heard));
+    cr_assert_eq(pulse_get(&e.in, &again, hear, &e.heard), ERR_CONFLICT, "nothing is wrong with it but its time");
     pulse_beat(&e.out, 0, 8, 2, 2000);
     e.w.size = 0;
     pulse_put(&e.out, &e.w); /* lost */
@@ -227,7 +229,7 @@ Test(test_pulse, what_is_malformed_is_refused_wherever_it_is_cut)
         struct pulse_in    in = e.in;
         struct wire_reader r  = wire_reader_of(bytes_of(whole.data, size));
         e.heard               = (struct heard){0};
-        cr_assert(!pulse_get(&in, &r, hear, &e.heard), "%zu of %zu bytes are taken", size, whole.size);
+        cr_assert_eq(pulse_get(&in, &r, hear, &e.heard), ERR_MALFORMED, "%zu of %zu bytes are taken", size, whole.size);
         cr_assert_eq(e.heard.count, 0);
     }
     close_ends(&e);
@@ -246,7 +248,7 @@ Test(test_pulse, a_bit_of_a_stripe_that_nothing_was_said_of_is_refused)
     wire_put_u16(&w, 1);
     wire_put_u8(&w, 2);
     struct wire_reader r = wire_reader_of(wire_written(&w));
-    cr_assert(!pulse_get(&e.in, &r, hear, &e.heard));
+    cr_assert_eq(pulse_get(&e.in, &r, hear, &e.heard), ERR_MALFORMED);
     cr_assert_eq(e.heard.count, 0);
     close_ends(&e);
 }

@@ -1,0 +1,213 @@
+/* behind.c - what the log holds behind its holes, as a restart reads it. */
+#include "segstore/node/refill/refill.h"
+
+#include "shared/base/err.h"
+
+#include <stdlib.h>
+
+static struct refill *refill_of(struct node_stripe *st)
+{
+    if (st->refill == NULL) {
+        struct refill *r = calloc(1, sizeof *r);
+        ASSERT(r != NULL); /* out of memory */
+        r->st      = st;
+        r->led_ns  = io_now_ns(st->node->io);
+        r->told_ns = r->led_ns;
+        st->refill = r;
+        list_push_back(&st->node->refills, &r->link);
+    }
+    return st->refill;
+}
+
+void refill_entry_drop(struct node_stripe *st, struct refill_entry *e)
+{
+    if (e->slot.held) {
+        segments_release(&st->node->storage->segments, e->slot.position);
+    }
+    free(e->members);
+}
+
+static void behind_cut(struct refill *r, uint64_t index)
+{
+    while (r->count > r->first && r->behind[r->count - 1].index >= index) {
+        refill_entry_drop(r->st, &r->behind[--r->count]);
+    }
+}
+
+static struct refill_entry *behind_push(struct refill *r)
+{
+    if (r->count == r->capacity) {
+        r->capacity = r->capacity == 0 ? 64 : r->capacity * 2;
+        r->behind   = realloc(r->behind, r->capacity * sizeof *r->behind);
+        ASSERT(r->behind != NULL); /* out of memory */
+    }
+    return &r->behind[r->count++];
+}
+
+void refill_found_drop(struct refill *r)
+{
+    while (r->found_count > 0) {
+        refill_entry_drop(r->st, &r->found[--r->found_count]);
+    }
+    free(r->last_ops);
+    r->last_ops = NULL;
+    r->said_no  = 0;
+}
+
+void refill_drop(struct node_stripe *st)
+{
+    struct refill *r = st->refill;
+    if (r == NULL) {
+        return;
+    }
+    st->refill = NULL;
+    if (r->given_up && !st->repairing) {
+        raft_shy(st->raft, false);
+    }
+    refill_found_drop(r);
+    behind_cut(r, 0);
+    list_remove(&r->link);
+    free(r->behind);
+    free(r->found);
+    free(r);
+}
+
+/* ---- as the log is read ---- */
+
+void refill_hole(struct node_stripe *st)
+{
+    if (st->refill == NULL && raft_is_damaged(st->raft)) {
+        return; /* by something that nobody remembers: that is not healed by what is known of this hole */
+    }
+    struct refill *r = refill_of(st);
+    r->open          = true;
+    r->voted         = true;
+}
+
+void refill_state(struct node_stripe *st)
+{
+    if (st->refill != NULL) {
+        st->refill->voted = false;
+    }
+}
+
+static bool follows(const struct node_stripe *st, const struct log_entry *e)
+{
+    return e->index <= raft_last(st->raft) + 1 && e->index >= st->entries.first &&
+           log_chain(entries_chain(&st->entries, e->index - 1), e) == e->chain;
+}
+
+static uint8_t *members_copy(struct bytes ops)
+{
+    uint8_t *copy = malloc(ops.size + 1);
+    ASSERT(copy != NULL && ops.size <= REFILL_MEMBERS_BYTES); /* out of memory */
+    memcpy(copy, ops.data, ops.size);
+    return copy;
+}
+
+bool refill_replay(struct node_stripe *st, const struct log_entry *e)
+{
+    struct refill *r = st->refill;
+    if (e->chain == 0) { /* of a format that proves nothing */
+        refill_drop(st);
+        return false;
+    }
+    if (follows(st, e)) { /* so nothing that counts was in the hole, or this has replaced it */
+        behind_cut(r, 0);
+        r->open = false;
+        return false;
+    }
+    behind_cut(r, e->index);
+    const struct refill_entry *before = r->count > r->first ? &r->behind[r->count - 1] : NULL;
+    bool linked     = before != NULL && before->index + 1 == e->index && log_chain(before->slot.chain, e) == e->chain;
+    *behind_push(r) = (struct refill_entry){.index   = e->index,
+                                            .term    = e->term,
+                                            .slot    = {.position = e->position,
+                                                        .wall_ns  = e->wall_ns,
+                                                        .chain    = e->chain,
+                                                        .size     = (uint32_t)e->ops.size,
+                                                        .kind     = e->kind,
+                                                        .durable  = true,
+                                                        .held     = true},
+                                            .members = e->kind == LOG_MEMBERS ? members_copy(e->ops) : NULL,
+                                            .linked  = linked};
+    segments_retain(&st->node->storage->segments, e->position);
+    r->open = false;
+    return true;
+}
+
+const struct refill_entry *refill_find(const struct refill *r, uint64_t index)
+{
+    if (r->found_count > 0 && index <= r->found[0].index && index >= r->found[r->found_count - 1].index) {
+        return &r->found[r->found[0].index - index];
+    }
+    size_t low  = r->first;
+    size_t high = r->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (r->behind[middle].index < index) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < r->count && r->behind[low].index == index ? &r->behind[low] : NULL;
+}
+
+/* ---- checkpoints ---- */
+
+void refill_put(const struct node_stripe *st, struct wire_writer *w)
+{
+    const struct refill *r = st->refill;
+    wire_put_u8(w, r->open);
+    wire_put_u8(w, r->voted);
+    wire_put_u16(w, 0);
+    wire_put_u32(w, 0);
+    wire_put_u64(w, r->count - r->first);
+    for (size_t i = r->first; i < r->count; i++) {
+        const struct refill_entry *e = &r->behind[i];
+        save_needs(&st->node->storage->save, e->slot.position);
+        wire_put_u64(w, e->index);
+        wire_put_u64(w, e->term);
+        wire_put_u64(w, e->slot.position);
+        wire_put_u64(w, e->slot.wall_ns);
+        wire_put_u64(w, e->slot.chain);
+        wire_put_u32(w, e->slot.size);
+        wire_put_u16(w, e->slot.kind);
+        wire_put_u8(w, e->linked);
+        wire_put_u8(w, e->members != NULL ? (uint8_t)e->slot.size : 0);
+        wire_put_bytes(w, bytes_of(e->members, e->members != NULL ? e->slot.size : 0));
+    }
+}
+
+bool refill_get(struct node_stripe *st, struct wire_reader *reader)
+{
+    struct refill *r      = refill_of(st);
+    uint64_t       before = 0;
+    r->open               = wire_get_u8(reader) != 0;
+    r->voted              = wire_get_u8(reader) != 0;
+    (void)wire_get_u16(reader);
+    (void)wire_get_u32(reader);
+    for (uint64_t count = wire_get_u64(reader); count > 0 && !reader->bad; count--) {
+        struct refill_entry e = {.index = wire_get_u64(reader), .slot = {.durable = true}};
+        e.term                = wire_get_u64(reader);
+        e.slot.position       = wire_get_u64(reader);
+        e.slot.wall_ns        = wire_get_u64(reader);
+        e.slot.chain          = wire_get_u64(reader);
+        e.slot.size           = wire_get_u32(reader);
+        e.slot.kind           = wire_get_u16(reader);
+        e.linked              = wire_get_u8(reader) != 0;
+        uint8_t      size     = wire_get_u8(reader);
+        struct bytes members  = wire_get(reader, size);
+        if (reader->bad || e.index <= before || (e.slot.kind == LOG_MEMBERS) != (size > 0)) {
+            return false;
+        }
+        e.slot.held = true;
+        e.members   = size > 0 ? members_copy(members) : NULL;
+        segments_retain(&st->node->storage->segments, e.slot.position);
+        save_needs(&st->node->storage->save, e.slot.position);
+        *behind_push(r) = e;
+        before          = e.index;
+    }
+    return !reader->bad;
+}

@@ -1,0 +1,482 @@
+/* fill.c - holes are closed from their ends to their fronts, then the replica counts again. */
+#include "segstore/node/peers/peers.h"
+#include "segstore/node/refill/refill.h"
+#include "segstore/node/replica/members.h"
+
+#include "shared/base/err.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const uint64_t ANSWER_NS = 1000000000; /* until another node is asked */
+static const uint64_t AGAIN_NS  = 20000000;   /* nobody could be asked, or it has to be read first */
+static const uint64_t NO_NS     = 5000000000; /* all said no: until they are asked once more */
+static const uint64_t ACCEPT_NS =
+    10000000000; /* without a leader for so long, until damage that is accepted is taken for good */
+static const uint64_t TELL_NS = 60000000000;
+
+/* A node that is alive gives a leader three election timeouts to come. */
+enum { QUIET_ELECTIONS = 3 };
+
+/* ---- what stands behind the hole ---- */
+
+static void last_set(struct refill *r, const struct log_entry *entry)
+{
+    uint8_t *copy = malloc(entry->ops.size + 1);
+    ASSERT(copy != NULL); /* out of memory */
+    if (entry->ops.size > 0) {
+        memcpy(copy, entry->ops.data, entry->ops.size);
+    }
+    free(r->last_ops);
+    r->last_ops = copy;
+    r->last     = *entry;
+    r->last.ops = bytes_of(copy, entry->ops.size);
+    r->said_no  = 0;
+}
+
+/* The first entry behind the hole, with its bytes. False: it is being read. */
+static bool last_load(struct refill *r)
+{
+    while (r->last_ops == NULL && r->first < r->count) {
+        struct refill_entry *e     = &r->behind[r->first];
+        struct log_entry     entry = {.stripe  = r->st->id,
+                                      .kind    = e->slot.kind,
+                                      .index   = e->index,
+                                      .term    = e->term,
+                                      .wall_ns = e->slot.wall_ns,
+                                      .chain   = e->slot.chain};
+        int result = fetch_bytes(&r->st->node->storage->fetch, e->slot.position, e->slot.size, &entry.ops);
+        if (result == 1) {
+            return false;
+        }
+        if (result == 0) {
+            last_set(r, &entry);
+            return true;
+        }
+        refill_entry_drop(r->st, e); /* the hole is larger */
+        if (++r->first < r->count) {
+            r->behind[r->first].linked = false;
+        } else {
+            r->open = true;
+        }
+    }
+    return true;
+}
+
+/* Was it made behind an entry that is here? */
+static bool is_closed(const struct refill *r)
+{
+    const struct node_stripe *st     = r->st;
+    uint64_t                  before = r->last.index - 1;
+    return before >= raft_commit(st->raft) && before + 1 >= st->entries.first && before < st->entries.end &&
+           log_chain(entries_chain(&st->entries, before), &r->last) == r->last.chain;
+}
+
+/* An entry takes its place behind the last one. */
+static void adopt(struct node_stripe *st, struct refill_entry *e)
+{
+    while (st->entries.end > e->index) {
+        entry_drop_last(st);
+    }
+    changes_cut(st, e->index);
+    raft_refill(st->raft, e->index, e->term);
+    entries_push(&st->entries, &e->slot);
+    st->unapplied_bytes += e->slot.size;
+    if (e->members != NULL) {
+        const struct log_entry entry = {.index = e->index, .ops = bytes_of(e->members, e->slot.size)};
+        changes_appended(st, &entry);
+        free(e->members);
+    }
+}
+
+/* False: what was found is not durable yet. */
+static bool close_hole(struct refill *r)
+{
+    for (size_t i = 0; i < r->found_count; i++) {
+        if (!r->found[i].slot.durable) {
+            return false;
+        }
+    }
+    log_info("stripe %u: entries up to %llu, that damage had taken here, are back from the other nodes", r->st->id,
+             (unsigned long long)r->last.index - 1);
+    while (r->found_count > 0) {
+        adopt(r->st, &r->found[--r->found_count]);
+    }
+    do {
+        adopt(r->st, &r->behind[r->first++]);
+    } while (r->first < r->count && r->behind[r->first].linked);
+    refill_found_drop(r);
+    return true;
+}
+
+/* ---- whom to ask ---- */
+
+static bool is_voter(const struct refill *r, const struct peer *peer)
+{
+    return raft_members_voter(raft_members(r->st->raft), peer->spec->id);
+}
+
+/* The terms of all voters are known. */
+static bool all_told(const struct refill *r)
+{
+    const struct node         *node = r->st->node;
+    const struct raft_members *m    = raft_members(r->st->raft);
+    uint16_t                   nodes[3 * RAFT_MEMBERS_MAX];
+    size_t                     count = raft_members_list(m, nodes);
+    for (size_t i = 0; i < count; i++) {
+        const struct peer *peer = peer_find(node, nodes[i]);
+        if (nodes[i] != node->config->node && raft_members_voter(m, nodes[i]) &&
+            (peer == NULL || (r->terms & 1ull << (peer - node->peers)) == 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Asks the next one of those whose bits are not set. False: there is none. */
+static bool ask(struct refill *r, uint64_t index, uint64_t without, bool voters, uint64_t now_ns)
+{
+    const struct node *node  = r->st->node;
+    bool               there = false;
+    for (uint32_t i = 0; i < node->peer_count; i++) {
+        uint32_t     n    = (r->turn + i) % node->peer_count;
+        struct peer *peer = &node->peers[n];
+        if ((without & 1ull << n) != 0 || !raft_members_any(raft_members(r->st->raft), peer->spec->id) ||
+            (voters && !is_voter(r, peer))) {
+            continue;
+        }
+        there = true;
+        if (!peer_roomy(peer)) {
+            continue;
+        }
+        struct wire_writer *w = peer_begin(peer, RPC_REFILL_ASK);
+        wire_put_u16(w, r->st->id);
+        wire_put_u16(w, 0);
+        wire_put_u32(w, 0);
+        wire_put_u64(w, index);
+        peer_end(peer);
+        r->turn    = n + 1;
+        r->next_ns = now_ns + ANSWER_NS;
+        return true;
+    }
+    r->next_ns = now_ns + AGAIN_NS;
+    return there;
+}
+
+/* ---- the end ---- */
+
+static void mend(struct refill *r)
+{
+    struct node_stripe *st = r->st;
+    raft_mend(st->raft, r->voted ? r->term + 1 : 0);
+    log_info("stripe %u: its log is whole here up to entry %llu, this node votes again", st->id,
+             (unsigned long long)raft_last(st->raft));
+    refill_drop(st);
+    replica_touch(st);
+}
+
+static void tell(struct refill *r, uint64_t now_ns)
+{
+    const struct node *node     = r->st->node;
+    uint64_t           last     = raft_last(r->st->raft);
+    char               who[160] = "";
+    size_t             size     = 0;
+    if (now_ns < r->told_ns + ACCEPT_NS || (now_ns < r->told_ns + TELL_NS && r->told_ns > r->led_ns)) {
+        return;
+    }
+    r->told_ns = now_ns;
+    for (uint32_t i = 0; i < node->peer_count && size < sizeof who - 16; i++) {
+        if (is_voter(r, &node->peers[i]) && (r->terms & 1ull << i) == 0) {
+            size += (size_t)snprintf(who + size, sizeof who - size, "%s%u", size == 0 ? " (node " : ", ",
+                                     node->peers[i].spec->id);
+        }
+    }
+    if (size > 0) {
+        (void)snprintf(who + size, sizeof who - size, " did not answer yet)");
+    }
+    log_error("stripe %u has no leader, and what lies behind its entry %llu is damaged here and on the other nodes%s. "
+              "Restore "
+              "the damaged log file of one of them from a copy and start it again; or start all nodes with "
+              "segstore.accept_damage=yes, and the stripe goes on without what no node has in one piece with what "
+              "lies before it",
+              r->st->id, (unsigned long long)last, who);
+}
+
+/* The damage is accepted. What nobody has is given up, but nothing that is in one piece with what lies before it on any node: entry by entry, what was written there
+ * in the latest term. */
+static void give_up(struct refill *r, uint64_t now_ns)
+{
+    struct node_stripe *st = r->st;
+    r->giving_up           = true;
+    if (ask(r, raft_last(st->raft) + 1, r->said_no, true, now_ns)) {
+        return;
+    }
+    if (r->found_count > 0) {
+        if (r->found[0].slot.durable) {
+            adopt(st, &r->found[--r->found_count]);
+            r->said_no = 0;
+            r->next_ns = now_ns;
+        }
+        return;
+    }
+    log_warn("stripe %u: what lay behind entry %llu here is given up, as damage is accepted", st->id,
+             (unsigned long long)raft_last(st->raft));
+    uint64_t last = raft_last(st->raft);
+    uint64_t term = raft_term_at(st->raft, last);
+    bool     shy  = r->best_term > term || (r->best_term == term && r->best_last > last);
+    r->voted      = true;
+    r->given_up   = shy;
+    if (!shy) {
+        mend(r);
+        return;
+    }
+    raft_mend(st->raft, r->term + 1);
+    raft_shy(
+        st->raft,
+        true); /* until the other one leads: what it has more of cannot be asked for, it lies behind its checkpoint */
+    replica_touch(st);
+    r->next_ns = now_ns + AGAIN_NS;
+}
+
+/* What gave way to another node's log. */
+static void step_given_up(struct refill *r, uint64_t now_ns)
+{
+    struct node_stripe *st = r->st;
+    if (raft_leader(st->raft) == RAFT_NONE && !raft_is_damaged(st->raft)) {
+        r->next_ns = now_ns + AGAIN_NS;
+        return;
+    }
+    refill_drop(st);
+}
+
+/* Nobody who can be asked has what is missing. */
+static void stuck(struct refill *r, uint64_t now_ns)
+{
+    tell(r, now_ns);
+    if (!all_told(r)) {
+        (void)ask(r, 0, r->terms, true, now_ns);
+        return;
+    }
+    r->said_no = 0;
+    r->next_ns = now_ns + NO_NS;
+    if (r->st->node->config->accept_damage) {
+        r->next_ns = r->led_ns + ACCEPT_NS;
+        if (now_ns >= r->next_ns) {
+            refill_found_drop(r);
+            give_up(r, now_ns);
+        }
+    }
+}
+
+static void step(struct refill *r, uint64_t now_ns)
+{
+    struct node_stripe *st       = r->st;
+    uint64_t            quiet_ns = QUIET_ELECTIONS * st->node->config->election_ns;
+    if (r->given_up) {
+        step_given_up(r, now_ns);
+        return;
+    }
+    if (!raft_is_damaged(st->raft)) {
+        refill_drop(st);
+        return;
+    }
+    if (raft_leader(st->raft) != RAFT_NONE || st->installing || st->stopped) {
+        r->led_ns = now_ns;
+    }
+    if (now_ns < r->led_ns + quiet_ns) {
+        r->next_ns = r->led_ns + quiet_ns;
+    }
+    if (now_ns < r->next_ns) {
+        return;
+    }
+    if (r->giving_up) {
+        give_up(r, now_ns);
+        return;
+    }
+    while (last_load(r) && r->last_ops != NULL && is_closed(r)) {
+        if (!close_hole(r)) {
+            r->next_ns = now_ns + AGAIN_NS;
+            return;
+        }
+    }
+    if (r->first < r->count) {
+        if (r->last_ops == NULL) {
+            r->next_ns = now_ns + AGAIN_NS;
+        } else if (r->last.index <= raft_commit(st->raft) + 1 ||
+                   !ask(r, r->last.index - 1, r->said_no, false, now_ns)) {
+            stuck(r, now_ns);
+        }
+        return;
+    }
+    if (r->open) {
+        stuck(r, now_ns);
+    } else if (!r->voted || all_told(r)) {
+        mend(r);
+    } else if (!ask(r, 0, r->terms, true, now_ns) || now_ns > r->led_ns + ACCEPT_NS) {
+        tell(r, now_ns);
+    }
+}
+
+void refills_turn(struct node *node)
+{
+    uint64_t now_ns = io_now_ns(node->io);
+    LIST_EACH (&node->refills, link) {
+        step(CONTAINER_OF(link, struct refill, link), now_ns);
+    }
+}
+
+uint64_t refills_next_ns(const struct node *node)
+{
+    uint64_t next_ns = UINT64_MAX;
+    LIST_EACH (&node->refills, link) {
+        const struct refill *r = CONTAINER_OF(link, struct refill, link);
+        next_ns                = r->next_ns < next_ns ? r->next_ns : next_ns;
+    }
+    return next_ns;
+}
+
+/* ---- answers ---- */
+
+static bool body_fits(const struct storage *storage, struct bytes ops)
+{
+    return block_size_for(ops.size) <= BLOCK_MAX_BYTES && block_size_for(ops.size) <= storage->segments.segment_bytes &&
+           storage_admits(storage, STORAGE_DATA) && wal_roomy(&storage->wal, ops.size) &&
+           (ops.size < STORAGE_LARGE_BYTES || storage_places(storage, ops.size));
+}
+
+static void found_add(struct refill *r, const struct log_entry *entry)
+{
+    struct node_stripe *st = r->st;
+    struct refill_entry e  = {
+         .index = entry->index,
+         .term  = entry->term,
+         .slot  = {
+              .wall_ns = entry->wall_ns, .chain = entry->chain, .size = (uint32_t)entry->ops.size, .kind = entry->kind}};
+    const struct log_entry body   = {.stripe  = st->id,
+                                     .kind    = LOG_BODY,
+                                     .term    = raft_term(st->raft),
+                                     .wall_ns = io_wall_ns(st->node->io),
+                                     .ops     = entry->ops};
+    int                    result = storage_append(st->node->storage, &body, &e.slot.memory);
+    ASSERT(result == 0); /* there is room for it */
+    if (entry->kind == LOG_MEMBERS) {
+        e.members = malloc(entry->ops.size + 1);
+        ASSERT(e.members != NULL); /* out of memory */
+        memcpy(e.members, entry->ops.data, entry->ops.size);
+    }
+    if (r->found_count == r->found_capacity) {
+        r->found_capacity = r->found_capacity == 0 ? 64 : r->found_capacity * 2;
+        r->found          = realloc(r->found, r->found_capacity * sizeof *r->found);
+        ASSERT(r->found != NULL); /* out of memory */
+    }
+    r->found[r->found_count++] = e;
+}
+
+void refill_body_durable(struct node_stripe *st, const struct log_entry *entry)
+{
+    struct refill *r = st->refill;
+    for (size_t i = 0; r != NULL && i < r->found_count; i++) {
+        struct log_slot *slot = &r->found[i].slot;
+        if (slot->memory == entry->ops.data) {
+            slot->memory   = NULL;
+            slot->position = entry->position;
+            slot->durable  = true;
+            slot->held     = true;
+            segments_retain(&st->node->storage->segments, entry->position);
+            r->next_ns = 0;
+            return;
+        }
+    }
+}
+
+static bool entry_read(const struct node_stripe *st, struct wire_reader *reader, uint64_t index, struct log_entry *out)
+{
+    struct raft_members members;
+    uint32_t            size = wire_get_u32(reader);
+    *out                     = (struct log_entry){.stripe = st->id, .index = index, .kind = wire_get_u16(reader)};
+    (void)wire_get_u16(reader);
+    out->term    = wire_get_u64(reader);
+    out->wall_ns = wire_get_u64(reader);
+    out->chain   = wire_get_u64(reader);
+    out->ops     = wire_get(reader, size);
+    return !reader->bad && out->kind <= LOG_MEMBERS && (out->kind != LOG_MEMBERS || members_get(out->ops, &members));
+}
+
+static void entries_take(struct refill *r, struct wire_reader *reader, uint32_t count, uint64_t from_bit)
+{
+    for (; count > 0 && !is_closed(r) && r->last.index > raft_commit(r->st->raft) + 1; count--) {
+        struct log_entry entry;
+        if (!entry_read(r->st, reader, r->last.index - 1, &entry) || entry.term > r->last.term ||
+            log_chain(entry.chain, &r->last) != r->last.chain) {
+            r->said_no |= from_bit; /* it has another in that place, one that was replaced */
+            return;
+        }
+        if (!body_fits(r->st->node->storage, entry.ops)) {
+            r->next_ns = io_now_ns(r->st->node->io) + AGAIN_NS;
+            return;
+        }
+        found_add(r, &entry);
+        last_set(r, &entry);
+    }
+}
+
+/* The one behind the last one here, as another node has it. */
+static void next_take(struct refill *r, struct wire_reader *reader)
+{
+    const struct node_stripe *st = r->st;
+    struct log_entry          entry;
+    if (!entry_read(st, reader, raft_last(st->raft) + 1, &entry) ||
+        log_chain(entries_chain(&st->entries, entry.index - 1), &entry) != entry.chain ||
+        (r->found_count > 0 && r->found[0].term >= entry.term) || !body_fits(st->node->storage, entry.ops)) {
+        return;
+    }
+    if (r->found_count > 0) {
+        refill_entry_drop(r->st, &r->found[--r->found_count]);
+    }
+    found_add(r, &entry);
+}
+
+void refill_answered(struct session *s, struct wire_reader *reader)
+{
+    struct node        *node = s->node;
+    struct node_stripe *st   = stripe_slot(node, wire_get_u16(reader));
+    uint8_t             kind = wire_get_u8(reader);
+    (void)wire_get_u8(reader);
+    uint32_t       count     = wire_get_u32(reader);
+    uint64_t       index     = wire_get_u64(reader);
+    uint64_t       term      = wire_get_u64(reader);
+    uint64_t       last      = wire_get_u64(reader);
+    uint64_t       last_term = wire_get_u64(reader);
+    struct refill *r         = reader->bad || st == NULL ? NULL : st->refill;
+    struct peer   *peer      = peer_find(node, s->peer);
+    if (r == NULL || peer == NULL) {
+        return;
+    }
+    uint64_t bit    = 1ull << (peer - node->peers);
+    uint64_t now_ns = io_now_ns(node->io);
+    r->terms |= bit;
+    r->term    = term > r->term ? term : r->term;
+    r->next_ns = now_ns;
+    if (last_term > r->best_term || (last_term == r->best_term && last > r->best_last)) {
+        r->best_term = last_term;
+        r->best_last = last;
+    }
+    if (kind == REFILL_LED) {
+        r->led_ns = now_ns;
+    } else if (kind == REFILL_LATER) {
+        r->next_ns = now_ns + AGAIN_NS;
+    } else if (r->giving_up) {
+        if (index == raft_last(st->raft) + 1) {
+            r->said_no |= bit;
+            if (kind == REFILL_ENTRIES) {
+                next_take(r, reader);
+            }
+        }
+    } else if (r->last_ops != NULL && index == r->last.index - 1) {
+        if (kind == REFILL_ENTRIES) {
+            entries_take(r, reader, count, bit);
+        } else {
+            r->said_no |= bit;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+/* refill - entries that damage took out of this node's log, in the part that a restart replays, are given back by the other nodes when no leader can do it: each
+ * replica may have its own hole, so that none has a vote, while together they have every entry.
+ *
+ *   log as it is read:   .. 9 10 | hole | 14 15 .. 20 | hole | 25 .. 30        entries that follow what stands before them go to raft, as ever;
+ *                        raft        `behind`                                  those behind a hole are remembered here
+ *
+ *   no leader for a while ──RPC_REFILL_ASK 13──▶ one node after the other: it looks among its own entries, those behind its own holes too
+ *                         ◀──RPC_REFILL── 13, 12, 11 .. : one that 14 was made behind, by its chain, then one that 13 was made behind ..
+ *                         until one was made behind an entry that is here: the hole is closed, and its bytes lie in the own log (LOG_BODY)
+ *   nothing is missing    a state (term and vote) was written behind the last hole: raft_mend. Else a vote may be forgotten: all voters are asked for their
+ *                         terms, and this one goes on in a term above all of them. Who was voted for knew that term, or has forgotten it as well and can use the
+ *                         vote no more.
+ *
+ * From behind the hole to its front, because that way every answer is proved when it comes, whatever the hole held: entries that were replaced in it, too. What no
+ * entry of the stripe stands behind (`open`) proves nothing: its end may be gone. Then, or when no node has an entry, a leader that was elected without this node makes it
+ * whole as ever, or the operator accepts the damage: what any node has in one piece with what lies in front of it counts, what lies behind does not.
+ * All of it is found anew by the next start, until a checkpoint holds it.
+ *
+ *   RPC_REFILL_ASK   stripe u16 | zero u16 | zero u32 | index u64 (of the entry; 0: none, the term only)
+ *   RPC_REFILL       stripe u16 | kind u8 | zero u8 | count u32 | index u64 (as asked) | term u64 (of the answering replica) |
+ *                    last u64 | last_term u64 (the entry that its log holds everything up to) |
+ *                    count x entry (as in message.h), descending from index
+ *   in a checkpoint  open u8 | voted u8 | zero u16 | zero u32 | count u64 |
+ *                    count x { index u64, term u64, position u64, wall_ns u64, chain u64, size u32, kind u16, linked u8, members u8 (bytes that follow) }
+ *
+ * Memory: 64 bytes an entry behind a hole.
+ * Threads: the shard.   Units: ns; bytes. */
+#ifndef KEEL_SEGSTORE_NODE_REFILL_H
+#define KEEL_SEGSTORE_NODE_REFILL_H
+
+#include "segstore/node/state.h"
+
+enum { REFILL_MEMBERS_BYTES = 4 + 2 * 3 * RAFT_MEMBERS_MAX };
+
+/* What another node says. */
+enum refill_kind {
+    REFILL_ENTRIES = 1,
+    REFILL_NONE    = 2, /* it does not have that entry */
+    REFILL_LATER   = 3, /* it may */
+    REFILL_LED     = 4, /* it knows who leads: there is a better way */
+};
+
+struct refill_entry {
+    uint64_t        index;
+    uint64_t        term;
+    struct log_slot slot;
+    uint8_t        *members; /* LOG_MEMBERS: its ops; else NULL */
+    bool            linked;  /* made right behind the one before it in the list */
+};
+
+struct refill {
+    struct list          link; /* node->refills */
+    struct node_stripe  *st;
+    struct refill_entry *behind; /* ascending */
+    size_t               first;  /* of them, that is still here */
+    size_t               count;
+    size_t               capacity;
+    struct refill_entry *found; /* of the hole in front of behind[first], descending */
+    size_t               found_count;
+    size_t               found_capacity;
+    struct log_entry     last; /* the one that the next to be found stands before; its ops are a copy */
+    uint8_t             *last_ops;
+    uint64_t             said_no;   /* a bit per node->peers[]: they do not have what is wanted now */
+    uint64_t             terms;     /* a bit per node->peers[]: whose term is known .. */
+    uint64_t             term;      /* .. and the highest of them */
+    uint64_t             best_term; /* of the last entry of the log that goes furthest of those of other voters */
+    uint64_t             best_last;
+    uint64_t             led_ns; /* when a leader was known last, or when it began */
+    uint64_t             next_ns;
+    uint64_t             told_ns;
+    uint32_t             turn;  /* whom it asks next */
+    bool                 open;  /* nothing came behind the last hole */
+    bool                 voted; /* a term and vote may have been in a hole */
+    bool
+        giving_up; /* what nobody has, as the operator accepts it. said_no: who was asked for the entry behind the last one */
+    bool given_up; /* it counts again, but another one has more and is to lead */
+};
+
+/* ---- behind.c: as the log is read, and in checkpoints ---- */
+
+/* A hole: entries, votes may be missing from here on. */
+void refill_hole(struct node_stripe *st);
+/* The next entry of the log, while there is a refill. False: it goes to raft, it follows what is there. */
+bool refill_replay(struct node_stripe *st, const struct log_entry *entry);
+/* A term and vote. */
+void refill_state(struct node_stripe *st);
+/* It is whole, or something else takes care of it. */
+void refill_drop(struct node_stripe *st);
+/* Nothing is there when nothing is missing. */
+void            refill_put(const struct node_stripe *st, struct wire_writer *w);
+MUST_CHECK bool refill_get(struct node_stripe *st, struct wire_reader *r);
+/* An entry that lies behind a hole, or was found for one: NULL, it is not among them. */
+const struct refill_entry *refill_find(const struct refill *r, uint64_t index);
+/* Lets go of the file. */
+void refill_entry_drop(struct node_stripe *st, struct refill_entry *e);
+void refill_found_drop(struct refill *r);
+
+/* ---- fill.c ---- */
+void     refills_turn(struct node *node);
+uint64_t refills_next_ns(const struct node *node);
+void     refill_body_durable(struct node_stripe *st, const struct log_entry *entry);
+void     refill_answered(struct session *s, struct wire_reader *reader);
+
+/* ---- give.c ---- */
+void refill_asked(struct session *s, struct wire_reader *reader);
+
+#endif

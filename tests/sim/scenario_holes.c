@@ -1,0 +1,221 @@
+/* scenario_holes.c - all nodes die, and each has a hole in what it is about to replay: another one each, so that together they have everything although none of them has
+ * a vote; or all the same one, so that the operator has to decide. */
+#include "segstore/node/node.h"
+#include "segstore/node/state.h"
+#include "segstore/stripe/stripe.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/group.h"
+#include "tests/sim/group_client.h"
+#include "tests/sim/group_faults.h"
+#include "tests/sim/scenarios.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { LIMIT_S = 120, PARTS = 4 };
+
+struct story {
+    struct group        group;
+    struct group_client client;
+    uint64_t            ends[PARTS][GROUP_MAX]; /* of the log of a node, when a part of the story had come to its end */
+};
+
+static uint64_t log_end(const struct story *s, uint32_t node)
+{
+    return s->group.members[node].node->storage->wal.last.position;
+}
+
+/* All nodes have what comes now, durable, and in blocks that hold nothing else. */
+static void write_part(struct story *s, uint32_t part, uint64_t low, uint64_t high)
+{
+    struct group *g = &s->group;
+    for (uint32_t i = 0; i < g->stripes; i++) {
+        group_client_want(&s->client, i,
+                          s->client.stripes[i].answered + world_between(g->world, SALT_SCENARIO, low, high));
+    }
+    sim_check(g->world, group_run_until(g, group_client_answered, &s->client, LIMIT_S * SIM_S), "all is acknowledged");
+    group_agree(g, LIMIT_S * SIM_S);
+    if (world_chance(g->world, SALT_SCENARIO, 3)) { /* somebody else leads, and votes are in there */
+        for (uint16_t stripe = 0; stripe < g->stripes; stripe++) {
+            (void)group_hand_over(g, stripe, (uint32_t)world_between(g->world, SALT_SCENARIO, 0, g->count - 1));
+        }
+        group_run_ns(g, 2 * SIM_S);
+        group_agree(g, LIMIT_S * SIM_S);
+    }
+    group_run_ns(g, 100 * SIM_MS);
+    for (uint32_t i = 0; i < g->count; i++) {
+        s->ends[part][i] = log_end(s, i);
+    }
+}
+
+/* False: the file has gone, behind a checkpoint. */
+static bool rot(struct story *s, uint32_t node, uint64_t position)
+{
+    const struct group_member *m = &s->group.members[node];
+    char                       path[64];
+    snprintf(path, sizeof path, "/var/keel/shard-00/wal/%012llu",
+             (unsigned long long)(position / m->config.segment_bytes));
+    s->group.damaged = true;
+    return disk_rot(m->machine->disk, path, position % m->config.segment_bytes);
+}
+
+/* Somewhere in what a node wrote in that part. */
+static void rot_part(struct story *s, uint32_t node, uint32_t part)
+{
+    uint64_t file  = s->group.members[node].config.segment_bytes;
+    uint64_t end   = s->ends[part][node];
+    uint64_t begin = s->ends[part - 1][node];
+    begin          = begin < (end - 1) / file * file ? (end - 1) / file * file : begin;
+    (void)rot(s, node, world_between(s->group.world, SALT_SCENARIO, begin, end - 1));
+}
+
+static struct story *begin(struct world *world)
+{
+    struct story *s = calloc(1, sizeof *s);
+    struct group *g = &s->group;
+    ASSERT(s != NULL);
+    group_tame(world);
+    group_start(g, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 2));
+    for (uint32_t i = 0; i < g->count; i++) {
+        g->members[i].config.checkpoint_ns    = 3600 * SIM_S;
+        g->members[i].config.checkpoint_bytes = 1u << 30;
+        g->members[i].config.log_bytes        = 1u << 30;
+    }
+    group_client_start(&s->client, g);
+    return s;
+}
+
+static void all_die(struct story *s)
+{
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        if (world_chance(s->group.world, SALT_SCENARIO, 2)) {
+            group_power_off(&s->group, i);
+        } else {
+            group_crash(&s->group, i);
+        }
+    }
+}
+
+static void all_begin(struct story *s)
+{
+    uint32_t first = (uint32_t)world_between(s->group.world, SALT_SCENARIO, 0, 2);
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        group_restart(&s->group, (first + i) % s->group.count);
+        group_run_ns(&s->group, world_between(s->group.world, SALT_SCENARIO, 0, 1) *
+                                    world_between(s->group.world, SALT_SCENARIO, 0, 5 * SIM_S));
+    }
+}
+
+static void finish(struct story *s)
+{
+    group_client_end(&s->client);
+    group_end(&s->group);
+    free(s);
+}
+
+void scenario_group_holes(struct world *world)
+{
+    struct story *s     = begin(world);
+    struct group *g     = &s->group;
+    uint32_t      first = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
+    for (uint32_t i = 0; i < g->count; i++) { /* they are told above that nothing of their logs is left behind */
+        group_crash(g, i);
+        group_restart(g, i);
+    }
+    for (uint32_t part = 0; part < PARTS; part++) {
+        write_part(s, part, 5, 40);
+    }
+    for (uint32_t i = 0; i < g->stripes; i++) { /* what stands behind all holes */
+        group_client_want(&s->client, i, s->client.stripes[i].answered + world_between(world, SALT_SCENARIO, 1, 10));
+    }
+    sim_check(world, group_run_until(g, group_client_answered, &s->client, LIMIT_S * SIM_S), "all is acknowledged");
+    group_agree(g, LIMIT_S * SIM_S);
+    group_run_ns(g, 100 * SIM_MS);
+    all_die(s);
+    for (uint32_t i = 0; i < g->count; i++) {
+        for (uint64_t flips = world_between(world, SALT_SCENARIO, 1, 3); flips > 0; flips--) {
+            rot_part(s, i, 1 + (first + i) % 3);
+        }
+    }
+    all_begin(s);
+    for (uint64_t kills = world_between(world, SALT_SCENARIO, 0, 2); kills > 0; kills--) { /* in the middle of it */
+        uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
+        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 5 * SIM_S));
+        group_crash(g, victim);
+        group_restart(g, victim);
+    }
+    group_agree(g, LIMIT_S * SIM_S);
+    for (uint32_t i = 0; i < g->stripes; i++) {
+        group_client_want(&s->client, i, s->client.stripes[i].answered + world_between(world, SALT_SCENARIO, 0, 10));
+    }
+    sim_check(world, group_run_until(g, group_client_answered, &s->client, LIMIT_S * SIM_S), "all is acknowledged");
+    group_agree(g, LIMIT_S * SIM_S);
+    for (uint32_t i = 0; i < g->count; i++) {
+        group_client_check_at(&s->client, g, i);
+    }
+    finish(s);
+}
+
+/* ---- what nobody has ---- */
+
+static bool led(void *ctx)
+{
+    const struct story *s = ctx;
+    return group_leader(&s->group, 0) >= 0;
+}
+
+static uint64_t next_offset(struct story *s, uint32_t node)
+{
+    struct stripe_stream stream;
+    int result = stripe_stream(node_stripe(s->group.members[node].node, 0), s->client.stripes[0].stream_id, &stream);
+    sim_check(s->group.world, result == 0, "the stream is there");
+    return stream.next_offset;
+}
+
+void scenario_group_given_up(struct world *world)
+{
+    struct story *s = begin(world);
+    struct group *g = &s->group;
+    uint64_t      positions[GROUP_MAX];
+    for (uint32_t i = 0; i < g->count; i++) {
+        group_crash(g, i);
+        group_restart(g, i);
+    }
+    for (uint32_t part = 0; part < 2; part++) {
+        write_part(s, part, 5, 40);
+    }
+    uint64_t offset = world_between(world, SALT_SCENARIO, 5, next_offset(s, 0) - 1);
+    for (uint32_t i = 0; i < g->count; i++) {
+        uint64_t first;
+        sim_check(world,
+                  stripe_positions(node_stripe(g->members[i].node, 0), s->client.stripes[0].stream_id, offset,
+                                   &positions[i], 1, &first) == 1 &&
+                      first == offset,
+                  "every node has the record");
+    }
+    group_client_end(&s->client);
+    all_die(s);
+    for (uint32_t i = 0; i < g->count; i++) {
+        sim_check(world, rot(s, i, positions[i]), "it is on the disk");
+    }
+    all_begin(s);
+    group_run_ns(g, 500 * SIM_MS);
+    for (uint32_t i = 0; i < g->count; i++) {
+        if (!raft_is_damaged(node_raft(g->members[i].node, 0))) { /* it had made a checkpoint behind it */
+            group_end(g);
+            free(s);
+            return;
+        }
+    }
+    sim_check(world, !group_run_until(g, led, s, 20 * SIM_S), "nobody leads a stripe that all have lost an entry of");
+    for (uint32_t i = 0; i < g->count; i++) {
+        group_crash(g, i);
+        g->members[i].config.accept_damage = true; /* the operator's decision */
+        group_restart(g, i);
+    }
+    group_agree(g, LIMIT_S * SIM_S);
+    /* What lay in front of it is there; it and what a node wrote in one block with it, and what lies behind, is not. */
+    sim_check(world, next_offset(s, 0) <= offset, "what is lost is not made up");
+    group_end(g);
+    free(s);
+}
