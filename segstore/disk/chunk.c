@@ -149,6 +149,16 @@ int chunk_view(struct chunks *c, uint64_t position, uint64_t durable_position, s
     return begin_read(c, start, durable_position);
 }
 
+/* So many were read and not used yet, or are being read, that what somebody waits for would not stay until it is used: half of all are for that. */
+static bool is_crowded(const struct chunks *c)
+{
+    uint32_t coming = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        coming += c->slots[i].state == CHUNK_READING || (c->slots[i].state == CHUNK_LOADED && c->slots[i].fresh);
+    }
+    return coming >= c->count / 2;
+}
+
 bool chunk_ahead(struct chunks *c, uint64_t position, uint64_t durable_position)
 {
     uint64_t base    = segments_position(c->segments, segments_number(c->segments, position));
@@ -157,7 +167,8 @@ bool chunk_ahead(struct chunks *c, uint64_t position, uint64_t durable_position)
     if (find(c, start) != NULL) {
         return true;
     }
-    if (position >= durable || c->reading == c->depth || (c->rate != 0 && io_now_ns(c->io) < c->next_ns)) {
+    if (position >= durable || is_crowded(c) || c->reading == c->depth ||
+        (c->rate != 0 && io_now_ns(c->io) < c->next_ns)) {
         return false;
     }
     return begin_read(c, start, durable) == 1;

@@ -52,7 +52,7 @@ static void writing(struct repairs *r, struct missed *m, const uint8_t *memory, 
     m->at     = at;
 }
 
-/* Others that are missed and lay in the same entry. base: where that began. */
+/* Others that are missed and lie in the same entry here, which begins at base. */
 static void take_along(struct repairs *r, struct node_stripe *st, struct bytes ops, uint64_t base,
                        const uint8_t *memory)
 {
@@ -69,14 +69,14 @@ static void take_along(struct repairs *r, struct node_stripe *st, struct bytes o
     }
 }
 
-/* A body of its own. False: not now. */
-static bool write_body(struct repairs *r, struct missed *m, struct bytes ops, uint64_t at, bool whole_entry)
+/* A body of its own. base: where the entry that it is all of lies here, UINT64_MAX: not known, or it is a part. */
+static void write_body(struct repairs *r, struct missed *m, struct bytes ops, uint64_t at, uint64_t base)
 {
     struct node_stripe *st     = m->st;
     const uint8_t      *memory = NULL;
     if (!body_fits(r, ops)) {
         ask_at(r, m, now_of(r) + AGAIN_NS);
-        return false;
+        return;
     }
     const struct log_entry body   = {.stripe  = st->id,
                                      .kind    = LOG_BODY,
@@ -86,10 +86,27 @@ static bool write_body(struct repairs *r, struct missed *m, struct bytes ops, ui
     int                    result = storage_append(r->node->storage, &body, &memory);
     ASSERT(result == 0);
     writing(r, m, memory, at);
-    if (whole_entry && m->held.position >= at) {
-        take_along(r, st, ops, m->held.position - at, memory);
+    if (base != UINT64_MAX) {
+        take_along(r, st, ops, base, memory);
     }
-    return true;
+}
+
+/* Another node's entry that holds the record. What lies beside it there lies beside it here only when it is an entry of the stripe's log that is known here, at this place: a run and
+ * an image put records together in another way on each node. */
+static void write_entry(struct repairs *r, struct missed *m, const struct log_entry *entry, uint64_t at)
+{
+    const struct node_stripe *st   = m->st;
+    struct bytes              rest = bytes_of(entry->ops.data + at, entry->ops.size - at);
+    struct op_target          target;
+    struct record             record;
+    if (entry->chain != 0 && entry->index >= st->entries.first && entry->index < st->entries.end) {
+        const struct log_slot *slot = entries_at(&st->entries, entry->index);
+        if (slot->durable && slot->chain == entry->chain && slot->position + at == m->held.position) {
+            write_body(r, m, entry->ops, at, slot->position);
+            return;
+        }
+    }
+    write_body(r, m, bytes_of(rest.data, record_at(rest, m->held.stream_id, &target, &record)), 0, UINT64_MAX);
 }
 
 void repair_body_durable(struct node_stripe *st, const struct log_entry *entry)
@@ -129,7 +146,7 @@ void missed_looked(struct repairs *r, struct missed *m, const struct found *foun
     m->targets[SEGSTORE_NODES_MAX] = found->target;
     ask_at(r, m, now_of(r));
     if (found->kind == REPAIR_PAGES) { /* it is whole, its block is not */
-        (void)write_body(r, m, found->entry.ops, found->at, false);
+        write_body(r, m, found->entry.ops, found->at, UINT64_MAX);
     }
 }
 
@@ -201,7 +218,7 @@ static void write_action(struct repairs *r, struct missed *m)
         missed_drop(r, m);
         return;
     }
-    (void)write_body(r, m, action, 0, false);
+    write_body(r, m, action, 0, UINT64_MAX);
 }
 
 static void step(struct repairs *r, struct missed *m, uint64_t now_ns)
@@ -328,7 +345,11 @@ void repair_answered(struct session *s, struct wire_reader *reader)
         m->said_no |= 1ull << (peer - node->peers);
         return;
     }
-    (void)write_body(r, m, entry.ops, at, kind == REPAIR_ENTRY);
+    if (kind == REPAIR_ENTRY) {
+        write_entry(r, m, &entry, at);
+    } else {
+        write_body(r, m, entry.ops, at, UINT64_MAX);
+    }
 }
 
 /* ---- the turn ---- */

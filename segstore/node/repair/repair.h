@@ -10,7 +10,7 @@
  *        ▼ REPAIR_ANSWER: ENTRY, PAGES or DOUBT; NONE, LATER: the next node
  *   WRITING: a body in the own log (LOG_BODY) ──durable──▶ stripe_relocate: it lies there from now on. Readers that waited go on.
  *
- *   ENTRY   the entry of the log that holds it, out of a block that is whole: every other record of it that is missed comes along
+ *   ENTRY   the entry of the log that holds it, out of a block that is whole: every other record of it that is missed comes along, when it is known here as well
  *   PAGES   the record out of a block that has changed elsewhere
  *   DOUBT   the record is whole by its own checksum, but nothing proves the target that points to it: it counts when that is the same on two nodes (the asker
  *           may be one)
