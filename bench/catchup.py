@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -139,6 +140,7 @@ def main():
     options.add_argument("--rate", type=size_of, default=0, help="segstore.transfer_rate, 0: its default")
     options.add_argument("--store", default="", help="further arguments of the stores")
     chosen = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # its processes and files go
     rate = ["--set", f"segstore.transfer_rate={chosen.rate}"] if chosen.rate else []
     disks = {}
     try:
@@ -183,7 +185,7 @@ def run(keel, chosen, disks):
     cpu = {node: cpu_seconds(store) for node, store in keel.stores.items()}
     moved = {node: disk.moved() for node, disk in disks.items()}
     missed = sum(goal.values()) - known
-    harness.await_true(lambda: all(matches(keel, (1, 2, 3), 3).get(n, goal[n]) >= goal[n] for n in goal), "the node has all that it missed", timeout=200)
+    harness.await_true(lambda: all(matches(keel, (1, 2, 3), 3).get(n, goal[n]) >= goal[n] for n in goal), "the node has all that it missed", timeout=90)
     took = time.monotonic() - up
     cpu = {node: (cpu_seconds(store) - cpu[node]) / took for node, store in keel.stores.items()}
     moved = {node: {verb: (bytes_then - moved[node][verb]) / took for verb, bytes_then in disks[node].moved().items()} for node in disks}

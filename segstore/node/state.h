@@ -3,7 +3,7 @@
  *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
  *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c,
  *        │                     pacing.c (what followers that lag are sent)
- *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them), pulses.c (heartbeats), clock.c
+ *        ── peers              peers/: peers.c (connections to other nodes), known.c peer.c (from them), pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
  *        ── repairs            repair/: a damaged record, asked for at the other nodes
  *        ── refills            refill/: entries that a replay missed, when no leader can give them
@@ -101,15 +101,16 @@ struct node_stripe {
     uint64_t              sample_ns;
     uint64_t              cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
     uint64_t              cold_ns;
-    uint64_t              image_last; /* transfer that came to its end here */
-    uint64_t              left_nonce; /* has it left this node? As it was asked last; 0: something came since */
-    struct image_in      *image_in;   /* an image on its way here */
-    struct refill        *refill;     /* what its log holds behind holes; NULL: it has none */
-    uint8_t               still;      /* images of it that are being taken: until then it stands still */
-    uint32_t              missed;     /* records that may be damaged here (repair/) */
-    uint32_t              lost;       /* of them, those that nobody has */
-    uint32_t              surveyed;   /* searches for more of them that are under way */
-    struct stripe_saving *saving;     /* its image is being taken: it stands still */
+    uint64_t              image_index; /* that the last image ends with that was sent from here; 0: none was */
+    uint64_t              image_last;  /* transfer that came to its end here */
+    uint64_t              left_nonce;  /* has it left this node? As it was asked last; 0: something came since */
+    struct image_in      *image_in;    /* an image on its way here */
+    struct refill        *refill;      /* what its log holds behind holes; NULL: it has none */
+    uint8_t               still;       /* images of it that are being taken: until then it stands still */
+    uint32_t              missed;      /* records that may be damaged here (repair/) */
+    uint32_t              lost;        /* of them, those that nobody has */
+    uint32_t              surveyed;    /* searches for more of them that are under way */
+    struct stripe_saving *saving;      /* its image is being taken: it stands still */
 };
 
 /* ---- subscriptions ---- */
@@ -224,7 +225,7 @@ struct moved {
     uint8_t bytes[];
 };
 
-enum { NODE_KNOWN_MAX = 255 };
+enum { NODE_KNOWN_MAX = 255, NODE_REPLACED_MAX = 64 };
 
 /* A node keeps its incarnation for as long as it keeps its disk. */
 struct known {
@@ -269,23 +270,25 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t           keeper_ns; /* the first shard: since when it leads stripe 0, 0: it does not */
-    struct image_out  *image_out; /* an image on its way to another node */
-    struct pace       *transfer;  /* of what others get so that they catch up: of the process, or own_transfer */
-    struct pace        own_transfer;
-    struct strain      strain;        /* of the producers of what it leads */
-    uint32_t           strained;      /* as of the last step */
-    struct list        paced;         /* struct node_stripe.sending of those that wait for the pace */
-    struct repairs    *repairs;       /* of records that are damaged here */
-    struct list        refills;       /* struct refill.link */
-    struct list        burials;       /* stripes that were replaced, while they are freed */
-    uint64_t           image_next_ns; /* when the bucket has more */
-    struct log_entry  *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
-    uint64_t          *incoming_terms;
-    uint64_t           next_due_ns;         /* wall clock; the soonest of all stripes */
-    int64_t            clock_correction_ns; /* of the wall clock (peers/clock.h) */
-    struct log_limit   clock_limit;
-    bool               due_dirty;
+    uint64_t           keeper_ns;   /* the first shard: since when it leads stripe 0, 0: it does not */
+    struct image_out  *image_out;   /* an image on its way to another node */
+    struct list     images_waiting; /* struct image_out.link of those that were sent: the follower makes them durable */
+    uint32_t        image_waiting;  /* how many */
+    struct pace    *transfer;       /* of what others get so that they catch up: of the process, or own_transfer */
+    struct pace     own_transfer;
+    struct strain   strain;        /* of the producers of what it leads */
+    uint32_t        strained;      /* as of the last step */
+    struct list     paced;         /* struct node_stripe.sending of those that wait for the pace */
+    struct repairs *repairs;       /* of records that are damaged here */
+    struct list     refills;       /* struct refill.link */
+    struct list     burials;       /* stripes that were replaced, while they are freed */
+    uint64_t        image_next_ns; /* when the bucket has more */
+    struct log_entry *incoming;    /* entries of one message, MESSAGE_ENTRIES_MAX */
+    uint64_t         *incoming_terms;
+    uint64_t          next_due_ns;         /* wall clock; the soonest of all stripes */
+    int64_t           clock_correction_ns; /* of the wall clock (peers/clock.h) */
+    struct log_limit  clock_limit;
+    bool              due_dirty;
     /* connections */
     struct session   **slots;
     uint32_t           slot_count;
@@ -301,6 +304,8 @@ struct node {
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
+    uint64_t           replaced[NODE_REPLACED_MAX]; /* instances of brokers that have heirs, the last ones; 0: none */
+    uint32_t           replaced_next;
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
     uint32_t           walk_stripe;
@@ -468,7 +473,7 @@ void                peer_end(struct peer *peer);
 /* Instead of the end: there was none. */
 void peer_cancel(struct peer *peer);
 
-/* peer.c: connections from the other nodes. */
+/* known.c: who the other nodes are. */
 void peer_remember(struct node *node, uint16_t id, uint64_t incarnation);
 /* All that are known, into a checkpoint and back. */
 void peers_known_put(const struct node *node, struct wire_writer *w);
@@ -476,7 +481,7 @@ void peers_known_get(struct node *node, struct wire_reader *r);
 /* The first frame. 0, or an error and a sentence. */
 MUST_CHECK int peer_hello(struct session *s, struct wire_reader *r, const char **why);
 void           peer_welcome(struct session *s, uint64_t id);
-/* ERR_FULL: the same frame again later. */
+/* peer.c: connections from them. ERR_FULL: the same frame again later. */
 MUST_CHECK int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body);
 
 /* limits.c: before any other entry of a stripe that begins to serve: its limits become the ones of the configuration, if they are others. */
@@ -588,7 +593,9 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c */
-void     owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+/* It has an heir. */
+bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void     owners_found(struct node_stripe *st);
 void     owners_turn(struct node *node);

@@ -1,5 +1,6 @@
 /* image_send.c - the leader's side: a walk over the segments that hold live records, then the image. */
 #include "segstore/node/image/image.h"
+#include "segstore/node/image/walk.h"
 #include "segstore/node/replica/members.h"
 #include "segstore/node/peers/peers.h"
 
@@ -12,7 +13,7 @@
 
 #include <stdlib.h>
 
-enum { PART_BYTES = 256 * 1024 };
+enum { PART_BYTES = 256 * 1024, WAITING_MAX = 16 };
 static const uint64_t CHECK_EVERY_NS = 1000000000;
 
 /* A slice of the image that waits to be sent. */
@@ -22,6 +23,7 @@ struct image_part {
 };
 
 struct image_out {
+    struct list           link; /* node->images_waiting, when all is sent */
     struct node          *node;
     struct node_stripe   *st;
     uint16_t              to;
@@ -40,11 +42,11 @@ struct image_out {
     struct hold           hold;      /* the segments that they lie in */
     bool                  sorted;
     struct pick           pick;   /* of them, what is sent */
-    uint64_t              number; /* of the segment that is loaded; 0: none */
-    size_t                offset; /* of the next block in it */
-    struct load           load;
-    bool                  over;  /* waits for its read only */
-    bool                  ended; /* all is sent */
+    uint64_t              number; /* of the segment that is walked through; 0: none */
+    struct walk           walk;
+    uint64_t              check_ns; /* when the follower is asked next what became of it */
+    bool                  over;     /* waits for its read only */
+    bool                  ended;    /* all is sent */
 };
 
 static void put_position(void *ctx, uint64_t position)
@@ -67,16 +69,30 @@ static void part_free(struct image_part *part)
 }
 
 /* No file that is being read may go. */
-static void discard(struct image_out *o)
+static void let_go(struct image_out *o)
 {
     hold_release(&o->hold, &o->node->storage->segments);
-    load_fini(&o->load);
+    walk_fini(&o->walk);
     while (!list_empty(&o->parts)) {
         part_free(part_first(o));
     }
     positions_fini(&o->positions);
+}
+
+static void discard(struct image_out *o)
+{
+    list_remove(&o->link);
+    let_go(o);
     XXH3_freeState(o->sum);
     free(o);
+}
+
+static void on_read(void *ctx)
+{
+    struct image_out *o = ctx;
+    if (o->over) {
+        discard(o);
+    }
 }
 
 /* The stripe goes on. */
@@ -95,13 +111,18 @@ static void finish(struct image_out *o, bool arrived)
         made(o);
     }
     o->node->counts.images_sent += arrived;
-    o->node->image_out = NULL;
-    o->over            = true;
+    if (o->ended) {
+        list_remove(&o->link);
+        o->node->image_waiting--;
+    } else {
+        o->node->image_out = NULL;
+    }
+    o->over = true;
     if (raft_role(o->st->raft) == RAFT_LEADER && raft_term(o->st->raft) == o->term) {
         raft_snapshot_end(o->st->raft, o->to, arrived);
     }
     replica_touch(o->st);
-    if (!o->load.busy) {
+    if (!o->walk.busy) {
         discard(o);
     }
 }
@@ -111,12 +132,22 @@ static struct wire_writer *frame(const struct image_out *o, struct peer *peer, e
     return image_frame(o->st, peer, kind, o->term, o->transfer);
 }
 
+static bool is_waiting(const struct node_stripe *st)
+{
+    LIST_EACH (&st->node->images_waiting, link) {
+        if (CONTAINER_OF(link, struct image_out, link)->st == st) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void image_send(struct node_stripe *st, uint16_t to)
 {
     struct node *node = st->node;
     struct peer *peer = peer_find(node, to);
-    if (node->image_out != NULL || st->still > 0 || st->installing || st->missed > 0 || st->surveyed > 0 ||
-        !peer_roomy(peer)) {
+    if (node->image_out != NULL || node->image_waiting >= WAITING_MAX || is_waiting(st) || st->still > 0 ||
+        st->installing || st->missed > 0 || st->surveyed > 0 || !peer_roomy(peer)) {
         return; /* looked at again, as long as it is wanted */
     }
     struct image_out *o = calloc(1, sizeof *o);
@@ -133,6 +164,8 @@ void image_send(struct node_stripe *st, uint16_t to)
     o->sum      = XXH3_createState();
     ASSERT(o->sum != NULL); /* out of memory */
     XXH3_64bits_reset(o->sum);
+    o->walk.done = on_read;
+    o->walk.ctx  = o;
     list_init(&o->parts);
     positions_init(&o->positions);
     o->saving = stripe_save_begin(st->stripe);
@@ -140,6 +173,7 @@ void image_send(struct node_stripe *st, uint16_t to)
     st->still++;
     node->image_out     = o;
     node->image_next_ns = 0;
+    st->image_index     = o->index;
     raft_snapshot_begin(st->raft, to, o->index);
     (void)frame(o, peer, IMAGE_BEGIN);
     peer_end(peer);
@@ -185,24 +219,8 @@ static bool prepare(struct image_out *o)
 
 /* ---- bodies ---- */
 
-static void loaded(void *ctx, struct load *load, int result)
-{
-    struct image_out *o = ctx;
-    (void)load;
-    if (o->over) {
-        discard(o);
-    } else if (result < 0) {
-        const struct segments *segments = &o->node->storage->segments;
-        struct node_stripe    *st       = o->st;
-        uint64_t               from     = segments_position(segments, o->number);
-        log_error("stripe %u: its image cannot be sent, the log cannot be read: %s", st->id, err_sentence(result));
-        finish(o, false);
-        repair_survey(st, from, from + segments->segment_bytes);
-    }
-}
-
-/* The segment of the next live record into memory, as far as it is durable. */
-static bool load_next(struct image_out *o)
+/* To the segment of the next live record, as far as it is durable. */
+static bool walk_on(struct image_out *o)
 {
     struct storage     *storage  = o->node->storage;
     struct segments    *segments = &storage->segments;
@@ -218,8 +236,7 @@ static bool load_next(struct image_out *o)
         return false;
     }
     o->number = number;
-    o->offset = 0;
-    load_begin(&o->load, segment->file, (size_t)bytes, loaded, o);
+    walk_begin(&o->walk, segment->file, segments_position(segments, number), (size_t)bytes);
     return true;
 }
 
@@ -238,25 +255,18 @@ static bool send_block(struct image_out *o, struct peer *peer, const uint8_t *im
     return o->pick.missed == 0;
 }
 
-/* One block of the segment that is loaded. False: records are missing. */
-static bool step_bodies(struct image_out *o, struct peer *peer)
+/* One block. 1: go on; 0: it is being read; ERR_NOT_FOUND: records are missing; another error of a read. */
+static int step_bodies(struct image_out *o, struct peer *peer)
 {
-    struct segments    *segments = &o->node->storage->segments;
-    uint64_t            base     = segments_position(segments, o->number);
+    struct storage     *storage = o->node->storage;
     struct block_header header;
-    if (o->number == 0 || segments_number(segments, pick_position(&o->pick)) != o->number) {
-        return load_next(o);
+    const uint8_t      *image;
+    uint64_t            next = segments_number(&storage->segments, pick_position(&o->pick));
+    if (o->number != next) {
+        return o->walk.busy ? 0 : walk_on(o) ? 1 : ERR_NOT_FOUND;
     }
-    struct recover_segment look = {.image        = bytes_of(o->load.memory, o->load.size_bytes),
-                                   .position     = base,
-                                   .id           = &o->node->storage->super.id,
-                                   .sector_bytes = o->node->storage->config.sector_bytes};
-    size_t                 at;
-    if (o->offset >= o->load.size_bytes || !recover_resume(&look, o->offset, 0, &header, &at)) {
-        return false;
-    }
-    o->offset = at + header.length;
-    return send_block(o, peer, look.image.data + at, &header);
+    int result = walk_next(&o->walk, &storage->super.id, storage->config.sector_bytes, &header, &image);
+    return result != 1 || send_block(o, peer, image, &header) ? result : ERR_NOT_FOUND;
 }
 
 /* ---- the image ---- */
@@ -271,7 +281,12 @@ static void end(struct image_out *o, struct peer *peer)
     wire_put_u64(w, XXH3_64bits_digest(o->sum));
     members_put(w, &o->members);
     peer_end(peer);
-    o->ended = true;
+    o->ended           = true; /* the next one is sent while this waits for the follower's checkpoint */
+    o->check_ns        = io_now_ns(o->node->io) + CHECK_EVERY_NS;
+    o->node->image_out = NULL;
+    o->node->image_waiting++;
+    list_push_back(&o->node->images_waiting, &o->link);
+    let_go(o);
 }
 
 static void step_image(struct image_out *o, struct peer *peer)
@@ -308,23 +323,62 @@ static void records_missing(struct image_out *o, uint64_t from)
     repair_survey(st, from, to);
 }
 
+/* A file of its log cannot be read. */
+static void unreadable(struct image_out *o, int result)
+{
+    const struct segments *segments = &o->node->storage->segments;
+    struct node_stripe    *st       = o->st;
+    uint64_t               from     = segments_position(segments, o->number);
+    log_error("stripe %u: its image cannot be sent, the log cannot be read: %s", st->id, err_sentence(result));
+    finish(o, false);
+    repair_survey(st, from, from + segments->segment_bytes);
+}
+
 /* Bodies, then the image, as fast as they may go. How long to wait for the next. */
 static uint64_t send(struct image_out *o, struct peer *peer)
 {
     struct node *node = o->node;
-    uint64_t     wait = 0;
-    while (wait == 0 && !o->load.busy && !o->ended && peer_roomy(peer)) {
-        size_t   begun = peer->out.size;
-        uint64_t from  = pick_position(&o->pick);
-        if (pick_position(&o->pick) == UINT64_MAX) {
+    uint64_t     wait = pace_wait_ns(node->transfer, io_now_ns(node->io));
+    while (wait == 0 && node->image_out == o && peer_roomy(peer)) {
+        size_t   begun  = peer->out.size;
+        uint64_t from   = pick_position(&o->pick);
+        int      result = 1;
+        if (from == UINT64_MAX) {
+            if (o->walk.busy) { /* what is read ahead is not wanted */
+                return 0;
+            }
             step_image(o, peer);
-        } else if (!step_bodies(o, peer)) {
-            records_missing(o, from);
-            return 0;
+        } else {
+            result = step_bodies(o, peer);
         }
         wait = pace_take(node->transfer, peer->out.size - begun, io_now_ns(node->io));
+        if (result == ERR_NOT_FOUND) {
+            records_missing(o, from);
+        } else if (result < 0) {
+            unreadable(o, result);
+        }
+        if (result != 1) {
+            return 0;
+        }
     }
-    return o->ended && wait < CHECK_EVERY_NS ? CHECK_EVERY_NS : wait;
+    return wait;
+}
+
+/* What became of those that wait for the follower? */
+static void ask(struct node *node, uint64_t now_ns)
+{
+    LIST_EACH (&node->images_waiting, link) {
+        struct image_out *o    = CONTAINER_OF(link, struct image_out, link);
+        struct peer      *peer = peer_find(node, o->to);
+        if (now_ns >= o->check_ns) {
+            o->check_ns = now_ns + CHECK_EVERY_NS;
+            if (peer_roomy(peer)) {
+                (void)frame(o, peer, IMAGE_CHECK);
+                peer_end(peer);
+            }
+        }
+        node->image_next_ns = o->check_ns < node->image_next_ns ? o->check_ns : node->image_next_ns;
+    }
 }
 
 void images_turn(struct node *node)
@@ -332,30 +386,20 @@ void images_turn(struct node *node)
     struct image_out *o      = node->image_out;
     uint64_t          now_ns = io_now_ns(node->io);
     uint64_t          wait   = 0;
-    if (o != NULL && node->image_next_ns != UINT64_MAX && now_ns < node->image_next_ns) {
+    if (o == NULL && list_empty(&node->images_waiting)) {
+        node->image_next_ns = UINT64_MAX;
         return;
     }
     node->image_next_ns = UINT64_MAX;
-    if (o == NULL) {
-        return;
-    }
-    if (prepare(o)) {
+    if (o != NULL && prepare(o)) {
         node->image_next_ns = now_ns;
-        return;
-    }
-    struct peer *peer = peer_find(node, o->to);
-    if (!o->ended) {
-        wait = send(o, peer);
-    } else {
-        if (peer_roomy(peer)) {
-            (void)frame(o, peer, IMAGE_CHECK);
-            peer_end(peer);
-        }
-        wait = CHECK_EVERY_NS;
+    } else if (o != NULL) {
+        wait = send(o, peer_find(node, o->to));
     }
     if (wait > 0) {
         node->image_next_ns = now_ns + wait;
     }
+    ask(node, now_ns);
 }
 
 /* ---- its end ---- */
@@ -363,6 +407,10 @@ void images_turn(struct node *node)
 void image_done(struct node_stripe *st, uint16_t from, uint64_t transfer, bool ok)
 {
     struct image_out *o = st->node->image_out;
+    LIST_EACH (&st->node->images_waiting, link) {
+        struct image_out *waiting = CONTAINER_OF(link, struct image_out, link);
+        o                         = waiting->transfer == transfer ? waiting : o;
+    }
     if (o != NULL && o->st == st && o->to == from && o->transfer == transfer) {
         finish(o, ok && o->ended);
     }
@@ -374,6 +422,12 @@ void image_peer_reset(struct node_stripe *st, uint16_t node)
     if (o != NULL && o->st == st && (o->to == node || node == 0)) {
         finish(o, false);
     }
+    LIST_EACH (&st->node->images_waiting, link) {
+        o = CONTAINER_OF(link, struct image_out, link);
+        if (o->st == st && (o->to == node || node == 0)) {
+            finish(o, false);
+        }
+    }
 }
 
 void images_free(struct node *node)
@@ -384,6 +438,10 @@ void images_free(struct node *node)
         if (o->saving != NULL) {
             made(o);
         }
+        o->walk.busy = false; /* nothing completes any more */
         discard(o);
+    }
+    while (!list_empty(&node->images_waiting)) {
+        discard(CONTAINER_OF(node->images_waiting.next, struct image_out, link));
     }
 }

@@ -98,11 +98,35 @@ void entry_drop_first(struct node_stripe *st)
     entries_pop_front(&st->entries);
 }
 
+/* So much for a follower that is there and gets them, or gets an image whose end they follow: what came meanwhile must not have gone when it is done. */
+enum { KEPT_TIMES_FOR_ONE_THAT_IS_THERE = 8 };
+
+/* Does a follower that is there still want what lies behind this entry, and has all up to it? */
+static bool wanted(const struct node_stripe *st, uint64_t index)
+{
+    const struct raft_members *m = raft_members(st->raft);
+    uint16_t                   nodes[3 * RAFT_MEMBERS_MAX];
+    size_t                     count = raft_role(st->raft) == RAFT_LEADER ? raft_members_list(m, nodes) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct raft_progress progress;
+        if (raft_progress(st->raft, nodes[i], &progress) && progress.active) {
+            uint64_t has = progress.snapshot ? st->image_index : progress.match;
+            if (has != 0 && has <= index && has + 1 >= st->entries.first) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 void entries_forget(struct node_stripe *st)
 {
     uint64_t applied = stripe_applied(st->stripe);
     uint64_t kept    = replica_alone(st) ? 0 : st->node->config->kept_entries;
     uint64_t first   = st->entries.first;
+    if (applied >= st->entries.first + kept && kept > 0 && wanted(st, applied - kept)) {
+        kept *= KEPT_TIMES_FOR_ONE_THAT_IS_THERE;
+    }
     while (st->entries.first <= applied &&
            (applied - st->entries.first >= kept || st->entries.bytes - st->unapplied_bytes > KEPT_BYTES)) {
         entry_drop_first(st);
