@@ -289,7 +289,8 @@ static bool heard_wild(struct kernel *k, unsigned from, struct bytes filter, uin
     if (i != NULL && (i->any >> from & 1) != 0) {
         set(k, i, from, now);
     } else if (shapes_key(&k->shapes, filter, &key) && wants_find(&k->wants, key, from) != NULL) {
-        if ((now & ANY) == 0) {
+        /* An older broker does not say how it stood: what it wants no longer is sent to it until it is gone. */
+        if ((stood & ANY) != 0 && (now & ANY) == 0) {
             shapes_leave(&k->shapes, filter, from);
         }
         return step(k, from, key, stood, now);
