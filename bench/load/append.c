@@ -8,9 +8,10 @@
  * --rate     open loop: so many records a second in all, latency from when a batch should have been sent; else each answer brings the next batch
  * --mib      ends when so much of records was acknowledged, however long that takes
  * --streams  makes so many streams, in transactions of STREAMS_AT_ONCE, says what memory they took (of the first of --pids) and ends
+ * --shard    of the store, 0: the stripes of no other are used
  * --keep     records that a stream keeps, 0: all. The rest is trimmed, as a reader would that keeps up
  *
- * Every producer is an idempotent writer with a stream of its own, on the stripes that this node leads, by turns. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
+ * Every producer is an idempotent writer with a stream of its own, on the stripes that this shard leads, by turns. Each answer is looked at: all offsets must follow one another from 0 on. Latency is that of a batch, from its
  * first byte offered to the socket. One line of JSON at the end. */
 #include "bench/load/hist.h"
 #include "bench/load/usage.h"
@@ -76,7 +77,7 @@ struct connection {
 };
 
 static struct {
-    unsigned  port, producers, window, connections, batch, record, cpu, keep;
+    unsigned  port, shard, producers, window, connections, batch, record, cpu, keep;
     double    rate;
     uint64_t  mib, streams;
     enum form form;
@@ -157,7 +158,7 @@ static void say_hello(struct connection *c, unsigned number)
     wire_put_u16(&w, RPC_VERSION_MINOR);
     wire_put_u64(&w, 4711);
     wire_put_u64(&w, number + 1);
-    wire_put_u32(&w, 0);
+    wire_put_u32(&w, opt.shard);
     struct wire_reader r = wire_reader_of(ask(c, RPC_HELLO, wire_written(&w), &kind));
     (void)wire_get(&r, 2 + 2 + 8 + 4 + 4);
     run.stripe_count = wire_get_u32(&r);
@@ -530,12 +531,15 @@ static void read_options(int argc, char **argv)
         {"port", 1, NULL, 'p'},  {"producers", 1, NULL, 'n'}, {"window", 1, NULL, 'w'}, {"connections", 1, NULL, 'c'},
         {"batch", 1, NULL, 'b'}, {"record", 1, NULL, 'r'},    {"form", 1, NULL, 'f'},   {"seconds", 1, NULL, 's'},
         {"rate", 1, NULL, 'a'},  {"keep", 1, NULL, 'k'},      {"mib", 1, NULL, 'm'},    {"streams", 1, NULL, 't'},
-        {"pids", 1, NULL, 'i'},  {"cpu", 1, NULL, 'u'},       {NULL, 0, NULL, 0}};
+        {"pids", 1, NULL, 'i'},  {"cpu", 1, NULL, 'u'},       {"shard", 1, NULL, 'h'},  {NULL, 0, NULL, 0}};
     for (int got; (got = getopt_long(argc, argv, "", names, NULL)) != -1;) {
         unsigned number = optarg != NULL ? (unsigned)atoi(optarg) : 0;
         switch (got) {
         case 'p':
             opt.port = number;
+            break;
+        case 'h':
+            opt.shard = number;
             break;
         case 'n':
             opt.producers = number;

@@ -2,6 +2,7 @@
  * a second one shard finds the receivers of. A million live subscriptions of 10 000 clients, seven tenths exact, and topics of which each has
  * five destinations: one exact, '+' at the end and in the middle, '#' twice. */
 #include "broker/kernel/gather.h"
+#include "broker/kernel/interest.h"
 #include "broker/kernel/kernel.h"
 #include "shared/base/timer.h"
 #include "tests/unit/broker/kernel/fake_store.c"
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { SHARDS = 2, MILLION = 1000000, TENTH = MILLION / 10, CLIENTS = 10000, TOPICS = 100000, ROUNDS = 2000000 };
+enum { SHARDS = 2, MILLION = 1000000, TENTH = MILLION / 10, CLIENTS = 10000, TOPICS = 100000, ROUNDS = 10 };
 
 static struct kernel *kernels[SHARDS];
 static struct list    mails[SHARDS];
@@ -41,7 +42,8 @@ static size_t memory_bytes(void)
 
 /* ---- a client that wants nothing but its subscriptions ----------------------------------------------------------------- */
 
-static uint64_t granted;
+static uint64_t          granted;
+static volatile uint64_t sink;
 
 static void on_opened(struct client *client, int status, bool present)
 {
@@ -134,6 +136,27 @@ static void subscribe_all(struct store *const *stores, struct client *clients)
     }
 }
 
+/* All topics once: matched alone, or all that a publish does until it knows who gets it. ns. */
+static uint64_t look(char (*names)[64], bool gathered, uint64_t *hits)
+{
+    struct message           m = {.payload = {0}};
+    struct interest_question question;
+    const uint32_t          *nodes;
+    struct kernel           *k        = kernels[0];
+    uint64_t                 began_ns = clock_ns();
+    for (uint32_t i = 0; i < TOPICS; i++) {
+        m.topic = bytes_str(names[i]);
+        if (gathered) {
+            struct found found = gather(k, &m, NULL, false);
+            *hits += (uint64_t)__builtin_popcountll(found.shards) + k->target_count;
+        } else {
+            interest_ask(k, m.topic, &question);
+            sink += match_find(k->tree, m.topic, &nodes) + interest_answer(k, &question, 0);
+        }
+    }
+    return clock_ns() - began_ns;
+}
+
 static void measure(unsigned shards)
 {
     const struct kernel_limits limits = {
@@ -154,24 +177,22 @@ static void measure(unsigned shards)
     turn(stores);
     size_t before = memory_bytes();
     subscribe_all(stores, clients);
-    double each         = (double)(memory_bytes() - before) / MILLION;
-    char(*names)[64]    = malloc(TOPICS * sizeof *names);
-    struct message m    = {.payload = {0}};
-    uint64_t       hits = 0;
+    double each      = (double)(memory_bytes() - before) / MILLION;
+    char(*names)[64] = malloc(TOPICS * sizeof *names);
+    uint64_t hits    = 0;
     for (uint32_t i = 0; i < TOPICS; i++) {
         uint32_t at = i * 7919u % TENTH & ~1u;
         snprintf(names[i], sizeof names[i], "site/%u/%u/temperature", at, at);
     }
-    uint64_t began_ns = clock_ns();
-    for (uint32_t i = 0; i < ROUNDS; i++) {
-        m.topic            = bytes_str(names[i % TOPICS]);
-        struct found found = gather(kernels[0], &m, NULL, false);
-        hits += found.shards + kernels[0]->target_count;
+    uint64_t best[2] = {UINT64_MAX, UINT64_MAX};
+    for (uint32_t i = 0; i < 2 * ROUNDS; i++) { /* the best of several: what else runs on the machine only adds */
+        uint64_t ns = look(names, i % 2 != 0, &hits) / TOPICS;
+        best[i % 2] = ns < best[i % 2] ? ns : best[i % 2];
     }
-    double ns = (double)(clock_ns() - began_ns) / ROUNDS;
-    printf("%u shard%s: %llu subscriptions, %.1f bytes each; a publish finds its receivers in %.0f ns (%.2f here and "
-           "shards)\n",
-           shards, shards == 1 ? " " : "s", (unsigned long long)granted, each, ns, (double)hits / ROUNDS);
+    printf("%u shard%s: %llu subscriptions, %.1f bytes each; a publish is matched in %llu ns, its receivers are found "
+           "in %llu ns (%.2f here and shards)\n",
+           shards, shards == 1 ? " " : "s", (unsigned long long)granted, each, (unsigned long long)best[0],
+           (unsigned long long)best[1], (double)hits / TOPICS / ROUNDS);
     free(names);
     for (unsigned i = 0; i < shards; i++) {
         kernel_free(kernels[i]);

@@ -1,16 +1,12 @@
-/* company - rows into numbers, numbers into channels. */
+/* company - rows of the table: who is there, this process among them, and whether that is still true. */
 #include "broker/kernel/company.h"
 
-#include "broker/kernel/channel.h"
 #include "broker/kernel/far.h"
-#include "broker/kernel/group.h"
-#include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
-#include "broker/kernel/rival.h"
+#include "broker/kernel/numbers.h"
 #include "broker/kernel/session.h"
 #include "broker/kernel/exclusive.h"
 #include "shared/base/err.h"
-#include "shared/base/hash.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
 #include "shared/rpc/schema.h"
@@ -24,14 +20,6 @@ enum { BROKERS_STRIPE = 0, ROW_VERSION = 1, ROW_BYTES = 11, HEIRS_MAX = 16 };
 #define FENCE_DOWN_NS  1000000000u
 #define RETRY_NS       200000000u
 
-/* A shard of another process. */
-struct far_shard {
-    struct peer   *peer;
-    uint64_t       owner;
-    struct channel channel;
-    bool           told; /* it has told all that stood there */
-};
-
 struct company {
     struct kernel     *kernel;
     uint64_t           instance;
@@ -42,7 +30,7 @@ struct company {
     struct store_scan  probe;
     struct list        all;  /* struct peer */
     struct list        held; /* store_call.link: until it is not fenced */
-    struct far_shard  *far[SHARDS_MAX];
+    struct numbers     numbers;
     uint64_t           birth; /* 0: the row was not seen */
     uint64_t           heard_ns;
     uint64_t           retry_ns; /* of the row */
@@ -58,129 +46,12 @@ struct company {
     bool               fenced;
     bool               lost;
     bool               retiring;
-    bool               crowded; /* said */
 };
-
-/* ---- numbers ------------------------------------------------------------------------------------------------------------ */
-
-/* Everything that stands here, to one that knows nothing. */
-static void tell_all(struct kernel *k, unsigned shard)
-{
-    interest_tell(k, shard);
-    group_tell(k, shard);
-    struct wire_writer w = mail_begin();
-    if (mail_post(k, shard, MAIL_TOLD, 0, &w)) {
-        k->out[shard].announced++;
-    }
-}
-
-static void shard_begin(struct company *p, struct peer *peer, unsigned number)
-{
-    struct kernel    *k   = p->kernel;
-    struct far_shard *far = calloc(1, sizeof *far);
-    ASSERT(far != NULL); /* out of memory */
-    struct outbox *out = &k->out[number];
-    far->peer          = peer;
-    far->owner         = kernel_owner(peer->instance, number - peer->first);
-    channel_init(&far->channel, peer->birth, p->birth, (uint32_t)hash_u64(far->owner ^ store_owner(k->store)));
-    p->far[number] = far;
-    out->base      = out->announced;
-    out->confirmed = out->announced;
-    out->received  = 0;
-    out->answered  = 0;
-    k->others |= 1ull << number;
-    k->far |= 1ull << number;
-}
-
-static void shard_end(struct company *p, unsigned number)
-{
-    struct kernel *k   = p->kernel;
-    uint64_t       bit = 1ull << number;
-    k->others &= ~bit;
-    k->far &= ~bit;
-    channel_fini(&p->far[number]->channel);
-    free(p->far[number]);
-    p->far[number] = NULL;
-    mail_drop(k, number);
-    interest_lost(k, number);
-    group_lost(k, number);
-    exclusive_lost(k, number);
-    k->slow_told &= ~bit;
-    LIST_EACH (&k->paused, link) {
-        CONTAINER_OF(link, struct publisher, paused_link)->slow &= ~bit;
-    }
-}
-
-/* So many numbers behind each other, or 0. */
-static unsigned numbers_free(const struct company *p, unsigned count)
-{
-    unsigned run = 0;
-    for (unsigned number = p->kernel->shard_count; number < SHARDS_MAX; number++) {
-        run = p->far[number] == NULL ? run + 1 : 0;
-        if (run == count) {
-            return number + 1 - count;
-        }
-    }
-    return 0;
-}
-
-static void crowded(struct company *p)
-{
-    if (!p->crowded) {
-        log_error(
-            "more than %d shards of brokers at one segment store: this broker waits until others have gone; start "
-            "fewer, or give each fewer --shards",
-            (int)SHARDS_MAX);
-    }
-    p->crowded = true;
-}
-
-static void peer_begin(struct company *p, struct peer *peer)
-{
-    struct kernel *k     = p->kernel;
-    unsigned       first = p->birth == 0 ? 0 : numbers_free(p, peer->shard_count);
-    if (first == 0) {
-        if (p->birth != 0) {
-            crowded(p);
-        }
-        return; /* later */
-    }
-    peer->first  = (uint8_t)first;
-    peer->told   = 0;
-    peer->shards = (peer->shard_count == SHARDS_MAX ? UINT64_MAX : (1ull << peer->shard_count) - 1) << first;
-    interest_track(k);
-    for (unsigned i = 0; i < peer->shard_count; i++) {
-        shard_begin(p, peer, first + i);
-    }
-    MAIL_EACH(number, peer->shards)
-    {
-        tell_all(k, number);
-    }
-}
-
-/* Its numbers are free. What waited for it goes on last, when nothing knows it any more. */
-static void peer_end(struct company *p, struct peer *peer, void (*waiting)(struct kernel *, unsigned))
-{
-    struct kernel *k      = p->kernel;
-    uint64_t       shards = peer->shards;
-    peer->shards          = 0;
-    p->crowded            = false;
-    MAIL_EACH(number, shards)
-    {
-        shard_end(p, number);
-    }
-    MAIL_EACH(number, shards)
-    {
-        waiting(k, number);
-    }
-    rival_lost(k, shards);
-    mail_recheck(k);
-}
 
 static void peer_forget(struct company *p, struct peer *peer)
 {
     list_remove(&peer->link);
-    peer_end(p, peer, far_lost);
+    numbers_end(&p->numbers, peer, far_lost);
     free(peer);
     exclusive_senior(p->kernel);
 }
@@ -303,7 +174,7 @@ static void begin_again(struct company *p)
     }
     p->fenced = true; /* until it has joined again */
     LIST_EACH (&p->all, link) {
-        peer_end(p, CONTAINER_OF(link, struct peer, link), far_abandon);
+        numbers_end(&p->numbers, CONTAINER_OF(link, struct peer, link), far_abandon);
     }
 }
 
@@ -410,68 +281,22 @@ static void synced(struct store_watch *watch, uint32_t shard, uint32_t shard_cou
 
 uint64_t company_owner(const struct kernel *k, unsigned shard)
 {
-    return k->company->far[shard]->owner;
+    return numbers_owner(&k->company->numbers, shard);
 }
-
-/* ---- packets ------------------------------------------------------------------------------------------------------------ */
 
 bool company_post(struct kernel *k, unsigned shard, const struct kernel_mail *mail)
 {
-    struct far_shard  *far = k->company->far[shard];
-    struct wire_reader r   = mail_read(mail);
-    if (!channel_put(&far->channel, mail, bytes_of(r.at, wire_left(&r)))) {
-        return false;
-    }
-    free(mail->body);
-    return true;
-}
-
-static void arrived(struct store_relay *relay, uint64_t from, struct bytes packet)
-{
-    struct company *p = relay->ctx;
-    struct kernel  *k = p->kernel;
-    MAIL_EACH(shard, k->far)
-    {
-        struct far_shard *far = p->far[shard];
-        if (far->owner != from) {
-            continue;
-        }
-        size_t             at = 0;
-        struct kernel_mail mail;
-        if (!channel_arrived(&far->channel, packet, k->now_ns)) {
-            return;
-        }
-        while (channel_mail(&far->channel, &at, &mail)) {
-            kernel_take_mail(k, shard, &mail);
-        }
-        channel_taken(&far->channel, at);
-        return;
-    }
+    return numbers_post(&k->company->numbers, shard, mail);
 }
 
 uint64_t company_send(struct kernel *k)
 {
-    struct company *p       = k->company;
-    uint64_t        wish_ns = UINT64_MAX;
-    MAIL_EACH(shard, k->far)
-    {
-        struct far_shard *far = p->far[shard];
-        uint8_t           head[CHANNEL_HEAD_BYTES];
-        struct bytes      bytes;
-        while (channel_next(&far->channel, k->now_ns, head, &bytes)) {
-            (void)store_relay_send(k->store, far->owner, far->channel.way, bytes_of(head, sizeof head), bytes);
-        }
-        uint64_t next_ns = channel_wish_ns(&far->channel);
-        wish_ns          = next_ns < wish_ns ? next_ns : wish_ns;
-    }
-    return wish_ns;
+    return numbers_send(&k->company->numbers);
 }
 
 void company_told(struct kernel *k, unsigned from)
 {
-    struct far_shard *far = k->company->far[from];
-    far->peer->told += !far->told;
-    far->told = true;
+    numbers_told(&k->company->numbers, from);
 }
 
 /* ---- the fence ---------------------------------------------------------------------------------------------------------- */
@@ -540,6 +365,12 @@ void company_hold(struct kernel *k, struct store_call *call)
 
 /* ---- the shard ---------------------------------------------------------------------------------------------------------- */
 
+static void arrived(struct store_relay *relay, uint64_t from, struct bytes packet)
+{
+    struct company *p = relay->ctx;
+    numbers_arrived(&p->numbers, from, packet);
+}
+
 void company_start(struct kernel *k)
 {
     struct company *p = k->company;
@@ -558,9 +389,10 @@ bool company_make(struct kernel *k, uint64_t instance, uint64_t place)
     if (instance == 0 || p == NULL) {
         return instance == 0;
     }
-    p->kernel   = k;
-    p->instance = instance;
-    p->place    = place;
+    p->kernel         = k;
+    p->numbers.kernel = k;
+    p->instance       = instance;
+    p->place          = place;
     list_init(&p->all);
     list_init(&p->held);
     k->company = p;
@@ -573,7 +405,7 @@ static bool all_told(struct company *p)
     LIST_EACH (&p->all, link) {
         struct peer *peer = CONTAINER_OF(link, struct peer, link);
         if (peer->shards == 0) {
-            peer_begin(p, peer);
+            numbers_begin(&p->numbers, peer, p->birth);
         }
         /* Those who came later wait for us. */
         all = all && (peer->birth > p->birth || (peer->shards != 0 && peer->told == peer->shard_count));
@@ -653,12 +485,7 @@ void company_fini(struct kernel *k)
     if (p == NULL) {
         return;
     }
-    for (unsigned shard = 0; shard < SHARDS_MAX; shard++) {
-        if (p->far[shard] != NULL) {
-            channel_fini(&p->far[shard]->channel);
-            free(p->far[shard]);
-        }
-    }
+    numbers_fini(&p->numbers);
     while (!list_empty(&p->all)) {
         free(CONTAINER_OF(list_pop_front(&p->all), struct peer, link));
     }

@@ -23,7 +23,7 @@ struct match {
     uint64_t           rest_hash;
 };
 
-enum probe_kind { PROBE_LEVEL, PROBE_PLUS, PROBE_REST, PROBE_EXACT };
+enum probe_kind { PROBE_LEVEL, PROBE_PLUS, PROBE_REST };
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
 
@@ -244,21 +244,20 @@ static void probe(struct match *m, uint32_t *count, enum probe_kind kind, uint32
 }
 
 /* Carries out the probes; what they find is a result, or belongs to the next set, whose size is returned. */
-static uint32_t probes_end(struct match *m, uint32_t count, struct bytes level, struct bytes topic, uint32_t *found)
+static uint32_t probes_end(struct match *m, uint32_t count, struct bytes level, uint32_t *found)
 {
     uint32_t width = 0;
     for (uint32_t i = 0; i < count; i++) {
         tree_probe_fetch(&m->tree, &m->probes[i]);
     }
     for (uint32_t i = 0; i < count; i++) {
-        const struct tree_probe *p      = &m->probes[i];
-        struct bytes             text[] = {
-                        [PROBE_LEVEL] = level, [PROBE_PLUS] = bytes_str("+"), [PROBE_REST] = bytes_str("#"), [PROBE_EXACT] = topic};
-        uint32_t node = tree_probe_end(&m->tree, p, text[p->kind]);
+        const struct tree_probe *p = &m->probes[i];
+        struct bytes text[] = {[PROBE_LEVEL] = level, [PROBE_PLUS] = bytes_str("+"), [PROBE_REST] = bytes_str("#")};
+        uint32_t     node   = tree_probe_end(&m->tree, p, text[p->kind]);
         if (node == MATCH_NONE) {
             continue;
         }
-        if (p->kind == PROBE_REST || p->kind == PROBE_EXACT) {
+        if (p->kind == PROBE_REST) {
             found_add(m, node, found);
         } else {
             m->set[width++] = node;
@@ -276,7 +275,10 @@ static uint32_t find_in_tree(struct match *m, struct bytes topic, uint64_t topic
     if (m->set_capacity == 0 && !set_grow(m, 64)) {
         return 0;
     }
-    probe(m, &count, PROBE_EXACT, TREE_EXACT, topic_hash);
+    struct tree_probe
+             exact; /* the filter that is the topic: one step further with each level, so that its misses of the cache cost nothing */
+    uint32_t steps = 0;
+    tree_probe_begin(&m->tree, &exact, TREE_EXACT, topic_hash);
     m->set[0]          = TREE_ROOT;
     struct bytes level = {0};
     for (size_t pos = 0; pos <= topic.size && width != 0; plain = false) {
@@ -298,8 +300,14 @@ static uint32_t find_in_tree(struct match *m, struct bytes topic, uint64_t topic
                 probe(m, &count, PROBE_LEVEL, at, hash);
             }
         }
-        width = probes_end(m, count, level, topic, &found);
+        width = probes_end(m, count, level, &found);
         count = 0;
+        if (steps == 0) {
+            tree_probe_fetch(&m->tree, &exact);
+        } else if (steps == 1) {
+            tree_probe_text(&m->tree, &exact);
+        }
+        steps++;
     }
     for (uint32_t i = 0; i < width; i++) {
         found_add(m, m->set[i], &found);
@@ -307,7 +315,11 @@ static uint32_t find_in_tree(struct match *m, struct bytes topic, uint64_t topic
             probe(m, &count, PROBE_REST, m->set[i], m->rest_hash);
         }
     }
-    (void)probes_end(m, count, level, topic, &found);
+    (void)probes_end(m, count, level, &found);
+    uint32_t node = tree_probe_end(&m->tree, &exact, topic);
+    if (node != MATCH_NONE) {
+        found_add(m, node, &found);
+    }
     return found;
 }
 

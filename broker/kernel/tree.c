@@ -25,7 +25,7 @@ static bool is_text(struct bytes level, char text)
     return level.size == 1 && level.data[0] == text;
 }
 
-/* ---- buckets: linear hashing. One more bucket for every node, split off the bucket whose turn it is: no insert moves more than
+/* ---- buckets: linear hashing. Two more buckets for every node, split off the bucket whose turn it is: no insert moves more than
  * one chain, whatever the size of the tree. ---- */
 
 static uint32_t *bucket_at(const struct tree *m, uint32_t bucket)
@@ -113,6 +113,13 @@ void tree_probe_fetch(const struct tree *m, struct tree_probe *probe)
     }
 }
 
+void tree_probe_text(const struct tree *m, const struct tree_probe *probe)
+{
+    if (probe->at != MATCH_NONE && tree_at(m, probe->at)->hash == probe->hash) {
+        __builtin_prefetch(tree_text(tree_at(m, probe->at)).data);
+    }
+}
+
 uint32_t tree_probe_end(const struct tree *m, const struct tree_probe *probe, struct bytes level)
 {
     return chain_find(m, probe->at, probe->hash, probe->parent, level);
@@ -172,8 +179,10 @@ static void tree_give(struct tree *m, uint32_t at)
 
 uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash)
 {
-    if (m->node_count >= m->bucket_count && !bucket_add(m)) {
-        return MATCH_NONE;
+    while (m->node_count * 2 >= m->bucket_count) { /* chains are short: each step along one is a miss of the cache */
+        if (!bucket_add(m)) {
+            return MATCH_NONE;
+        }
     }
     uint8_t *text = NULL;
     if (level.size > TREE_TEXT_INLINE_BYTES) {

@@ -1,7 +1,7 @@
 /* tree - the nodes of the filter tree and the edges between them, drawn in match.h. Stands under match.c; nobody else uses it.
  *
  * Nodes lie in chunks and never move; children are found through one hash table of all edges (parent, level) -> child, which
- * grows by a bucket at a time (linear hashing: Litwin 1980), so that no subscription pays for the growth of the table.
+ * grows by two buckets for each node (linear hashing: Litwin 1980), so that no subscription pays for the growth of the table.
  * Threads: the shard that owns the tree. */
 #ifndef KEEL_BROKER_KERNEL_TREE_H
 #define KEEL_BROKER_KERNEL_TREE_H
@@ -56,8 +56,10 @@ struct tree_probe {
     uint32_t at;   /* first node of the chain */
     uint32_t kind; /* the caller's */
 };
-void     tree_probe_begin(const struct tree *m, struct tree_probe *probe, uint32_t parent, uint64_t level_hash);
-void     tree_probe_fetch(const struct tree *m, struct tree_probe *probe);
+void tree_probe_begin(const struct tree *m, struct tree_probe *probe, uint32_t parent, uint64_t level_hash);
+void tree_probe_fetch(const struct tree *m, struct tree_probe *probe);
+/* Between fetch and end, if there is time: brings the text of the first node, too. */
+void     tree_probe_text(const struct tree *m, const struct tree_probe *probe);
 uint32_t tree_probe_end(const struct tree *m, const struct tree_probe *probe, struct bytes level);
 /* Makes it; MATCH_NONE when memory is out. */
 uint32_t tree_make_child(struct tree *m, uint32_t parent, struct bytes level, uint64_t level_hash);

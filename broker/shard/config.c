@@ -94,6 +94,9 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
     config->mqtt.keep_alive_max_s     = (uint16_t)settings->keep_alive_max_s;
     config->mqtt.connect_timeout_ns   = settings->connect_timeout_s * 1000000000u;
     config->mqtt.retain_available     = settings->retain;
+    config->mqtt.qos_max              = (uint8_t)settings->qos_max;
+    config->mqtt.wildcard_available   = settings->wildcards;
+    config->mqtt.shared_available     = settings->shared;
     config->mqtt.session_expiry_max_s = (uint32_t)settings->session_expiry_max_s;
     config->mqtt.topic_bytes_max      = (uint32_t)settings->topic_bytes_max;
     config->mqtt.topic_levels_max     = (uint32_t)settings->topic_levels_max;

@@ -1,4 +1,4 @@
-/* copy.c - two ascending sequences, survivors and entries; pieces grow until there is a gap. */
+/* copy.c - two ascending sequences, survivors and entries, into a batch; the batch, sorted, into blocks. */
 #include "segstore/disk/copy.h"
 
 #include "shared/record/record.h"
@@ -6,43 +6,55 @@
 
 #include <stdlib.h>
 
-enum { PIECE_BYTES = 64 * 1024 }; /* pieces that only touch do not grow together above this */
+enum { BODY_BYTES = 64 * 1024, MOVES_MAX = 128 * 1024 }; /* entries of a run do not grow above this; of a batch */
 
-void copy_init(struct copy *c, const struct copy_hooks *hooks)
+void copy_init(struct copy *c, const struct copy_hooks *hooks, size_t file_bytes)
 {
-    *c = (struct copy){.hooks = *hooks, .image = aligned_alloc(BLOCK_PAGE_BYTES, BLOCK_MAX_BYTES)};
-    if (c->image == NULL) {
+    size_t block_bytes = file_bytes < COPY_BLOCK_BYTES ? file_bytes : COPY_BLOCK_BYTES;
+    *c                 = (struct copy){.hooks       = *hooks,
+                                       .block_bytes = block_bytes,
+                                       .image       = aligned_alloc(BLOCK_PAGE_BYTES, BLOCK_MAX_BYTES),
+                                       .batch       = malloc(COPY_BATCH_BYTES),
+                                       .body        = malloc(BODY_BYTES)};
+    if (c->image == NULL || c->batch == NULL || c->body == NULL) {
         fatal(71, "out of memory for moving records");
     }
-    copy_empty(c);
+    survivors_init(&c->order, SURVIVORS_BY_STREAM);
 }
 
 void copy_fini(struct copy *c)
 {
     free(c->image);
-    free(c->moves);
+    free(c->batch);
+    free(c->body);
+    free(c->placed.them);
+    free(c->noted.them);
+    free(c->pieces);
+    survivors_fini(&c->order);
     *c = (struct copy){0};
-}
-
-void copy_empty(struct copy *c)
-{
-    c->count -= c->placed;
-    if (c->count > 0) {
-        memmove(c->moves, c->moves + c->placed, c->count * sizeof *c->moves);
-    }
-    c->placed = 0;
-    block_begin(&c->writer, c->image, COPY_BLOCK_BYTES);
 }
 
 bool copy_any(const struct copy *c)
 {
-    return c->writer.entry_count > 0;
+    return c->piece_count > 0;
 }
 
 size_t copy_length(const struct copy *c)
 {
     return (c->writer.used_bytes + BLOCK_PAGE_BYTES - 1) / BLOCK_PAGE_BYTES * BLOCK_PAGE_BYTES;
 }
+
+static struct copy_move *move_push(struct copy_moves *m)
+{
+    if (m->count == m->capacity) {
+        m->capacity = m->capacity == 0 ? 1024 : m->capacity * 2;
+        m->them     = realloc(m->them, m->capacity * sizeof *m->them);
+        ASSERT(m->them != NULL); /* out of memory */
+    }
+    return &m->them[m->count++];
+}
+
+/* ---- gathering ---- */
 
 void copy_source(struct copy *c, const uint8_t *image, const struct block_header *header)
 {
@@ -52,39 +64,37 @@ void copy_source(struct copy *c, const uint8_t *image, const struct block_header
     c->source_end = header->position + header->length;
 }
 
-static void note(struct copy *c, const struct survivor *survivor)
+static size_t moves_of_pieces(const struct copy *c)
 {
-    if (c->count == c->capacity) {
-        c->capacity = c->capacity == 0 ? 1024 : c->capacity * 2;
-        c->moves    = realloc(c->moves, c->capacity * sizeof *c->moves);
-        ASSERT(c->moves != NULL); /* out of memory */
-    }
-    c->moves[c->count++] = (struct copy_move){.survivor = *survivor};
+    const struct copy_piece *last = c->piece_count == 0 ? NULL : &c->pieces[c->piece_count - 1];
+    return last == NULL ? 0 : last->first_move + last->move_count;
 }
 
-/* The piece into the block; false: there is no room. */
+/* The piece into the batch; false: there is no room. */
 static bool put_piece(struct copy *c)
 {
     size_t size = (size_t)(c->piece_end - c->piece_from);
+    size_t from = moves_of_pieces(c);
     if (size == 0) {
         return true;
     }
-    if (!block_fits(&c->writer, size)) {
-        if (copy_any(c)) {
-            return false;
-        }
-        block_begin(&c->writer, c->image, block_size_for(size));
+    if (c->batch_size + size > COPY_BATCH_BYTES || (c->piece_count > 0 && c->noted.count > MOVES_MAX)) {
+        return false;
     }
-    const struct log_entry piece = {
-        .stripe = c->entry.stripe,
-        .kind   = LOG_BODY,
-        .ops    = bytes_of(c->entry.ops.data + (c->piece_from - c->entry.position), size),
-    };
-    const uint8_t *at = block_append(&c->writer, &piece);
-    for (; c->placed < c->count; c->placed++) {
-        struct copy_move *move = &c->moves[c->placed];
-        move->to               = (uint64_t)(at - c->image) + (move->survivor.position - c->piece_from);
+    if (c->piece_count == c->piece_capacity) {
+        c->piece_capacity = c->piece_capacity == 0 ? 1024 : c->piece_capacity * 2;
+        c->pieces         = realloc(c->pieces, c->piece_capacity * sizeof *c->pieces);
+        ASSERT(c->pieces != NULL); /* out of memory */
     }
+    struct survivor first = c->noted.them[from].survivor;
+    first.position        = c->piece_count;
+    survivors_add(&c->order, &first);
+    c->pieces[c->piece_count++] = (struct copy_piece){.at         = c->batch_size,
+                                                      .size       = (uint32_t)size,
+                                                      .first_move = from,
+                                                      .move_count = (uint32_t)(c->noted.count - from)};
+    memcpy(c->batch + c->batch_size, c->entry.ops.data + (c->piece_from - c->entry.position), size);
+    c->batch_size += size;
     c->piece_from = c->piece_end = 0;
     return true;
 }
@@ -121,14 +131,11 @@ static size_t measure(const struct copy *c, const struct survivor *survivor)
     return (size_t)size;
 }
 
-/* Can it be part of the piece that is being made? */
+/* Is it part of the piece that is being made, as another stream's target of the same record? */
 static bool joins(const struct copy *c, const struct survivor *s)
 {
-    if (c->piece_from == c->piece_end || s->position >= c->entry.position + c->entry.ops.size) {
-        return false;
-    }
-    return s->position < c->piece_end ||
-           (s->position - c->piece_end <= BLOCK_ENTRY_BYTES && c->piece_end - c->piece_from < PIECE_BYTES);
+    return c->piece_from != c->piece_end && s->position < c->piece_end &&
+           s->position < c->entry.position + c->entry.ops.size;
 }
 
 static void take(struct copy *c, const struct survivor *s)
@@ -144,8 +151,8 @@ static void take(struct copy *c, const struct survivor *s)
     if (c->piece_from == c->piece_end) {
         c->piece_from = c->piece_end = s->position;
     }
-    c->piece_end = s->position + size > c->piece_end ? s->position + size : c->piece_end;
-    note(c, s);
+    c->piece_end          = s->position + size > c->piece_end ? s->position + size : c->piece_end;
+    *move_push(&c->noted) = (struct copy_move){.survivor = *s, .to = s->position - c->piece_from};
 }
 
 enum copy_result copy_step(struct copy *c, struct survivors *survivors, uint32_t steps)
@@ -165,4 +172,103 @@ enum copy_result copy_step(struct copy *c, struct survivors *survivors, uint32_t
         survivors_pop(survivors);
     }
     return COPY_MORE;
+}
+
+/* ---- writing ---- */
+
+void copy_drain(struct copy *c)
+{
+    survivors_ready(&c->order);
+    c->draining = true;
+}
+
+/* All is out, but for the survivors of a piece that is being made. */
+static void batch_empty(struct copy *c)
+{
+    size_t done = moves_of_pieces(c);
+    c->noted.count -= done;
+    if (c->noted.count > 0) {
+        memmove(c->noted.them, c->noted.them + done, c->noted.count * sizeof *c->noted.them);
+    }
+    c->batch_size  = 0;
+    c->piece_count = 0;
+    c->draining    = false;
+    survivors_fini(&c->order);
+    survivors_init(&c->order, SURVIVORS_BY_STREAM);
+}
+
+/* It lies in the entry that is being put together, `within` it; where that lies is not known yet. */
+static void place(struct copy *c, const struct copy_piece *piece, size_t within)
+{
+    for (size_t i = 0; i < piece->move_count; i++) {
+        const struct copy_move *noted = &c->noted.them[piece->first_move + i];
+        *move_push(&c->placed)        = (struct copy_move){.survivor = noted->survivor, .to = within + noted->to};
+    }
+}
+
+static void append(struct copy *c, uint16_t stripe, struct bytes ops, size_t first_move)
+{
+    const struct log_entry entry = {.stripe = stripe, .kind = LOG_BODY, .ops = ops};
+    const uint8_t         *at    = block_append(&c->writer, &entry);
+    for (size_t i = first_move; i < c->placed.count; i++) {
+        c->placed.them[i].to += (uint64_t)(at - c->image);
+    }
+}
+
+/* One that is too large to be put together with others, or for a block of the usual size. False: there is no room. */
+static bool fill_alone(struct copy *c, uint16_t stripe, const struct copy_piece *piece)
+{
+    size_t first = c->placed.count;
+    if (!block_fits(&c->writer, piece->size)) {
+        if (c->writer.entry_count > 0) {
+            return false;
+        }
+        block_begin(&c->writer, c->image, block_size_for(piece->size));
+    }
+    place(c, piece, 0);
+    append(c, stripe, bytes_of(c->batch + piece->at, piece->size), first);
+    survivors_pop(&c->order);
+    return true;
+}
+
+/* The next entry: pieces of one stripe, as many as fit. False: there is no room for even one, or none is left. */
+static bool fill_entry(struct copy *c)
+{
+    const struct survivor   *s      = survivors_first(&c->order);
+    size_t                   first  = c->placed.count;
+    size_t                   size   = 0;
+    const uint16_t           stripe = s == NULL ? 0 : s->stripe;
+    const struct copy_piece *piece  = s == NULL ? NULL : &c->pieces[s->position];
+    if (piece != NULL && (piece->size > BODY_BYTES || !block_fits(&c->writer, piece->size))) {
+        return fill_alone(c, stripe, piece);
+    }
+    for (; s != NULL && s->stripe == stripe; s = survivors_first(&c->order)) {
+        piece = &c->pieces[s->position];
+        if (size + piece->size > BODY_BYTES || !block_fits(&c->writer, size + piece->size)) {
+            break;
+        }
+        memcpy(c->body + size, c->batch + piece->at, piece->size);
+        place(c, piece, size);
+        size += piece->size;
+        survivors_pop(&c->order);
+    }
+    if (size > 0) {
+        append(c, stripe, bytes_of(c->body, size), first);
+    }
+    return size > 0;
+}
+
+bool copy_fill(struct copy *c)
+{
+    ASSERT(c->draining);
+    c->placed.count = 0;
+    block_begin(&c->writer, c->image, c->block_bytes);
+    while (fill_entry(c)) {
+    }
+    if (c->writer.entry_count > 0) {
+        return true;
+    }
+    ASSERT(survivors_first(&c->order) == NULL);
+    batch_empty(c);
+    return false;
 }

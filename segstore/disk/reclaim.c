@@ -43,7 +43,7 @@ static void on_damaged(void *ctx, const struct survivor *survivor)
 void reclaim_init(struct reclaim *r, struct io *io, const struct reclaim_hooks *hooks)
 {
     *r = (struct reclaim){.io = io, .hooks = *hooks};
-    survivors_init(&r->survivors);
+    survivors_init(&r->survivors, SURVIVORS_BY_POSITION);
 }
 
 static void memory_free(struct reclaim *r)
@@ -101,7 +101,7 @@ static void pass_begin(struct reclaim *r)
     for (uint32_t i = 0; i < r->file_count; i++) {
         segments_retain(r->segments, base_of(r, r->files[i]));
     }
-    copy_init(&r->copy, &hooks);
+    copy_init(&r->copy, &hooks, r->segments->segment_bytes);
     r->window = aligned_alloc(IO_ALIGN_BYTES, WINDOW_BYTES);
     if (r->window == NULL) {
         fatal(71, "out of memory for moving records");
@@ -289,20 +289,13 @@ static void write_block(struct reclaim *r)
 static void move(struct reclaim *r)
 {
     sleep_for(r, SLICE_NS);
-    for (uint32_t i = 0; i < MOVE_STEPS && r->moved < r->copy.placed; i++, r->moved++) {
-        const struct copy_move *m = &r->copy.moves[r->moved];
+    for (uint32_t i = 0; i < MOVE_STEPS && r->moved < r->copy.placed.count; i++, r->moved++) {
+        const struct copy_move *m = &r->copy.placed.them[r->moved];
         r->counts.records += r->hooks.move(r->hooks.ctx, &m->survivor, r->block_position + m->to);
     }
-    if (r->moved < r->copy.placed) {
-        return;
+    if (r->moved == r->copy.placed.count) {
+        r->state = RECLAIM_COPYING;
     }
-    copy_empty(&r->copy);
-    r->moved = 0;
-    if (r->file_at == r->file_count) {
-        pass_end(r, SLICE_NS);
-        return;
-    }
-    r->state = RECLAIM_COPYING;
 }
 
 /* ---- reading a file ---- */
@@ -333,7 +326,7 @@ static void file_next(struct reclaim *r)
         return;
     }
     if (copy_any(&r->copy)) {
-        write_block(r);
+        copy_drain(&r->copy);
     } else {
         pass_end(r, SLICE_NS);
     }
@@ -403,13 +396,28 @@ static void find_block(struct reclaim *r)
     r->copying = true;
 }
 
+/* The next block of what was gathered. */
+static void drain(struct reclaim *r)
+{
+    if (copy_fill(&r->copy)) {
+        write_block(r);
+    } else if (r->file_at == r->file_count) {
+        pass_end(r, SLICE_NS);
+    }
+}
+
 static void copy(struct reclaim *r)
 {
     sleep_for(r, SLICE_NS);
-    for (int i = 0; i < FIND_STEPS && !r->copying && !r->busy && r->state == RECLAIM_COPYING; i++) {
+    if (r->copy.draining) {
+        drain(r);
+        return;
+    }
+    for (int i = 0; i < FIND_STEPS && !r->copying && !r->busy && !r->copy.draining && r->state == RECLAIM_COPYING;
+         i++) {
         find_block(r);
     }
-    if (!r->copying || r->busy || r->state != RECLAIM_COPYING) {
+    if (!r->copying || r->busy || r->copy.draining || r->state != RECLAIM_COPYING) {
         return;
     }
     switch (copy_step(&r->copy, &r->survivors, COPY_STEPS)) {
@@ -419,7 +427,7 @@ static void copy(struct reclaim *r)
         r->copying = false;
         return;
     case COPY_FULL:
-        write_block(r);
+        copy_drain(&r->copy);
         return;
     }
 }

@@ -1,11 +1,11 @@
-/* reclaim - frees files of the log in which little is held any more: what is held is moved to runs, and the file goes.
+/* reclaim - frees files of the log in which little is held any more: what is held is moved to runs, sorted by stream (copy.h), and the file goes.
  *
  *   idle -> walking -> copying <-> reading (a window of the file)          one file after the other, oldest first
  *                        |  ^
  *                        v  |
  *            making (a run's directory) -> writing (a block of the run, durable) -> moving (the stripes' positions)
  *
- * Which files: closed ones behind the newest checkpoint, of which less than half is held - then moving what is held frees at least as many bytes as it
+ * Which files: closed ones behind the newest checkpoint, of whose records less than half are held - then moving what is held frees at least as many bytes as it
  * writes, so that in all at most as many are written again as were ever written: write amplification is 2 at most. It waits as long as it can, most records
  * die by themselves: until the file is older than age_ns, or the log has more than log_bytes. Runs are files like others: below a half they are
  * moved together, too. While the disk is full any file is good of which a tenth is free, those with the least first; a part of the reserve may be used.
@@ -15,7 +15,7 @@
  * not know of is a run that nobody holds: it is deleted. A block is copied only when all its checksums are right, each record when its own is; what is
  * damaged stays where it is, with its file, and is told.
  *
- * Bounded: slices of some hundred microseconds, rate bytes a second read and written together, 8 MiB and 32 bytes for each record in the files under way.
+ * Bounded: slices of some hundred microseconds, rate bytes a second read and written together, 32 MiB and 32 bytes for each record in the files under way.
  * Threads: the shard.   Units: bytes, ns. */
 #ifndef KEEL_SEGSTORE_DISK_RECLAIM_H
 #define KEEL_SEGSTORE_DISK_RECLAIM_H

@@ -343,6 +343,14 @@ static void forget(struct save *s, bool disk_full)
     s->forget_ns = io_now_ns(s->io) + FORGET_EVERY_NS;
 }
 
+/* Is there anything that the newest checkpoint does not hold? What was replayed at start counts while the disk is full: only a checkpoint behind it gives its files
+ * back, and there may be no place for anything new. */
+static bool is_stale(const struct save *s, bool disk_full)
+{
+    return s->wal->counts.entries != s->begun_entries || s->moved_bytes != 0 ||
+           (disk_full && s->wal->applied.position > s->newest.replay_position);
+}
+
 static bool is_due(const struct save *s, bool disk_full)
 {
     if (io_now_ns(s->io) < s->not_before_ns) {
@@ -351,7 +359,7 @@ static bool is_due(const struct save *s, bool disk_full)
     if (s->wanted) {
         return true;
     }
-    if (s->wal->counts.entries == s->begun_entries && s->moved_bytes == 0) {
+    if (!is_stale(s, disk_full)) {
         return false;
     }
     if (BUGGIFY("save: a checkpoint early", 50)) {

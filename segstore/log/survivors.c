@@ -11,9 +11,9 @@ struct survivor_chunk {
     struct survivor them[CHUNK];
 };
 
-void survivors_init(struct survivors *s)
+void survivors_init(struct survivors *s, enum survivors_order order)
 {
-    *s = (struct survivors){0};
+    *s = (struct survivors){.order = order};
 }
 
 void survivors_fini(struct survivors *s)
@@ -22,7 +22,7 @@ void survivors_fini(struct survivors *s)
         free(s->chunks[i]);
     }
     free(s->chunks);
-    *s = (struct survivors){0};
+    *s = (struct survivors){.order = s->order};
 }
 
 static int by_position(const void *a, const void *b)
@@ -32,9 +32,26 @@ static int by_position(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void sort(struct survivor_chunk *chunk)
+static int by_stream(const void *a, const void *b)
 {
-    qsort(chunk->them, chunk->count, sizeof chunk->them[0], by_position);
+    const struct survivor *x = a;
+    const struct survivor *y = b;
+    if (x->stripe != y->stripe) {
+        return x->stripe < y->stripe ? -1 : 1;
+    }
+    if (x->stream_id != y->stream_id) {
+        return x->stream_id < y->stream_id ? -1 : 1;
+    }
+    if (x->offset != y->offset) {
+        return x->offset < y->offset ? -1 : 1;
+    }
+    return by_position(a, b);
+}
+
+static void sort(const struct survivors *s, struct survivor_chunk *chunk)
+{
+    qsort(chunk->them, chunk->count, sizeof chunk->them[0],
+          s->order == SURVIVORS_BY_POSITION ? by_position : by_stream);
 }
 
 static struct survivor_chunk *chunk_new(struct survivors *s)
@@ -61,13 +78,15 @@ void survivors_add(struct survivors *s, const struct survivor *survivor)
     chunk->them[chunk->count++] = *survivor;
     s->left++;
     if (chunk->count == CHUNK) {
-        sort(chunk);
+        sort(s, chunk);
     }
 }
 
-static uint64_t head(const struct survivors *s, size_t i)
+static bool is_before(const struct survivors *s, size_t a, size_t b)
 {
-    return s->chunks[i]->them[s->chunks[i]->at].position;
+    const struct survivor *x = &s->chunks[a]->them[s->chunks[a]->at];
+    const struct survivor *y = &s->chunks[b]->them[s->chunks[b]->at];
+    return s->order == SURVIVORS_BY_POSITION ? x->position < y->position : by_stream(x, y) < 0;
 }
 
 static void sift_down(struct survivors *s, size_t at)
@@ -75,7 +94,7 @@ static void sift_down(struct survivors *s, size_t at)
     for (;;) {
         size_t least = at;
         for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < s->chunk_count; child++) {
-            least = head(s, child) < head(s, least) ? child : least;
+            least = is_before(s, child, least) ? child : least;
         }
         if (least == at) {
             return;
@@ -90,7 +109,7 @@ static void sift_down(struct survivors *s, size_t at)
 void survivors_ready(struct survivors *s)
 {
     if (s->chunk_count > 0 && s->chunks[s->chunk_count - 1]->count < CHUNK) {
-        sort(s->chunks[s->chunk_count - 1]);
+        sort(s, s->chunks[s->chunk_count - 1]);
     }
     for (size_t i = s->chunk_count / 2; i-- > 0;) {
         sift_down(s, i);

@@ -1,4 +1,4 @@
-/* survivors - what is still held in files that are to go, collected in any order, given out in the order in which it lies there.
+/* survivors - what is still held in files that are to go, collected in any order, given out in the order in which it lies there, or by stream.
  *
  *   add, add, ..  ──▶ chunks of 2048, each sorted when it is full ──ready──▶ first, pop, first, pop ..      (a heap over the chunks' heads)
  *
@@ -24,19 +24,23 @@ struct survivor {
 
 struct survivor_chunk;
 
+/* By position; or by stripe, stream, offset, then position. */
+enum survivors_order { SURVIVORS_BY_POSITION, SURVIVORS_BY_STREAM };
+
 struct survivors {
     struct survivor_chunk **chunks; /* while they are given out: a heap by the first one left */
     size_t                  chunk_count;
     size_t                  chunk_capacity;
     size_t                  left; /* all together */
+    enum survivors_order    order;
 };
 
-void survivors_init(struct survivors *s);
+void survivors_init(struct survivors *s, enum survivors_order order);
 void survivors_fini(struct survivors *s);
 void survivors_add(struct survivors *s, const struct survivor *survivor);
 /* All are there. */
 void survivors_ready(struct survivors *s);
-/* The one with the least position, until it is popped; NULL: none is left. */
+/* The first in that order, until it is popped; NULL: none is left. */
 const struct survivor *survivors_first(const struct survivors *s);
 void                   survivors_pop(struct survivors *s);
 

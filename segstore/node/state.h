@@ -3,7 +3,7 @@
  *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
  *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c,
  *        │                     pacing.c (what followers that lag are sent)
- *        ── peers              peers/: peers.c (connections to other nodes), peer.c (from them), pulses.c (heartbeats), clock.c
+ *        ── peers              peers/: peers.c (connections to other nodes), known.c peer.c (from them), pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
  *        ── repairs            repair/: a damaged record, asked for at the other nodes
  *        ── refills            refill/: entries that a replay missed, when no leader can give them
@@ -225,7 +225,7 @@ struct moved {
     uint8_t bytes[];
 };
 
-enum { NODE_KNOWN_MAX = 255 };
+enum { NODE_KNOWN_MAX = 255, NODE_REPLACED_MAX = 64 };
 
 /* A node keeps its incarnation for as long as it keeps its disk. */
 struct known {
@@ -304,6 +304,8 @@ struct node {
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
+    uint64_t           replaced[NODE_REPLACED_MAX]; /* instances of brokers that have heirs, the last ones; 0: none */
+    uint32_t           replaced_next;
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
     uint32_t           walk_stripe;
@@ -471,7 +473,7 @@ void                peer_end(struct peer *peer);
 /* Instead of the end: there was none. */
 void peer_cancel(struct peer *peer);
 
-/* peer.c: connections from the other nodes. */
+/* known.c: who the other nodes are. */
 void peer_remember(struct node *node, uint16_t id, uint64_t incarnation);
 /* All that are known, into a checkpoint and back. */
 void peers_known_put(const struct node *node, struct wire_writer *w);
@@ -479,7 +481,7 @@ void peers_known_get(struct node *node, struct wire_reader *r);
 /* The first frame. 0, or an error and a sentence. */
 MUST_CHECK int peer_hello(struct session *s, struct wire_reader *r, const char **why);
 void           peer_welcome(struct session *s, uint64_t id);
-/* ERR_FULL: the same frame again later. */
+/* peer.c: connections from them. ERR_FULL: the same frame again later. */
 MUST_CHECK int peer_frame(struct session *s, uint16_t kind, uint64_t id, struct bytes body);
 
 /* limits.c: before any other entry of a stripe that begins to serve: its limits become the ones of the configuration, if they are others. */
@@ -591,7 +593,9 @@ void subscription_end(struct subscription *sub, int status);
 void subscription_free(struct subscription *sub);
 
 /* owner.c */
-void     owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+/* It has an heir. */
+bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void     owners_found(struct node_stripe *st);
 void     owners_turn(struct node *node);

@@ -112,6 +112,12 @@
       "Caps the session expiry that clients ask for; 4294967295: sessions may be kept for ever.")                                \
     X(retain,                 "mqtt.retain",            NULL,       BOOL,    "true",           0, 0, NULL,                        \
       "Whether retained messages are kept; when not, clients are told so.")                                                      \
+    X(qos_max,                "mqtt.qos_max",           NULL,       NUMBER,  "2",              0, 2, NULL,                        \
+      "The highest QoS of messages and subscriptions; clients are told, and a PUBLISH or will above it ends the connection (0x9B).") \
+    X(wildcards,              "mqtt.wildcards",         NULL,       BOOL,    "true",           0, 0, NULL,                        \
+      "Whether filters may have wildcards; when not, clients are told so, and such a filter is refused (0xA2).")                 \
+    X(shared,                 "mqtt.shared",            NULL,       BOOL,    "true",           0, 0, NULL,                        \
+      "Whether there are shared subscriptions; when not, clients are told so, and one is refused (0x9E).")                       \
     X(live_queue_bytes,       "mqtt.live_queue",        NULL,       NUMBER,  "1MiB",           4096, 1073741824, "bytes",          \
       "QoS 1 and 2 messages waiting in memory for one client without a stored session; beyond it publishers are paused.")        \
     X(overrun_after_ms,       "mqtt.overrun_after",     NULL,       NUMBER,  "10000",          1, 3600000, "ms",                   \

@@ -46,12 +46,13 @@ _Static_assert(sizeof(struct rpc_header) == RPC_HEADER_BYTES, "frame header");
 /* Bodies, field by field; `blob` is u32 length + bytes; a name ends where its blob ends. */
 enum rpc_kind {
     /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted), place u64 (trailing,
-     * 0 or absent: none): where the process runs. A later process of the same place is its heir: it does not wait for the lease of one that is gone. */
+     * 0 or absent: none): where the process runs. A later process of the same place is its heir: it does not wait for the lease of one that is gone, and what that one still
+     * has on its way is not done: its connections end, and its HELLO is answered with ERR_FENCED. */
     RPC_HELLO = 1,
     /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
      * record_max_bytes u32, node u16 (who answers), node_count u16, count x { id u16, port u16, address blob } (0: it stands alone, its address is the one that was
      * called), leader_count u16, count x { stripe u16, leader u16 (0: not known), term u64 } for all stripes of this shard. Stripe s lives on shard s % shard_count of
-     * every node. cluster: the same for all nodes of a store. ERROR instead: ERR_VERSION, ERR_NOT_FOUND (no such shard). */
+     * every node. cluster: the same for all nodes of a store. ERROR instead: ERR_VERSION, ERR_NOT_FOUND (no such shard), ERR_FENCED. */
     RPC_WELCOME = 2,
     /* store -> broker, answer to any request: status i32 (negative), text blob (a sentence for the log). */
     RPC_ERROR = 3,

@@ -39,8 +39,8 @@ def peer_hello(cluster="e2e", sender=2, to=1, major=MAJOR, minor=0, shard=0, sha
     return frame(PEER_HELLO, struct.pack("<IHHQHHIIIQ", magic, major, minor, cluster_number(cluster), sender, to, shard, shards, stripes, incarnation))
 
 
-def hello(major=MAJOR, minor=0, instance=7, owner=1, shard=0, magic=MAGIC):
-    return frame(HELLO, struct.pack("<IHHQQI", magic, major, minor, instance, owner, shard))
+def hello(major=MAJOR, minor=0, instance=7, owner=1, shard=0, magic=MAGIC, place=0):
+    return frame(HELLO, struct.pack("<IHHQQIQ", magic, major, minor, instance, owner, shard, place))
 
 
 class Peer:

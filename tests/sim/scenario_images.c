@@ -28,7 +28,7 @@ static void begin(struct actors *a, struct world *world)
     group_start(g, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 2));
     for (uint32_t i = 0; i < g->count; i++) { /* before any of them runs its first turn */
         struct segstore_config *c = &g->members[i].config;
-        c->segment_bytes          = world_between(world, SALT_SCENARIO, 5, 16) << 16; /* a block of a run fits */
+        c->segment_bytes          = world_between(world, SALT_SCENARIO, 2, 16) << 16;
         c->kept_entries           = (uint32_t)world_between(world, SALT_SCENARIO, 1, 10);
         c->checkpoint_slice_bytes = world_chance(world, SALT_SCENARIO, 2) ? 1 : 200;
         group_crash(g, i);

@@ -3,6 +3,7 @@
  * moment in which it has emptied its log and no checkpoint knows yet. What a replica says it holds lies in a file on its disk, at every start. */
 #include "segstore/log/segment.h"
 #include "segstore/node/node.h"
+#include "segstore/node/state.h"
 #include "segstore/raft/raft.h"
 #include "segstore/stripe/stripe.h"
 #include "tests/sim/disk.h"
@@ -36,7 +37,7 @@ static void begin(struct stage *s, struct world *world)
         struct segstore_config *c = &g->members[i].config;
         c->replicas               = PLACES;
         c->replace_after_ns       = 0;
-        c->segment_bytes          = world_between(world, SALT_SCENARIO, 5, 8) << 16; /* a block of a run fits */
+        c->segment_bytes = world_between(world, SALT_SCENARIO, 2, 8) << 16; /* smaller than a block of a run, too */
         c->checkpoint_slice_bytes = world_chance(world, SALT_SCENARIO, 2) ? 200 : 2000;
         if (world_chance(world, SALT_SCENARIO, 2)) {
             c->kept_entries = (uint32_t)world_between(world, SALT_SCENARIO, 1, 10);
@@ -242,6 +243,18 @@ static void round_of(struct stage *s)
     sim_check(world, group_run_until(g, group_client_answered, &s->client, LIMIT_S * SIM_S), "all is acknowledged");
 }
 
+/* A node that holds no place keeps nothing of an image that was on its way to it. */
+static bool nothing_comes(void *ctx)
+{
+    const struct stage *s = ctx;
+    for (uint16_t i = 0; i < s->group.stripes; i++) {
+        if (s->group.members[s->spare - 1].node->stripes[i].image_in != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void scenario_group_leave(struct world *world)
 {
     struct stage *s = calloc(1, sizeof *s);
@@ -259,6 +272,7 @@ void scenario_group_leave(struct world *world)
     heal_all(g);
     sim_check(world, group_members_are(g, s->places, PLACES, LIMIT_S * SIM_S), "those hold places that are to");
     group_agree(g, LIMIT_S * SIM_S);
+    sim_check(world, group_run_until(g, nothing_comes, s, LIMIT_S * SIM_S), "what came to the spare node is given up");
     look(s);
     for (uint32_t i = 0; i < g->count; i++) {
         check_files(s, i);

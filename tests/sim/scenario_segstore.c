@@ -545,6 +545,45 @@ static void rot_checkpoint(struct story *s)
     (void)disk_rot(s->machine->disk, path, between(s, 0, 79));
 }
 
+/* Consumers of two stripes keep up, those of the first never come, and what is written is several times what the disk holds: some of the first lies in every file, so that
+ * space comes back only by moving it, on a disk that is full, with what is kept in reserve for that, and under crashes. All that was wanted is done in the end, and
+ * nothing of the first stripe is lost. */
+void scenario_segstore_packed(struct world *world)
+{
+    uint64_t      disk         = world_between(world, SALT_SCENARIO, 24, 32) << 20;
+    struct story *s            = story_new(world, disk, 4u << 20);
+    uint64_t      total        = between(s, 1000, 1800);
+    uint64_t      emptied      = 0;
+    s->config.checkpoint_bytes = between(s, 64 << 10, 2 << 20);
+    s->config.checkpoint_ns    = between(s, 1, 10) * SIM_S;
+    s->config.log_bytes        = UINT64_MAX; /* no reason but the full disk */
+    s->config.reclaim_ns       = UINT64_MAX;
+    s->config.reclaim_rate     = between(s, 1, 64) << 20;
+    s->client.window           = (uint32_t)between(s, 1, 8);
+    s->client.large_one_in     = 15;
+    restart(s, false);
+    wait_up(s);
+    for (uint32_t i = 1; i < STRIPES; i++) {
+        store_tester_want(&s->client, i, total);
+    }
+    for (int step = 0; step < 40 * PATIENCE_S && !store_tester_done(&s->client); step++) {
+        store_tester_want(&s->client, 0, s->client.stripes[1].answered / 8 + 1);
+        for (uint32_t i = 1; i < STRIPES; i++) {
+            store_tester_trim(&s->client, i, s->client.stripes[i].seen);
+        }
+        world_run_ns(world, 70 * SIM_MS);
+        if (between(s, 0, 149) == 0) {
+            emptied += s->node == NULL ? 0 : node_counts(s->node).reclaim_files;
+            restart(s, between(s, 0, 1) == 0);
+        }
+    }
+    wait_client(s, store_tester_done, "space returns though the first stripe holds some of every file");
+    emptied += s->node == NULL ? 0 : node_counts(s->node).reclaim_files;
+    sim_check(world, emptied > 0 || !some_refused(&s->client), "no file was emptied");
+    store_tester_check_tables(&s->client);
+    story_end(s);
+}
+
 /* Consumers of two stripes keep up, those of the first never come: what they leave lies scattered over all files. It is moved together, under crashes, after some of which the newest checkpoint cannot be read, while
  * readers begin at the start again and again, on a disk that is sometimes nearly full, and with a scrubber behind it. Not a record is lost or another one, and the state is the same as if
  * nothing had been moved. */

@@ -35,9 +35,6 @@ struct known_seed {
       "files of a replica that had left went before a checkpoint knew: a restart found it without its records")        \
     X(group_leave, 134,                                                                                                \
       "an image that was loaded slowly kept its leader from being heard, was dropped, and began anew for ever")        \
-    X(group_runs, 5000064,                                                                                             \
-      "a slow disk held an image up, its leader heard nothing for 3 s, gave the connection up, and began anew for "    \
-      "ever")                                                                                                          \
     X(group_leave, 79, "a file went while an image that was given up still read it")                                   \
     X(segstore_full, 110, "a large record that found no place in the log held up the trims that would make one")       \
     X(segstore_full, 29, "after a restart on a full disk nothing could be written any more, not even trims")           \

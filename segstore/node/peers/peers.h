@@ -37,7 +37,7 @@ struct peer {
     int64_t                     clock_ahead_ns; /* of this machine's */
 };
 
-/* peer.c: is this the disk that the node had before? The first one that is heard of is remembered. */
+/* known.c: is this the disk that the node had before? The first one that is heard of is remembered. */
 bool peer_known(struct node *node, uint16_t id, uint64_t incarnation);
 /* Of this node's own directory. */
 uint64_t node_incarnation(const struct node *node);

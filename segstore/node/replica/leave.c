@@ -28,7 +28,7 @@ static bool has_place(const struct node_stripe *st)
 static bool may_leave(const struct node_stripe *st)
 {
     return !has_place(st) && raft_role(st->raft) != RAFT_LEADER && !st->led && !st->stopped && !st->installing &&
-           st->still == 0 && (raft_last(st->raft) > 0 || stripe_applied(st->stripe) > 0);
+           st->still == 0 && (raft_last(st->raft) > 0 || stripe_applied(st->stripe) > 0 || st->image_in != NULL);
 }
 
 static void ask(struct node_stripe *st)

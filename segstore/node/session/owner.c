@@ -1,7 +1,9 @@
 /* owner.c - broker shards that timers depend on: attached, gone for a while, lost.
  *
  *   connected ── last connection gone ──▶ away (owner_lease_ns) ── in time ──▶ connected
- *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it */
+ *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it
+ *
+ * Two processes at one place are one after the other: when the heir says HELLO the connections of the former end, and it is not let in again. */
 #include "segstore/node/state.h"
 
 #include "shared/rpc/op.h"
@@ -29,13 +31,47 @@ static struct owner *add(struct node *node, uint64_t owner)
     return o;
 }
 
+bool owner_replaced(const struct node *node, uint64_t instance)
+{
+    for (uint32_t i = 0; i < NODE_REPLACED_MAX; i++) {
+        if (node->replaced[i] == instance && instance != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void remember(struct node *node, uint64_t instance)
+{
+    if (!owner_replaced(node, instance)) {
+        node->replaced[node->replaced_next] = instance;
+        node->replaced_next                 = (node->replaced_next + 1) % NODE_REPLACED_MAX;
+    }
+}
+
+/* What is still on its way from the process that ran at this place before is not done any more, over this connection or another. */
+static void replace(struct node *node, uint64_t instance, uint64_t place)
+{
+    LIST_EACH (&node->sessions, link) {
+        struct session *s = CONTAINER_OF(link, struct session, link);
+        if (s->state != SESSION_OPEN || s->peer != 0 || s->place != place || s->instance == instance) {
+            continue;
+        }
+        session_close(s); /* its owner has no connection now, and is remembered */
+    }
+}
+
 void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place)
 {
+    if (place != 0) {
+        replace(node, instance, place);
+    }
     LIST_EACH (&node->owners, link) {
         struct owner *o     = CONTAINER_OF(link, struct owner, link);
         bool          other = o->instance != 0 && o->instance != instance && o->connections == 0;
-        if (other && o->place == place && place != 0 && !o->losing) { /* that process has been replaced */
-            o->lost_ns = 0;
+        if (other && o->place == place && place != 0) { /* that process has been replaced */
+            remember(node, o->instance);
+            o->lost_ns = o->losing ? o->lost_ns : 0;
         }
     }
     struct owner *o = find(node, owner);

@@ -274,6 +274,10 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         move(s, frame_and_rest);
         return;
     }
+    if (owner_replaced(s->node, s->instance)) {
+        refuse(s, id, ERR_FENCED, "a later process of this broker, with the same name or address, has taken its place");
+        return;
+    }
     owner_hello(s->node, s->instance, s->owner, s->place);
     welcome(s, id);
 }

@@ -10,7 +10,7 @@ import harness
 from harness import BUILD, CLIENTS, Apart, Cluster, await_true, free_port, patience, run
 from machines import SmallDisk
 from rawmqtt import *
-from rawrpc import ERROR, PEER_HELLO, PEER_WELCOME, RAFT, Peer, frame, hello, peer_hello
+from rawrpc import ERROR, PEER_HELLO, PEER_WELCOME, PING, PONG, RAFT, WELCOME, Peer, frame, hello, peer_hello
 from workload import Workload
 
 KEEP = {"session_expiry": 600}
@@ -52,6 +52,25 @@ def test_strangers_at_the_door_of_a_node_are_turned_away_with_a_sentence():
                 assert words in text and status < 0, f"{status} {text}"
                 assert stranger.closed()
             load.await_more(1)
+
+
+def test_what_a_broker_process_has_on_its_way_ends_when_a_later_one_of_the_same_place_is_there():
+    with Cluster() as keel:
+        port = keel.ports[1]
+        with Peer("127.0.0.1", port) as former, Peer("127.0.0.1", port) as other, Peer("127.0.0.1", port) as heir:
+            for peer, instance, place in ((former, 1, 50), (other, 2, 51), (heir, 3, 50)):
+                peer.send(hello(instance=instance, owner=instance, place=place))
+                assert peer.recv()[0] == WELCOME
+            assert former.closed()
+            with Peer("127.0.0.1", port) as late:  # one that was on its way for long
+                late.send(hello(instance=1, owner=1, place=50))
+                status, text = late.error()
+                assert "a later process of this broker" in text and status == -5007, f"{status} {text}"
+            for peer in (other, heir):
+                peer.send(frame(PING, id=9))
+                while (answer := peer.recv())[0] != PONG:
+                    pass
+                assert answer[1] == 9
 
 
 def test_garbage_ends_its_own_connection_and_nothing_else():

@@ -101,6 +101,26 @@ def test_the_servers_keep_alive_holds():
             assert c.connack.props.get("server_keep_alive", 1) <= 2
 
 
+def test_what_is_switched_off_is_told_and_refused():
+    with Keel("--set", "mqtt.qos_max=1", "--set", "mqtt.wildcards=false", "--set", "mqtt.shared=false") as keel:
+        with Client(keel, "less") as c:
+            assert (c.connack.props["max_qos"], c.connack.props["wildcard_available"], c.connack.props["shared_available"]) == (1, 0, 0), c.connack.props
+            for filter, code in (("a", 1), ("a/+", 0xA2), ("a/#", 0xA2), ("$share/g/a", 0x9E), ("$share/g/#", 0x9E)):
+                c.send(subscribe([(filter, 2)], 9))
+                assert c.expect(SUBACK).codes == [code], filter
+            c.publish("a", b"1", 1)
+            assert c.message().qos == 1
+            c.send(publish("a", b"2", 2, id=7))
+            c.expect_closed(0x9B)
+        with Client(keel, "will", open=False) as c:
+            c.send(connect("will", will={"topic": "a", "payload": b"x", "qos": 2}))
+            assert c.expect(CONNACK).reason == 0x9B
+        with Client(keel, "old", version=4) as c:
+            for filter, code in (("a", 1), ("a/+", 0x80), ("$share/g/a", 0x80)):
+                c.send(subscribe([(filter, 2)], 9, version=4))
+                assert c.expect(SUBACK).codes == [code], filter
+
+
 def test_problem_information_may_be_turned_off(server):
     with Client(server, "quiet", props={"request_problem_info": 0}) as c:
         c.send(ack(PUBREL, 999))

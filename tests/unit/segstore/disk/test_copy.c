@@ -43,13 +43,18 @@ static void damaged(void *ctx, const struct survivor *s)
     w->damaged[w->damaged_count++] = s->position;
 }
 
-static void setup(struct world *w)
+static void setup_files(struct world *w, size_t file_bytes)
 {
     *w        = (struct world){.image = aligned_alloc(4096, BLOCK_MAX_BYTES)};
     w->header = (struct block_header){.position = POSITION, .block_seq = 9};
     block_begin(&w->writer, w->image, BLOCK_MAX_BYTES);
-    copy_init(&w->copy, &(struct copy_hooks){.ctx = w, .holds = holds, .damaged = damaged});
-    survivors_init(&w->survivors);
+    copy_init(&w->copy, &(struct copy_hooks){.ctx = w, .holds = holds, .damaged = damaged}, file_bytes);
+    survivors_init(&w->survivors, SURVIVORS_BY_POSITION);
+}
+
+static void setup(struct world *w)
+{
+    setup_files(w, 64 << 20);
 }
 
 static void teardown(struct world *w)
@@ -99,6 +104,8 @@ static void run_to_end(struct world *w, uint32_t steps)
     while ((result = copy_step(&w->copy, &w->survivors, steps)) == COPY_MORE) {
     }
     cr_assert_eq(result, COPY_DONE);
+    copy_drain(&w->copy);
+    cr_assert(copy_fill(&w->copy));
 }
 
 /* The run's block, read again, has the target at the place of a move, and its whole record behind it. */
@@ -109,8 +116,8 @@ static void check_moves(struct world *w)
     size_t              length = copy_length(&w->copy);
     cr_assert_eq(block_seal(&w->copy.writer, &id, &link), length);
     cr_assert_eq(block_check(bytes_of(w->copy.image, length), &id, RUN_POSITION, 4096, &read), BLOCK_VALID);
-    for (size_t i = 0; i < w->copy.placed; i++) {
-        const struct copy_move *m = &w->copy.moves[i];
+    for (size_t i = 0; i < w->copy.placed.count; i++) {
+        const struct copy_move *m = &w->copy.placed.them[i];
         struct op_target        target;
         struct bytes            bytes;
         struct op_target        old;
@@ -138,8 +145,8 @@ Test(copy, takes_what_is_held_and_leaves_what_is_dead)
     w.dead[w.dead_count++] = w.at[8]; /* since they were collected */
     seal(&w);
     run_to_end(&w, 1);
-    cr_assert_eq(w.copy.placed, 4);
-    cr_assert_eq(w.copy.writer.entry_count, 4);
+    cr_assert_eq(w.copy.placed.count, 4);
+    cr_assert_eq(w.copy.writer.entry_count, 1);
     cr_assert_lt(w.copy.writer.used_bytes, 4096 + 4 * 1200);
     check_moves(&w);
     teardown(&w);
@@ -156,8 +163,8 @@ Test(copy, a_record_of_several_streams_is_copied_once)
     survive(&w, 5, w.at[4], 100);
     seal(&w);
     run_to_end(&w, 100);
-    cr_assert_eq(w.copy.placed, 3);
-    cr_assert_eq(w.copy.writer.entry_count, 2);
+    cr_assert_eq(w.copy.placed.count, 3);
+    cr_assert_eq(w.copy.writer.entry_count, 1);
     cr_assert_lt(w.copy.writer.used_bytes, 4096 + 2 * 5400);
     check_moves(&w);
     teardown(&w);
@@ -173,34 +180,88 @@ Test(copy, the_action_of_a_timer_comes_whole)
     survivors_add(&w.survivors, &(struct survivor){.position = begin, .size = 200, .offset = 77, .stripe = 5});
     seal(&w);
     run_to_end(&w, 100);
-    cr_assert_eq(w.copy.placed, 1);
-    cr_assert(memcmp(w.copy.image + w.copy.moves[0].to, w.image + (begin - POSITION), 200) == 0);
+    cr_assert_eq(w.copy.placed.count, 1);
+    cr_assert(memcmp(w.copy.image + w.copy.placed.them[0].to, w.image + (begin - POSITION), 200) == 0);
     teardown(&w);
 }
 
-Test(copy, a_full_block_is_written_first_and_nothing_is_lost_between)
+/* All of it, block by block; how many survivors were placed. */
+static size_t write_all(struct world *w, int *out_blocks, size_t limit_bytes)
+{
+    size_t           moved = 0;
+    enum copy_result result;
+    *out_blocks = 0;
+    while ((result = copy_step(&w->copy, &w->survivors, 3)) == COPY_MORE) {
+    }
+    cr_assert_eq(result, COPY_DONE);
+    copy_drain(&w->copy);
+    while (copy_fill(&w->copy)) {
+        cr_assert_leq(copy_length(&w->copy), limit_bytes);
+        check_moves(w);
+        moved += w->copy.placed.count;
+        ++*out_blocks;
+    }
+    cr_assert_not(copy_any(&w->copy));
+    return moved;
+}
+
+Test(copy, what_does_not_fit_one_block_comes_in_the_next_and_nothing_is_lost_between)
 {
     struct world w;
+    int          blocks;
     setup(&w);
     for (int i = 0; i < 12; i++) {
         append(&w, 5, 1, 60000);
         survive(&w, 5, w.at[i], 100);
     }
     seal(&w);
-    size_t           moved  = 0;
-    int              blocks = 0;
-    enum copy_result result;
-    while ((result = copy_step(&w.copy, &w.survivors, 3)) != COPY_DONE) {
-        if (result == COPY_FULL) {
-            check_moves(&w);
-            moved += w.copy.placed;
-            blocks++;
-            copy_empty(&w.copy);
-        }
-    }
-    check_moves(&w);
-    cr_assert_eq(moved + w.copy.placed, 12);
+    cr_assert_eq(write_all(&w, &blocks, 256 * 1024), 12);
     cr_assert_gt(blocks, 1);
+    teardown(&w);
+}
+
+Test(copy, no_block_is_larger_than_the_files_are)
+{
+    struct world w;
+    int          blocks;
+    setup_files(&w, 68 * 1024);
+    for (int i = 0; i < 12; i++) {
+        append(&w, 5, 1, 60000);
+        survive(&w, 5, w.at[i], 100);
+    }
+    seal(&w);
+    cr_assert_eq(write_all(&w, &blocks, 68 * 1024), 12);
+    cr_assert_eq(blocks, 12);
+    teardown(&w);
+}
+
+Test(copy, records_of_a_stream_lie_together_in_their_order_however_they_came)
+{
+    struct world    w;
+    struct survivor last = {0};
+    setup(&w);
+    for (int i = 0; i < 300; i++) {
+        uint16_t stripe = (uint16_t)(i % 2);
+        append(&w, stripe, 1, 100);
+        survivors_add(&w.survivors,
+                      &(struct survivor){
+                          .position = w.at[i], .stream_id = 100, .offset = (uint64_t)(i * 7 % 300), .stripe = stripe});
+    }
+    seal(&w);
+    enum copy_result result;
+    while ((result = copy_step(&w.copy, &w.survivors, 50)) == COPY_MORE) {
+    }
+    copy_drain(&w.copy);
+    cr_assert(copy_fill(&w.copy));
+    check_moves(&w);
+    cr_assert_eq(w.copy.placed.count, 300);
+    cr_assert_eq(w.copy.writer.entry_count, 2, "a stripe's records share an entry");
+    for (size_t i = 0; i < 300; i++) {
+        const struct copy_move *m = &w.copy.placed.them[i];
+        cr_assert(i == 0 || m->to > w.copy.placed.them[i - 1].to);
+        cr_assert(i == 0 || m->survivor.stripe > last.stripe || m->survivor.offset > last.offset);
+        last = m->survivor;
+    }
     teardown(&w);
 }
 
@@ -214,7 +275,7 @@ Test(copy, a_record_larger_than_a_block_of_the_usual_size_gets_one_of_its_own)
     seal(&w);
     run_to_end(&w, 100);
     check_moves(&w);
-    cr_assert_eq(w.copy.placed, 1);
+    cr_assert_eq(w.copy.placed.count, 1);
     teardown(&w);
 }
 
@@ -235,8 +296,8 @@ Test(copy, what_is_not_what_it_should_be_is_told_and_not_copied)
     w.image[w.at[1] - POSITION + 500] ^= 1; /* before it is sealed: the block's own checksums are right */
     seal(&w);
     run_to_end(&w, 100);
-    cr_assert_eq(w.copy.placed, 1);
-    cr_assert_eq(w.copy.moves[0].survivor.position, w.at[0]);
+    cr_assert_eq(w.copy.placed.count, 1);
+    cr_assert_eq(w.copy.placed.them[0].survivor.position, w.at[0]);
     cr_assert_eq(w.damaged_count, 5);
     cr_assert_eq(w.copy.writer.entry_count, 1);
     teardown(&w);

@@ -240,3 +240,20 @@ Test(save, files_in_which_nothing_is_held_are_not_kept)
     settle(false);
     cr_assert_eq(first_left(), 3);
 }
+
+Test(save, what_was_replayed_is_checkpointed_when_a_full_disk_wants_its_files_back)
+{
+    checkpoint(2);
+    save.previous        = (struct saved){0}; /* as after a restart: nothing was appended yet, and nothing can be */
+    save.begun_ns        = 0;
+    wal.applied.position = position(5);
+    settle(false);
+    cr_assert_eq(saved, 1);
+    cr_assert_eq(first_left(), 1);
+    settle(true);
+    cr_assert_eq(saved, 2);
+    cr_assert_eq(first_left(), 5);
+    save.begun_ns = 0;
+    settle(true);
+    cr_assert_eq(saved, 2, "once");
+}

@@ -6,7 +6,7 @@
 static void check(size_t count, uint64_t step)
 {
     struct survivors s;
-    survivors_init(&s);
+    survivors_init(&s, SURVIVORS_BY_POSITION);
     for (size_t i = 0; i < count; i++) { /* every residue once, in a scrambled order */
         uint64_t position = i * step % count;
         survivors_add(&s, &(struct survivor){.position = position, .offset = position * 3});
@@ -36,7 +36,7 @@ Test(survivors, come_out_by_position_however_many_there_are)
 Test(survivors, may_be_dropped_half_way)
 {
     struct survivors s;
-    survivors_init(&s);
+    survivors_init(&s, SURVIVORS_BY_POSITION);
     for (uint64_t i = 0; i < 5000; i++) {
         survivors_add(&s, &(struct survivor){.position = 5000 - i});
     }
