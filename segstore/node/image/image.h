@@ -12,8 +12,8 @@
  *   END   index u64 | log_term u64 | chain u64 | size u64 | sum u64 (XXH3-64 of the image) | members
  *   DONE  ok u8                                                 ASK   (follower -> leader: its own records are damaged)
  *   CHECK (leader -> follower, once a second behind END: what became of it?)
- * One at a time per shard is made and sent, at the pace of the process (pace.h); the next one follows while the follower makes this one durable. The records stay in
- * the leader's log until they are sent.
+ * One at a time per shard is made; those that are ready are sent together, by one walk over the log, at the pace of the process (pace.h); the next ones follow
+ * while the follower makes these durable. The records stay in the leader's log until they are sent.
  * In slices: made while the leader's stripe stands still, some hundred microseconds in a turn; loaded, and what was there before is freed, likewise. The leader
  * keeps what is made until it is sent; the follower what came and is not loaded, at most LOAD_AHEAD_BYTES: then the leader's connection waits.
  * Threads: the shard. */
