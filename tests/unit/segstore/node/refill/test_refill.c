@@ -1,4 +1,4 @@
-/* What a checkpoint says of a hole is believed only where it fits. */
+/* What a checkpoint says of a hole is believed only where it fits, and however large a hole is, its entries are found when they are durable. */
 #include "segstore/node/refill/refill.h"
 
 #include "shared/loop/io.h"
@@ -69,4 +69,28 @@ Test(refill, members_of_a_checkpoint_are_as_long_as_their_entry_or_it_is_malform
     cr_assert(!is_taken(1 << 20, 24));
     cr_assert(!is_taken(23, 24));
     cr_assert(!is_taken(REFILL_MEMBERS_BYTES + 1, REFILL_MEMBERS_BYTES + 1), "no change is so long");
+}
+
+/* ---- what was found ---- */
+
+Test(refill, each_of_very_many_entries_of_a_hole_is_found_when_it_is_durable, .timeout = 5)
+{
+    enum { ENTRIES = 1 << 17, TOGETHER = 256 /* are on their way to the disk */ };
+    static uint8_t memory[ENTRIES];
+    struct refill *r = calloc(1, sizeof *r);
+    r->st            = &stripe;
+    r->found         = calloc(ENTRIES, sizeof *r->found);
+    stripe.refill    = r;
+    list_push_back(&node->refills, &r->link);
+    for (uint64_t at = 0; at < ENTRIES; at += TOGETHER) {
+        for (uint64_t i = at; i < at + TOGETHER; i++) {
+            r->found[r->found_count++] = (struct refill_entry){.index = ENTRIES - i, .slot = {.memory = memory + i}};
+        }
+        for (uint64_t i = at; i < at + TOGETHER; i++) {
+            const struct log_entry body = {.position = 4096 + i, .ops = bytes_of(memory + i, 1)};
+            refill_body_durable(&stripe, &body);
+            cr_assert(r->found[i].slot.durable);
+            cr_assert_eq(r->found[i].slot.position, 4096 + i);
+        }
+    }
 }
