@@ -174,7 +174,7 @@ def run(keel, chosen, disks):
     known = sum(lasts(keel, (1, 2)).values())
     fill = chosen.mib * 1048576 // chosen.size
     fill_producers = Producers(keel, (1, 2), chosen, 1000)
-    harness.await_true(lambda: (sum(lasts(keel, (1, 2)).values()) - known) * (chosen.batch // chosen.size) > fill, "enough is written", timeout=200)
+    harness.await_true(lambda: (sum(lasts(keel, (1, 2)).values()) - known) * (chosen.batch // chosen.size) > fill, "enough is written", timeout=200 + chosen.mib / 40)
     fill_producers.stop()
     load = Producers(keel, (1, 2), chosen, 1000, half)
     time.sleep(1)
@@ -185,7 +185,7 @@ def run(keel, chosen, disks):
     cpu = {node: cpu_seconds(store) for node, store in keel.stores.items()}
     moved = {node: disk.moved() for node, disk in disks.items()}
     missed = sum(goal.values()) - known
-    harness.await_true(lambda: all(matches(keel, (1, 2, 3), 3).get(n, goal[n]) >= goal[n] for n in goal), "the node has all that it missed", timeout=90)
+    harness.await_true(lambda: all(matches(keel, (1, 2, 3), 3).get(n, goal[n]) >= goal[n] for n in goal), "the node has all that it missed", timeout=90 + chosen.mib / 40)
     took = time.monotonic() - up
     cpu = {node: (cpu_seconds(store) - cpu[node]) / took for node, store in keel.stores.items()}
     moved = {node: {verb: (bytes_then - moved[node][verb]) / took for verb, bytes_then in disks[node].moved().items()} for node in disks}

@@ -4,7 +4,7 @@
  *                           kept for followers that lag      log_slot.durable false
  *
  * Terms are the consensus' business (segstore/raft); bodies lie in the log, or in its memory while they are being written.
- * Memory: 40 bytes an entry.
+ * Memory: 40 bytes an entry, in pieces that go back when all of one is forgotten.
  * Threads: those of the owner; pure. */
 #ifndef KEEL_SEGSTORE_LOG_ENTRIES_H
 #define KEEL_SEGSTORE_LOG_ENTRIES_H
@@ -22,11 +22,15 @@ struct log_slot {
     bool           held; /* its file is kept for it */
 };
 
+enum { ENTRIES_PIECE = 64 };
+
 struct entries {
-    struct log_slot *slots; /* ring: slots[index & (capacity - 1)] for index in [first, end) */
+    struct log_slot *
+        *pieces; /* ring: the slot of index in [first, end) is pieces[index / 64 & (capacity - 1)][index % 64] */
+    struct log_slot *spare; /* a piece for the next one, or NULL */
     uint64_t         first;
     uint64_t         end;
-    uint64_t         capacity;
+    uint64_t         capacity;     /* pieces */
     uint64_t         bytes;        /* of ops, all together */
     uint64_t         chain_before; /* at entry first - 1 */
 };
@@ -38,7 +42,7 @@ void entries_fini(struct entries *e);
 static inline struct log_slot *entries_at(const struct entries *e, uint64_t index)
 {
     ASSERT(index >= e->first && index < e->end);
-    return &e->slots[index & (e->capacity - 1)];
+    return &e->pieces[(index / ENTRIES_PIECE) & (e->capacity - 1)][index % ENTRIES_PIECE];
 }
 
 /* Behind the last one. */

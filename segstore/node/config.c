@@ -1,6 +1,7 @@
 /* config.c - the list of nodes. */
 #include "segstore/node/config.h"
 
+#include "segstore/log/entries.h"
 #include "shared/base/err.h"
 #include "shared/config/settings.h"
 
@@ -70,6 +71,7 @@ int segstore_config_nodes(struct segstore_config *c, const struct settings *sett
     c->election_ns      = settings->election_ms * 1000000u;
     c->replicas         = (uint32_t)settings->replicas;
     c->replace_after_ns = settings->replace_after_s * 1000000000u;
+    c->kept_entries     = settings->catchup_memory / sizeof(struct log_slot);
     c->transfer_rate    = settings->transfer_rate;
     c->transfer_rate_min =
         settings->transfer_rate_min < settings->transfer_rate ? settings->transfer_rate_min : settings->transfer_rate;

@@ -40,8 +40,9 @@ struct segstore_config {
     uint64_t transfer_rate_min; /* .. and at least, whatever producers feel of it */
     struct pace *
         transfer; /* that all shards of the process keep; made by whoever starts them. NULL: each keeps its part of it */
-    uint64_t election_ns;  /* without a leader for so long, at most twice as long, a node wants to be it */
-    uint32_t kept_entries; /* applied ones that stay known for a follower that lags; behind them it gets an image */
+    uint64_t election_ns; /* without a leader for so long, at most twice as long, a node wants to be it */
+    uint64_t
+        kept_entries; /* applied ones, of all stripes, that stay known for followers that lag; behind them they get an image */
 
     uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
     uint64_t checkpoint_bytes; /* of log between checkpoints */
@@ -91,7 +92,7 @@ static inline struct segstore_config segstore_config_default(void)
         .transfer_rate          = 1ull << 30,
         .transfer_rate_min      = 32ull << 20,
         .election_ns            = 600ull * 1000000,
-        .kept_entries           = 8192,
+        .kept_entries           = 1ull << 20,
         .segment_bytes          = 64ull << 20,
         .checkpoint_bytes       = 256ull << 20,
         .checkpoint_ns          = 60ull * 1000000000,

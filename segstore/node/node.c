@@ -148,6 +148,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->owners);
     list_init(&node->touched);
     list_init(&node->paced);
+    list_init(&node->images_out);
     list_init(&node->images_waiting);
     list_init(&node->burials);
     list_init(&node->refills);

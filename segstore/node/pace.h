@@ -39,7 +39,8 @@ static inline bool strain_due(const struct strain *s, uint64_t now_ns)
     return now_ns >= s->next_ns;
 }
 /* Ends a step. pending_ns: how long the one has waited so far that has waited longest; quiet: nothing was sent to others meanwhile, so that this is how long
- * it takes. Returns how many times as long the longest took as usual, or half as many times the mean, times PACE_ONE; 0: nobody waited. */
+ * it takes. Returns how many times as long the longest took as usual, or the mean if that is more, times PACE_ONE; 0: nobody waited.
+ * Who has one request under way at a time gets behind for good when he waits twice as long as at half of his speed. */
 uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, bool quiet);
 
 /* ---- the rate ---- */

@@ -1,6 +1,6 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder and of those in it.
  *
- *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, replicate.c (a leader's followers), restore.c,
+ *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, forget.c, replicate.c (a leader's followers), restore.c,
  *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c,
  *        │                     pacing.c (what followers that lag are sent)
  *        ── peers              peers/: peers.c (connections to other nodes), known.c peer.c (from them), pulses.c (heartbeats), clock.c
@@ -271,13 +271,15 @@ struct node {
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
     uint64_t           keeper_ns;   /* the first shard: since when it leads stripe 0, 0: it does not */
-    struct image_out  *image_out;   /* an image on its way to another node */
+    struct image_walk *image_walk;  /* over the log, for the images on their way; NULL: there never were any */
+    struct list        images_out;  /* struct image_out.link: images on their way to other nodes */
     struct list     images_waiting; /* struct image_out.link of those that were sent: the follower makes them durable */
     uint32_t        image_waiting;  /* how many */
     struct pace    *transfer;       /* of what others get so that they catch up: of the process, or own_transfer */
     struct pace     own_transfer;
     struct strain   strain;        /* of the producers of what it leads */
     uint32_t        strained;      /* as of the last step */
+    uint64_t        known_new;     /* entries that were applied since it was looked at how many are known */
     struct list     paced;         /* struct node_stripe.sending of those that wait for the pace */
     struct repairs *repairs;       /* of records that are damaged here */
     struct list     refills;       /* struct refill.link */
@@ -375,14 +377,22 @@ MUST_CHECK int entry_ops(struct node_stripe *st, uint64_t index, struct bytes *o
 /* Of a stripe that this node no longer leads: everyone who waits hears of it. */
 void proposals_drop(struct node_stripe *st);
 void proposal_push(struct node_stripe *st, uint64_t index, const struct proposal *origin);
-/* Forgets what is applied, but for what followers that lag may want. */
+
+/* forget.c */
+/* Of an entry that is not applied yet, when the log's memory is not there any more: log_slot.memory of one that is durable. */
+uint8_t *ops_copy(struct bytes ops);
+/* Forgets what is applied, when nobody can ever want it. */
 void entries_forget(struct node_stripe *st);
 /* Forgets the last entry, or the first one, with what is kept for it. */
 void entry_drop_last(struct node_stripe *st);
 void entry_drop_first(struct node_stripe *st);
+/* Of what is applied and known for followers that lag, the oldest goes when it is more than may be kept. end: of the log, about. */
+void known_turn(struct node *node, uint64_t end);
 
 /* replicate.c: sends followers what they want. */
 void replicate(struct node_stripe *st);
+/* Of entries [index, last] what comes next is read from the log's files, for whoever wants it soon. */
+void read_ahead(struct node_stripe *st, uint64_t index, uint64_t last);
 
 /* pacing.c: what others get to catch up keeps a pace that producers bear (pace.h). */
 /* A producer's entry is on its way; it was applied. */

@@ -217,6 +217,8 @@
       "What this node sends others a second at most so that they get what they missed, all cores together.")                       \
     X(transfer_rate_min,      "segstore.transfer_rate_min", NULL,   NUMBER,  "32MiB",          65536, 1099511627776, "bytes",      \
       "So much of it a second even while producers wait twice as long as else; between the two it keeps below that.")              \
+    X(catchup_memory,         "segstore.catchup_memory", NULL,      NUMBER,  "64MiB",          4096, 1099511627776, "bytes",       \
+      "Memory to remember where entries lie that a node missed, 40 bytes each: behind that it gets the state of each stripe.")     \
     X(heartbeat_ms,           "segstore.heartbeat",     NULL,       NUMBER,  "100",            10, 10000, "ms",                     \
       "How often a stripe's leader tells the other nodes that it is there.")                                                       \
     X(election_ms,            "segstore.election",      NULL,       NUMBER,  "600",            50, 60000, "ms",                     \

@@ -1,4 +1,7 @@
-/* image_send.c - the leader's side: a walk over the segments that hold live records, then the image. */
+/* image_send.c - the leader's side: a walk over the segments that hold live records, then the image.
+ *
+ *   images_out   made one after the other ──▶ all sorted ──▶ one walk over the log for all of them ──▶ each its image ──▶ images_waiting
+ *                others join until then */
 #include "segstore/node/image/image.h"
 #include "segstore/node/image/walk.h"
 #include "segstore/node/replica/members.h"
@@ -13,8 +16,9 @@
 
 #include <stdlib.h>
 
-enum { PART_BYTES = 256 * 1024, WAITING_MAX = 16 };
+enum { PART_BYTES = 256 * 1024, WAITING_MAX = 16, TOGETHER_MAX_BYTES = 128 * 1024 * 1024 };
 static const uint64_t CHECK_EVERY_NS = 1000000000;
+static const uint64_t GATHER_NS      = 20000000; /* a node that comes back wants images of all its stripes */
 
 /* A slice of the image that waits to be sent. */
 struct image_part {
@@ -23,7 +27,7 @@ struct image_part {
 };
 
 struct image_out {
-    struct list           link; /* node->images_waiting, when all is sent */
+    struct list           link; /* node->images_out; when all is sent images_waiting; image_walk->over */
     struct node          *node;
     struct node_stripe   *st;
     uint16_t              to;
@@ -41,12 +45,20 @@ struct image_out {
     struct positions      positions; /* of live records */
     struct hold           hold;      /* the segments that they lie in */
     bool                  sorted;
-    struct pick           pick;   /* of them, what is sent */
-    uint64_t              number; /* of the segment that is walked through; 0: none */
-    struct walk           walk;
+    struct pick           pick;     /* of them, what is sent */
     uint64_t              check_ns; /* when the follower is asked next what became of it */
-    bool                  over;     /* waits for its read only */
     bool                  ended;    /* all is sent */
+};
+
+/* Of all images that are sent. */
+struct image_walk {
+    struct node *node;
+    struct walk  walk;
+    uint64_t     number;    /* of the segment that is walked through; 0: none */
+    uint64_t     joined_ns; /* when the last image came */
+    uint64_t     sent;      /* bytes, since it was asked */
+    bool         begun;     /* no other image joins */
+    struct list  over;      /* images that came to an end during a read: their files stay until it ends */
 };
 
 static void put_position(void *ctx, uint64_t position)
@@ -68,11 +80,10 @@ static void part_free(struct image_part *part)
     free(part);
 }
 
-/* No file that is being read may go. */
+/* Not during a read: no file that is being read may go. */
 static void let_go(struct image_out *o)
 {
     hold_release(&o->hold, &o->node->storage->segments);
-    walk_fini(&o->walk);
     while (!list_empty(&o->parts)) {
         part_free(part_first(o));
     }
@@ -87,12 +98,39 @@ static void discard(struct image_out *o)
     free(o);
 }
 
+/* No image is sent any more: the next ones begin a walk of their own. */
+static void rest(struct image_walk *w)
+{
+    if (list_empty(&w->node->images_out)) {
+        w->begun  = false;
+        w->number = 0;
+        if (!w->walk.busy) {
+            walk_fini(&w->walk);
+        }
+    }
+}
+
 static void on_read(void *ctx)
 {
-    struct image_out *o = ctx;
-    if (o->over) {
-        discard(o);
+    struct image_walk *w = ctx;
+    while (!list_empty(&w->over)) {
+        discard(CONTAINER_OF(w->over.next, struct image_out, link));
     }
+    rest(w);
+}
+
+static struct image_walk *walk_of(struct node *node)
+{
+    if (node->image_walk == NULL) {
+        struct image_walk *w = calloc(1, sizeof *w);
+        ASSERT(w != NULL); /* out of memory */
+        w->node      = node;
+        w->walk.done = on_read;
+        w->walk.ctx  = w;
+        list_init(&w->over);
+        node->image_walk = w;
+    }
+    return node->image_walk;
 }
 
 /* The stripe goes on. */
@@ -101,7 +139,9 @@ static void made(struct image_out *o)
     stripe_save_end(o->saving);
     o->saving = NULL;
     o->st->still--;
-    replica_touch(o->st);
+    for (uint32_t i = 0; i < o->node->stripe_count; i++) { /* another one may be made */
+        replica_touch(&o->node->stripes[i]);
+    }
 }
 
 /* Over, well or not. */
@@ -111,20 +151,19 @@ static void finish(struct image_out *o, bool arrived)
         made(o);
     }
     o->node->counts.images_sent += arrived;
-    if (o->ended) {
-        list_remove(&o->link);
-        o->node->image_waiting--;
-    } else {
-        o->node->image_out = NULL;
-    }
-    o->over = true;
+    list_remove(&o->link);
+    o->node->image_waiting -= o->ended;
     if (raft_role(o->st->raft) == RAFT_LEADER && raft_term(o->st->raft) == o->term) {
         raft_snapshot_end(o->st->raft, o->to, arrived);
     }
     replica_touch(o->st);
-    if (!o->walk.busy) {
+    struct image_walk *w = o->node->image_walk;
+    if (w->walk.busy) {
+        list_push_back(&w->over, &o->link);
+    } else {
         discard(o);
     }
+    rest(w);
 }
 
 static struct wire_writer *frame(const struct image_out *o, struct peer *peer, enum image_kind kind)
@@ -132,9 +171,9 @@ static struct wire_writer *frame(const struct image_out *o, struct peer *peer, e
     return image_frame(o->st, peer, kind, o->term, o->transfer);
 }
 
-static bool is_waiting(const struct node_stripe *st)
+static bool is_in(const struct list *list, const struct node_stripe *st)
 {
-    LIST_EACH (&st->node->images_waiting, link) {
+    LIST_EACH (list, link) {
         if (CONTAINER_OF(link, struct image_out, link)->st == st) {
             return true;
         }
@@ -142,11 +181,27 @@ static bool is_waiting(const struct node_stripe *st)
     return false;
 }
 
+/* Is there room for one more, and none being made? */
+static bool may_join(const struct node *node)
+{
+    uint32_t count = node->image_waiting;
+    uint64_t bytes = 0;
+    LIST_EACH (&node->images_out, link) {
+        const struct image_out *o = CONTAINER_OF(link, struct image_out, link);
+        if (o->saving != NULL) {
+            return false;
+        }
+        bytes += o->image_bytes + o->positions.count * sizeof *o->positions.at;
+        count++;
+    }
+    return count < WAITING_MAX && bytes < TOGETHER_MAX_BYTES && (node->image_walk == NULL || !node->image_walk->begun);
+}
+
 void image_send(struct node_stripe *st, uint16_t to)
 {
     struct node *node = st->node;
     struct peer *peer = peer_find(node, to);
-    if (node->image_out != NULL || node->image_waiting >= WAITING_MAX || is_waiting(st) || st->still > 0 ||
+    if (!may_join(node) || is_in(&node->images_out, st) || is_in(&node->images_waiting, st) || st->still > 0 ||
         st->installing || st->missed > 0 || st->surveyed > 0 || !peer_roomy(peer)) {
         return; /* looked at again, as long as it is wanted */
     }
@@ -164,16 +219,15 @@ void image_send(struct node_stripe *st, uint16_t to)
     o->sum      = XXH3_createState();
     ASSERT(o->sum != NULL); /* out of memory */
     XXH3_64bits_reset(o->sum);
-    o->walk.done = on_read;
-    o->walk.ctx  = o;
     list_init(&o->parts);
     positions_init(&o->positions);
     o->saving = stripe_save_begin(st->stripe);
     stripe_save_tells(o->saving, put_position, o);
     st->still++;
-    node->image_out     = o;
-    node->image_next_ns = 0;
-    st->image_index     = o->index;
+    list_push_back(&node->images_out, &o->link);
+    node->image_next_ns      = 0;
+    walk_of(node)->joined_ns = io_now_ns(node->io);
+    st->image_index          = o->index;
     raft_snapshot_begin(st->raft, to, o->index);
     (void)frame(o, peer, IMAGE_BEGIN);
     peer_end(peer);
@@ -219,24 +273,29 @@ static bool prepare(struct image_out *o)
 
 /* ---- bodies ---- */
 
-/* To the segment of the next live record, as far as it is durable. */
-static bool walk_on(struct image_out *o)
+/* The segment of the next live record. */
+static uint64_t segment_next(const struct image_out *o)
 {
-    struct storage     *storage  = o->node->storage;
+    return segments_number(&o->node->storage->segments, pick_position(&o->pick));
+}
+
+/* To a segment, as far as it is durable. */
+static bool walk_on(struct image_walk *w, uint64_t number)
+{
+    struct storage     *storage  = w->node->storage;
     struct segments    *segments = &storage->segments;
-    uint64_t            number   = segments_number(segments, pick_position(&o->pick));
     struct log_segment *segment  = segments_find(segments, number);
     uint64_t            durable  = wal_durable_position(&storage->wal);
     uint64_t            bytes    = segments->segment_bytes;
     if (segments_number(segments, durable) == number) {
         bytes = durable - segments_position(segments, number);
     }
+    w->number = number;
     if (segment == NULL || !segment->exists || storage_segment_open(storage, segment) < 0) {
-        log_error("stripe %u: its image cannot be sent, a file of its log is missing", o->st->id);
+        log_error("images cannot be sent, a file of the log is missing");
         return false;
     }
-    o->number = number;
-    walk_begin(&o->walk, segment->file, segments_position(segments, number), (size_t)bytes);
+    walk_begin(&w->walk, segment->file, segments_position(segments, number), (size_t)bytes);
     return true;
 }
 
@@ -251,61 +310,9 @@ static bool send_block(struct image_out *o, struct peer *peer, const uint8_t *im
         wire_put_u64(w, entry.position);
         wire_put_bytes(w, entry.ops);
         peer_end(peer);
+        o->node->image_walk->sent += entry.ops.size;
     }
     return o->pick.missed == 0;
-}
-
-/* One block. 1: go on; 0: it is being read; ERR_NOT_FOUND: records are missing; another error of a read. */
-static int step_bodies(struct image_out *o, struct peer *peer)
-{
-    struct storage     *storage = o->node->storage;
-    struct block_header header;
-    const uint8_t      *image;
-    uint64_t            next = segments_number(&storage->segments, pick_position(&o->pick));
-    if (o->number != next) {
-        return o->walk.busy ? 0 : walk_on(o) ? 1 : ERR_NOT_FOUND;
-    }
-    int result = walk_next(&o->walk, &storage->super.id, storage->config.sector_bytes, &header, &image);
-    return result != 1 || send_block(o, peer, image, &header) ? result : ERR_NOT_FOUND;
-}
-
-/* ---- the image ---- */
-
-static void end(struct image_out *o, struct peer *peer)
-{
-    struct wire_writer *w = frame(o, peer, IMAGE_END);
-    wire_put_u64(w, o->index);
-    wire_put_u64(w, o->log_term);
-    wire_put_u64(w, o->chain);
-    wire_put_u64(w, o->image_bytes);
-    wire_put_u64(w, XXH3_64bits_digest(o->sum));
-    members_put(w, &o->members);
-    peer_end(peer);
-    o->ended           = true; /* the next one is sent while this waits for the follower's checkpoint */
-    o->check_ns        = io_now_ns(o->node->io) + CHECK_EVERY_NS;
-    o->node->image_out = NULL;
-    o->node->image_waiting++;
-    list_push_back(&o->node->images_waiting, &o->link);
-    let_go(o);
-}
-
-static void step_image(struct image_out *o, struct peer *peer)
-{
-    if (list_empty(&o->parts)) {
-        end(o, peer);
-        return;
-    }
-    struct image_part  *part = part_first(o);
-    size_t              left = part->bytes.size - o->part_at;
-    size_t              size = left < PART_BYTES ? left : PART_BYTES;
-    struct wire_writer *w    = frame(o, peer, IMAGE_PART);
-    wire_put(w, part->bytes.data + o->part_at, size);
-    peer_end(peer);
-    o->part_at += size;
-    if (o->part_at == part->bytes.size) {
-        part_free(part);
-        o->part_at = 0;
-    }
 }
 
 /* Some of the live records from `from` on are not in the log any more. They are given back by others, and then it is tried again. */
@@ -328,39 +335,147 @@ static void unreadable(struct image_out *o, int result)
 {
     const struct segments *segments = &o->node->storage->segments;
     struct node_stripe    *st       = o->st;
-    uint64_t               from     = segments_position(segments, o->number);
+    uint64_t               from     = segments_position(segments, segment_next(o));
     log_error("stripe %u: its image cannot be sent, the log cannot be read: %s", st->id, err_sentence(result));
     finish(o, false);
     repair_survey(st, from, from + segments->segment_bytes);
 }
 
-/* Bodies, then the image, as fast as they may go. How long to wait for the next. */
-static uint64_t send(struct image_out *o, struct peer *peer)
+/* What they want of the segment is not to be had. */
+static void segment_failed(struct image_walk *w, int result)
 {
-    struct node *node = o->node;
-    uint64_t     wait = pace_wait_ns(node->transfer, io_now_ns(node->io));
-    while (wait == 0 && node->image_out == o && peer_roomy(peer)) {
-        size_t   begun  = peer->out.size;
-        uint64_t from   = pick_position(&o->pick);
-        size_t   offset = o->walk.offset;
-        int      result = 1;
-        if (from == UINT64_MAX) {
-            if (o->walk.busy) { /* what is read ahead is not wanted */
-                return 0;
-            }
-            step_image(o, peer);
-        } else {
-            result = step_bodies(o, peer);
-        }
-        size_t sent   = peer->out.size - begun;
-        size_t walked = o->walk.offset > offset ? o->walk.offset - offset : 0; /* reading counts, too */
-        wait          = pace_take(node->transfer, sent > walked / 2 ? sent : walked / 2, io_now_ns(node->io));
-        if (result == ERR_NOT_FOUND) {
-            records_missing(o, from);
-        } else if (result < 0) {
+    LIST_EACH (&w->node->images_out, link) {
+        struct image_out *o = CONTAINER_OF(link, struct image_out, link);
+        if (segment_next(o) == w->number && result == ERR_NOT_FOUND) {
+            records_missing(o, pick_position(&o->pick));
+        } else if (segment_next(o) == w->number) {
             unreadable(o, result);
         }
-        if (result != 1) {
+    }
+}
+
+/* One block, to all that want something of it. False: it is being read. */
+static bool step_bodies(struct image_walk *w)
+{
+    struct node        *node    = w->node;
+    struct storage     *storage = node->storage;
+    uint64_t            next    = UINT64_MAX;
+    struct block_header header;
+    const uint8_t      *image;
+    LIST_EACH (&node->images_out, link) {
+        uint64_t number = segment_next(CONTAINER_OF(link, struct image_out, link));
+        next            = number < next ? number : next;
+    }
+    if (w->number != next) {
+        if (w->walk.busy) { /* what is read ahead is not wanted */
+            return false;
+        }
+        if (!walk_on(w, next)) {
+            segment_failed(w, ERR_NOT_FOUND);
+        }
+        return true;
+    }
+    int result = walk_next(&w->walk, &storage->super.id, storage->config.sector_bytes, &header, &image);
+    if (result < 0) {
+        segment_failed(w, result);
+        return true;
+    }
+    if (result == 0) {
+        return false;
+    }
+    LIST_EACH (&node->images_out, link) {
+        struct image_out *o    = CONTAINER_OF(link, struct image_out, link);
+        uint64_t          from = pick_position(&o->pick);
+        if (from != UINT64_MAX && segment_next(o) == w->number &&
+            !send_block(o, peer_find(node, o->to), image, &header)) {
+            records_missing(o, from);
+        }
+    }
+    return true;
+}
+
+/* ---- the image ---- */
+
+static void end(struct image_out *o, struct peer *peer)
+{
+    struct wire_writer *w = frame(o, peer, IMAGE_END);
+    wire_put_u64(w, o->index);
+    wire_put_u64(w, o->log_term);
+    wire_put_u64(w, o->chain);
+    wire_put_u64(w, o->image_bytes);
+    wire_put_u64(w, XXH3_64bits_digest(o->sum));
+    members_put(w, &o->members);
+    peer_end(peer);
+    o->ended    = true; /* others are sent while this waits for the follower's checkpoint */
+    o->check_ns = io_now_ns(o->node->io) + CHECK_EVERY_NS;
+    o->node->image_waiting++;
+    list_remove(&o->link);
+    list_push_back(&o->node->images_waiting, &o->link);
+    let_go(o);
+    rest(o->node->image_walk);
+}
+
+static void step_image(struct image_out *o, struct peer *peer)
+{
+    if (list_empty(&o->parts)) {
+        end(o, peer);
+        return;
+    }
+    struct image_part  *part = part_first(o);
+    size_t              left = part->bytes.size - o->part_at;
+    size_t              size = left < PART_BYTES ? left : PART_BYTES;
+    struct wire_writer *w    = frame(o, peer, IMAGE_PART);
+    wire_put(w, part->bytes.data + o->part_at, size);
+    peer_end(peer);
+    o->part_at += size;
+    o->node->image_walk->sent += size;
+    if (o->part_at == part->bytes.size) {
+        part_free(part);
+        o->part_at = 0;
+    }
+}
+
+/* One whose bodies are all sent. It ends between two reads. */
+static struct image_out *image_next(struct node *node)
+{
+    LIST_EACH (&node->images_out, link) {
+        struct image_out *o = CONTAINER_OF(link, struct image_out, link);
+        if (pick_position(&o->pick) == UINT64_MAX && !(list_empty(&o->parts) && node->image_walk->walk.busy)) {
+            return o;
+        }
+    }
+    return NULL;
+}
+
+/* The followers take what the next block may hold. */
+static bool roomy(const struct node *node)
+{
+    LIST_EACH (&node->images_out, link) {
+        if (!peer_roomy(peer_find(node, CONTAINER_OF(link, struct image_out, link)->to))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Bodies, then the images, as fast as they may go. How long to wait for the next. */
+static uint64_t send(struct node *node)
+{
+    struct image_walk *w    = node->image_walk;
+    uint64_t           wait = pace_wait_ns(node->transfer, io_now_ns(node->io));
+    while (wait == 0 && !list_empty(&node->images_out) && roomy(node)) {
+        size_t            offset = w->walk.offset;
+        bool              goes   = true;
+        struct image_out *o      = image_next(node);
+        w->sent                  = 0;
+        if (o != NULL) {
+            step_image(o, peer_find(node, o->to));
+        } else {
+            goes = step_bodies(w);
+        }
+        uint64_t walked = w->walk.offset > offset ? w->walk.offset - offset : 0; /* reading counts, too */
+        wait            = pace_take(node->transfer, w->sent > walked / 2 ? w->sent : walked / 2, io_now_ns(node->io));
+        if (!goes) {
             return 0;
         }
     }
@@ -384,24 +499,35 @@ static void ask(struct node *node, uint64_t now_ns)
     }
 }
 
+/* A slice of what comes before anything can be sent; false: all of them are ready. */
+static bool prepare_one(struct node *node)
+{
+    LIST_EACH (&node->images_out, link) {
+        if (prepare(CONTAINER_OF(link, struct image_out, link))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void images_turn(struct node *node)
 {
-    struct image_out *o      = node->image_out;
-    uint64_t          now_ns = io_now_ns(node->io);
-    uint64_t          wait   = 0;
-    if (o == NULL && list_empty(&node->images_waiting)) {
-        node->image_next_ns = UINT64_MAX;
-        return;
-    }
+    uint64_t now_ns     = io_now_ns(node->io);
+    uint64_t next_ns    = UINT64_MAX;
     node->image_next_ns = UINT64_MAX;
-    if (o != NULL && prepare(o)) {
-        node->image_next_ns = now_ns;
-    } else if (o != NULL) {
-        wait = send(o, peer_find(node, o->to));
+    if (!list_empty(&node->images_out)) {
+        struct image_walk *w = node->image_walk;
+        if (prepare_one(node)) {
+            next_ns = now_ns;
+        } else if (!w->begun && now_ns < w->joined_ns + GATHER_NS) {
+            next_ns = w->joined_ns + GATHER_NS;
+        } else {
+            w->begun      = true;
+            uint64_t wait = send(node);
+            next_ns       = wait > 0 ? now_ns + wait : UINT64_MAX;
+        }
     }
-    if (wait > 0) {
-        node->image_next_ns = now_ns + wait;
-    }
+    node->image_next_ns = next_ns;
     ask(node, now_ns);
 }
 
@@ -409,42 +535,53 @@ void images_turn(struct node *node)
 
 void image_done(struct node_stripe *st, uint16_t from, uint64_t transfer, bool ok)
 {
-    struct image_out *o = st->node->image_out;
-    LIST_EACH (&st->node->images_waiting, link) {
-        struct image_out *waiting = CONTAINER_OF(link, struct image_out, link);
-        o                         = waiting->transfer == transfer ? waiting : o;
+    struct image_out *done    = NULL;
+    struct list      *lists[] = {&st->node->images_out, &st->node->images_waiting};
+    for (int i = 0; i < 2; i++) {
+        LIST_EACH (lists[i], link) {
+            struct image_out *o = CONTAINER_OF(link, struct image_out, link);
+            done                = o->st == st && o->to == from && o->transfer == transfer ? o : done;
+        }
     }
-    if (o != NULL && o->st == st && o->to == from && o->transfer == transfer) {
-        finish(o, ok && o->ended);
+    if (done != NULL) {
+        finish(done, ok && done->ended);
     }
 }
 
 void image_peer_reset(struct node_stripe *st, uint16_t node)
 {
-    struct image_out *o = st->node->image_out;
-    if (o != NULL && o->st == st && (o->to == node || node == 0)) {
-        finish(o, false);
-    }
-    LIST_EACH (&st->node->images_waiting, link) {
-        o = CONTAINER_OF(link, struct image_out, link);
-        if (o->st == st && (o->to == node || node == 0)) {
-            finish(o, false);
+    struct list *lists[] = {&st->node->images_out, &st->node->images_waiting};
+    for (int i = 0; i < 2; i++) {
+        LIST_EACH (lists[i], link) {
+            struct image_out *o = CONTAINER_OF(link, struct image_out, link);
+            if (o->st == st && (o->to == node || node == 0)) {
+                finish(o, false);
+            }
         }
+    }
+}
+
+static void discard_all(struct list *list)
+{
+    while (!list_empty(list)) {
+        struct image_out *o = CONTAINER_OF(list->next, struct image_out, link);
+        if (o->saving != NULL) {
+            made(o);
+        }
+        discard(o);
     }
 }
 
 void images_free(struct node *node)
 {
-    struct image_out *o = node->image_out;
-    if (o != NULL) {
-        node->image_out = NULL;
-        if (o->saving != NULL) {
-            made(o);
-        }
-        o->walk.busy = false; /* nothing completes any more */
-        discard(o);
-    }
-    while (!list_empty(&node->images_waiting)) {
-        discard(CONTAINER_OF(node->images_waiting.next, struct image_out, link));
+    struct image_walk *w = node->image_walk;
+    discard_all(&node->images_out);
+    discard_all(&node->images_waiting);
+    if (w != NULL) {
+        w->walk.busy = false; /* nothing completes any more */
+        discard_all(&w->over);
+        walk_fini(&w->walk);
+        free(w);
+        node->image_walk = NULL;
     }
 }

@@ -7,9 +7,6 @@
 
 #include <stdlib.h>
 
-/* For followers that lag: so much of what is applied stays known (and kept_entries at most). Its bodies are read from the log, as long as that is there,
- * and what a follower missed is less than the whole stripe, which an image is. */
-enum { KEPT_BYTES = 1024 * 1024 * 1024 };
 enum { APPLIED_PER_TURN = 512, PROPOSALS_AT_FIRST = 16 };
 
 /* ---- who waits ---- */
@@ -70,72 +67,6 @@ void proposals_drop(struct node_stripe *st)
     st->sample_index = 0;
 }
 
-/* ---- forgetting ---- */
-
-static void entry_forget(struct node_stripe *st, uint64_t index)
-{
-    struct log_slot *slot = entries_at(&st->entries, index);
-    if (index > stripe_applied(st->stripe)) {
-        st->unapplied_bytes -= slot->size;
-    }
-    if (slot->held) {
-        segments_release(&st->node->storage->segments, slot->position);
-    }
-    if (slot->durable && slot->memory != NULL) {
-        free((void *)slot->memory); /* a copy made while the log was replayed */
-    }
-}
-
-void entry_drop_last(struct node_stripe *st)
-{
-    entry_forget(st, st->entries.end - 1);
-    entries_pop_back(&st->entries);
-}
-
-void entry_drop_first(struct node_stripe *st)
-{
-    entry_forget(st, st->entries.first);
-    entries_pop_front(&st->entries);
-}
-
-/* So much for a follower that is there and gets them, or gets an image whose end they follow: what came meanwhile must not have gone when it is done. */
-enum { KEPT_TIMES_FOR_ONE_THAT_IS_THERE = 8 };
-
-/* Does a follower that is there still want what lies behind this entry, and has all up to it? */
-static bool wanted(const struct node_stripe *st, uint64_t index)
-{
-    const struct raft_members *m = raft_members(st->raft);
-    uint16_t                   nodes[3 * RAFT_MEMBERS_MAX];
-    size_t                     count = raft_role(st->raft) == RAFT_LEADER ? raft_members_list(m, nodes) : 0;
-    for (size_t i = 0; i < count; i++) {
-        struct raft_progress progress;
-        if (raft_progress(st->raft, nodes[i], &progress) && progress.active) {
-            uint64_t has = progress.snapshot ? st->image_index : progress.match;
-            if (has != 0 && has <= index && has + 1 >= st->entries.first) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
-void entries_forget(struct node_stripe *st)
-{
-    uint64_t applied = stripe_applied(st->stripe);
-    uint64_t kept    = replica_alone(st) ? 0 : st->node->config->kept_entries;
-    uint64_t first   = st->entries.first;
-    if (applied >= st->entries.first + kept && kept > 0 && wanted(st, applied - kept)) {
-        kept *= KEPT_TIMES_FOR_ONE_THAT_IS_THERE;
-    }
-    while (st->entries.first <= applied &&
-           (applied - st->entries.first >= kept || st->entries.bytes - st->unapplied_bytes > KEPT_BYTES)) {
-        entry_drop_first(st);
-    }
-    if (st->entries.first != first) {
-        raft_compact(st->raft, st->entries.first - 1);
-    }
-}
-
 /* ---- applying ---- */
 
 void apply_entry(struct node_stripe *st, uint64_t index, struct bytes ops)
@@ -170,6 +101,7 @@ void apply_entry(struct node_stripe *st, uint64_t index, struct bytes ops)
         slot->held = false;
     }
     raft_applied(st->raft, index);
+    node->known_new++;
     if (index == st->sample_index) {
         sample_end(st);
     }
@@ -229,6 +161,7 @@ bool apply_committed(struct node_stripe *st)
         }
         int result = entry_ops(st, index, &ops);
         if (result == 1) {
+            read_ahead(st, index + 1, until);
             list_push_back(&st->node->disk_waiters, &st->applying.link);
             return true;
         }

@@ -335,6 +335,10 @@ void entry_durable(void *ctx, const struct log_entry *entry)
     } else {
         slot->held = true;
         segments_retain(&node->storage->segments, entry->position);
+        if (st->still >
+            0) { /* it has to make up for that, and must not wait for the disk then: at most UNAPPLIED_MAX_BYTES */
+            slot->memory = ops_copy(entry->ops);
+        }
     }
     replica_touch(st);
 }
@@ -441,6 +445,9 @@ bool replicas_turn(struct node *node)
     }
     for (struct list *link; (link = list_pop_front(&again)) != NULL;) {
         list_push_back(&node->touched, link);
+    }
+    if (node->opened) {
+        known_turn(node, wal_durable_position(&node->storage->wal));
     }
     return more;
 }

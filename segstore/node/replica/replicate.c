@@ -54,8 +54,7 @@ static uint32_t put_entries(struct node_stripe *st, struct wire_writer *w, const
     return count;
 }
 
-/* What comes next is read from the log's files while this is on its way. */
-static void read_ahead(struct node_stripe *st, uint64_t index, uint64_t last)
+void read_ahead(struct node_stripe *st, uint64_t index, uint64_t last)
 {
     struct fetch *fetch = &st->node->storage->fetch;
     uint64_t      until = 0;
@@ -101,7 +100,7 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
     message_put(w, st->id, &message, entries_chain(&st->entries, message.index));
     uint32_t count = put_entries(st, w, &want, &bytes, &error);
     message_set_count(w->data + head, count);
-    if (behind) {
+    if (behind) { /* while this is on its way */
         read_ahead(st, want.first + count, want.last);
     }
     if (count == 0 && error != 0) {

@@ -188,17 +188,6 @@ static void close_hole(struct node_stripe *st, struct log_entry *entry)
     ASSERT(taken);
 }
 
-/* For when it is known to be committed. */
-static uint8_t *copy_of(struct bytes ops)
-{
-    uint8_t *copy = malloc(ops.size + 1);
-    ASSERT(copy != NULL); /* out of memory */
-    if (ops.size > 0) {
-        memcpy(copy, ops.data, ops.size);
-    }
-    return copy;
-}
-
 void stripes_replay(void *ctx, const struct log_entry *logged)
 {
     struct node        *node = ctx;
@@ -252,7 +241,7 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
     }
     bool            now  = e.index == stripe_applied(st->stripe) + 1 && (alone || st->replay_commit >= e.index);
     struct log_slot slot = {.position = e.position,
-                            .memory   = now ? NULL : copy_of(e.ops),
+                            .memory   = now ? NULL : ops_copy(e.ops), /* for when it is known to be committed */
                             .wall_ns  = e.wall_ns,
                             .chain   = e.chain != 0 ? e.chain : log_chain(entries_chain(&st->entries, e.index - 1), &e),
                             .size    = (uint32_t)e.ops.size,
@@ -271,6 +260,7 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
         apply_replayed(st);
     }
     entries_forget(st);
+    known_turn(node, e.position);
 }
 
 void stripes_damaged(void *ctx, uint64_t stripes)
