@@ -1,6 +1,7 @@
 /* events - see events.h. */
 #include "broker/kernel/events.h"
 
+#include "broker/kernel/interest.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/publish.h"
 
@@ -9,8 +10,13 @@
 
 static bool wanted(struct kernel *k, struct bytes topic)
 {
-    const uint32_t *nodes;
-    return k->limits.events_per_s != 0 && match_find(k->tree, topic, &nodes) != 0;
+    const uint32_t          *nodes;
+    struct interest_question elsewhere;
+    if (k->limits.events_per_s == 0) {
+        return false;
+    }
+    interest_ask(k, topic, &elsewhere);
+    return match_find(k->tree, topic, &nodes) != 0 || interest_answer(k, &elsewhere, 0) != 0;
 }
 
 static bool allowed(struct kernel *k)

@@ -181,7 +181,7 @@ void raft_damaged(struct raft *r)
 void raft_shy(struct raft *r, bool shy)
 {
     r->shy = shy;
-    if (shy && r->started && !r->alone && r->role == RAFT_LEADER) {
+    if (shy && r->started && !r->alone && r->role != RAFT_FOLLOWER) {
         become_follower(r, r->term, RAFT_NONE);
     }
 }

@@ -191,7 +191,7 @@ void raft_flush(struct raft *raft);
 bool raft_transfer(struct raft *raft, uint16_t node, uint64_t now_ns);
 /* Nobody leads yet and this node should: it campaigns soon. */
 void raft_hurry(struct raft *raft, uint64_t now_ns);
-/* A node that should not lead (it is drained, its disk is slow): it does not campaign, and says no to a transfer; as a leader it steps
+/* A node that should not lead (it is drained, its disk is slow): it does not campaign, and says no to a transfer; as a candidate or leader it steps
  * down. */
 void raft_shy(struct raft *raft, bool shy);
 

@@ -1,6 +1,8 @@
 /* admin.c - a few paths over libmicrohttpd. */
 #include "shared/admin/admin.h"
 
+#include "shared/base/leftover.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <microhttpd.h>
@@ -230,8 +232,12 @@ static int listen_on(const char *address, uint16_t port, uint16_t *out_port)
 
 int admin_start(const struct admin_spec *spec, struct admin **out, char *why, size_t why_size)
 {
-    uint16_t port = 0;
-    int      fd   = listen_on(spec->address, spec->port, &port);
+    uint16_t port  = 0;
+    unsigned looks = 0;
+    int      fd;
+    do {
+        fd = listen_on(spec->address, spec->port, &port);
+    } while (fd == -EADDRINUSE && leftover_wait(&looks, "the port of admin HTTP"));
     if (fd < 0) {
         snprintf(why, why_size, "admin HTTP cannot listen on %s port %u: %s", spec->address, spec->port, strerror(-fd));
         return fd;

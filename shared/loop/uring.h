@@ -239,8 +239,6 @@ void           names_after_turn(struct io *io);
 /* Waits for the threads and forgets their answers. */
 void names_wait(struct io *io);
 /* A numeric address; false when it is a name. */
-/* For a start-up that meets what another process still has: false once 5 s were waited, counted in *looks (0 at first). */
-bool leftover_wait(unsigned *looks, const char *what);
 /* The path of "unix:/path", or NULL. */
 const char *unix_path(const char *address);
 /* A listening socket there, or -errno: -EADDRINUSE when somebody listens. What a killed process left there is removed. */

@@ -2,6 +2,7 @@
 #include "shared/loop/uring.h"
 
 #include "shared/base/err.h"
+#include "shared/base/leftover.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,6 +3,7 @@
 #include "shared/loop/uring.h"
 
 #include "shared/base/err.h"
+#include "shared/base/leftover.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

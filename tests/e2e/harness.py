@@ -60,6 +60,15 @@ def patience(seconds):
     return seconds * SLOWER
 
 
+def preloaded(library):
+    """LD_PRELOAD for that library: before it stands the runtime of a sanitizer, which wants to be the first."""
+    runtime = {"asan": "libasan.so", "tsan": "libtsan.so"}.get(MODE)
+    if runtime is None:
+        return f"LD_PRELOAD={library}"
+    first = subprocess.run([os.environ.get("CC", "gcc"), f"-print-file-name={runtime}"], check=True, capture_output=True, text=True).stdout.strip()
+    return f"LD_PRELOAD={first}:{library}"
+
+
 def await_true(condition, what, timeout=10.0):
     """Asks until condition() is true; returns what it returned."""
     timeout = patience(timeout)

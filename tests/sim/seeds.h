@@ -61,6 +61,8 @@ struct known_seed {
     X(will, 180, "a broker published wills before it knew who is subscribed")                                          \
     X(will, 188, "an opening transaction that was repeated ran the will that it had set itself")                       \
     X(will, 331, "the same was told Session Present of a session that it had made itself")                             \
-    X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")
+    X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")           \
+    X(group_readback, 20000138,                                                                                        \
+      "a node that found an entry unreadable while it campaigned was elected, and waited for itself")
 
 #endif

@@ -154,6 +154,7 @@ static void send_scan(struct store_tester *c, uint16_t after_stripe, struct byte
         memmove(c->scan_after, after.data, after.size);
     }
     c->scan_again_ns = node == NULL ? io_now_ns(c->io) + AGAIN_MS * SIM_MS : 0;
+    c->scan_node     = node;
     if (node == NULL) {
         return;
     }
@@ -413,6 +414,7 @@ static void on_error(struct store_tester *c, uint64_t id, struct wire_reader *r)
         if (status == ERR_NOT_LEADER) {
             bool awaited     = id == id_of(WHAT_SCAN, 0, c->scan_number);
             c->scan_again_ns = awaited ? io_now_ns(c->io) + AGAIN_MS * SIM_MS : c->scan_again_ns;
+            c->scan_node     = awaited ? NULL : c->scan_node;
             return;
         }
         break;
@@ -456,6 +458,10 @@ static void disconnected(struct tester_node *node)
             start_over(&c->stripes[i]);
         }
     }
+    if (c->scan_node == node) {
+        c->scan_node     = NULL;
+        c->scan_again_ns = io_now_ns(c->io) + AGAIN_MS * SIM_MS;
+    }
 }
 
 static void on_frame(struct tester_node *node, const struct frame *frame)
@@ -477,6 +483,7 @@ static void on_frame(struct tester_node *node, const struct frame *frame)
         break;
     case RPC_SCAN_DONE:
         if (frame->id == id_of(WHAT_SCAN, 0, c->scan_number)) {
+            c->scan_node = NULL;
             on_scan(c, &r);
         }
         break;

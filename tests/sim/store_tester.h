@@ -58,22 +58,24 @@ struct tester_node {
 };
 
 struct store_tester {
-    struct world        *world;
-    struct process      *process;
-    struct io           *io;
-    struct tester_node   nodes[STORE_TESTER_NODES_MAX];
-    uint32_t             node_count;
-    struct tester_stripe stripes[STORE_TESTER_STRIPES_MAX];
-    uint32_t             stripe_count;
-    uint32_t             window;       /* transactions under way per stripe */
-    uint32_t             large_one_in; /* records that span chunks */
-    uint32_t             again_one_in; /* follows that begin at the start */
-    uint64_t             instance;
-    uint64_t             scan_number;
-    uint32_t             scan_left; /* stripes, one bit each */
-    uint32_t             scan_asked;
-    uint64_t scan_again_ns; /* its page was refused by a node that does not lead: when to ask again; 0: it was not */
-    uint16_t scan_stripe;   /* where that page begins .. */
+    struct world             *world;
+    struct process           *process;
+    struct io                *io;
+    struct tester_node        nodes[STORE_TESTER_NODES_MAX];
+    uint32_t                  node_count;
+    struct tester_stripe      stripes[STORE_TESTER_STRIPES_MAX];
+    uint32_t                  stripe_count;
+    uint32_t                  window;       /* transactions under way per stripe */
+    uint32_t                  large_one_in; /* records that span chunks */
+    uint32_t                  again_one_in; /* follows that begin at the start */
+    uint64_t                  instance;
+    uint64_t                  scan_number;
+    uint32_t                  scan_left; /* stripes, one bit each */
+    uint32_t                  scan_asked;
+    const struct tester_node *scan_node; /* that was asked for the page that is awaited */
+    uint64_t
+             scan_again_ns; /* that page was refused by a node that does not lead, or lost with the connection: when to ask again; 0: it was not */
+    uint16_t scan_stripe; /* where that page begins .. */
     uint8_t  scan_after[32];
     size_t   scan_after_size; /* .. behind this key */
     uint64_t scanned[STORE_TESTER_STRIPES_MAX];

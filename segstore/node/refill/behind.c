@@ -199,7 +199,8 @@ bool refill_get(struct node_stripe *st, struct wire_reader *reader)
         e.linked              = wire_get_u8(reader) != 0;
         uint8_t      size     = wire_get_u8(reader);
         struct bytes members  = wire_get(reader, size);
-        if (reader->bad || e.index <= before || (e.slot.kind == LOG_MEMBERS) != (size > 0)) {
+        bool         fits     = size == (e.slot.kind == LOG_MEMBERS ? e.slot.size : 0) && size <= REFILL_MEMBERS_BYTES;
+        if (reader->bad || e.index <= before || !fits || (e.slot.kind == LOG_MEMBERS && size == 0)) {
             return false;
         }
         e.slot.held = true;

@@ -375,7 +375,7 @@ static void found_add(struct refill *r, const struct log_entry *entry)
 void refill_body_durable(struct node_stripe *st, const struct log_entry *entry)
 {
     struct refill *r = st->refill;
-    for (size_t i = 0; r != NULL && i < r->found_count; i++) {
+    for (size_t i = r == NULL ? 0 : r->found_count; i-- > 0;) { /* those on their way to the disk came last */
         struct log_slot *slot = &r->found[i].slot;
         if (slot->memory == entry->ops.data) {
             slot->memory   = NULL;

@@ -7,7 +7,7 @@ import socket
 import threading
 
 import harness
-from harness import BUILD, CLIENTS, Apart, Cluster, await_true, free_port, patience, run
+from harness import BUILD, CLIENTS, Apart, Cluster, await_true, free_port, patience, preloaded, run
 from machines import SmallDisk
 from rawmqtt import *
 from rawrpc import ERROR, PEER_HELLO, PEER_WELCOME, PING, PONG, RAFT, WELCOME, Peer, frame, hello, peer_hello
@@ -212,7 +212,7 @@ class WrongClock(Cluster):
 
     def start_node(self, n, **more):
         off = self.hours.get(n, 0)
-        wrapper = ("env", f"LD_PRELOAD={CLIENTS / 'wrong_clock.so'}", f"WRONG_CLOCK={off * 3600}") if off else ()
+        wrapper = ("env", preloaded(CLIENTS / "wrong_clock.so"), f"WRONG_CLOCK={off * 3600}") if off else ()
         super().start_node(n, wrapper=wrapper, **more)
 
 

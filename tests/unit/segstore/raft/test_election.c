@@ -203,6 +203,22 @@ Test(test_raft_election, a_shy_node_does_not_campaign_and_steps_down)
     desk_close(&d);
 }
 
+Test(test_raft_election, a_candidate_that_becomes_shy_is_not_elected)
+{
+    DESK(d, 1, TERMS(1, 1), 1);
+    desk_start(&d);
+    desk_timeout(&d);
+    desk_clear(&d);
+    HEAR(&d, .kind = RAFT_VOTE_ACK, .from = 2, .pre = true, .term = 2);
+    desk_saved(&d);
+    cr_assert_eq(raft_role(d.raft), RAFT_CANDIDATE);
+    raft_shy(d.raft, true);
+    HEAR(&d, .kind = RAFT_VOTE_ACK, .from = 2, .term = 2);
+    HEAR(&d, .kind = RAFT_VOTE_ACK, .from = 3, .term = 2);
+    cr_assert_eq(raft_role(d.raft), RAFT_FOLLOWER);
+    desk_close(&d);
+}
+
 /* ---- the lease of a leader that was heard of ---- */
 
 Test(test_raft_election, who_heard_a_leader_lately_ignores_candidates)

@@ -784,7 +784,7 @@ Test(stripe, many_streams_trimmed_and_appended_to_in_one_transaction_are_as_befo
     uint64_t     first;
     setup_limited(&b, (struct stripe_limits){.table_bytes_max = 10, .streams_max = STREAMS, .writers_max = 1});
     for (int i = 0; i < STREAMS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "%d", i);
         ids[i] = create(&b, name, 0);
         for (int k = 0; k < RECORDS; k++) {

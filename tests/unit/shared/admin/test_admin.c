@@ -4,10 +4,12 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static bool let_in;
@@ -120,6 +122,28 @@ Test(admin, what_changes_something_is_carried_out_for_those_who_may)
                               " 403 "),
                        "without X-Keel");
     admin_stop(admin);
+}
+
+static void *stop_soon(void *admin)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 30 * 1000 * 1000},
+              NULL); /* the other one has looked by then, or need not wait */
+    admin_stop(admin);
+    return NULL;
+}
+
+Test(admin, a_port_that_is_free_again_is_waited_for)
+{
+    char              why[256];
+    struct admin     *first = NULL, *second = NULL;
+    struct admin_spec spec = {.address = "127.0.0.1", .pages = pages, .paths = "/one /two", .ready = ready};
+    pthread_t         other;
+    cr_assert_eq(admin_start(&spec, &first, why, sizeof why), 0, "%s", why);
+    spec.port = admin_port(first);
+    cr_assert_eq(pthread_create(&other, NULL, stop_soon, first), 0);
+    cr_assert_eq(admin_start(&spec, &second, why, sizeof why), 0, "%s", why);
+    pthread_join(other, NULL);
+    admin_stop(second);
 }
 
 Test(admin, a_taken_port_is_an_error_with_a_sentence)

@@ -1,7 +1,5 @@
-/* uring_leftover.c - what a killed process still holds: its ring ends behind it, in the kernel, once the operations under way have
- * ended, and until then the port of its listeners and the lock of its files stay taken. An fsync on a slow disk makes that seconds.
- * Whoever is started in its place waits. Nothing tells when the ring is gone, so this looks again and again, at start only. */
-#include "shared/loop/uring.h"
+/* leftover.c - see leftover.h. */
+#include "shared/base/leftover.h"
 
 #include "shared/base/log.h"
 

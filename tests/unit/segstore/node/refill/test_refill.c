@@ -1,0 +1,96 @@
+/* What a checkpoint says of a hole is believed only where it fits, and however large a hole is, its entries are found when they are durable. */
+#include "segstore/node/refill/refill.h"
+
+#include "shared/loop/io.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+static struct node       *node;
+static struct node_stripe stripe;
+
+static void begin(void)
+{
+    char             why[1024];
+    struct io_config config = {.sockets_max = 8, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};
+    node                    = calloc(1, sizeof *node);
+    node->storage           = calloc(1, sizeof *node->storage);
+    cr_assert_eq(io_open(&config, &node->io, why, sizeof why), 0, "%s", why);
+    segments_init(&node->storage->segments, 1 << 20);
+    list_init(&node->refills);
+    stripe = (struct node_stripe){.node = node, .id = 3};
+}
+
+static void end(void)
+{
+    refill_drop(&stripe);
+    segments_fini(&node->storage->segments);
+    io_close(node->io);
+    free(node->storage);
+    free(node);
+}
+
+TestSuite(refill, .init = begin, .fini = end);
+
+/* ---- checkpoints ---- */
+
+/* A change of members behind a hole: its entry says size, and so many bytes follow. */
+static bool is_taken(uint32_t size, uint8_t bytes)
+{
+    static const uint8_t members[UINT8_MAX];
+    struct wire_writer   w = wire_writer_growing(1024);
+    wire_put_u8(&w, false);
+    wire_put_u8(&w, true);
+    wire_put_u16(&w, 0);
+    wire_put_u32(&w, 0);
+    wire_put_u64(&w, 1);
+    wire_put_u64(&w, 14);   /* index */
+    wire_put_u64(&w, 2);    /* term */
+    wire_put_u64(&w, 4096); /* position */
+    wire_put_u64(&w, 0);
+    wire_put_u64(&w, 77); /* chain */
+    wire_put_u32(&w, size);
+    wire_put_u16(&w, LOG_MEMBERS);
+    wire_put_u8(&w, false);
+    wire_put_u8(&w, bytes);
+    wire_put_bytes(&w, bytes_of(members, bytes));
+    struct wire_reader r     = wire_reader_of(wire_written(&w));
+    bool               taken = refill_get(&stripe, &r);
+    wire_writer_fini(&w);
+    refill_drop(&stripe);
+    return taken;
+}
+
+Test(refill, members_of_a_checkpoint_are_as_long_as_their_entry_or_it_is_malformed)
+{
+    cr_assert(is_taken(24, 24));
+    cr_assert(is_taken(REFILL_MEMBERS_BYTES, REFILL_MEMBERS_BYTES));
+    cr_assert(!is_taken(25, 24), "they would be read behind their end");
+    cr_assert(!is_taken(1 << 20, 24));
+    cr_assert(!is_taken(23, 24));
+    cr_assert(!is_taken(REFILL_MEMBERS_BYTES + 1, REFILL_MEMBERS_BYTES + 1), "no change is so long");
+}
+
+/* ---- what was found ---- */
+
+Test(refill, each_of_very_many_entries_of_a_hole_is_found_when_it_is_durable, .timeout = 5)
+{
+    enum { ENTRIES = 1 << 17, TOGETHER = 256 /* are on their way to the disk */ };
+    static uint8_t memory[ENTRIES];
+    struct refill *r = calloc(1, sizeof *r);
+    r->st            = &stripe;
+    r->found         = calloc(ENTRIES, sizeof *r->found);
+    stripe.refill    = r;
+    list_push_back(&node->refills, &r->link);
+    for (uint64_t at = 0; at < ENTRIES; at += TOGETHER) {
+        for (uint64_t i = at; i < at + TOGETHER; i++) {
+            r->found[r->found_count++] = (struct refill_entry){.index = ENTRIES - i, .slot = {.memory = memory + i}};
+        }
+        for (uint64_t i = at; i < at + TOGETHER; i++) {
+            const struct log_entry body = {.position = 4096 + i, .ops = bytes_of(memory + i, 1)};
+            refill_body_durable(&stripe, &body);
+            cr_assert(r->found[i].slot.durable);
+            cr_assert_eq(r->found[i].slot.position, 4096 + i);
+        }
+    }
+}
