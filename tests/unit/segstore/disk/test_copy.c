@@ -302,3 +302,26 @@ Test(copy, what_is_not_what_it_should_be_is_told_and_not_copied)
     cr_assert_eq(w.copy.writer.entry_count, 1);
     teardown(&w);
 }
+
+Test(copy, weighing_adds_up_what_copying_would_take_and_keeps_nothing)
+{
+    struct world w;
+    setup(&w);
+    append(&w, 5, 3, 5000);
+    append(&w, 5, 1, 64);
+    append(&w, 5, 1, 600000);
+    for (int i = 0; i < 5; i++) {
+        survive(&w, 5, w.at[i], 100u + (i < 3 ? (unsigned)i : 0));
+    }
+    w.dead[w.dead_count++] = w.at[3];
+    w.copy.weighing        = true;
+    seal(&w);
+    enum copy_result result;
+    while ((result = copy_step(&w.copy, &w.survivors, 1)) == COPY_MORE) {
+    }
+    cr_assert_eq(result, COPY_DONE);
+    cr_assert_not(copy_any(&w.copy));
+    cr_assert(w.copy.weight > 605000 && w.copy.weight < 605200, "%llu: a record of three streams counts once",
+              (unsigned long long)w.copy.weight);
+    teardown(&w);
+}

@@ -8,6 +8,7 @@
 
 static struct node       *node;
 static struct node_stripe stripe;
+static struct raft       *raft; /* not damaged, as far as it knows; it is asked nothing else */
 
 static void begin(void)
 {
@@ -18,7 +19,9 @@ static void begin(void)
     cr_assert_eq(io_open(&config, &node->io, why, sizeof why), 0, "%s", why);
     segments_init(&node->storage->segments, 1 << 20);
     list_init(&node->refills);
-    stripe = (struct node_stripe){.node = node, .id = 3};
+    const struct raft_options options = {.self = 1, .heartbeat_ns = 100, .election_ns = 1000, .lease_ns = 900};
+    raft                              = raft_new(&options, &(struct raft_hooks){0});
+    stripe                            = (struct node_stripe){.node = node, .id = 3, .raft = raft};
 }
 
 static void end(void)
@@ -27,6 +30,7 @@ static void end(void)
     segments_fini(&node->storage->segments);
     io_close(node->io);
     free(node->storage);
+    raft_free(raft);
     free(node);
 }
 
@@ -91,6 +95,37 @@ Test(refill, each_of_very_many_entries_of_a_hole_is_found_when_it_is_durable, .t
             refill_body_durable(&stripe, &body);
             cr_assert(r->found[i].slot.durable);
             cr_assert_eq(r->found[i].slot.position, 4096 + i);
+        }
+    }
+}
+
+/* ---- votes ---- */
+
+Test(refill, a_vote_may_be_in_the_hole_until_a_state_was_written_behind_it)
+{
+    refill_hole(&stripe);
+    cr_assert(stripe.refill->voted && stripe.refill->open);
+    refill_state(&stripe);
+    cr_assert(!stripe.refill->voted && stripe.refill->open, "the state says nothing of entries");
+    refill_hole(&stripe);
+    cr_assert(stripe.refill->voted, "another hole");
+}
+
+Test(refill, a_checkpoint_tells_whether_a_vote_may_be_missing)
+{
+    for (int open = 0; open < 2; open++) {
+        for (int voted = 0; voted < 2; voted++) {
+            struct wire_writer w = wire_writer_growing(1024);
+            refill_hole(&stripe);
+            stripe.refill->open  = open;
+            stripe.refill->voted = voted;
+            refill_put(&stripe, &w);
+            refill_drop(&stripe);
+            struct wire_reader r = wire_reader_of(wire_written(&w));
+            cr_assert(refill_get(&stripe, &r));
+            cr_assert(stripe.refill->open == open && stripe.refill->voted == voted);
+            refill_drop(&stripe);
+            wire_writer_fini(&w);
         }
     }
 }
