@@ -79,6 +79,7 @@ static void sync_done(struct io_op *op, int result)
         end.position    = segments_position(&storage->segments, behind + 1);
     }
     wal_start(&storage->wal, &end, end.seq);
+    storage->save.logged_before += o->replayed_bytes;
     storage->save.suspended = o->damaged && !storage->config.accept_damage;
     storage->save.wanted    = o->damaged && storage->config.accept_damage;
     for (size_t i = 0; i < o->checkpoint_count && storage->save.old_count < SAVE_OLD_MAX; i++) {

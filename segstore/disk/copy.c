@@ -78,6 +78,12 @@ static bool put_piece(struct copy *c)
     if (size == 0) {
         return true;
     }
+    if (c->weighing) {
+        c->weight += size;
+        c->noted.count = 0;
+        c->piece_from = c->piece_end = 0;
+        return true;
+    }
     if (c->batch_size + size > COPY_BATCH_BYTES || (c->piece_count > 0 && c->noted.count > MOVES_MAX)) {
         return false;
     }

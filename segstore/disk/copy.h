@@ -61,6 +61,8 @@ struct copy {
     struct survivors    order; /* of pieces: position is the number of the piece */
     uint8_t            *body;  /* of an entry of the run, while it is put together */
     bool                draining;
+    bool                weighing; /* nothing is gathered, only: */
+    uint64_t            weight;   /* how many bytes would have been */
     struct block_cursor cursor;
     struct log_entry    entry;
     bool                has_entry;
@@ -80,7 +82,8 @@ void copy_init(struct copy *c, const struct copy_hooks *hooks, size_t file_bytes
 void copy_fini(struct copy *c);
 /* The next source block. */
 void copy_source(struct copy *c, const uint8_t *image, const struct block_header *header);
-/* Takes at most `steps` survivors that lie in it. Those that lie before where it is are passed over as damaged. */
+/* Takes at most `steps` survivors that lie in it. Those that lie before where it is are passed over as damaged.
+ * When it is set to weighing, what they take is only added up, and never COPY_FULL. */
 enum copy_result copy_step(struct copy *c, struct survivors *survivors, uint32_t steps);
 
 /* Is anything gathered? */

@@ -181,17 +181,61 @@ void opening_begin(struct storage *storage)
 
 /* ---- checkpoint ---- */
 
+/* What was ever logged and copied, when the checkpoint does not know: what is there. */
+static void ledger_guess(struct storage *storage)
+{
+    const struct segment_table *log  = &storage->segments.log;
+    struct save                *save = &storage->save;
+    for (uint64_t i = 0; i < log->count; i++) {
+        save->logged_before += log->slots[i].live > 0 ? storage->segments.segment_bytes : 0;
+    }
+    for (const struct log_segment *run = segments_next(&storage->segments, SEGMENT_RUN_FIRST); run != NULL;
+         run                           = segments_next(&storage->segments, run->number + 1)) {
+        save->copied_bytes += run->bytes;
+    }
+}
+
+/* Runs are longer than the checkpoint knows when something was copied behind it: that was copied, too, and nobody will hold it. */
+static void tails_count(struct storage *storage)
+{
+    for (struct log_segment *run = segments_next(&storage->segments, SEGMENT_RUN_FIRST); run != NULL;
+         run                     = segments_next(&storage->segments, run->number + 1)) {
+        char            name[SEGMENT_NAME_BYTES];
+        char            path[PREPARE_PATH_BYTES];
+        struct io_file *file;
+        segment_name(run->number, name);
+        snprintf(path, sizeof path, "%s/%s", storage->run_directory, name);
+        if (io_file_open(storage->io, path, IO_OPEN_READ_ONLY, &file) < 0) {
+            continue; /* whoever reads it is told why */
+        }
+        int64_t size    = io_file_size(file);
+        run->tail_bytes = size > (int64_t)run->bytes ? (uint64_t)size - run->bytes : 0;
+        storage->save.copied_bytes += run->tail_bytes;
+        io_file_close(file);
+    }
+}
+
 /* What the checkpoint knows of the files; behind the images, whose records were counted as if they were all there ever was. */
 static void files_load(struct storage *storage, struct bytes image)
 {
     struct checkpoint_file file;
-    size_t                 at = 0;
+    size_t                 at    = 0;
+    bool                   known = false;
     while (checkpoint_next_file(image, &at, &file)) {
+        if (file.number == CHECKPOINT_LEDGER) {
+            storage->save.logged_before = file.total;
+            storage->save.copied_bytes  = file.bytes;
+            known                       = true;
+            continue;
+        }
         struct log_segment *segment = segments_find(&storage->segments, file.number);
         if (segment != NULL) {
             segment->total = file.total > segment->live ? file.total : segment->live;
             segment->bytes = file.bytes;
         }
+    }
+    if (!known) {
+        ledger_guess(storage);
     }
 }
 
@@ -242,7 +286,9 @@ static void checkpoint_done(void *ctx, struct load *load, int result)
     }
     if (c.version < CHECKPOINT_VERSION_FILES) {
         files_guess(storage);
+        ledger_guess(storage);
     }
+    tails_count(storage);
     o->last              = (struct wal_end){c.last_seq, c.last_checksum, c.last_stripes, c.replay_position};
     o->loaded_checkpoint = number;
     storage->save.newest = (struct saved){number, c.replay_position, storage->save.needs};
@@ -274,6 +320,7 @@ void opening_checkpoint(struct storage *storage)
         log_error("%s/%s is empty: trying the one before it, and more of the log", storage->directory, name);
     }
     o->last = (struct wal_end){.position = segments_position(&storage->segments, 1)};
+    tails_count(storage);
     opening_replay(storage);
 }
 

@@ -74,6 +74,7 @@ struct opening {
     uint64_t            entry_count;
     uint64_t            block_count;
     uint64_t            read_bytes;
+    uint64_t            replayed_bytes; /* of blocks */
     uint64_t            loaded_checkpoint;
     bool                refused;
     char                why[512];

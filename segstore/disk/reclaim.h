@@ -5,10 +5,14 @@
  *                        v  |
  *            making (a run's directory) -> writing (a block of the run, durable) -> moving (the stripes' positions)
  *
- * Which files: closed ones behind the newest checkpoint, of whose records less than half are held - then moving what is held frees at least as many bytes as it
- * writes, so that in all at most as many are written again as were ever written: write amplification is 2 at most. It waits as long as it can, most records
- * die by themselves: until the file is older than age_ns, or the log has more than log_bytes. Runs are files like others: below a half they are
- * moved together, too. While the disk is full any file is good of which a tenth is free, those with the least first; a part of the reserve may be used.
+ * Which files: closed ones behind the newest checkpoint, of whose bytes less than half are held (victims.h): a pass reads and weighs what may be light, another one
+ * moves what is. It waits as long as it can, most records die by themselves: until the file is older than age_ns, or the log has more than log_bytes.
+ * Runs are files like others: below a half they are moved together, too. While the disk is full any file is good of which a tenth is free, those with the least
+ * first; a part of the reserve may be used.
+ *
+ * Write amplification is 2 at most: all bytes that were ever written to runs are never more than all that were ever written to the log, both told by checkpoints and
+ * added up over restarts (checkpoint.h). Each block is held against that before it is written. Two exceptions: a disk that is full, where space
+ * counts for more; and of what was copied since the newest checkpoint, one block for each crash.
  *
  * Safe at every moment: a run's block is durable before anything is said to lie in it; positions are in memory and in checkpoints, so the old file stays
  * until two checkpoints (one while the disk is full) were begun after the last move out of it (log_segment.moved). After a crash whatever the checkpoint does
@@ -22,11 +26,10 @@
 
 #include "segstore/disk/copy.h"
 #include "segstore/disk/save.h"
+#include "segstore/disk/victims.h"
 #include "segstore/disk/wal.h"
 #include "segstore/log/survivors.h"
 #include "shared/base/bucket.h"
-
-enum { RECLAIM_FILES_MAX = 16, RECLAIM_RECORDS_MAX = 1 << 20 };
 
 enum reclaim_state {
     RECLAIM_IDLE,
@@ -59,7 +62,9 @@ struct reclaim_counts {
     uint64_t records; /* moved */
     uint64_t read_bytes;
     uint64_t written_bytes;
+    uint64_t full_bytes; /* of these, while the disk was full, whatever was logged */
     uint64_t damaged; /* records that could not be read */
+    uint64_t stopped; /* passes that the credit ended */
 };
 
 /* The run that is written. */
@@ -89,9 +94,10 @@ struct reclaim {
     uint64_t              next_ns;
     struct bucket         bucket;
     struct io_op          op;
-    uint64_t              files[RECLAIM_FILES_MAX]; /* numbers, ascending */
+    uint64_t              files[VICTIMS_MAX]; /* numbers, ascending */
     uint32_t              file_count;
     uint32_t              file_at;
+    uint64_t              weights[VICTIMS_MAX]; /* of the files before it: bytes that are held */
     struct survivors      survivors;
     struct copy           copy;
     bool                  copying; /* a source block is under way */
@@ -114,7 +120,7 @@ void     reclaim_turn(struct reclaim *r);
 uint64_t reclaim_next_ns(const struct reclaim *r);
 bool     reclaim_busy(const struct reclaim *r);
 
-/* victims.c: fills r->files with what is worth it now; none: file_count is 0. */
-void reclaim_choose(struct reclaim *r);
+/* Bytes that may be copied before the limit is reached. */
+uint64_t reclaim_credit(const struct reclaim *r);
 
 #endif

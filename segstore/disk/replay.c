@@ -164,6 +164,7 @@ static void scan_deliver(struct storage *storage, const uint8_t *image, const st
         o->entry_count++;
     }
     o->block_count++;
+    o->replayed_bytes += header->length;
     o->last = (struct wal_end){header->block_seq, header->checksum, header->stripes, header->position + header->length};
 }
 

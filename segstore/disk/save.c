@@ -141,6 +141,26 @@ static void take_slice(struct save *s)
     }
 }
 
+uint64_t save_logged(const struct save *s)
+{
+    return s->logged_before + s->wal->counts.bytes;
+}
+
+/* What was copied, less what whoever loads it finds behind the bytes of runs, and counts again. */
+static struct checkpoint_file ledger(struct save *s)
+{
+    struct checkpoint_file both = {CHECKPOINT_LEDGER, s->begun_logged, s->copied_bytes};
+    for (struct log_segment *each = segments_next(s->segments, SEGMENT_RUN_FIRST); each != NULL;
+         each                     = segments_next(s->segments, each->number + 1)) {
+        if (each->tail_bytes != 0 && each->live == 0) { /* it goes when this one counts */
+            each->tail_bytes = 0;
+            each->moved      = s->current.number;
+        }
+        both.bytes -= each->tail_bytes;
+    }
+    return both;
+}
+
 /* Which files there are, and what is known of them: as of now, when all images are taken. */
 static void write_files(struct save *s)
 {
@@ -150,6 +170,7 @@ static void write_files(struct save *s)
     if (files == NULL) {
         fatal(71, "out of memory for a checkpoint");
     }
+    files[count++] = ledger(s);
     for (const struct log_segment *each = segments_next(s->segments, 0); each != NULL;
          each                           = segments_next(s->segments, each->number + 1)) {
         files[count++] = (struct checkpoint_file){each->number, each->total, each->bytes};
@@ -183,6 +204,7 @@ static void begin(struct save *s)
     };
     s->begun_bytes   = s->wal->counts.bytes;
     s->begun_entries = s->wal->counts.entries;
+    s->begun_logged  = save_logged(s) - wal_flying_bytes(s->wal);
     s->begun_ns      = io_now_ns(s->io);
     s->nth           = 0;
     s->file_size     = 0;
@@ -326,7 +348,8 @@ static void forget(struct save *s, bool disk_full)
     for (struct log_segment *segment = kept->number == 0 ? NULL : segments_next(s->segments, 0); segment != NULL;
          segment                     = segments_next(s->segments, segment->number + 1)) {
         if (!segments_forgettable(s->segments, segment, first_needed(s, kept), kept->number) ||
-            segment->number == s->wal->segment_number || chunks_reading(s->chunks, segment->number)) {
+            (segment->tail_bytes != 0 && !disk_full) || segment->number == s->wal->segment_number ||
+            chunks_reading(s->chunks, segment->number)) {
             continue;
         }
         chunks_forget(s->chunks, segment->number);

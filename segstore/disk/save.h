@@ -76,6 +76,9 @@ struct save {
     uint64_t
         moved_bytes; /* of files that can go when one holds where their records are now; since the last one began */
     uint64_t     begun_ns;
+    uint64_t     logged_before;     /* bytes that were ever logged before this start */
+    uint64_t     begun_logged;      /* ever, of what the one that is made holds */
+    uint64_t     copied_bytes;      /* ever, by reclaim */
     uint64_t     old[SAVE_OLD_MAX]; /* checkpoints to delete */
     uint32_t     old_count;
     struct io_op unlink_op;
@@ -87,8 +90,10 @@ struct save {
 /* From within hooks.image, or while a checkpoint is loaded: it names the entry that lies there, and whoever loads it has to read it. The file stays as long as the checkpoint counts,
  * whatever has become of the entry since. */
 void save_needs(struct save *save, uint64_t position);
-void save_init(struct save *s, struct io *io, const struct save_hooks *hooks);
-void save_fini(struct save *s);
+/* Bytes that were ever logged. */
+uint64_t save_logged(const struct save *s);
+void     save_init(struct save *s, struct io *io, const struct save_hooks *hooks);
+void     save_fini(struct save *s);
 /* Begins, goes on with, or ends a checkpoint; deletes what is not needed. disk_full: space is wanted. */
 void     save_turn(struct save *s, bool disk_full);
 uint64_t save_next_ns(const struct save *s);

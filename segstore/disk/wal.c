@@ -264,6 +264,15 @@ static bool submit(struct wal *wal)
     return true;
 }
 
+uint64_t wal_flying_bytes(const struct wal *wal)
+{
+    uint64_t bytes = 0;
+    for (uint64_t i = wal->deliver; i < wal->submit; i++) {
+        bytes += block_bytes(block_at(wal, i));
+    }
+    return bytes;
+}
+
 static bool worth_a_write(const struct wal *wal)
 {
     if (wal->submit == wal->end) {

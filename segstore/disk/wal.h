@@ -112,6 +112,8 @@ void wal_turn(struct wal *wal, uint64_t now_ns);
 uint64_t wal_next_ns(const struct wal *wal);
 /* Nothing waits or flies. */
 bool wal_idle(const struct wal *wal);
+/* Of what was submitted: not handed on yet. */
+uint64_t wal_flying_bytes(const struct wal *wal);
 /* Bytes left in the segment that is written now, less what waits. */
 uint64_t wal_segment_left(const struct wal *wal);
 

@@ -7,6 +7,8 @@
  *            the last replica_bytes of an image are not the stripe's but its replica's (segstore/log/entries.h); none in version 1
  *            behind them, from version 3 on, one with stripe 0xffff and index 0, whose image tells of the files in which records lie:
  *            count u32 | zero u32 | count x { number u64, records that it ever held u64, bytes of a run u64 }
+ *            number 0 is no file: bytes that were ever logged up to last_seq, and bytes that were ever copied to runs, without what lies in runs
+ *            behind the bytes that are told of them (older programs pass it over; without it the files that are there are counted)
  *   trailer: magic u32 "KCKE" | zero u32 | number u64 | size of all before u64 | checksum u64
  *
  * Checksums without a name are XXH3-64 of the fields before them in the same part.
@@ -41,7 +43,9 @@ struct checkpoint {
     uint16_t      version; /* reading; what is written has the newest */
 };
 
-/* What is known of a file, of the log or a run. */
+enum { CHECKPOINT_LEDGER = 0 }; /* the number that is no file */
+
+/* What is known of a file, of the log or a run. Of CHECKPOINT_LEDGER: total is what was logged, bytes what was copied. */
 struct checkpoint_file {
     uint64_t number;
     uint64_t total;

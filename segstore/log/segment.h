@@ -28,11 +28,15 @@ bool segment_parse(const char *name, uint64_t *out_number);
 /* What is known of each segment. */
 struct log_segment {
     uint64_t number;
-    uint64_t live;  /* streams that hold a record in it, counted once per stream and record */
-    uint64_t total; /* how many of these there ever were, as far as is known */
-    uint64_t bytes; /* of a run: written and durable */
+    uint64_t live;           /* streams that hold a record in it, counted once per stream and record */
+    uint64_t total;          /* how many of these there ever were, as far as is known */
+    uint64_t bytes;          /* of a run: written and durable */
+    uint64_t tail_bytes;     /* behind them, of a run: written before a crash, and no checkpoint knew */
+    uint64_t held_bytes;     /* when it was weighed (disk/victims.h), and so the most that is held in it */
+    uint64_t weighed_live;   /* live at that time; 0: it was not weighed */
+    uint64_t weighed_logged; /* bytes that had ever been logged then, or when it was looked at first */
     uint64_t
-             moved; /* records were moved away: it is kept until the oldest checkpoint that counts has at least this number; 0: none were */
+             moved; /* records were moved away, or copied to it: it is kept until the oldest checkpoint that counts has at least this number; 0: none were */
     uint64_t seen_ns; /* when reclaim looked at it first, 0: not yet; it is older */
     uint64_t next_ns; /* .. and not again before */
     void    *file;    /* the owner's handle, NULL when it is not open */

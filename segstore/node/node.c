@@ -448,6 +448,8 @@ struct node_counts node_counts(const struct node *node)
     counts.reclaim_records       = node->storage->reclaim.counts.records;
     counts.reclaim_read_bytes    = node->storage->reclaim.counts.read_bytes;
     counts.reclaim_written_bytes = node->storage->reclaim.counts.written_bytes;
+    counts.reclaim_full_bytes    = node->storage->reclaim.counts.full_bytes;
+    counts.reclaim_credit        = node->opened ? reclaim_credit(&node->storage->reclaim) : 0;
     counts.reclaim_damaged       = node->storage->reclaim.counts.damaged;
     count_files(&node->storage->segments, &counts);
     counts.scrub_rounds = node->storage->scrub.counts.rounds;

@@ -60,9 +60,11 @@ struct node_counts {
     uint64_t reclaim_records;
     uint64_t reclaim_read_bytes;
     uint64_t reclaim_written_bytes;
-    uint64_t reclaim_damaged; /* records that could not be read */
-    uint64_t log_file_bytes;  /* of files of the log, now */
-    uint64_t run_bytes;       /* of runs, now */
+    uint64_t reclaim_full_bytes; /* of these, while the disk was full */
+    uint64_t reclaim_credit;     /* that it may write before it has written all that was ever logged once more */
+    uint64_t reclaim_damaged;    /* records that could not be read */
+    uint64_t log_file_bytes;     /* of files of the log, now */
+    uint64_t run_bytes;          /* of runs, now */
     uint64_t records_pushed;
     uint64_t scrub_rounds; /* times that the log was read again */
     uint64_t scrub_bytes;

@@ -41,7 +41,7 @@ uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, boo
     uint64_t ratio = 0;
     if (s->usual_mean_ns != 0) { /* else there is nothing to compare with */
         ratio            = times(worst, s->usual_worst_ns);
-        uint64_t of_mean = times(mean, s->usual_mean_ns);
+        uint64_t of_mean = s->count < COUNT_MIN ? 0 : times(mean, s->usual_mean_ns);
         ratio            = ratio > of_mean ? ratio : of_mean;
     }
     if (quiet && s->count >= COUNT_MIN) {

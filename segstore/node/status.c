@@ -76,6 +76,7 @@ void node_status(const struct node *node, struct shard_status *out)
         [STATUS_RECLAIM_RECORDS]  = c.reclaim_records,
         [STATUS_RECLAIM_READ]     = c.reclaim_read_bytes,
         [STATUS_RECLAIM_WRITTEN]  = c.reclaim_written_bytes,
+        [STATUS_RECLAIM_CREDIT]   = c.reclaim_credit,
         [STATUS_RECLAIM_DAMAGED]  = c.reclaim_damaged,
         [STATUS_LOG_FILE_BYTES]   = c.log_file_bytes,
         [STATUS_RUN_BYTES]        = c.run_bytes,

@@ -31,8 +31,9 @@ enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBER
     X(CHECKPOINTS,       "keel_segstore_checkpoints_total",      counter, SUM, "Checkpoints written.")                                     \
     X(RECLAIM_FILES,     "keel_segstore_reclaim_files_total",    counter, SUM, "Files of the log and runs that were emptied by moving what was held in them.") \
     X(RECLAIM_RECORDS,   "keel_segstore_reclaim_records_total",  counter, SUM, "Records moved to runs.")                               \
-    X(RECLAIM_READ,      "keel_segstore_reclaim_read_bytes_total", counter, SUM, "Bytes read to move records.")                        \
-    X(RECLAIM_WRITTEN,   "keel_segstore_reclaim_written_bytes_total", counter, SUM, "Bytes written to runs: beside log_bytes_total, what is written twice.") \
+    X(RECLAIM_READ,      "keel_segstore_reclaim_read_bytes_total", counter, SUM, "Bytes read to weigh and move records.")                        \
+    X(RECLAIM_WRITTEN,   "keel_segstore_reclaim_written_bytes_total", counter, SUM, "Bytes written to runs: beside log_bytes_total, what is written twice; over the life of a store never more than that.") \
+    X(RECLAIM_CREDIT,    "keel_segstore_reclaim_credit_bytes",   gauge,   SUM, "Bytes that may be copied to runs before as many are copied as were ever logged; then old files wait.") \
     X(RECLAIM_DAMAGED,   "keel_segstore_reclaim_damaged_total",  counter, SUM, "Records that could not be moved because they could not be read.") \
     X(LOG_FILE_BYTES,    "keel_segstore_log_file_bytes",         gauge,   SUM, "Bytes of files of the log.")                           \
     X(RUN_BYTES,         "keel_segstore_run_bytes",              gauge,   SUM, "Bytes of runs.")                                        \

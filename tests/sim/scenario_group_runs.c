@@ -20,6 +20,19 @@ static bool has_runs(void *ctx)
     return leader >= 0 && g->members[leader].node != NULL && node_counts(g->members[leader].node).run_bytes > 0;
 }
 
+/* By the books of each node: no more is copied than was logged. No disk is full here. */
+static void check_written_twice(const struct group *g)
+{
+    for (uint32_t i = 0; i < GROUP_MAX; i++) {
+        const struct node *node = g->members[i].node;
+        if (node != NULL && node->opened) {
+            const struct save *save = &node->storage->save;
+            sim_check(g->world, save->copied_bytes <= save_logged(save), "node %u copied %llu bytes and logged %llu",
+                      i + 1, (unsigned long long)save->copied_bytes, (unsigned long long)save_logged(save));
+        }
+    }
+}
+
 static void read_all(struct group *g, struct group_client *c, const char *when)
 {
     sim_check(g->world, group_run_until(g, group_client_answered, c, LIMIT_S * SIM_S), "all is acknowledged %s", when);
@@ -70,6 +83,7 @@ void scenario_group_runs(struct world *world)
         group_restart(g, away);
         group_agree(g, LIMIT_S * SIM_S);
     }
+    check_written_twice(g);
     group_client_end(c);
     group_end(g);
     free(c);

@@ -54,6 +54,8 @@ def test_old_files_go_and_what_waits_in_them_is_delivered():
         now = metrics(keel)
         assert now["keel_segstore_run_bytes"] > 0 and files(keel, "runs"), now
         assert now["keel_segstore_reclaim_written_bytes_total"] <= now["keel_segstore_log_bytes_total"], "written twice at most"
+        first = now["keel_segstore_reclaim_credit_bytes"] + now["keel_segstore_reclaim_written_bytes_total"] - now["keel_segstore_log_bytes_total"]
+        assert first > MESSAGES * BYTES // 2, "what was logged before the kill still counts"
         keel.kill_store()
         keel.start_store()
         with Client(keel, "old-cold", clean=False, props=keep, timeout=60) as cold:
