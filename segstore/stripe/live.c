@@ -36,7 +36,7 @@ static bool walk_streams(struct stripe_live *walk, size_t most, size_t *told,
                          void (*each)(void *ctx, uint64_t position), void *ctx)
 {
     const struct map *streams = &walk->stripe->streams_by_id;
-    while (walk->at < map_walk_end(streams)) {
+    while ((walk->at = map_walk_from(streams, walk->at)) < map_walk_end(streams)) {
         const struct stream *stream = map_walk(streams, walk->at);
         if (stream != NULL) {
             walk->offset = walk->inside ? walk->offset : stream->start;
@@ -64,7 +64,7 @@ bool stripe_live_more(struct stripe_live *walk, size_t most, void (*each)(void *
         walk->timers = true;
         walk->at     = 0;
     }
-    for (; walk->at < map_walk_end(timers); walk->at++) {
+    for (; (walk->at = map_walk_from(timers, walk->at)) < map_walk_end(timers); walk->at++) {
         const struct deadline *timer = map_walk(timers, walk->at);
         if (told >= most) {
             return true;

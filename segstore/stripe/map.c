@@ -197,6 +197,22 @@ void *map_walk(const struct map *map, size_t at)
     return slot == MAP_GONE ? NULL : map_entry(slot);
 }
 
+static size_t walk_slots(const struct map_slots *slots, size_t at)
+{
+    while (at < slots->capacity && slots->blocks[at / MAP_BLOCK_SLOTS] == NULL) {
+        at = (at / MAP_BLOCK_SLOTS + 1) * MAP_BLOCK_SLOTS;
+    }
+    return at < slots->capacity ? at : slots->capacity;
+}
+
+size_t map_walk_from(const struct map *map, size_t at)
+{
+    if (at < map->now.capacity) {
+        at = walk_slots(&map->now, at);
+    }
+    return at < map->now.capacity ? at : map->now.capacity + walk_slots(&map->old, at - map->now.capacity);
+}
+
 void map_insert(struct map *map, void *entry)
 {
     if (map->old.capacity != 0) {

@@ -113,9 +113,13 @@ static inline size_t map_walk_end(const struct map *map)
     return map->now.capacity + map->old.capacity;
 }
 
+/* The first slot from `at` on that may have an entry: blocks that are empty are passed over, so that a walk costs what entries there are, and not what room. */
+size_t map_walk_from(const struct map *map, size_t at);
+
 /* Walks every entry, in no order that means anything. Nothing is inserted or removed meanwhile. */
-#define MAP_EACH(map, type, entry)                                            \
-    for (size_t entry##_at = 0; entry##_at < map_walk_end(map); entry##_at++) \
+#define MAP_EACH(map, type, entry)                                                  \
+    for (size_t entry##_at = map_walk_from(map, 0); entry##_at < map_walk_end(map); \
+         entry##_at        = map_walk_from(map, entry##_at + 1))                    \
         for (type *entry = map_walk(map, entry##_at); entry != NULL; entry = NULL)
 
 #endif

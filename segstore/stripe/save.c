@@ -59,7 +59,7 @@ static const void *next_of(struct stripe_saving *saving, const struct map *map, 
     if (in_order != NULL) {
         return saving->at == map->count ? NULL : in_order[saving->at++];
     }
-    while (saving->at < map_walk_end(map)) {
+    while ((saving->at = map_walk_from(map, saving->at)) < map_walk_end(map)) {
         const void *entry = map_walk(map, saving->at++);
         if (entry != NULL) {
             return entry;

@@ -37,7 +37,7 @@ static void clear_plain(struct stripe *s, void *entry)
 /* What the map points to, from where it was left. False: there is more. */
 static bool clear(struct stripe *s, const struct map *map, size_t *most, void (*each)(struct stripe *s, void *entry))
 {
-    for (; s->cleared < map_walk_end(map); s->cleared++) {
+    while ((s->cleared = map_walk_from(map, s->cleared)) < map_walk_end(map)) {
         void *entry = map_walk(map, s->cleared);
         if (entry != NULL && *most == 0) {
             return false;
@@ -46,6 +46,7 @@ static bool clear(struct stripe *s, const struct map *map, size_t *most, void (*
             each(s, entry);
             (*most)--;
         }
+        s->cleared++;
     }
     return true;
 }

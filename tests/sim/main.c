@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,10 +97,10 @@ static void tell_failure(const struct world *world, const char *why)
 static void on_signal(int number)
 {
     if (world_running != NULL) {
-        tell_failure(world_running, number == SIGALRM ? "runs for minutes without end" : strsignal(number));
+        tell_failure(world_running, number == SIGPROF ? "runs for minutes without end" : strsignal(number));
     }
-    signal(number == SIGALRM ? SIGABRT : number, SIG_DFL);
-    raise(number == SIGALRM ? SIGABRT : number);
+    signal(number == SIGPROF ? SIGABRT : number, SIG_DFL);
+    raise(number == SIGPROF ? SIGABRT : number);
 }
 
 static void log_to_trace(const char *line)
@@ -115,6 +116,13 @@ static void log_to_trace(const char *line)
 
 /* ---- one run ---- */
 
+/* Of a processor's time, 0: none: a machine that has much else to do, or a build that is slow, is no endless run. */
+static void limit(time_t seconds)
+{
+    const struct itimerval timer = {.it_value = {.tv_sec = seconds}};
+    setitimer(ITIMER_PROF, &timer, NULL);
+}
+
 static struct outcome run_one(const struct scenario *scenario, uint64_t seed, uint64_t until)
 {
     jmp_buf stop;
@@ -125,7 +133,7 @@ static struct outcome run_one(const struct scenario *scenario, uint64_t seed, ui
     world->stop_jump             = &stop;
     world_running                = world;
     log_setup(scenario->name, until != 0 ? LOG_DEBUG : LOG_ERROR, log_to_trace);
-    alarm(RUN_LIMIT_SECONDS);
+    limit(RUN_LIMIT_SECONDS);
     if (setjmp(stop) == 0) {
         if (setjmp(world->fail_jump) == 0) {
             scenario->run(world);
@@ -136,7 +144,7 @@ static struct outcome run_one(const struct scenario *scenario, uint64_t seed, ui
             tell_failure(world, world->why);
         }
     }
-    alarm(0);
+    limit(0);
     world_running  = NULL;
     outcome.passed = finished;
     return outcome; /* what a failed run allocated is not given back: nothing in it can be trusted */
@@ -339,7 +347,7 @@ int main(int argc, char **argv)
         }
         return parsed < 0 ? 2 : 0;
     }
-    const int caught[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGALRM};
+    const int caught[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGPROF};
     for (size_t i = 0; i < sizeof caught / sizeof caught[0]; i++) {
         signal(caught[i], on_signal);
     }

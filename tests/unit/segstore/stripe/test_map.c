@@ -130,3 +130,45 @@ Test(map, a_dense_one_does_so_too_and_is_nearly_full)
 {
     grow_and_shrink(map_init_dense, 0.77);
 }
+
+Test(map, a_walk_costs_what_is_there_and_not_what_room_there_is)
+{
+    enum { THINGS = 3 };
+    static struct thing things[THINGS];
+    struct map          map;
+    size_t              found = 0;
+    size_t              steps = 0;
+    map_init(&map, colliding);
+    map_reserve(&map, SIZE_MAX); /* as a damaged image may say */
+    for (uint64_t i = 0; i < THINGS; i++) {
+        things[i].id = i << 62 | 1;
+        map_insert(&map, &things[i]);
+    }
+    for (size_t at = map_walk_from(&map, 0); at < map_walk_end(&map); at = map_walk_from(&map, at + 1)) {
+        found += map_walk(&map, at) != NULL;
+        steps++;
+    }
+    cr_assert_eq(found, THINGS);
+    cr_assert_leq(steps, THINGS * MAP_BLOCK_SLOTS);
+    map_fini(&map);
+}
+
+Test(map, a_walk_goes_on_among_the_old_slots)
+{
+    enum { THINGS = 2000 };
+    static struct thing things[THINGS];
+    struct map          map;
+    map_init(&map, colliding);
+    for (uint64_t i = 0; i < THINGS; i++) {
+        size_t found = 0;
+        things[i].id = hash_u64(i);
+        map_insert(&map, &things[i]);
+        MAP_EACH(&map, struct thing, thing)
+        {
+            found += !thing->in;
+            thing->in = true;
+        }
+        cr_assert_eq(found, 1, "each is met once, the new one for the first time");
+    }
+    map_fini(&map);
+}
