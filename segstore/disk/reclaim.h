@@ -63,8 +63,8 @@ struct reclaim_counts {
     uint64_t read_bytes;
     uint64_t written_bytes;
     uint64_t full_bytes; /* of these, while the disk was full, whatever was logged */
-    uint64_t damaged; /* records that could not be read */
-    uint64_t stopped; /* passes that the credit ended */
+    uint64_t damaged;    /* records that could not be read */
+    uint64_t stopped;    /* passes that the credit ended */
 };
 
 /* The run that is written. */
