@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs every test, one part after the other; ends with "N passed, N failed" over all of them.
-#   tests/run.sh [part ..]      build lint unit store sim fuzz crash e2e chaos, or those named
+#   tests/run.sh [part ..]      build unit store sim fuzz crash e2e chaos lint, or those named
 # Each part writes build/test-<part>.log; of a part that fails the log's failures are printed. A part that could not even count is one failure.
 set -u
 cd "$(dirname "$0")/.."
@@ -8,6 +8,14 @@ mkdir -p build
 make="make --no-print-directory -j2"
 passed=0
 failed=0
+
+# What needs nothing but a processor goes on behind what mostly waits, and only takes what that leaves: lint, from e2e on, when both are to be run.
+behind=
+trap '[ -z "$behind" ] || kill "$behind" 2>/dev/null' EXIT
+behind_begin() {
+    chrt -i 0 tests/lint/lint.sh >build/lint-behind.log 2>&1 &
+    behind=$!
+}
 
 # The last count in a log: Criterion's synthesis, or "N passed, N failed".
 count() {
@@ -45,7 +53,16 @@ run() {
 
 fuzz_targets() { find tests/fuzz -name 'fuzz_*.c' -exec basename {} .c \; 2>/dev/null | sort | sed 's|^|build/fuzz/|'; }
 part_build() { $make all build/release/unit build/release/unit_store && { [ ! -d tests/sim ] || $make build/release/sim build/release/crash; } && { [ ! -d tests/e2e/clients ] || $make clients next; }; }
-part_lint() { tests/lint/lint.sh; }
+part_lint() {
+    local status=0
+    if [ -z "$behind" ]; then
+        tests/lint/lint.sh
+        return
+    fi
+    wait "$behind" || status=1
+    cat build/lint-behind.log
+    return $status
+}
 part_unit() { build/release/unit -j2; }
 part_store() { build/release/unit_store -j2; }
 # 200 seeds, half of them on each core; each of the first 100 twice, for the same trace.
@@ -67,7 +84,7 @@ part_fuzz() {
     local targets
     targets=$(fuzz_targets)
     [ -n "$targets" ] || return 0
-    # shellcheck disable=SC2086 - a list of words
+    # shellcheck disable=SC2086
     $make $targets >build/fuzz-build.log 2>&1 || { tail -20 build/fuzz-build.log; return 1; }
     # shellcheck disable=SC2086
     tests/fuzz/run.sh 5 $targets
@@ -85,8 +102,9 @@ part_e2e() { [ ! -f broker/main.c ] || tests/e2e/run.py; }
 part_chaos() { [ ! -f broker/main.c ] || tests/e2e/chaos.py --bounded; }
 
 parts=("$@")
-[ $# -gt 0 ] || parts=(build lint unit store sim fuzz crash e2e chaos)
+[ $# -gt 0 ] || parts=(build unit store sim fuzz crash e2e chaos lint)
 for part in "${parts[@]}"; do
+    [ "$part" != e2e ] || [[ " ${parts[*]} " != *" lint "* ]] || behind_begin
     if ! run "$part" "part_$part" && [ "$part" = build ]; then
         break # nothing that follows would say anything new
     fi
