@@ -121,6 +121,7 @@ FUZZ_CORE := $(filter shared/base/% shared/mem/% shared/record/% shared/rpc/% sh
 FUZZ_LIBS := -lyaml -lcrypto -lwslay -lhttp_parser -largon2 -ljwt -ljansson
 FUZZ_FLAGS := $(CSTD) -Wall -Wextra -Werror -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS
 fuzz_obj = $(patsubst %.c,build/fuzz/obj/%.o,$(1))
+.PRECIOUS: build/fuzz/obj/%.o
 build/fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c -o $@ $<
@@ -129,7 +130,7 @@ build/fuzz/libcore.a: $(call fuzz_obj,$(FUZZ_CORE))
 # What one side makes of anything that the other says: the whole broker below its protocols over a played store; the whole store in a simulated world.
 build/fuzz/fuzz_reply: $(call fuzz_obj,$(filter broker/kernel/% broker/store/%,$(SOURCES)) tests/unit/broker/store/far_store.c)
 build/fuzz/fuzz_request: $(call fuzz_obj,$(filter segstore/disk/% segstore/node/%,$(SOURCES)) shared/loop/mailbox.c shared/loop/desk.c \
-                         $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_tester.c,$(SIM)))
+                         $(filter-out tests/sim/main.c tests/sim/assert_sim.c tests/sim/scenario_% tests/sim/cluster.c tests/sim/mqtt% tests/sim/store_%,$(SIM)))
 build/fuzz/fuzz_channel: $(call fuzz_obj,broker/kernel/channel.c)
 build/fuzz/fuzz_pulse: $(call fuzz_obj,segstore/node/peers/pulse.c)
 build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/libcore.a
