@@ -90,7 +90,7 @@ $(B)/tests/sanitizer/%: $(B)/tests/sanitizer/%.o $(B)/libcore.a $(B)/libedge.a ;
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) build/fuzz/obj -name '*.d' 2>/dev/null)
 
 deps:
 	@tests/deps.sh $(DEPS)
