@@ -73,10 +73,7 @@ def put_into_checkpoint(keel, shards):
     args, keel.store_args = keel.store_args, [*keel.store_args, "--set", "segstore.checkpoint=1MiB", "--set", "segstore.checkpoint_interval=1"]
     keel.start_store()
     append_to_all(keel, shards, "--mib", 64 * shards, "--record", 1024, "--batch", 65536)
-    until = time.monotonic() + 120
-    while any(a == b for a, b in zip(before, newest_checkpoints(shards))):
-        assert time.monotonic() < until, "no checkpoint came"
-        time.sleep(0.2)
+    harness.await_true(lambda: not any(a == b for a, b in zip(before, newest_checkpoints(shards))), "a checkpoint of every shard", timeout=120)
     assert keel.store.stop() == 0
     keel.store_args = args
 
