@@ -127,6 +127,7 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
         return true;
     }
     slot->state        = row.done ? INBOUND_DONE : INBOUND_UNSURE;
+    p->doubts          = p->doubts || !row.done;
     slot->writer_epoch = row.writer_epoch;
     slot->sequence     = row.sequence;
     return true;

@@ -47,6 +47,8 @@ struct known_seed {
     X(shared, 195, "the same")                                                                                         \
     X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")       \
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                         \
+    X(trouble, 30000006, "a QoS 2 message that was refused and came again made those behind it old: taken, and lost")  \
+    X(trouble, 50000039, "the packet id of a message that was refused was forgotten though nobody had been told")      \
     X(trouble, 103373,                                                                                                 \
       "the disk was full for one message and not for the next: asked again, the first was a duplicate")                \
     X(two_live, 7,                                                                                                     \
