@@ -26,6 +26,8 @@ struct known_seed {
     X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition") \
     X(group_votes, 5000100,                                                                                            \
       "a file went that a checkpoint needed for an entry that it names and its images do not hold")                    \
+    X(group_tail, 50000195,                                                                                            \
+      "entries that others in a hole had replaced were applied: the log behind it said committed")                     \
     X(group_tail, 4,                                                                                                   \
       "two blocks at the end of the log rotted, and only the stripes of the first were taken for damaged")             \
     X(group_tail, 1,                                                                                                   \
