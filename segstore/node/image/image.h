@@ -10,7 +10,7 @@
  * RPC_IMAGE: stripe u16 | kind u8 | zero u8 | term u64 | transfer u64 (random), then
  *   BODY  position u64 (of the ops, at the leader) | ops            PART  bytes
  *   END   index u64 | log_term u64 | chain u64 | size u64 | sum u64 (XXH3-64 of the image) | members
- *   DONE  ok u8                                                 ASK   (follower -> leader: its own records are damaged)
+ *   DONE  ok u8                                                 ASK   (follower -> leader: its own records are damaged; again after a second of silence)
  *   CHECK (leader -> follower, once a second behind END: what became of it?)
  * One at a time per shard is made; those that are ready are sent together, by one walk over the log, at the pace of the process (pace.h); the next ones follow
  * while the follower makes these durable. The records stay in the leader's log until they are sent.
@@ -48,6 +48,7 @@ struct coming {
 struct image_in {
     uint64_t               transfer;
     uint16_t               from;
+    uint64_t               heard_ns; /* when something of it came, or its leader was asked for it once more */
     struct bodies          bodies;
     struct coming         *waiting; /* ring, in the order of the log */
     uint64_t               waiting_first;
