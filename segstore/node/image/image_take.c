@@ -221,7 +221,7 @@ int image_receive(struct session *s, struct wire_reader *r)
 static void replace(struct node_stripe *st)
 {
     repairs_clear(st);
-    refill_drop(st);
+    refill_replaced(st);
     bury(st->node, st->stripe, true);
     st->stripe          = st->image_in->fresh;
     st->image_in->fresh = NULL;

@@ -129,3 +129,142 @@ Test(refill, a_checkpoint_tells_whether_a_vote_may_be_missing)
         }
     }
 }
+
+/* ---- what a leader gave before it went ---- */
+
+enum { BEFORE = 10 /* entries of term 1; a hole; behind it entries 14 to 16 of term 3 */ };
+
+static struct log_entry entry(uint64_t index, uint64_t term, uint64_t chain)
+{
+    struct log_entry e = {.stripe = 3, .kind = LOG_OPS, .index = index, .term = term, .position = 4096 * index};
+    e.chain            = log_chain(chain, &e);
+    return e;
+}
+
+static uint64_t chain_to(uint64_t last, uint64_t term)
+{
+    uint64_t chain = 0;
+    for (uint64_t i = 1; i <= last; i++) {
+        chain = entry(i, i <= BEFORE ? 1 : term, chain).chain;
+    }
+    return chain;
+}
+
+static void hole(bool known)
+{
+    const struct raft_stored stored = {.term = 1};
+    entries_init(&stripe.entries, 0, 0);
+    raft_restore(raft, &stored);
+    for (uint64_t i = 1; i <= BEFORE; i++) {
+        const struct log_slot slot = {.chain = chain_to(i, 1), .durable = true};
+        cr_assert(raft_restore_entry(raft, i, 1));
+        entries_push(&stripe.entries, &slot);
+    }
+    refill_hole(&stripe);
+    for (uint64_t i = 14; i <= 16; i++) {
+        const struct log_entry e = entry(i, 3, chain_to(i - 1, 3));
+        cr_assert(refill_replay(&stripe, &e));
+    }
+    stripe.refill->known = known;
+}
+
+static size_t left(void)
+{
+    return stripe.refill->count - stripe.refill->first;
+}
+
+static void let_go(void)
+{
+    refill_drop(&stripe);
+    entries_fini(&stripe.entries);
+}
+
+Test(refill, what_follows_was_written_by_a_whole_replica_or_takes_nothing_away)
+{
+    const struct log_entry next = entry(BEFORE + 1, 2, chain_to(BEFORE, 1));
+    hole(false);
+    cr_assert(!refill_replay(&stripe, &next));
+    cr_assert_eq(left(), 0, "it replaced what was in the hole and behind it");
+    let_go();
+    hole(true);
+    cr_assert(!refill_replay(&stripe, &next), "it goes to raft");
+    cr_assert_eq(left(), 3,
+                 "the leader that gave it may have had more to give, and what lies behind the hole was acknowledged");
+    let_go();
+}
+
+Test(refill, an_entry_of_a_later_term_than_all_behind_the_hole_makes_up_for_it)
+{
+    const struct log_entry later = entry(BEFORE + 1, 4, chain_to(BEFORE, 1));
+    hole(true);
+    cr_assert(!refill_replay(&stripe, &later));
+    cr_assert_eq(left(), 0);
+    let_go();
+}
+
+Test(refill, a_leader_makes_up_for_what_lies_behind_the_hole_by_an_entry_of_a_later_term_only)
+{
+    const struct log_entry same  = entry(BEFORE + 1, 3, chain_to(BEFORE, 1));
+    const struct log_entry later = entry(BEFORE + 2, 4, same.chain);
+    hole(false);
+    cr_assert_eq(refill_term(stripe.refill), 3);
+    refill_taken(&stripe, &same);
+    cr_assert_eq(left(), 3);
+    refill_taken(&stripe, &later);
+    cr_assert_eq(left(), 0);
+    cr_assert_eq(refill_term(stripe.refill), 0);
+    let_go();
+}
+
+Test(refill, what_is_given_behind_the_hole_replaces_nothing_of_its_own_or_a_later_term)
+{
+    const struct log_entry older = entry(15, 2, 77);
+    const struct log_entry same  = entry(15, 3, chain_to(14, 3));
+    const struct log_entry next  = entry(17, 3, chain_to(16, 3));
+    const struct log_entry later = entry(15, 4, chain_to(14, 3));
+    hole(true);
+    cr_assert(refill_replay(&stripe, &older));
+    cr_assert(refill_replay(&stripe, &same));
+    cr_assert_eq(left(), 3);
+    cr_assert(refill_replay(&stripe, &next));
+    cr_assert_eq(left(), 4);
+    cr_assert(stripe.refill->behind[3].linked);
+    cr_assert(refill_replay(&stripe, &later));
+    cr_assert_eq(left(), 2, "14, and that one");
+    cr_assert(stripe.refill->behind[1].linked);
+    let_go();
+}
+
+Test(refill, what_was_written_when_the_damage_was_known_says_nothing_of_the_hole)
+{
+    const struct log_entry next = entry(BEFORE + 1, 4, chain_to(BEFORE, 1));
+    hole(true);
+    refill_hole(&stripe);
+    refill_state(&stripe);
+    cr_assert(!refill_replay(&stripe, &next));
+    cr_assert(stripe.refill->open && stripe.refill->voted);
+    let_go();
+}
+
+Test(refill, a_checkpoint_that_speaks_of_a_hole_was_made_when_the_damage_was_known)
+{
+    struct wire_writer w = wire_writer_growing(1024);
+    refill_hole(&stripe);
+    refill_put(&stripe, &w);
+    refill_drop(&stripe);
+    struct wire_reader r = wire_reader_of(wire_written(&w));
+    cr_assert(refill_get(&stripe, &r));
+    cr_assert(stripe.refill->known);
+    wire_writer_fini(&w);
+}
+
+Test(refill, an_image_leaves_a_damaged_replica_with_an_end_that_may_be_missing)
+{
+    hole(false);
+    raft_damaged(raft);
+    cr_assert(!stripe.refill->open);
+    refill_replaced(&stripe);
+    cr_assert_eq(left(), 0);
+    cr_assert(stripe.refill->open);
+    let_go();
+}
