@@ -1,4 +1,5 @@
 /* What a checkpoint says of a hole is believed only where it fits, and however large a hole is, its entries are found when they are durable. */
+#include "segstore/node/peers/peers.h"
 #include "segstore/node/refill/refill.h"
 
 #include "shared/loop/io.h"
@@ -8,7 +9,14 @@
 
 static struct node       *node;
 static struct node_stripe stripe;
-static struct raft       *raft; /* not damaged, as far as it knows; it is asked nothing else */
+static struct raft       *raft; /* not damaged, as far as it knows, but where a test says so */
+
+static void save(void *ctx, uint64_t term, uint16_t vote)
+{
+    (void)ctx;
+    (void)term;
+    (void)vote;
+}
 
 static void begin(void)
 {
@@ -20,7 +28,7 @@ static void begin(void)
     segments_init(&node->storage->segments, 1 << 20);
     list_init(&node->refills);
     const struct raft_options options = {.self = 1, .heartbeat_ns = 100, .election_ns = 1000, .lease_ns = 900};
-    raft                              = raft_new(&options, &(struct raft_hooks){0});
+    raft                              = raft_new(&options, &(struct raft_hooks){.save = save});
     stripe                            = (struct node_stripe){.node = node, .id = 3, .raft = raft};
 }
 
@@ -267,4 +275,56 @@ Test(refill, an_image_leaves_a_damaged_replica_with_an_end_that_may_be_missing)
     cr_assert_eq(left(), 0);
     cr_assert(stripe.refill->open);
     let_go();
+}
+
+/* ---- whole again ---- */
+
+enum { OTHERS = 2, VOTED_IN = 7 };
+
+/* Nothing but a vote is missing, and all who may have got it have told their terms. True: it was mended. */
+static bool mended(bool voted, uint64_t told)
+{
+    struct segstore_config   config = {.node = 1, .election_ns = 1000};
+    const struct raft_stored stored = {
+        .term = 3, .vote = RAFT_NONE, .damaged = true, .members = {.voters = {1, 2, 3}, .voter_count = 3}};
+    struct peer peers[OTHERS];
+    list_init(&node->touched);
+    for (uint16_t i = 0; i < OTHERS; i++) {
+        config.nodes[i].id = (uint16_t)(i + 2);
+        peers[i]           = (struct peer){.node = node, .spec = &config.nodes[i]};
+    }
+    node->config     = &config;
+    node->peers      = peers;
+    node->peer_count = OTHERS;
+    entries_init(&stripe.entries, 0, 0);
+    refill_hole(&stripe);
+    raft_restore(raft, &stored);
+    raft_start(raft, io_now_ns(node->io));
+    stripe.refill->open   = false;
+    stripe.refill->voted  = voted;
+    stripe.refill->term   = VOTED_IN;
+    stripe.refill->terms  = told;
+    stripe.refill->led_ns = 0;
+    refills_turn(node);
+    list_remove(&stripe.touched);
+    entries_fini(&stripe.entries);
+    return !raft_is_damaged(raft);
+}
+
+Test(refill, whoever_may_have_voted_in_the_hole_goes_on_above_the_terms_of_all_who_may_have_got_the_vote)
+{
+    cr_assert(mended(true, 3));
+    cr_assert_eq(raft_term(raft), VOTED_IN + 1);
+    cr_assert_eq(raft_vote(raft), RAFT_NONE);
+}
+
+Test(refill, whoever_may_have_voted_in_the_hole_waits_until_all_have_told_their_terms)
+{
+    cr_assert_not(mended(true, 2));
+}
+
+Test(refill, whoever_knows_its_vote_goes_on_in_its_term)
+{
+    cr_assert(mended(false, 0));
+    cr_assert_eq(raft_term(raft), 3);
 }
