@@ -281,50 +281,117 @@ Test(refill, an_image_leaves_a_damaged_replica_with_an_end_that_may_be_missing)
 
 enum { OTHERS = 2, VOTED_IN = 7 };
 
-/* Nothing but a vote is missing, and all who may have got it have told their terms. True: it was mended. */
-static bool mended(bool voted, uint64_t told)
+/* It has been without a leader for long. True: it was mended. */
+static bool mended(void)
 {
-    struct segstore_config   config = {.node = 1, .election_ns = 1000};
-    const struct raft_stored stored = {
-        .term = 3, .vote = RAFT_NONE, .damaged = true, .members = {.voters = {1, 2, 3}, .voter_count = 3}};
-    struct peer peers[OTHERS];
+    struct segstore_config config = {.node = 1, .election_ns = 1000};
+    struct peer            peers[OTHERS];
     list_init(&node->touched);
     for (uint16_t i = 0; i < OTHERS; i++) {
         config.nodes[i].id = (uint16_t)(i + 2);
         peers[i]           = (struct peer){.node = node, .spec = &config.nodes[i]};
     }
-    node->config     = &config;
-    node->peers      = peers;
-    node->peer_count = OTHERS;
-    entries_init(&stripe.entries, 0, 0);
-    refill_hole(&stripe);
-    raft_restore(raft, &stored);
-    raft_start(raft, io_now_ns(node->io));
-    stripe.refill->open   = false;
-    stripe.refill->voted  = voted;
-    stripe.refill->term   = VOTED_IN;
-    stripe.refill->terms  = told;
+    node->config          = &config;
+    node->peers           = peers;
+    node->peer_count      = OTHERS;
     stripe.refill->led_ns = 0;
+    raft_start(raft, io_now_ns(node->io));
     refills_turn(node);
     list_remove(&stripe.touched);
-    entries_fini(&stripe.entries);
     return !raft_is_damaged(raft);
+}
+
+/* Nothing but a vote is missing, perhaps, and these have told their terms. */
+static void hole_of_a_vote(bool voted, uint64_t told)
+{
+    const struct raft_stored stored = {.term = 3, .damaged = true, .members = {.voters = {1, 2, 3}, .voter_count = 3}};
+    refill_hole(&stripe);
+    stripe.refill->open  = false;
+    stripe.refill->voted = voted;
+    stripe.refill->term  = VOTED_IN;
+    stripe.refill->terms = told;
+    raft_restore(raft, &stored);
 }
 
 Test(refill, whoever_may_have_voted_in_the_hole_goes_on_above_the_terms_of_all_who_may_have_got_the_vote)
 {
-    cr_assert(mended(true, 3));
+    hole_of_a_vote(true, 3);
+    cr_assert(mended());
     cr_assert_eq(raft_term(raft), VOTED_IN + 1);
     cr_assert_eq(raft_vote(raft), RAFT_NONE);
 }
 
 Test(refill, whoever_may_have_voted_in_the_hole_waits_until_all_have_told_their_terms)
 {
-    cr_assert_not(mended(true, 2));
+    hole_of_a_vote(true, 2);
+    cr_assert_not(mended());
 }
 
 Test(refill, whoever_knows_its_vote_goes_on_in_its_term)
 {
-    cr_assert(mended(false, 0));
+    hole_of_a_vote(false, 0);
+    cr_assert(mended());
     cr_assert_eq(raft_term(raft), 3);
+}
+
+static void log_goes_on(uint64_t last, uint64_t term)
+{
+    for (uint64_t i = BEFORE + 1; i <= last; i++) {
+        const struct log_slot slot = {.chain = chain_to(i, term), .durable = true};
+        cr_assert(raft_restore_entry(raft, i, term));
+        entries_push(&stripe.entries, &slot);
+    }
+}
+
+static void only_entries_are_missing(void)
+{
+    stripe.refill->voted = false;
+    raft_damaged(raft);
+}
+
+Test(refill, what_a_leader_gave_before_it_went_is_not_asked_for)
+{
+    hole(true);
+    log_goes_on(16, 3);
+    only_entries_are_missing();
+    cr_assert(mended());
+    cr_assert_eq(raft_last(raft), 16);
+    let_go();
+}
+
+Test(refill, what_was_replaced_by_what_is_committed_is_not_asked_for)
+{
+    hole(true);
+    log_goes_on(16, 2);
+    raft_restore_commit(raft, 16);
+    only_entries_are_missing();
+    cr_assert(mended());
+    cr_assert_eq(raft_last(raft), 16);
+    let_go();
+}
+
+Test(refill, what_was_not_made_behind_what_is_committed_is_not_asked_for)
+{
+    hole(true);
+    log_goes_on(13, 2); /* 14 was made behind another one */
+    raft_restore_commit(raft, 13);
+    only_entries_are_missing();
+    stripe.refill->last     = entry(14, 3, chain_to(13, 3)); /* as it was read */
+    stripe.refill->last_ops = malloc(1);
+    cr_assert(mended());
+    cr_assert_eq(raft_last(raft), 13);
+    let_go();
+}
+
+Test(refill, what_lies_behind_the_hole_is_asked_for_while_nothing_proves_that_it_does_not_count)
+{
+    hole(true);
+    log_goes_on(12, 2);
+    raft_restore_commit(raft, 12);
+    only_entries_are_missing();
+    stripe.refill->last     = entry(14, 3, chain_to(13, 3));
+    stripe.refill->last_ops = malloc(1);
+    cr_assert_not(mended());
+    cr_assert_eq(left(), 3);
+    let_go();
 }
