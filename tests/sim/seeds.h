@@ -67,6 +67,9 @@ struct known_seed {
     X(will, 331, "the same was told Session Present of a session that it had made itself")                             \
     X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")           \
     X(group_readback, 20000138,                                                                                        \
-      "a node that found an entry unreadable while it campaigned was elected, and waited for itself")
+      "a node that found an entry unreadable while it campaigned was elected, and waited for itself")                  \
+    X(group_holes, 30000057,                                                                                           \
+      "a leader that came and went took what was known of the holes with it, and was believed to lead for ever")       \
+    X(group_holes, 40000072, "a leader gave an image up, and the follower waited for it for ever")
 
 #endif

@@ -119,7 +119,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         chain               = entries_chain(&st->entries, applied);
     }
     last        = last < applied ? applied : last;
-    bool refill = st->refill != NULL && raft_is_damaged(st->raft) && !st->installing;
+    bool refill = st->refill != NULL && raft_is_damaged(st->raft);
     wire_put_u16(w, refill ? REPLICA_VERSION_REFILL : REPLICA_VERSION);
     wire_put_u8(w, raft_is_damaged(st->raft));
     wire_put_u8(w, st->repairing && !st->installing);
