@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Breaks the code on purpose, one fault at a time, and sees whether the named test finds it.
 
-    tests/mutants.py [-j N] [--under COMMAND] [--write] [word ..]
+    tests/mutants.py [-j N] [--under COMMAND] [--list FILE] [--write] [word ..]
 
-Takes the lines of tests/sim/mutants.txt that contain one of the words; all without one. A fault is made in a copy of its file, which
+Takes the lines of tests/sim/mutants.txt, or of another list, that contain one of the words; all without one. A fault is made in a copy of its file, which
 is compiled alone and linked in front of the archive: no other file is built for it. Two at a time, or N. COMMAND is put before each
 compilation and each check ("nice -n 19"). Prints "found" or "NOT FOUND" per line with the seeds it took, and "N passed, N failed" at
 the end; --write keeps what a whole run took in tests/sim/mutants_found.txt.
@@ -207,12 +207,13 @@ def main():
     options.add_argument("-j", type=int, default=min(2, os.cpu_count() or 1))
     options.add_argument("--under", default="")
     options.add_argument("--write", action="store_true")
+    options.add_argument("--list", type=pathlib.Path, default=LIST)
     options.add_argument("words", nargs="*")
     options = options.parse_args()
     words = [word for word in options.words if word]
     began = time.monotonic()
     faults, results = [], {}
-    for line in LIST.read_text().splitlines():
+    for line in options.list.read_text().splitlines():
         if line and not line.startswith("#") and (not words or any(word in line for word in words)):
             try:
                 faults.append(parse(line))
@@ -236,7 +237,7 @@ def main():
             print(f"{'found' if found else 'NOT FOUND'}: {fault.name} ({said(fault)}): {told}", flush=True)
     passed = sum(found for found, _ in results.values())
     minutes = (time.monotonic() - began) / 60
-    if options.write and not words:
+    if options.write and not words and options.list == LIST:
         FOUND.write_text("# What each fault of mutants.txt took to be found when the whole list was last run: written by tests/mutants.py --write.\n"
                          f"# {passed} of {len(results)} found, {minutes:.0f} minutes, {options.j} at a time.\n#   name | check | found\n\n"
                          + "".join(f"{f.name} | {said(f)} | {results[f.name][1] if results[f.name][0] else 'NOT FOUND: ' + results[f.name][1]}\n" for f in faults))
