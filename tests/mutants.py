@@ -143,7 +143,7 @@ def failure(fault, output, status):
         if status == 0 and re.search(rf"^{fault.runs} passed, 0 failed", output, re.M):
             return None
     else:
-        synthesis = re.search(r"Tested: (\d+) \| Passing: (\d+) \| Failing: (\d+) \| Crashing: (\d+)", re.sub(r"\x1b\[[0-9;]*m", "", output))
+        synthesis = re.search(r"Tested: (\d+) \| Passing: (\d+)", output)
         if synthesis and int(synthesis[1]) > 0 and (status == 0) == (synthesis[1] == synthesis[2]):
             if status == 0:
                 return None
@@ -151,10 +151,12 @@ def failure(fault, output, status):
             if history:
                 seed = int(history[1])
                 return f"after {counted(seed % 100000, 'history', 'histories')} of {5 if seed > 100000 else 3} replicas", history[2]
-            lines = [line for line in re.sub(r"\x1b\[[0-9;]*m", "", output).splitlines() if re.match(r"\[(FAIL|----|ERR)", line) and "::" in line]
-            names = list(dict.fromkeys(m[1] for m in re.finditer(r"(\w+::\w+)", "\n".join(lines))))
+            failed = [line for line in output.splitlines() if re.match(r"\[FAIL\] \w+::\w+", line)]
+            names = [re.search(r"::(\w+)", line)[1] for line in failed if "Timed out" not in line]
             if names:
-                return f"by {names[0].split('::')[1]}" + (f" and {len(names) - 1} more" if len(names) > 1 else ""), ""
+                return f"by {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else ""), ""
+            if failed:
+                raise Wrong("it hangs, and the line does not say so")
     raise Wrong(f"the check ended with status {status} and did not tell why: " + " ".join(output.split()[-12:]))
 
 
