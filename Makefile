@@ -110,7 +110,7 @@ sim: $(B)/sim
 	$(B)/sim --seed=$(SEED) --runs=$(RUNS)
 # Not part of make test: every fault is built and looked for by itself. MUTANT=word takes those lines of tests/sim/mutants.txt that contain it.
 sim-mutants:
-	@tests/mutants.sh "$(MUTANT)"
+	@tests/mutants.py "$(MUTANT)"
 SECONDS ?= 20
 fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^
