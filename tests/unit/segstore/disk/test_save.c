@@ -10,6 +10,7 @@ enum { SEGMENTS = 6, TURNS_MAX = 1000 };
 static struct disk_stage stage;
 static struct chunks     chunks;
 static struct wal        wal;
+static struct spare      spare;
 static struct save       save;
 static uint64_t          needs; /* what the next images name; UINT64_MAX: nothing */
 static int               saved;
@@ -50,7 +51,9 @@ static void begin(void)
     disk_stage_segments(&stage, 1, SEGMENTS);
     chunks_init(&chunks, stage.io, &stage.segments, 1, 1, 0);
     wal   = (struct wal){.segment_number = SEGMENTS, .applied = {.position = position(1)}};
+    spare = (struct spare){0};
     save  = (struct save){.wal           = &wal,
+                          .spare         = &spare,
                           .segments      = &stage.segments,
                           .chunks        = &chunks,
                           .wal_directory = stage.wal,
