@@ -290,7 +290,7 @@ static void image_step(struct save *s, int written)
     if (s->stepping) { /* what was written is on the disk */
         s->stepping       = false;
         s->unsynced_bytes = 0;
-        pay(s, s->urgent);
+        pay(s, s->urgent || s->wanted);
         return;
     }
     s->part_at += (size_t)written;
