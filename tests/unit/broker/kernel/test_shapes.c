@@ -24,7 +24,8 @@ static uint64_t enter(const char *filter, unsigned shard)
 static bool finds(const char *topic, uint64_t key)
 {
     uint64_t keys[SHAPES_MAX];
-    uint32_t count = shapes_match(&shapes, bytes_str(topic), keys);
+    uint8_t  which[SHAPES_MAX];
+    uint32_t count = shapes_match(&shapes, bytes_str(topic), keys, which);
     for (uint32_t i = 0; i < count; i++) {
         if (keys[i] == key) {
             return true;
