@@ -5,6 +5,7 @@
 #include "broker/kernel/gather.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/kernel.h"
+#include "broker/kernel/route.h"
 #include "broker/kernel/tables.h"
 #include "shared/base/timer.h"
 #include "tests/unit/broker/kernel/fake_store.c"
@@ -229,6 +230,7 @@ static uint64_t look(char (*names)[TEXT_BYTES], uint8_t qos, bool gathered, uint
 {
     struct message           m = {.payload = {0}, .qos = qos};
     struct interest_question question;
+    uint32_t                 rows[SHAPES_MAX + 1];
     const uint32_t          *nodes;
     struct kernel           *k        = kernels[0];
     uint64_t                 began_ns = clock_ns();
@@ -239,7 +241,9 @@ static uint64_t look(char (*names)[TEXT_BYTES], uint8_t qos, bool gathered, uint
             *hits += (uint64_t)__builtin_popcountll(found.shards) + k->target_count;
         } else {
             interest_ask(k, m.topic, &question);
-            sink += match_find(k->tree, m.topic, &nodes) + interest_answer(k, &question, 0);
+            uint32_t found = match_find(k->tree, m.topic, &nodes);
+            route_fetch(k, &question);
+            sink += found + interest_answer(k, &question, 0) + route_match(k, &question, m.topic, rows);
         }
     }
     return clock_ns() - began_ns;

@@ -155,7 +155,8 @@ static bool sub_item(struct store_scan *scan, const struct store_item *item)
     struct bytes    group;
     struct bytes    rest;
     struct sub_row  row;
-    if (!tables_sub_key_split(item->key, &client_id, &filter) || !sub_row_read(item->value, &row)) {
+    if (!tables_sub_key_split(item->key, &client_id, &filter) || !sub_row_read(item->value, &row) ||
+        row.stream_id != o->session->who.stream_id) {
         log_error("a stored subscription is not understood: passed over");
         return true;
     }
