@@ -107,7 +107,7 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
         if (tag.qos == 0 && !t->capture) {
             continue;
         }
-        if (t->sub == NULL && pending->writer_epoch != 0) {
+        if (!t->own && pending->writer_epoch != 0) {
             append_member(k, pending, t, message);
             continue;
         }
@@ -128,7 +128,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 {
     for (uint32_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
-        if (t->session == NULL || t->chained || (f->again && t->sub != NULL)) {
+        if (t->session == NULL || t->chained || (f->again && t->own)) {
             continue;
         }
         struct delivery_tag tag;

@@ -327,23 +327,35 @@ void interest_lost(struct kernel *k, unsigned shard)
 
 void interest_ask(const struct kernel *k, struct bytes topic, struct interest_question *out)
 {
-    out->count = 0;
-    if (k->wants.count == 0) {
-        return;
+    bool wanted = k->wants.count != 0;
+    bool stored = k->rows.count != 0;
+    out->asked  = wanted || stored;
+    out->count  = 0;
+    if (wanted) {
+        out->told = exact_key(k, hash_bytes(topic));
+        wants_fetch(&k->wants, out->told);
     }
-    uint64_t exact = exact_key(k, hash_bytes(topic));
-    wants_fetch(&k->wants, exact);
-    uint32_t count = k->shapes.count == 0 ? 0 : shapes_match(&k->shapes, topic, out->keys);
-    for (uint32_t i = 0; i < count; i++) {
+    if (stored) {
+        out->exact = hash_bytes_seeded(topic, k->shapes.seed);
+        rows_fetch(&k->rows, (uint32_t)out->exact);
+    }
+    if (out->asked && k->shapes.count != 0) {
+        out->count = shapes_match(&k->shapes, topic, out->keys, out->shapes);
+    }
+    for (uint32_t i = 0; i < out->count && wanted; i++) {
         wants_fetch(&k->wants, out->keys[i]);
     }
-    out->keys[count] = exact;
-    out->count       = count + 1;
+    for (uint32_t i = 0; i < out->count && stored; i++) {
+        rows_fetch(&k->rows, (uint32_t)out->keys[i]);
+    }
 }
 
 uint64_t interest_answer(const struct kernel *k, const struct interest_question *question, uint8_t qos)
 {
-    uint64_t shards = 0;
+    if (!question->asked || k->wants.count == 0) {
+        return 0;
+    }
+    uint64_t shards = wants_shards(&k->wants, question->told, qos != 0);
     for (uint32_t i = 0; i < question->count; i++) {
         shards |= wants_shards(&k->wants, question->keys[i], qos != 0);
     }

@@ -27,11 +27,15 @@ void interest_tell(struct kernel *kernel, unsigned shard);
 void interest_lost(struct kernel *kernel, unsigned shard);
 /* MAIL_INTEREST of another shard. */
 void interest_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
-/* Which shards have live subscribers of a topic? ask begins to bring what the answer needs into the cache; something else is done meanwhile. Filters
- * without a shape are not in the answer, but in the tree (interest_link). */
+/* Which shards have live subscribers of a topic? ask begins to bring what the answer needs into the cache, and what rows of stored sessions are
+ * found by (route.h); something else is done meanwhile. Filters without a shape are not in the answer, but in the tree (interest_link). */
 struct interest_question {
-    uint32_t count;
-    uint64_t keys[SHAPES_MAX + 1];
+    uint32_t count; /* of shapes that may match */
+    bool     asked; /* else nobody wants anything, and the rest is not set */
+    uint64_t exact; /* what the topic itself is known by here .. */
+    uint64_t told;  /* .. and as other shards announce it */
+    uint64_t keys[SHAPES_MAX];
+    uint8_t  shapes[SHAPES_MAX];
 };
 void     interest_ask(const struct kernel *kernel, struct bytes topic, struct interest_question *out);
 uint64_t interest_answer(const struct kernel *kernel, const struct interest_question *question, uint8_t qos);

@@ -5,6 +5,7 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/session.h"
+#include "broker/kernel/stored.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/hash.h"
 
@@ -42,6 +43,13 @@ struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct by
     }
     uint32_t node = match_node(k->tree, filter);
     return node == MATCH_NONE ? NULL : find_at(k, owner, node, NULL);
+}
+
+struct bytes sub_filter(struct kernel *k, const struct sub *sub)
+{
+    size_t size = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
+    ASSERT(size <= sizeof k->key);
+    return bytes_of(k->key, size);
 }
 
 /* ---- put and remove ----------------------------------------------------------------------------------------------- */
@@ -103,7 +111,11 @@ static void count(struct kernel *k, const struct sub *sub, int step)
     struct kernel_counters *c = &k->counters;
     uint64_t                n = (uint64_t)step;
     if (sub->link.kind == LINK_STORED) {
-        c->stored_subscriptions += n;
+        if (sub_group(sub) == NULL) {
+            stored_count(k, stored_of(sub->owner), step);
+        } else {
+            c->stored_subscriptions += n;
+        }
         return;
     }
     c->subscriptions += n;
