@@ -73,6 +73,21 @@ Test(test_stored, qos_0_follows_a_session_from_shard_to_shard_and_ends_with_its_
     down();
 }
 
+Test(test_stored, nothing_is_kept_of_a_session_that_had_shared_subscriptions_alone)
+{
+    up(2);
+    enter(b, 0, bob, false, 1000);
+    follow(b, 0, bob, "$share/g/t", 1);
+    cr_expect_eq(seen_at(1), 0); /* the group knows where its members are */
+    leave_with(b, 0, bob, (struct close_request){.set_expiry = true});
+    settle(b);
+    pass(b, 5);
+    settle(b);
+    cr_expect_null(stored_find(b->kernels[0], bytes_str("bob")));
+    cr_expect_null(stored_find(b->kernels[1], bytes_str("bob")));
+    down();
+}
+
 Test(test_stored, qos_0_follows_a_session_to_another_process_and_forgets_one_that_died)
 {
     up(1);
