@@ -1,6 +1,6 @@
-/* interest - which other shards of this broker have live subscribers of a filter, so that a publish is mailed to those alone.
+/* interest - which other shards have live subscribers of a filter, so that a publish is mailed to those alone. Those of stored sessions: stored.h.
  *
- *     first live subscriber of a filter here, last one gone, first to whom QoS 1 and 2 are owed ..
+ *     first live subscriber of a filter here, last one gone
  *         ──▶ MAIL_INTEREST, announced to every other shard ──▶ without wildcards: by the hash of the topic              ┐ wants.h
  *                                                               with wildcards: by its shape and the hash of the rest ┘ shapes.h
  *                                                               of a shape too many or too deep: LINK_INTEREST in the filter tree
@@ -15,10 +15,10 @@
 
 #include "broker/kernel/state.h"
 
-/* A live subscriber of the filter of this node came; quality: QoS 1 and 2 are owed to it. False when memory is out. */
-MUST_CHECK bool interest_in(struct kernel *kernel, uint32_t node, bool quality);
+/* A live subscriber of the filter of this node came. False when memory is out. */
+MUST_CHECK bool interest_in(struct kernel *kernel, uint32_t node);
 /* One that came has gone. */
-void interest_out(struct kernel *kernel, uint32_t node, bool quality);
+void interest_out(struct kernel *kernel, uint32_t node);
 /* From now on what is here is counted, if it was not: it is about to be told to somebody. */
 void interest_track(struct kernel *kernel);
 /* All that is here, to one shard. */

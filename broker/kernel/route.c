@@ -92,7 +92,7 @@ static void row_write(const struct kernel *k, const struct stored *stored, uint3
     struct row *r = rows_at(&k->rows, at);
     if (r->version <= version) {
         r->version = version & ((1ull << 48) - 1);
-        r->flags   = row->flags & 0xfu; /* enum sub_flags */
+        r->flags   = row->flags & 0xfu;          /* enum sub_flags */
         r->id      = row->id & ((1u << 28) - 1); /* as many bits as MQTT has for it */
     }
     r->generation = generation_of(k, stored);
@@ -318,8 +318,9 @@ bool route_changed(struct session *s, struct bytes filter, const struct sub_row 
     } else {
         entered = enter(k, session_id(s), filter, row, version);
     }
-    if (entered && !deleted && route_has(s, filter)) {
-        stored_attach(stored_find(k, session_id(s)), s);
+    struct stored *stored = deleted || is_shared(filter) ? NULL : stored_find(k, session_id(s));
+    if (stored != NULL) {
+        stored_attach(stored, s);
     }
     if (k->others == 0) {
         return entered;
@@ -452,7 +453,9 @@ void route_receive(struct kernel *k, unsigned from, const struct kernel_mail *ma
         leave(k, client_id, filter, UINT64_MAX);
         return;
     }
-    stored_seen(k, from, client_id, what != ROUTE_ABSENT);
+    if (what != ROUTE_PUT || !is_shared(filter)) {
+        stored_seen(k, from, client_id, what != ROUTE_ABSENT);
+    }
     if (what != ROUTE_PUT) {
         return;
     }

@@ -40,15 +40,15 @@ static bool chunk_add(struct rows *x)
 
 static void cells_give(struct rows *x, uint32_t at, uint32_t cells)
 {
-    *(uint32_t *)(void *)rows_at(x, at) = x->given[cells];
-    x->given[cells]                     = at;
+    memcpy(rows_at(x, at), &x->given[cells], sizeof at);
+    x->given[cells] = at;
 }
 
 static uint32_t cells_take(struct rows *x, uint32_t cells)
 {
     uint32_t at = x->given[cells];
     if (at != ROWS_NONE) {
-        x->given[cells] = *(uint32_t *)(void *)rows_at(x, at);
+        memcpy(&x->given[cells], rows_at(x, at), sizeof at);
         return at;
     }
     uint32_t left = x->chunk_count * ROWS_CHUNK_CELLS - x->fresh;

@@ -59,11 +59,6 @@ static bool announced(const struct kernel *k, const struct sub *sub)
     return sub->link.kind == LINK_LIVE && k->tracking;
 }
 
-bool sub_wants_quality(const struct sub *sub, uint8_t flags)
-{
-    return sub->owner->stream_id == 0 || (flags & SUB_QOS) == 0;
-}
-
 /* Enters a live subscription, whose options are set, into what the group or the other shards know. False: no memory. */
 static bool live_in(struct kernel *k, struct sub *sub)
 {
@@ -86,7 +81,7 @@ static bool live_in(struct kernel *k, struct sub *sub)
         group_announce(k, group, true, group_member(group, k->shard, s->serial));
         return true;
     }
-    return !announced(k, sub) || interest_in(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
+    return !announced(k, sub) || interest_in(k, sub->link.node);
 }
 
 static void live_out(struct kernel *k, struct sub *sub)
@@ -101,7 +96,7 @@ static void live_out(struct kernel *k, struct sub *sub)
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {
-        interest_out(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
+        interest_out(k, sub->link.node);
     }
 }
 
@@ -197,23 +192,11 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
         if (sub == NULL) {
             return NULL;
         }
-    } else if (kind == LINK_LIVE && sub_group(sub) == NULL && announced(k, sub)) {
-        /* The new options may matter to the other shards: enter first, so that they never see it gone. */
-        bool before = sub_wants_quality(sub, sub->link.flags);
-        bool now    = sub_wants_quality(sub, flags);
-        if (before != now) {
-            if (!interest_in(k, sub->link.node, now)) {
-                return NULL;
-            }
-            interest_out(k, sub->link.node, before);
-        }
-        sub->link.flags   = flags;
-        sub->by_key.extra = id;
-        return sub;
     }
     sub->link.flags   = flags;
     sub->by_key.extra = id;
-    if (kind == LINK_LIVE && !live_in(k, sub)) {
+    bool told         = !is_new && sub_group(sub) == NULL; /* its options do not matter to others */
+    if (kind == LINK_LIVE && !told && !live_in(k, sub)) {
         sub_drop(k, sub);
         return NULL;
     }

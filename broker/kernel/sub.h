@@ -16,7 +16,4 @@ void        sub_remove_all(struct kernel *kernel, struct subscriber *owner);
 /* Of one that is not shared; valid until kernel.key is used again. */
 struct bytes sub_filter(struct kernel *kernel, const struct sub *sub);
 
-/* Is what is published with QoS 1 and 2 owed to it by mail? A stored session gets that from its stream. */
-bool sub_wants_quality(const struct sub *sub, uint8_t flags);
-
 #endif

@@ -1,6 +1,8 @@
 #include "broker/kernel/stored.h"
 
 #include "broker/kernel/route.h"
+#include "broker/kernel/topic.h"
+#include "shared/base/rand.h"
 #include "tests/unit/broker/kernel/stage.h"
 
 #include <criterion/criterion.h>
@@ -68,6 +70,21 @@ Test(test_stored, qos_0_follows_a_session_from_shard_to_shard_and_ends_with_its_
         cr_expect_null(stored_find(b->kernels[i], bytes_str("bob")));
     }
     actor_free(heir);
+    down();
+}
+
+Test(test_stored, nothing_is_kept_of_a_session_that_had_shared_subscriptions_alone)
+{
+    up(2);
+    enter(b, 0, bob, false, 1000);
+    follow(b, 0, bob, "$share/g/t", 1);
+    cr_expect_eq(seen_at(1), 0); /* the group knows where its members are */
+    leave_with(b, 0, bob, (struct close_request){.set_expiry = true});
+    settle(b);
+    pass(b, 5);
+    settle(b);
+    cr_expect_null(stored_find(b->kernels[0], bytes_str("bob")));
+    cr_expect_null(stored_find(b->kernels[1], bytes_str("bob")));
     down();
 }
 
@@ -271,5 +288,191 @@ Test(test_stored, rows_that_are_not_shown_again_are_forgotten_and_others_stay)
     settle(b);
     cr_expect(heard(bob, "1 3"));
     leave(b, 0, bob);
+    down();
+}
+
+/* ---- a model ------------------------------------------------------------------------------------------------------------ */
+
+enum { PEOPLE = 4, SHARDS = 3 };
+
+static const char *const all[] = {"a", "a/b", "a/+",   "a/#",   "#",     "+/b", "b",    "b/+",
+                                  "+", "/",   "a/b/#", "+/+/c", "b/c/#", "+/#", "a/+/c"};
+enum { FILTERS = sizeof all / sizeof all[0] };
+
+struct person {
+    struct actor *now;
+    struct actor *before; /* whose connection was taken over */
+    int           shard;  /* -1: away */
+    bool          exists;
+    int8_t        granted[FILTERS]; /* -1: no */
+    int           owed;             /* while away */
+};
+static struct person people[PEOPLE];
+
+/* What one gets of a message: the QoS, or -1; the number of its subscriptions that match. */
+static int expected(const struct person *p, const char *topic, uint8_t qos, int *out_count)
+{
+    int most   = -1;
+    *out_count = 0;
+    for (unsigned f = 0; f < FILTERS; f++) {
+        if (p->granted[f] >= 0 && topic_matches(bytes_str(all[f]), bytes_str(topic))) {
+            most = p->granted[f] > most ? p->granted[f] : most;
+            ++*out_count;
+        }
+    }
+    return most > qos ? qos : most;
+}
+
+static void acknowledge(struct person *p)
+{
+    for (int i = 0; i < p->now->got_count; i++) {
+        if (p->now->gots[i].qos == 1) {
+            ack(b, (unsigned)p->shard, p->now, i, 1);
+        }
+    }
+    settle(b);
+    actor_clear(p->now);
+}
+
+static void come_in(struct person *p, struct rand *r)
+{
+    bool clean = rand_below(r, 5) == 0;
+    if (p->shard >= 0) {
+        struct actor *free = p->before;
+        p->before          = p->now;
+        p->now             = free;
+    }
+    int queued = p->shard >= 0 || clean ? 0 : p->owed;
+    if (clean) {
+        memset(p->granted, -1, sizeof p->granted);
+    }
+    actor_clear(p->now);
+    p->now->opened = 0;
+    p->shard       = (int)rand_below(r, SHARDS);
+    enter(b, (unsigned)p->shard, p->now, clean, 100000);
+    cr_assert_eq(p->now->present, p->exists && !clean);
+    p->exists = true;
+    cr_assert_eq(p->now->got_count, queued);
+    p->owed = 0;
+    acknowledge(p);
+}
+
+static void publish(struct actor *const *speakers, struct rand *r)
+{
+    static const char *const topics[] = {"a", "a/b", "b/", "b/c", "a/b/c", "b/c/d", "/", "$a/b", "x"};
+    const char              *topic    = topics[rand_below(r, sizeof topics / sizeof topics[0])];
+    unsigned                 from     = (unsigned)rand_below(r, SHARDS);
+    uint8_t                  qos      = (uint8_t)rand_below(r, 2);
+    say(b, from, speakers[from], topic, "x", qos, qos);
+    settle(b);
+    actor_clear(speakers[from]);
+    for (unsigned i = 0; i < PEOPLE; i++) {
+        struct person *p = &people[i];
+        int            count;
+        int            best = expected(p, topic, qos, &count);
+        if (p->shard < 0) {
+            p->owed += best > 0;
+            continue;
+        }
+        cr_assert_eq(p->now->got_count, best >= 0, "%s with QoS %u to %u: %d copies, expected QoS %d", topic, qos, i,
+                     p->now->got_count, best);
+        cr_assert(best < 0 || (p->now->gots[0].qos == best && p->now->gots[0].count == count));
+        acknowledge(p);
+    }
+}
+
+static void change(struct person *p, struct rand *r)
+{
+    unsigned f = (unsigned)rand_below(r, FILTERS);
+    if (p->shard < 0) {
+        return;
+    }
+    if (rand_below(r, 3) != 0) {
+        struct subscription s = {.filter = bytes_str(all[f]), .qos = (uint8_t)rand_below(r, 2), .id = f + 1};
+        p->granted[f]         = (int8_t)follow_with(b, (unsigned)p->shard, p->now, s);
+        cr_assert_eq(p->granted[f], s.qos);
+    } else {
+        int status = unfollow(b, (unsigned)p->shard, p->now, all[f]);
+        cr_assert_eq(status == 0, p->granted[f] >= 0);
+        p->granted[f] = -1;
+    }
+}
+
+static void check_counters(void)
+{
+    uint64_t subs     = 0;
+    uint64_t open     = 0;
+    uint64_t sessions = 0;
+    for (unsigned i = 0; i < PEOPLE; i++) {
+        unsigned mine = 0;
+        for (unsigned f = 0; f < FILTERS; f++) {
+            mine += people[i].granted[f] >= 0;
+        }
+        subs += mine;
+        sessions += mine != 0;
+        open += people[i].shard >= 0 ? mine : 0;
+    }
+    uint64_t counted = 0;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        const struct kernel_counters *c = kernel_counters(b->kernels[i]);
+        cr_assert_eq(c->stored_subscriptions, subs);
+        cr_assert_eq(c->stored_sessions, sessions);
+        cr_assert_eq(c->subscriptions, c->stored_subscriptions_open);
+        counted += c->stored_subscriptions_open;
+    }
+    cr_assert_eq(counted, open);
+}
+
+Test(test_stored, sessions_that_come_and_go_and_move_get_what_a_model_says)
+{
+    struct actor *speakers[SHARDS];
+    struct rand   r;
+    rand_init(&r, 17, 1);
+    up(SHARDS);
+    for (unsigned i = 0; i < SHARDS; i++) {
+        char id[8];
+        sprintf(id, "s%u", i);
+        speakers[i] = actor_new(id);
+        enter(b, i, speakers[i], true, 0);
+    }
+    for (unsigned i = 0; i < PEOPLE; i++) {
+        char id[8];
+        sprintf(id, "p%u", i);
+        people[i] = (struct person){.now = actor_new(id), .before = actor_new(id), .shard = -1};
+        memset(people[i].granted, -1, sizeof people[i].granted);
+    }
+    for (unsigned step = 0; step < 4000; step++) {
+        struct person *p = &people[rand_below(&r, PEOPLE)];
+        switch (rand_below(&r, 10)) {
+        case 0:
+            come_in(p, &r);
+            break;
+        case 1:
+            if (p->shard >= 0) {
+                leave(b, (unsigned)p->shard, p->now);
+                p->shard = -1;
+            }
+            break;
+        case 2:
+            fake_reconnect(b->stores[rand_below(&r, SHARDS)], (uint32_t)rand_below(&r, FAKE_SHARDS));
+            settle(b);
+            break;
+        case 3:
+        case 4:
+        case 5:
+            change(p, &r);
+            check_counters();
+            break;
+        default:
+            publish(speakers, &r);
+        }
+    }
+    for (unsigned i = 0; i < PEOPLE; i++) {
+        actor_free(people[i].now);
+        actor_free(people[i].before);
+    }
+    for (unsigned i = 0; i < SHARDS; i++) {
+        actor_free(speakers[i]);
+    }
     down();
 }
