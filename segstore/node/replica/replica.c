@@ -284,11 +284,7 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 
 void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count)
 {
-    if (raft_is_damaged(st->raft)) {
-        refill_taken(st, &entries[count - 1]);
-    } else {
-        refill_drop(st);
-    }
+    refill_taken(st, &entries[count - 1]);
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }
