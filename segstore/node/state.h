@@ -81,36 +81,38 @@ struct node_stripe {
     bool             stale;       /* the replay is among entries of a history that was replaced */
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
+    bool             unproved;    /* while the log is replayed: a hole lies behind the last entry (restore.c) */
     bool             repairing;   /* its log or its history is damaged: it does not lead until an image came .. */
     bool             unreadable;  /* .. or the entry behind the applied one: nothing else is wrong */
     bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
-    bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
-    bool             limits_wanted;        /* the log had no room for them */
-    struct list      watchers;             /* struct watcher.of_stripe */
-    struct list      followers;            /* struct follower.of_stripe */
-    struct list      led_link;             /* node->led: brokers are to be told who leads it */
-    struct list      touched;              /* node->touched: to be settled in this turn */
-    struct raft_members   applied_members; /* as of the applied entry */
-    struct change        *changes;         /* behind it, in the order of the log; the last one counts */
-    uint32_t              change_count;
-    uint32_t              change_capacity;
-    uint64_t              replay_commit; /* while the log is replayed: it says that all up to there was committed */
-    struct task           applying;      /* when what comes next has to be read from disk */
-    struct task           sending;       /* the same, of what a follower wants */
-    uint64_t              sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
-    uint64_t              sample_ns;
-    uint64_t              cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
-    uint64_t              cold_ns;
-    uint64_t              image_last; /* transfer that came to its end here */
-    uint64_t              left_nonce; /* has it left this node? As it was asked last; 0: something came since */
-    struct image_in      *image_in;   /* an image on its way here */
-    struct refill        *refill;     /* what its log holds behind holes; NULL: it has none */
-    struct single        *single;   /* an entry that is asked for because it cannot be read here; NULL: there is none */
-    uint8_t               still;    /* images of it that are being taken: until then it stands still */
-    uint32_t              missed;   /* records that may be damaged here (repair/) */
-    uint32_t              lost;     /* of them, those that nobody has */
-    uint32_t              surveyed; /* searches for more of them that are under way */
+    bool             due_proposed;       /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool             limits_wanted;      /* the log had no room for them */
+    struct list      watchers;           /* struct watcher.of_stripe */
+    struct list      followers;          /* struct follower.of_stripe */
+    struct list      led_link;           /* node->led: brokers are to be told who leads it */
+    struct list      touched;            /* node->touched: to be settled in this turn */
+    struct raft_members applied_members; /* as of the applied entry */
+    struct change      *changes;         /* behind it, in the order of the log; the last one counts */
+    uint32_t            change_count;
+    uint32_t            change_capacity;
+    uint64_t            replay_commit; /* while the log is replayed: all up to there was committed as it stands here */
+    uint64_t            said_commit;   /* likewise, what the log says: behind a hole that may be of other entries */
+    struct task         applying;      /* when what comes next has to be read from disk */
+    struct task         sending;       /* the same, of what a follower wants */
+    uint64_t            sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
+    uint64_t            sample_ns;
+    uint64_t            cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
+    uint64_t            cold_ns;
+    uint64_t            image_last; /* transfer that came to its end here */
+    uint64_t            left_nonce; /* has it left this node? As it was asked last; 0: something came since */
+    struct image_in    *image_in;   /* an image on its way here */
+    struct refill      *refill;     /* what its log holds behind holes; NULL: it has none */
+    struct single      *single;     /* an entry that is asked for because it cannot be read here; NULL: there is none */
+    uint8_t             still;      /* images of it that are being taken: until then it stands still */
+    uint32_t            missed;     /* records that may be damaged here (repair/) */
+    uint32_t            lost;       /* of them, those that nobody has */
+    uint32_t            surveyed;   /* searches for more of them that are under way */
     struct stripe_saving *saving;   /* its image is being taken: it stands still */
 };
 
