@@ -103,6 +103,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
     if (version == REPLICA_VERSION_REFILL && !refill_get(st, &r)) {
         return ERR_MALFORMED;
     }
+    st->unproved = version == REPLICA_VERSION_REFILL; /* a hole of before: what filled it lies in no log */
     return r.bad || wire_left(&r) != 0 ? ERR_MALFORMED : 0;
 }
 
@@ -256,7 +257,8 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
         entry_drop_last(st);
     }
     changes_cut(st, e.index);
-    if (UNLIKELY(st->unproved) && e.chain != 0) { /* it was made behind what stands here: that is looked at above */
+    if (UNLIKELY(st->unproved) && e.chain != 0 && (st->refill == NULL || refill_term(st->refill) == 0)) {
+        /* it was made behind what stands here: that is looked at above; and nothing else is known to have stood here since */
         restore_commit(st);
     }
     if (alone) {
