@@ -7,6 +7,7 @@
 #include "broker/kernel/mail.h"
 #include "broker/kernel/marks.h"
 #include "broker/kernel/message.h"
+#include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
@@ -45,15 +46,13 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
             pending->status = ERR_QUOTA;
             return;
         }
-        bool     own          = pending->writer_epoch != 0;
-        uint64_t writer       = own ? pending->publisher->session != NULL ? pending->publisher->session->who.stream_id
-                                                                          : pending->publisher->count
-                                    : store_owner(k->store);
-        uint64_t epoch        = own ? pending->writer_epoch : 1;
-        uint64_t sequence     = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
-        struct wire_writer *w = store_txn_begin(k->store, stripe);
-        size_t              begun = op_append_begin(w, writer, epoch, sequence);
-        uint32_t            count = 0;
+        bool                own      = pending->writer_epoch != 0;
+        uint64_t            writer   = own ? publish_writer(pending) : store_owner(k->store);
+        uint64_t            epoch    = own ? pending->writer_epoch : 1;
+        uint64_t            sequence = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
+        struct wire_writer *w        = store_txn_begin(k->store, stripe);
+        size_t              begun    = op_append_begin(w, writer, epoch, sequence);
+        uint32_t            count    = 0;
         for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
             uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
             struct delivery_tag tag;
@@ -108,7 +107,7 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
         if (tag.qos == 0 && !t->capture) {
             continue;
         }
-        if (t->sub == NULL && pending->writer_epoch != 0) {
+        if (!t->own && pending->writer_epoch != 0) {
             append_member(k, pending, t, message);
             continue;
         }
@@ -129,7 +128,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 {
     for (uint32_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
-        if (t->session == NULL || t->chained || (f->again && t->sub != NULL)) {
+        if (t->session == NULL || t->chained || (f->again && t->own)) {
             continue;
         }
         struct delivery_tag tag;

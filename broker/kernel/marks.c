@@ -1,6 +1,7 @@
 /* marks - a table of writers, the one that was heard of longest ago first in its list. */
 #include "broker/kernel/marks.h"
 
+#include "broker/kernel/publish.h"
 #include "shared/base/hash.h"
 
 #include <stdlib.h>
@@ -16,10 +17,8 @@ struct number marks_number(const struct pending *pending)
     if (pending == NULL || pending->writer_epoch == 0) {
         return (struct number){0};
     }
-    const struct publisher *p = pending->publisher;
-    return (struct number){.writer   = p->session != NULL ? p->session->who.stream_id : p->count,
-                           .epoch    = pending->writer_epoch,
-                           .sequence = pending->sequence};
+    return (struct number){
+        .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence};
 }
 
 static struct mark *find(struct kernel *k, uint64_t writer)

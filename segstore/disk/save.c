@@ -402,6 +402,7 @@ static void forget(struct save *s, bool disk_full)
         if (segment->file != NULL) {
             io_file_close(segment->file);
         }
+        s->unbooked_bytes += segment->tail_bytes;
         segment->file   = NULL;
         segment->exists = false;
         path_of(segment_is_run(segment->number) ? s->run_directory : s->wal_directory, segment->number, "", path);

@@ -88,6 +88,7 @@ struct save {
     uint64_t     logged_before;     /* bytes that were ever logged before this start */
     uint64_t     begun_logged;      /* ever, of what the one that is made holds */
     uint64_t     copied_bytes;      /* ever, by reclaim */
+    uint64_t     unbooked_bytes;    /* of files that went because the disk was full, before a checkpoint told of them */
     uint64_t     old[SAVE_OLD_MAX]; /* checkpoints to delete */
     uint32_t     old_count;
     struct io_op unlink_op;
