@@ -20,12 +20,17 @@ struct number {
     uint64_t sequence;
 };
 
-/* Of a publish that is being handed out; pending may be NULL. */
+/* Of a publish that is being handed out; pending may be NULL. Behind those of its parts (assign.h). */
 struct number marks_number(const struct pending *pending);
 /* The message with this number is about to be delivered here. False: it was before. */
 bool marks_new(struct kernel *kernel, struct number number);
 /* It was, as far as is known. Notes nothing: who hands it out here dies with who gets it. */
 bool marks_known(struct kernel *kernel, struct number number);
-void marks_fini(struct kernel *kernel);
+struct wire_writer;
+struct wire_reader;
+/* As it is mailed. */
+void          marks_write(struct wire_writer *w, struct number number);
+struct number marks_read(struct wire_reader *r);
+void          marks_fini(struct kernel *kernel);
 
 #endif

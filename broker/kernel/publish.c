@@ -129,7 +129,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         pending->matched    = true;
         pending->duplicate  = true; /* its id is not taken */
         pending->handed_out = !behind;
-    } else if (message->qos == 2 && !once_enter(s, p, pending)) {
+    } else if (message->qos == 2 && !once_enter(s, p, pending, message)) {
         pending->handed_out = !behind; /* in its turn: those not handed out are the last ones */
     } else if (reserved.delayed) {
         delayed_set(p, pending, message, &reserved);
@@ -140,7 +140,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         if (UNLIKELY(message->qos != 0 && company_fenced(k))) {
             hold(p, pending);
         }
-        if (pending->before == 0 && !behind && pending->status == 0) {
+        if (pending->before == 0 && !behind && pending->status == 0 && pending->assigned == NULL) {
             pending->handed_out = true;
             pending->matched    = fanout_publish(k, p, s, message, pending);
         } else {

@@ -93,6 +93,7 @@ struct target {
     uint8_t         flags;     /* of a group's member */
     bool            chained;   /* hangs on another target */
     bool            capture;   /* of a rule: whatever the QoS, without a tag */
+    uint32_t        assigned;  /* 1 + its place among those that are recorded (assign.h), 0: it is not */
 };
 #define TARGET_NONE UINT32_MAX
 
@@ -156,6 +157,7 @@ struct kernel {
 
     struct pool *pendings;
     struct pool *works;
+    struct pool *assignments;
     struct list  paused;   /* struct publisher.paused_link */
     struct list  dirty;    /* struct keep.dirty: cursor moves to write */
     uint64_t    *evicting; /* serials of sessions to evict at the end of the turn */

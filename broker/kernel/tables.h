@@ -4,7 +4,7 @@
  *   1 sessions         client id                  version u8 = 1 | open u8 | inflight_max u16 | expiry_s u32
  *   2 subscriptions    client id 0x00 filter      version u8 = 1 | options u8 | subscription id u32 | stream_id u64
  *   3 retained         topic                      a record (record.h)
- *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64
+ *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64 | members of groups that have it (assign.h)
  *
  *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
  *   6 orphans          client id                  version u8 = 1 | stream_id u64
@@ -72,9 +72,10 @@ struct sub_row {
 };
 
 struct inbound_row {
-    bool     done;
-    uint64_t writer_epoch;
-    uint64_t sequence;
+    bool         done;
+    uint64_t     writer_epoch;
+    uint64_t     sequence;
+    struct bytes assigned; /* read: what is behind it, a view */
 };
 
 struct delivery_tag {
