@@ -72,27 +72,25 @@ void assign_free(struct kernel *k, struct assignments *all)
 
 /* ---- chosen --------------------------------------------------------------------------------------------------------------- */
 
-/* 0: it is a shard of this process that cannot be told from one of another. */
-static uint64_t owner_of(const struct kernel *k, unsigned shard)
+/* That shard, in this life of its process: one that was taken for dead begins another, without its clients. */
+static uint64_t life_of(const struct kernel *k, unsigned shard)
 {
-    if (shard == k->shard) {
-        return store_owner(k->store);
+    if (k->company == NULL) { /* this life is the only one */
+        return hash_u64(store_owner(k->store) + shard);
     }
-    if (far_shard(k, shard)) {
-        return company_owner(k, shard);
-    }
-    return k->port.instance == 0 ? 0 : kernel_owner(k->port.instance, shard);
+    uint64_t owner = far_shard(k, shard) ? company_owner(k, shard) : kernel_owner(k->port.instance, shard);
+    return owner ^ hash_u64(company_birth(k, shard));
 }
 
 /* SHARDS_MAX: it has gone. */
-static unsigned shard_of(const struct kernel *k, uint64_t owner)
+static unsigned shard_of(const struct kernel *k, uint64_t life)
 {
-    if (owner == store_owner(k->store)) {
+    if (life == life_of(k, k->shard)) {
         return k->shard;
     }
     MAIL_EACH(shard, k->others)
     {
-        if (owner_of(k, shard) == owner) {
+        if (life_of(k, shard) == life) {
             return shard;
         }
     }
@@ -118,7 +116,7 @@ static bool choose(struct kernel *k, struct group *g, const struct message *mess
         return false;
     }
     out->stream_id = live ? 0 : stream_id;
-    out->owner     = live ? owner_of(k, m->shard) : 0;
+    out->life      = live ? life_of(k, m->shard) : 0;
     out->serial    = live ? m->serial : 0;
     return true;
 }
@@ -189,7 +187,7 @@ void assign_write(struct wire_writer *w, const struct assignments *all)
         wire_put_u8(w, a->attempt);
         wire_put_u32(w, a->sub_id);
         wire_put_u64(w, a->hash);
-        wire_put_u64(w, live ? a->owner : a->stream_id);
+        wire_put_u64(w, live ? a->life : a->stream_id);
         wire_put_u64(w, a->serial);
     }
 }
@@ -208,7 +206,7 @@ bool assign_restore(struct publisher *p, uint16_t id, struct bytes value)
         uint64_t where       = wire_get_u64(&r);
         one.serial           = wire_get_u64(&r);
         one.stream_id        = live ? 0 : where;
-        one.owner            = live ? where : 0;
+        one.life             = live ? where : 0;
         struct assigned *a   = r.bad || (!live && !kernel_has_stripe(k, where)) ? NULL : add(all);
         if (a == NULL) {
             assign_free(k, all);
@@ -271,7 +269,7 @@ static bool is_member(const struct kernel *k, const struct assigned *a)
     for (uint32_t i = 0; i < g->member_count; i++) {
         const struct member *m = &g->members[i];
         if (a->stream_id != 0 ? m->stream_id == a->stream_id
-                              : m->serial == a->serial && owner_of(k, m->shard) == a->owner) {
+                              : m->serial == a->serial && life_of(k, m->shard) == a->life) {
             return true;
         }
     }
@@ -314,7 +312,7 @@ static void gather_one(struct kernel *k, struct pending *pending, const struct m
         }
         return;
     }
-    unsigned shard = shard_of(k, a->owner);
+    unsigned shard = shard_of(k, a->life);
     if (shard == k->shard) {
         gather_here(k, pending, at);
     } else if (shard != SHARDS_MAX) {

@@ -16,7 +16,7 @@
  * answer and the record of another choice, it is taken for given.
  *
  *   in the row, behind what tables.h says, for each group:
- *   | live u8 | flags u8 (enum sub_flags) | attempt u8 | subscription id u32 | hash of the group's filter u64 | stream_id, or of a live member its shard's owner u64 | its serial, or 0 u64 |
+ *   | live u8 | flags u8 (enum sub_flags) | attempt u8 | subscription id u32 | hash of the group's filter u64 | stream_id, or of a live member what its shard is in this life of its process u64 | its serial, or 0 u64 |
  *
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_ASSIGN_H
@@ -32,7 +32,7 @@ struct assigned {
     struct group *group; /* held; NULL: it is not known here */
     uint64_t      hash;  /* of the group's filter */
     uint64_t      stream_id;
-    uint64_t      owner; /* of a live member, whose stream_id is 0: of its shard */
+    uint64_t      life; /* of a live member, whose stream_id is 0: of its shard */
     uint64_t      serial;
     uint32_t      changes; /* of the group when it was chosen */
     uint32_t      sub_id;
