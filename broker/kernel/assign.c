@@ -192,9 +192,8 @@ void assign_write(struct wire_writer *w, const struct assignments *all)
     }
 }
 
-bool assign_restore(struct publisher *p, uint16_t id, struct bytes value)
+struct assignments *assign_read(struct kernel *k, struct bytes value)
 {
-    struct kernel      *k   = p->kernel;
     struct wire_reader  r   = wire_reader_of(value);
     struct assignments *all = make(k);
     while (all != NULL && !r.bad && wire_left(&r) != 0) {
@@ -210,13 +209,31 @@ bool assign_restore(struct publisher *p, uint16_t id, struct bytes value)
         struct assigned *a   = r.bad || (!live && !kernel_has_stripe(k, where)) ? NULL : add(all);
         if (a == NULL) {
             assign_free(k, all);
-            return false;
+            return NULL;
         }
         *a = one;
     }
     if (all != NULL) {
-        all->id    = id;
         all->again = true;
+    }
+    return all;
+}
+
+void assign_know(struct kernel *k, struct assignments *all)
+{
+    for (uint32_t i = 0; i < all->count; i++) {
+        struct group *g = group_hashed(k, all->items[i].hash);
+        if (g != NULL) {
+            hold(&all->items[i], g);
+        }
+    }
+}
+
+bool assign_restore(struct publisher *p, uint16_t id, struct bytes value)
+{
+    struct assignments *all = assign_read(p->kernel, value);
+    if (all != NULL) {
+        all->id = id;
         list_push_back(&p->unsure, &all->link);
     }
     return all != NULL;
@@ -230,12 +247,7 @@ struct assignments *assign_recall(struct publisher *p, uint16_t id)
             continue;
         }
         list_remove(&all->link);
-        for (uint32_t i = 0; i < all->count; i++) {
-            struct group *g = group_hashed(p->kernel, all->items[i].hash);
-            if (g != NULL) {
-                hold(&all->items[i], g);
-            }
-        }
+        assign_know(p->kernel, all);
         return all;
     }
     return NULL;
@@ -245,10 +257,11 @@ struct assignments *assign_recall(struct publisher *p, uint16_t id)
 
 struct number assign_number(const struct pending *pending, uint32_t at)
 {
-    const struct assigned *a   = &pending->assigned->items[at];
-    struct number          own = {.writer   = pending->publisher->session->who.stream_id,
-                                  .epoch    = pending->writer_epoch,
-                                  .sequence = pending->sequence};
+    const struct assigned  *a   = &pending->assigned->items[at];
+    const struct publisher *p   = pending->publisher;
+    struct number           own = {.writer   = p->session != NULL ? p->session->who.stream_id : p->count,
+                                   .epoch    = pending->writer_epoch,
+                                   .sequence = pending->sequence};
     if (a->attempt == 0) {
         own.sequence += ASSIGNED_PARTS_FIRST + at;
         return own;
@@ -335,13 +348,15 @@ void assign_gather(struct kernel *k, struct pending *pending, const struct messa
 
 static void recorded_again(struct store_call *call, int status, struct bytes results)
 {
-    (void)results;
     struct work      *work    = CONTAINER_OF(call, struct work, call);
     struct publisher *p       = work->publisher;
     struct kernel    *k       = p->kernel;
     struct pending   *pending = work->pending;
     uint32_t          at      = work->assigned - 1;
     pool_give(k->works, work);
+    if (p->session == NULL) {
+        status = assign_kept_written(pending, status, results);
+    }
     if (status != 0) {
         pending->status = pending->status == 0 ? status : pending->status;
     } else if (!pending->abandoned) {
@@ -377,7 +392,11 @@ static void assign_again(struct kernel *k, struct pending *pending, uint32_t at)
     }
     work->assigned = at + 1;
     pending->after++;
-    once_write(pending, work);
+    if (pending->publisher->session != NULL) {
+        once_write(pending, work);
+    } else {
+        assign_kept_write(pending, work);
+    }
 }
 
 void assign_appended(struct kernel *k, struct pending *pending, uint32_t at, struct bytes results)

@@ -10,7 +10,12 @@
  *     member that is gone before it was given the message
  *                                    (it has left, its stream is deleted): another one is chosen, and recorded, by a number of its own
  *
- * It costs no transaction of its own: the row is written anyway. Nothing is recorded for QoS 0 and 1, nor for publishers without a stored session: what
+ * A will or a delayed message (will.h) has a row of its own, beside the stream that it lies in:
+ *
+ *     TABLE_ASSIGNED, its stripe   key: the stream's id u64 | its number there u64   value: version u8 = 1 | as below
+ *
+ * written if there is none, else read: then an earlier broker was at it. It goes when the message is trimmed.
+ * For a message of a client it costs no transaction of its own: the row is written anyway. Nothing is recorded for QoS 0 and 1, nor for publishers without a stored session: what
  * they send again after their broker has died is a new message.
  * Whether a member whose stream is deleted had got it is known by the stripe's answer to the APPEND (a duplicate). If a second broker dies between that
  * answer and the record of another choice, it is taken for given.
@@ -24,6 +29,7 @@
 
 #include "broker/kernel/group.h"
 #include "broker/kernel/marks.h"
+#include "broker/kernel/publisher.h"
 
 enum { ASSIGNED_FEW = 2, ASSIGNED_BYTES = 31, ASSIGNED_PARTS_FIRST = 191, ASSIGNED_PARTS = 64 };
 
@@ -46,8 +52,9 @@ struct assignments {
     struct assigned *items; /* few, or allocated */
     uint32_t         count;
     uint32_t         capacity;
-    uint16_t         id;    /* of the packet, in publisher.unsure */
-    bool             again; /* an earlier broker may have given it to them */
+    uint16_t         id;      /* of the packet, in publisher.unsure */
+    uint64_t         version; /* of the row of a will */
+    bool             again;   /* an earlier broker may have given it to them */
     struct assigned  few[ASSIGNED_FEW];
 };
 
@@ -58,6 +65,10 @@ MUST_CHECK bool assign_all(struct kernel *kernel, struct pending *pending, const
 void assign_free(struct kernel *kernel, struct assignments *all);
 
 void assign_write(struct wire_writer *w, const struct assignments *all);
+/* Of an earlier broker. NULL: no memory, or it is not understood. */
+struct assignments *assign_read(struct kernel *kernel, struct bytes value);
+/* Its groups, as far as they are known here. */
+void assign_know(struct kernel *kernel, struct assignments *all);
 /* What a row has of it, kept for when the message is sent again. False: no memory, or it is not understood. */
 MUST_CHECK bool assign_restore(struct publisher *publisher, uint16_t id, struct bytes value);
 /* Takes it from what is kept; NULL: there is nothing for that id. */
@@ -66,7 +77,7 @@ struct assignments *assign_recall(struct publisher *publisher, uint16_t id);
 /* Are members recorded before this one is handed out? */
 static inline bool assign_recorded(const struct pending *pending)
 {
-    return pending->writer_epoch != 0 && pending->publisher->session != NULL;
+    return pending->writer_epoch != 0 && pending->qos == 2;
 }
 /* The number by which the member in that place is given it. */
 struct number assign_number(const struct pending *pending, uint32_t at);
@@ -74,5 +85,15 @@ struct number assign_number(const struct pending *pending, uint32_t at);
 void assign_gather(struct kernel *kernel, struct pending *pending, const struct message *message);
 /* The stripe's answer to the APPEND for the member in that place. */
 void assign_appended(struct kernel *kernel, struct pending *pending, uint32_t at, struct bytes results);
+
+/* ---- wills and delayed messages: assign_kept.c */
+
+/* The message at the end of a stripe's wills waits until it is recorded who gets it, now or by an earlier broker. */
+void assign_kept(struct pending *pending, const struct message *message);
+/* Writes its row; work.call is answered, with what assign_kept_written makes the status. */
+void assign_kept_write(struct pending *pending, struct work *work);
+int  assign_kept_written(struct pending *pending, int status, struct bytes results);
+/* It is done: its row goes. */
+void assign_kept_delete(struct wire_writer *w, uint64_t stream_id, uint64_t sequence);
 
 #endif

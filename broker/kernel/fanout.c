@@ -73,9 +73,9 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
     }
 }
 
-/* To the member of a group, for a publisher that counts its messages itself: by the number that is recorded with the choice (assign.h). A will's is not
- * recorded: when a broker dies over it the next one may choose another member, which has later messages already and would take this one for an old one, by
- * the publisher's count. So it goes by the count of this shard: once while this broker lives, at least once when it dies. */
+/* To the member of a group, for a publisher that counts its messages itself: by the number that is recorded with the choice (assign.h). What an orphan
+ * left (orphan.h, QoS 1) is not recorded: another broker may choose another member, which has later messages already and would take this one for an old one,
+ * by the orphan's count. So it goes by the count of this shard: once while this broker lives, at least once when it dies. */
 static void append_member(struct kernel *k, struct pending *pending, const struct target *t,
                           const struct message *message)
 {

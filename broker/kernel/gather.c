@@ -169,7 +169,7 @@ struct found gather(struct kernel *k, const struct message *message, const struc
     const struct subscriber *self        = from != NULL ? &from->who : NULL;
     uint64_t                 from_stream = from != NULL ? from->who.stream_id : 0;
     struct pending          *pending     = here_only ? NULL : k->handing;
-    bool                     recorded    = pending != NULL && pending->qos == 2 && assign_recorded(pending);
+    bool                     recorded    = pending != NULL && assign_recorded(pending);
     k->target_count                      = 0;
     k->mark++;
     fetch(k, nodes, count);

@@ -1,6 +1,7 @@
 /* publish - see the picture in publish.h. */
 #include "broker/kernel/publish.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/delayed.h"
 #include "broker/kernel/fanout.h"
 #include "broker/kernel/mail.h"
@@ -63,6 +64,9 @@ bool publish_kept(struct publisher *p, struct buf *copy, uint64_t writer_epoch, 
     pending->sequence     = sequence;
     if (message.retain && p->kernel->limits.retain_available) {
         record_retained(p, pending, &message);
+    }
+    if (message.qos == 2) {
+        assign_kept(pending, &message);
     }
     if (UNLIKELY(message.qos != 0 && company_fenced(p->kernel))) {
         hold(p, pending);

@@ -8,6 +8,7 @@
  *
  *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
  *   6 orphans          client id                  version u8 = 1 | stream_id u64
+ *   7 assigned         stream_id u64 number u64   version u8 = 1 | members of groups that have it (assign.h)
  *
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
  * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in
@@ -32,7 +33,8 @@ enum {
     TABLE_RETAINED      = 3,
     TABLE_INBOUND       = 4,
     TABLE_DELAYED       = 5,
-    TABLE_ORPHANS       = 6
+    TABLE_ORPHANS       = 6,
+    TABLE_ASSIGNED      = 7
 };
 enum { TABLE_CAPTURES = 20, TABLE_CURSORS = 21 }; /* capture.h, reader.h */
 

@@ -28,12 +28,19 @@ struct story {
     struct fate         fates[PUBLISHERS][MESSAGES];
     uint32_t            counts[PUBLISHERS];
     uint64_t            live_until_ns; /* no live member after this */
+    bool                live;          /* there are such members */
     bool                holding;       /* live members acknowledge nothing */
 };
 
 static bool is_live(uint32_t member)
 {
     return member >= STORED;
+}
+
+/* It is published a second later, by whichever broker does that then. */
+static bool is_later(uint32_t publisher, uint32_t n)
+{
+    return publisher == 1 && n % 4 == 3;
 }
 
 static void connected(struct mqtt5_client *c, bool present)
@@ -78,8 +85,10 @@ static bool message(struct mqtt5_client *c, const struct mqtt5_message *m)
 
 static void answered(struct mqtt5_client *c, struct mqtt5_ask *ask)
 {
-    struct story *s                                       = c->ctx;
-    s->fates[c - s->publishers][ask - c->asks].maybe_live = s->live_until_ns >= ask->sent_ns;
+    struct story *s           = c->ctx;
+    uint32_t      p           = (uint32_t)(c - s->publishers);
+    uint32_t      n           = (uint32_t)(ask - c->asks);
+    s->fates[p][n].maybe_live = s->live_until_ns >= ask->sent_ns || (is_later(p, n) && s->live);
 }
 
 /* A live member had it in the memory of a broker that died, or had begun with QoS 2 [MQTT-4.8.2-5]. */
@@ -167,7 +176,8 @@ static void act(struct story *s, uint32_t live)
         if (s->counts[p] < MESSAGES) {
             char topic[MQTT5_TEXT_MAX];
             char text[MQTT5_TEXT_MAX];
-            snprintf(topic, sizeof topic, "s/%u", p);
+            bool later = is_later(p, s->counts[p]);
+            snprintf(topic, sizeof topic, "%ss/%u", later ? "$delayed/1/" : "", p);
             snprintf(text, sizeof text, "%u", s->counts[p]++);
             mqtt5_publish(&s->publishers[p], topic, text, (uint8_t)(p + 1));
         }
@@ -184,6 +194,7 @@ void scenario_shared(struct world *world)
     world->faults.reset_one_in = world->faults.reset_one_in == 0 ? 0 : 2000;
     cluster_start(&s->cluster, world);
     uint32_t live = world_chance(world, SALT_SCENARIO, 2) ? 0 : LIVE;
+    s->live       = live != 0;
     for (uint32_t i = 0; i < MEMBERS; i++) {
         struct mqtt5_client *c = &s->members[i];
         c->world               = world;

@@ -10,16 +10,19 @@
 
 enum { MEMBERS = 3, MESSAGES = 5, CUTS = 14 };
 
-static struct fake_world *world;
-static struct broker     *b;
-static struct actor      *ann;
-static struct actor      *members[MEMBERS];
+static struct fake_world   *world;
+static struct broker       *b;
+static struct actor        *ann;
+static struct actor        *members[MEMBERS];
+static struct kernel_limits limits;
 
 static void up(unsigned shards, uint32_t expiry_s, const char *filter, int count)
 {
-    world = fake_world_new(STAGE_STRIPES, 0);
-    b     = broker_new(world, shards, NULL);
-    ann   = actor_new("ann");
+    world                = fake_world_new(STAGE_STRIPES, 0);
+    limits               = stage_limits;
+    limits.delayed_max_s = 1000;
+    b                    = broker_new(world, shards, &limits);
+    ann                  = actor_new("ann");
     enter(b, 0, ann, false, 1000);
     for (unsigned i = 0; i < MEMBERS; i++) {
         char id[16];
@@ -58,7 +61,7 @@ static void die_and_repeat(int turns, unsigned shards)
         broker_turn(b, 1);
     }
     broker_kill(b);
-    b = broker_new(world, shards, NULL);
+    b = broker_new(world, shards, &limits);
     actor_clear(ann);
     enter(b, shards - 1, ann, false, 1000);
     cr_assert(ann->present);
@@ -156,7 +159,7 @@ static int came_when_its_session_ended(uint64_t transactions)
         say(b, 0, ann, "t/x", "0", 2, 1);
         apply_until(transactions);
         broker_kill(b);
-        b = broker_new(world, 1, NULL);
+        b = broker_new(world, 1, &limits);
         enter(b, 0, members[ends], true, 0);
         settle(b);
         enter(b, 0, ann, false, 1000);
@@ -212,7 +215,7 @@ Test(test_assign, what_was_not_recorded_goes_to_who_is_there_after_the_broker_di
     up(1, 0, "$share/g/t/+", 1);
     say(b, 0, ann, "t/x", "0", 2, 1);
     broker_kill(b);
-    b = broker_new(world, 1, NULL);
+    b = broker_new(world, 1, &limits);
     enter(b, 0, members[1], false, 0);
     follow(b, 0, members[1], "$share/g/t/+", 2);
     enter(b, 0, ann, false, 1000);
@@ -351,6 +354,56 @@ Test(test_assign, a_message_that_a_dead_process_may_have_given_its_live_member_g
         down();
     }
     cr_assert_gt(lost, 0, "some were on their way to the one that died");
+}
+
+/* ---- wills and delayed messages ---- */
+
+Test(test_assign, a_delayed_message_comes_once_wherever_the_broker_that_publishes_it_is_killed)
+{
+    for (int twice = 0; twice < 2; twice++) {
+        for (int turns = 0; turns < CUTS; turns++) {
+            up(1, 1000, "$share/g/t/+", MEMBERS);
+            for (unsigned i = 0; i < MEMBERS; i++) {
+                leave(b, 0, members[i]);
+            }
+            for (int n = 0; n < MESSAGES; n++) {
+                char text[16];
+                snprintf(text, sizeof text, "%d", n);
+                say(b, 0, ann, "$delayed/5/t/x", text, 2, (uint16_t)(n + 1));
+            }
+            settle(b);
+            fake_world_advance(world, 6000000000ull);
+            for (int death = 0; death <= twice; death++) {
+                for (int i = 0; i < turns; i++) {
+                    broker_turn(b, 1);
+                }
+                broker_kill(b);
+                b = broker_new(world, 1, &limits);
+            }
+            settle(b);
+            for (unsigned i = 0; i < MEMBERS; i++) {
+                enter(b, 0, members[i], false, 1000);
+            }
+            each_came_once("delayed", turns);
+            cr_assert_eq(fake_world_rows(world, TABLE_ASSIGNED), 0, "killed after %d turns", turns);
+            down();
+        }
+    }
+}
+
+Test(test_assign, a_will_that_waits_for_a_live_member_is_given_to_one_that_is_there)
+{
+    up(1, 0, "$share/g/t/+", 2);
+    struct actor *mortal = actor_new("mortal");
+    struct will   will   = {.topic = bytes_str("t/x"), .payload = bytes_str("0"), .qos = 2};
+    enter_will(b, 0, mortal, true, 0, will);
+    leave(b, 0, mortal);
+    kernel_close(b->kernels[0], &members[0]->client, &(struct close_request){0});
+    settle(b);
+    cr_assert_eq(members[0]->got_count + members[1]->got_count, 1);
+    cr_assert_eq(fake_world_rows(world, TABLE_ASSIGNED), 0);
+    actor_free(mortal);
+    down();
 }
 
 /* ---- rows ---- */
