@@ -1,7 +1,8 @@
 /* marks - what live sessions here have been given already of publishers that count their messages (QoS 2 of stored sessions, wills), when there are other broker processes.
  *
  *     a process hands a message out, to subscribers here too, and dies before it has recorded that: whoever finishes its work hands it out again, with
- *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here.
+ *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here. What goes to a live member of a group has
+ *     a number of its own (assign.h).
  *
  * The heir may be the last process that is left, and its own shards have been told by the dead one as well: the numbers are looked at
  * then too, and mails between shards of one process carry them.
