@@ -16,7 +16,7 @@ CLANG ?= clang
 CSTD    := -std=gnu17 -D_GNU_SOURCE -I.
 WARN    := -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CFLAGS_release := -O2 -g -march=x86-64-v3 -fno-plt
-CFLAGS_debug   := -Og -g3 -DKEEL_SLOW_CHECKS
+CFLAGS_debug   := -Og -g3 -DKEEL_SLOW_CHECKS -DXXH_NO_INLINE_HINTS=1
 CFLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DKEEL_SLOW_CHECKS
 CFLAGS_tsan    := -O1 -g -fsanitize=thread -DKEEL_SLOW_CHECKS
 LDFLAGS_asan   := -fsanitize=address,undefined
@@ -110,7 +110,7 @@ sim: $(B)/sim
 	$(B)/sim --seed=$(SEED) --runs=$(RUNS)
 # Not part of make test: every fault is built and looked for by itself. MUTANT=word takes those lines of tests/sim/mutants.txt that contain it.
 sim-mutants:
-	@tests/mutants.sh "$(MUTANT)"
+	@tests/mutants.py "$(MUTANT)"
 SECONDS ?= 20
 fuzz: $(addprefix build/fuzz/,$(FUZZ))
 	@tests/fuzz/run.sh $(SECONDS) $^

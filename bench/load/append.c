@@ -220,7 +220,7 @@ static void make_stream(struct producer *p)
     uint32_t           status = wire_get_u32(&r);
     p->stream                 = wire_get_u64(&r);
     if (kind != RPC_TXN_DONE || status != 0 || r.bad) {
-        die("cannot make a stream");
+        die(status != 0 ? err_sentence((int)status) : "the store does not understand how a stream is made");
     }
 }
 

@@ -7,6 +7,7 @@
 #include "broker/kernel/gather.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/once.h"
+#include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
@@ -257,11 +258,9 @@ struct assignments *assign_recall(struct publisher *p, uint16_t id)
 
 struct number assign_number(const struct pending *pending, uint32_t at)
 {
-    const struct assigned  *a   = &pending->assigned->items[at];
-    const struct publisher *p   = pending->publisher;
-    struct number           own = {.writer   = p->session != NULL ? p->session->who.stream_id : p->count,
-                                   .epoch    = pending->writer_epoch,
-                                   .sequence = pending->sequence};
+    const struct assigned *a   = &pending->assigned->items[at];
+    struct number          own = {
+                 .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence};
     if (a->attempt == 0) {
         own.sequence += ASSIGNED_PARTS_FIRST + at;
         return own;

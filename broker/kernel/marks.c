@@ -1,6 +1,7 @@
 /* marks - a table of writers, the one that was heard of longest ago first in its list. */
 #include "broker/kernel/marks.h"
 
+#include "broker/kernel/publish.h"
 #include "shared/base/hash.h"
 #include "shared/base/wire.h"
 
@@ -17,10 +18,8 @@ struct number marks_number(const struct pending *pending)
     if (pending == NULL || pending->writer_epoch == 0) {
         return (struct number){0};
     }
-    const struct publisher *p = pending->publisher;
-    return (struct number){.writer   = p->session != NULL ? p->session->who.stream_id : p->count,
-                           .epoch    = pending->writer_epoch,
-                           .sequence = pending->sequence | 0xff};
+    return (struct number){
+        .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence | 0xff};
 }
 
 void marks_write(struct wire_writer *w, struct number number)

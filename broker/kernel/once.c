@@ -74,6 +74,42 @@ static void once_assign(struct session *s, struct publisher *p, struct pending *
     }
 }
 
+static void number(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id,
+                   const struct message *message)
+{
+    uint64_t epoch = s->keep->epoch;
+    p->count++;
+    id->writer_epoch = p->doubts ? INBOUND_APART | epoch : publish_epoch(epoch);
+    id->sequence     = p->doubts ? p->count << 8 : publish_sequence(epoch, p->count);
+    if (p->count == UINT32_MAX) {
+        session_evict(s, EVICT_UNAVAILABLE); /* the next connection counts anew, in a higher epoch */
+    }
+    pending->writer_epoch = id->writer_epoch;
+    pending->sequence     = id->sequence;
+    once_assign(s, p, pending, message, false);
+}
+
+/* Recorded on an earlier connection: what was appended of it, the stripes will not append again. That goes by the order of the numbers: one that comes
+ * again behind a later one [against MQTT-4.6.0-1] has a new number, for by its own it would be taken for appended. */
+static void resume(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id,
+                   const struct message *message)
+{
+    bool in_order = id->writer_epoch > p->resumed_epoch ||
+                    (id->writer_epoch == p->resumed_epoch && id->sequence > p->resumed_sequence);
+    id->state         = INBOUND_PENDING;
+    pending->assigned = assign_recall(p, pending->id);
+    if (UNLIKELY(!in_order)) {
+        number(s, p, pending, id, message);
+        return;
+    }
+    p->resumed_epoch      = id->writer_epoch;
+    p->resumed_sequence   = id->sequence;
+    pending->writer_epoch = id->writer_epoch;
+    pending->sequence     = id->sequence;
+    pending->recorded     = true;
+    once_assign(s, p, pending, message, true);
+}
+
 bool once_enter(struct session *s, struct publisher *p, struct pending *pending, const struct message *message)
 {
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
@@ -84,13 +120,7 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
         return false;
     }
     if (id != NULL) {
-        /* Recorded by a broker that died: what it appended, the stripes will not append again. */
-        id->state             = INBOUND_PENDING;
-        pending->writer_epoch = id->writer_epoch;
-        pending->sequence     = id->sequence;
-        pending->recorded     = true;
-        pending->assigned     = assign_recall(p, pending->id);
-        once_assign(s, p, pending, message, true);
+        resume(s, p, pending, id, message);
         return true;
     }
     id = inbound_add(&p->inbound, pending->id);
@@ -101,13 +131,8 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
     }
     id->state = INBOUND_PENDING;
     if (session_stored(s)) {
-        id->writer_epoch = pending->writer_epoch = publish_epoch(s->keep->epoch);
-        id->sequence = pending->sequence = publish_sequence(s->keep->epoch, ++p->count);
-        if (p->count == UINT32_MAX) {
-            session_evict(s, EVICT_UNAVAILABLE); /* the next connection counts anew, in a higher epoch */
-        }
         assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that was never sent again */
-        once_assign(s, p, pending, message, false);
+        number(s, p, pending, id, message);
     }
     return true;
 }
@@ -143,6 +168,8 @@ void once_answer(struct publisher *p, struct pending *pending)
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
     if (id != NULL && pending->status == 0) {
         id->state = INBOUND_DONE;
+    } else if (id != NULL && s->client == NULL) {
+        id->state = INBOUND_UNSURE; /* it is not told, and sends it again: a part of it may be appended */
     } else if (id != NULL) {
         /* The refusal ends this use of the id [MQTT-4.3.3-9]. */
         inbound_remove(&p->inbound, pending->id);

@@ -128,6 +128,7 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
         return true;
     }
     slot->state        = row.done ? INBOUND_DONE : INBOUND_UNSURE;
+    p->doubts          = p->doubts || !row.done;
     slot->writer_epoch = row.writer_epoch;
     slot->sequence     = row.sequence;
     if (!row.done && row.assigned.size != 0 && !assign_restore(p, (uint16_t)id, row.assigned)) {

@@ -13,6 +13,7 @@
 #include "broker/kernel/reserved.h"
 #include "broker/kernel/retain.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 
 /* What this process knows of others may be old: QoS 1 and 2 wait. */
 static void hold(struct publisher *p, struct pending *pending)
@@ -73,6 +74,18 @@ bool publish_kept(struct publisher *p, struct buf *copy, uint64_t writer_epoch, 
     }
     publisher_flush(p);
     return true;
+}
+
+uint64_t publish_writer(const struct pending *pending)
+{
+    const struct publisher *p = pending->publisher;
+    if (p->session == NULL) {
+        return p->count;
+    }
+    uint64_t stream_id = p->session->who.stream_id;
+    return LIKELY((pending->writer_epoch & INBOUND_APART) == 0)
+               ? stream_id
+               : INBOUND_APART | hash_u64(stream_id ^ hash_u64(pending->writer_epoch)); /* no stream has that bit */
 }
 
 /* Answered in its turn, handed to nobody. A QoS 2 id that is known already belongs to a message that was taken. */

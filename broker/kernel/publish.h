@@ -19,7 +19,13 @@ void publish_answer_client(struct publisher *publisher, struct pending *pending)
 /* From another shard. */
 void publish_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
 
-/* The sequence numbers of a session's QoS 2 publishes grow with its epoch: 24 bits of it, 32 of a count, 8 for parts of one publish. */
+/* The numbers of a stored session's QoS 2 publishes, by which stripes know what they have appended already (op.h, APPEND): a writer's sequences only grow.
+ *
+ *     no recorded id in doubt   the writer is the session. Sequences grow with its epoch: 24 bits of it, 32 of a count, 8 for parts of one publish
+ *     ids in doubt (INBOUND_UNSURE) when the connection began
+ *                               new ones count for a writer of this connection alone (INBOUND_APART): what is in doubt is sent again with the lower
+ *                               number that it has, and may come behind a new one, since the one before it was refused and forgotten
+ */
 static inline uint64_t publish_epoch(uint64_t epoch)
 {
     return 1 + (epoch >> 24);
@@ -28,5 +34,7 @@ static inline uint64_t publish_sequence(uint64_t epoch, uint64_t count)
 {
     return ((epoch & 0xffffff) << 40) | (count << 8);
 }
+/* Who a numbered publish is of: a session, or the stream that its publisher stands for. */
+uint64_t publish_writer(const struct pending *pending);
 
 #endif

@@ -1,7 +1,7 @@
 /* tables - each row written and read next to each other. */
 #include "broker/kernel/tables.h"
 
-enum { ROW_VERSION = 1 };
+enum { ROW_VERSION = 1, ROW_VERSION_APART = 2 };
 
 struct bytes tables_name(uint8_t *out, const char *prefix, struct bytes client_id)
 {
@@ -82,7 +82,7 @@ bool sub_row_read(struct bytes value, struct sub_row *out)
 struct bytes inbound_row_write(uint8_t out[INBOUND_ROW_BYTES], const struct inbound_row *row)
 {
     struct wire_writer w = wire_writer_fixed(out, INBOUND_ROW_BYTES);
-    wire_put_u8(&w, ROW_VERSION);
+    wire_put_u8(&w, (row->writer_epoch & INBOUND_APART) == 0 ? ROW_VERSION : ROW_VERSION_APART);
     wire_put_u8(&w, row->done);
     wire_put_u64(&w, row->writer_epoch);
     wire_put_u64(&w, row->sequence);
@@ -97,7 +97,8 @@ bool inbound_row_read(struct bytes value, struct inbound_row *out)
     out->writer_epoch          = wire_get_u64(&r);
     out->sequence              = wire_get_u64(&r);
     out->assigned              = wire_get(&r, wire_left(&r));
-    return !r.bad && version == ROW_VERSION;
+    bool apart                 = (out->writer_epoch & INBOUND_APART) != 0;
+    return !r.bad && version == (apart ? ROW_VERSION_APART : ROW_VERSION);
 }
 
 enum { TAG_GROUP = 0x80 };

@@ -73,9 +73,11 @@ struct sub_row {
     uint64_t stream_id;
 };
 
+#define INBOUND_APART (1ull << 63)
 struct inbound_row {
-    bool         done;
-    uint64_t     writer_epoch;
+    bool done;
+    uint64_t
+                 writer_epoch; /* with INBOUND_APART: of a writer that is not the session (publish.h); older brokers pass such a row over */
     uint64_t     sequence;
     struct bytes assigned; /* read: what is behind it, a view */
 };

@@ -10,18 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t RETRY_NS = 1000000000;
+static const uint64_t RETRY_NS    = 1000000000;
+static const uint64_t SLOW_NS     = 10000000;  /* until it is looked at again whether the log's writes are slow */
+static const uint64_t PATIENCE_NS = 300000000; /* for the log's first file */
 
-void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory,
-                  uint32_t ready_wanted, uint64_t reserve_bytes)
+enum { FILL_SHARE = SPARE_ONE + SPARE_ONE / 4 }; /* so that a file is full before the one in use is */
+
+void prepare_init(struct prepare *p, struct io *io, struct segments *segments, struct spare *spare,
+                  const char *directory, uint32_t ready_wanted, uint64_t reserve_bytes)
 {
     *p = (struct prepare){
         .io            = io,
         .segments      = segments,
+        .spare         = spare,
         .directory     = directory,
         .reserve_bytes = reserve_bytes,
         .next_number   = 1,
-        .lasted_ns     = UINT64_MAX,
         .ready_wanted  = ready_wanted < PREPARE_READY_MAX ? ready_wanted : PREPARE_READY_MAX,
         .zeros         = aligned_alloc(IO_ALIGN_BYTES, PREPARE_SLICE_BYTES),
     };
@@ -77,11 +81,41 @@ static void drop(struct prepare *p)
     io_unlink(p->io, &p->op, path);
 }
 
+/* Is the file to be used as far as it is filled? */
+static bool cut_short(const struct prepare *p)
+{
+    if (p->unable) {
+        return false;
+    }
+    if (p->stopping || p->hungry || (p->begun && p->ready_count == 0)) {
+        return !(p->hungry && !p->begun && io_now_ns(p->io) < p->begun_ns + PATIENCE_NS);
+    }
+    return spare_large(p->spare) || BUGGIFY("prepare: cut short", 20);
+}
+
+/* The next slice, when there is one and it may go. */
 static void fill(struct prepare *p)
 {
-    uint64_t left = p->segments->segment_bytes - p->filled_bytes;
-    io_write(p->file, &p->op, p->zeros, left < PREPARE_SLICE_BYTES ? (size_t)left : PREPARE_SLICE_BYTES,
-             p->filled_bytes);
+    uint64_t now_ns = io_now_ns(p->io);
+    uint64_t left   = p->segments->segment_bytes - p->filled_bytes;
+    if (left == 0 || cut_short(p)) {
+        p->state = PREPARE_SYNCING;
+        io_sync(p->file, &p->op);
+        return;
+    }
+    if (!p->unable && p->begun) {
+        uint64_t wait = spare_pay(&p->account, p->spare, FILL_SHARE, now_ns);
+        wait          = wait == 0 && spare_slow(p->spare) ? SLOW_NS : wait;
+        p->next_ns    = now_ns + wait;
+        if (wait > 0) {
+            return;
+        }
+    }
+    uint64_t bytes = left < PREPARE_SLICE_BYTES ? left : PREPARE_SLICE_BYTES;
+    p->writing     = true;
+    spare_begin(p->spare, now_ns);
+    spare_owe(&p->account, p->spare, bytes, now_ns);
+    io_write(p->file, &p->op, p->zeros, (size_t)bytes, p->filled_bytes);
 }
 
 static void ready(struct prepare *p)
@@ -92,9 +126,6 @@ static void ready(struct prepare *p)
     p->file                     = NULL;
     p->ready[p->ready_count++]  = p->next_number++;
     p->state                    = PREPARE_IDLE;
-    if (p->filled_bytes > 0) {
-        p->fill_ns = io_now_ns(p->io) - p->begun_ns;
-    }
     full_set(p, p->from_reserve);
 }
 
@@ -103,6 +134,10 @@ static void done(struct io_op *op, int result)
     struct prepare *p = op->ctx;
     char            from[PREPARE_PATH_BYTES];
     char            to[PREPARE_PATH_BYTES];
+    if (p->writing) {
+        p->writing = false;
+        spare_end(p->spare, io_now_ns(p->io));
+    }
     if (p->state == PREPARE_DROPPING) {
         p->state    = PREPARE_IDLE;
         p->retry_ns = io_now_ns(p->io) + RETRY_NS;
@@ -126,16 +161,11 @@ static void done(struct io_op *op, int result)
     switch ((enum prepare_state)p->state) {
     case PREPARE_FILLING:
         p->filled_bytes += (uint64_t)result;
-        if (p->filled_bytes < p->segments->segment_bytes) {
-            fill(p);
-            return;
-        }
-        p->state = PREPARE_SYNCING;
-        io_sync(p->file, &p->op);
+        fill(p);
         return;
     case PREPARE_ALLOCATING:
-        p->state = PREPARE_SYNCING;
-        io_sync(p->file, &p->op);
+        p->state = PREPARE_FILLING;
+        fill(p);
         return;
     case PREPARE_SYNCING:
         p->state = PREPARE_RENAMING;
@@ -175,11 +205,6 @@ static uint64_t free_bytes_after(const struct prepare *p, uint64_t free_bytes)
     return free_bytes < segment_bytes ? 0 : free_bytes - segment_bytes;
 }
 
-static bool hurried(const struct prepare *p)
-{
-    return !p->unable && (p->lasted_ns / 2 < p->fill_ns || BUGGIFY("prepare: in a hurry", 10));
-}
-
 static void begin(struct prepare *p)
 {
     int64_t  free_bytes  = io_free_bytes(p->io, p->directory);
@@ -205,17 +230,20 @@ static void begin(struct prepare *p)
     p->op           = (struct io_op){.done = done, .ctx = p};
     p->filled_bytes = 0;
     p->begun_ns     = io_now_ns(p->io);
-    if (hurried(p)) {
-        p->state = PREPARE_ALLOCATING;
-        io_allocate(p->file, &p->op, p->segments->segment_bytes);
-    } else {
+    if (p->unable) {
         p->state = PREPARE_FILLING;
         fill(p);
+    } else {
+        p->state = PREPARE_ALLOCATING;
+        io_allocate(p->file, &p->op, p->segments->segment_bytes);
     }
 }
 
 void prepare_turn(struct prepare *p)
 {
+    if (p->state == PREPARE_FILLING && !p->writing && (io_now_ns(p->io) >= p->next_ns || cut_short(p))) {
+        fill(p);
+    }
     if (p->state == PREPARE_IDLE && !p->stopping && p->ready_count < p->ready_wanted &&
         (!p->full || io_now_ns(p->io) >= p->retry_ns)) {
         begin(p);
@@ -224,6 +252,9 @@ void prepare_turn(struct prepare *p)
 
 uint64_t prepare_next_ns(const struct prepare *p)
 {
+    if (p->state == PREPARE_FILLING && !p->writing) {
+        return p->next_ns;
+    }
     return p->state == PREPARE_IDLE && !p->stopping && p->ready_count < p->ready_wanted ? (p->full ? p->retry_ns : 0)
                                                                                         : UINT64_MAX;
 }
@@ -234,9 +265,6 @@ struct log_segment *prepare_take(struct prepare *p)
         return NULL;
     }
     uint64_t number = p->ready[0];
-    uint64_t now_ns = io_now_ns(p->io);
-    p->lasted_ns    = p->taken_ns == 0 ? UINT64_MAX : now_ns - p->taken_ns;
-    p->taken_ns     = now_ns;
     p->ready_count--;
     memmove(p->ready, p->ready + 1, p->ready_count * sizeof p->ready[0]);
     return segments_find(p->segments, number);

@@ -1,28 +1,29 @@
 /* prepare - keeps log segments ready before they are needed, and knows when the disk is full.
  *
- *   idle -> filling (slices of zeros into wal/NNNN.tmp) -> syncing -> renaming -> syncing the directory -> ready, idle
+ *   idle -> allocating (the room of wal/NNNN.tmp) -> filling (slices of zeros) -> syncing -> renaming -> syncing the directory -> ready, idle
  *     any step without space, or less free than the reserve: the file goes away, full, tried again after a second
  *     starving (not even a trim finds a place, as after a restart on a full disk): half of the reserve may be used
  *
- * A segment is zero-filled and synced once, so that a commit later changes data only, no metadata. Slices are small and one
- * is under way at a time, so that commits do not wait behind them.
- * A log that uses a file up in less than twice the time that it takes to fill one is in a hurry: half of what its disk writes would be zeros. It gets files that have
- * their room and read as zeros, but were never written (allocating, in the place of filling): a commit changes metadata then, which costs little beside the large ones
- * of such a log.
+ * A file that has its room but was never written can be used, and reads as zeros; each commit changes metadata then, which costs as much again as a small write, and
+ * little beside a large one. So a segment is filled with zeros, but only as well as the log can spare it (spare.h): small slices, one under way at a time, paid
+ * with what the log writes meanwhile, none while its writes take longer than usual. The filling is cut short when
+ *     no other one is ready and the log has begun with its last one; its writes are large; the store stops; it is the log's first, and takes long.
+ * Where the file system has no unwritten room all of it is filled, as fast as it goes.
  * Full: the store keeps what is ready as a reserve for entries that only make room (trims, deletes, cursors).
  * Threads: the shard.   Units: bytes, ns. */
 #ifndef KEEL_SEGSTORE_DISK_PREPARE_H
 #define KEEL_SEGSTORE_DISK_PREPARE_H
 
+#include "segstore/disk/spare.h"
 #include "segstore/log/segment.h"
 #include "shared/loop/io.h"
 
-enum { PREPARE_READY_MAX = 8, PREPARE_SLICE_BYTES = 1024 * 1024, PREPARE_PATH_BYTES = 512 };
+enum { PREPARE_READY_MAX = 8, PREPARE_SLICE_BYTES = 256 * 1024, PREPARE_PATH_BYTES = 512 };
 
 enum prepare_state {
     PREPARE_IDLE,
-    PREPARE_FILLING,
     PREPARE_ALLOCATING,
+    PREPARE_FILLING,
     PREPARE_SYNCING,
     PREPARE_RENAMING,
     PREPARE_SYNCING_DIRECTORY,
@@ -30,36 +31,39 @@ enum prepare_state {
 };
 
 struct prepare {
-    struct io       *io;
-    struct segments *segments;
-    const char      *directory;     /* of the segments, outlives this */
-    uint64_t         reserve_bytes; /* less than this free besides a new segment: full */
-    uint64_t         next_number;
-    uint64_t         ready[PREPARE_READY_MAX]; /* numbers, in order */
-    uint32_t         ready_count;
-    uint32_t         ready_wanted;
-    bool             full;
-    bool             starving;     /* told by the owner before each turn: nothing at all can be written */
-    bool             from_reserve; /* the segment under way: the disk is full with it */
-    bool             stopping;     /* no new segment is begun */
-    uint8_t          state;        /* enum prepare_state */
-    uint64_t         retry_ns;
-    uint64_t         filled_bytes;
-    uint64_t         begun_ns;  /* of the file under way */
-    uint64_t         fill_ns;   /* that the last one took that was filled; 0: none yet */
-    uint64_t         taken_ns;  /* when the last one was taken; 0: none yet */
-    uint64_t         lasted_ns; /* how long the one before it lasted */
-    bool             unable;    /* the file system knows no room that was not written */
-    struct io_file  *file;
-    struct io_op     op;
-    uint8_t         *zeros;
+    struct io           *io;
+    struct segments     *segments;
+    struct spare        *spare;
+    const char          *directory;     /* of the segments, outlives this */
+    uint64_t             reserve_bytes; /* less than this free besides a new segment: full */
+    uint64_t             next_number;
+    uint64_t             ready[PREPARE_READY_MAX]; /* numbers, in order */
+    uint32_t             ready_count;
+    uint32_t             ready_wanted;
+    bool                 full;
+    bool                 starving;     /* told by the owner before each turn: nothing at all can be written */
+    bool                 from_reserve; /* the segment under way: the disk is full with it */
+    bool                 stopping;     /* no new segment is begun */
+    uint8_t              state;        /* enum prepare_state */
+    uint64_t             retry_ns;
+    uint64_t             filled_bytes;
+    uint64_t             begun_ns; /* of the file under way */
+    uint64_t             next_ns;  /* filling, no slice is under way: when to go on */
+    bool                 writing;  /* a slice is under way */
+    bool                 begun;    /* told by the owner before each turn: the log has a file that it writes */
+    bool                 hungry;   /* told likewise: it waits for one */
+    struct spare_account account;
+    bool                 unable; /* the file system knows no room that was not written */
+    struct io_file      *file;
+    struct io_op         op;
+    uint8_t             *zeros;
     /* A failure other than a full disk: final. */
     void (*failed)(void *ctx, const char *what, int error);
     void *ctx;
 };
 
-void prepare_init(struct prepare *p, struct io *io, struct segments *segments, const char *directory,
-                  uint32_t ready_wanted, uint64_t reserve_bytes);
+void prepare_init(struct prepare *p, struct io *io, struct segments *segments, struct spare *spare,
+                  const char *directory, uint32_t ready_wanted, uint64_t reserve_bytes);
 void prepare_fini(struct prepare *p);
 /* A segment found at start that holds nothing but zeros; in order of number. False: enough are ready, delete it. */
 bool prepare_adopt(struct prepare *p, uint64_t number, struct io_file *file);

@@ -15,6 +15,8 @@ static const uint64_t RETRY_NS        = 1000000000;
 static const uint64_t PATIENCE        = 10;         /* times every_ns, for few changes of a large state */
 static const uint64_t FULL_EVERY_NS   = 2000000000; /* while the disk is full */
 
+enum { STEP_BYTES = 1024 * 1024 };
+
 /* Bytes that wait to be written: a slice of an image, or what stands between images. */
 struct save_part {
     struct list        link; /* save->parts */
@@ -89,6 +91,8 @@ static void step_done(struct io_op *op, int result);
 static void give_up(struct save *s)
 {
     char path[PREPARE_PATH_BYTES];
+    s->stepping = false;
+    spare_end(s->spare, io_now_ns(s->io));
     log_warn("no space for a checkpoint in %s: tried again later", s->directory);
     if (s->file != NULL) {
         io_file_close(s->file);
@@ -105,7 +109,8 @@ static void give_up(struct save *s)
 static void write_part(struct save *s)
 {
     const struct wire_writer *bytes = &part_first(s)->bytes;
-    io_write(s->file, &s->op, bytes->data + s->part_at, bytes->size - s->part_at, s->file_size);
+    size_t                    left  = bytes->size - s->part_at;
+    io_write(s->file, &s->op, bytes->data + s->part_at, left < STEP_BYTES ? left : STEP_BYTES, s->file_size);
 }
 
 /* The section of the image stands before it, and is known when all of it has been taken. */
@@ -202,13 +207,14 @@ static void begin(struct save *s)
         .last_stripes    = s->wal->applied.stripes,
         .stripe_count    = s->stripe_count,
     };
-    s->begun_bytes   = s->wal->counts.bytes;
-    s->begun_entries = s->wal->counts.entries;
-    s->begun_logged  = save_logged(s) - wal_flying_bytes(s->wal);
-    s->begun_ns      = io_now_ns(s->io);
-    s->nth           = 0;
-    s->file_size     = 0;
-    s->needs         = UINT64_MAX;
+    s->begun_bytes    = s->wal->counts.bytes;
+    s->begun_entries  = s->wal->counts.entries;
+    s->begun_logged   = save_logged(s) - wal_flying_bytes(s->wal);
+    s->begun_ns       = io_now_ns(s->io);
+    s->nth            = 0;
+    s->file_size      = 0;
+    s->unsynced_bytes = 0;
+    s->needs          = UINT64_MAX;
     path_of(s->directory, s->current.number, ".tmp", path);
     int result = io_file_open(s->io, path, IO_OPEN_CREATE, &s->file);
     if (result == -ENOSPC || result == -EDQUOT) {
@@ -221,8 +227,10 @@ static void begin(struct save *s)
     }
     s->op          = (struct io_op){.done = step_done, .ctx = s};
     s->state       = SAVE_IMAGES;
+    s->urgent      = s->wanted;
     s->wanted      = false; /* what is wanted from here on may not be in this one */
     s->moved_bytes = 0;
+    spare_begin(s->spare, s->begun_ns);
     parts_drop(s);
     checkpoint_put_header(&part_add(s)->bytes, &s->current);
     s->taking = true;
@@ -237,20 +245,16 @@ static void finished(struct save *s)
     s->newest       = (struct saved){s->current.number, s->current.replay_position, s->needs};
     s->newest_bytes = s->file_size;
     s->state        = SAVE_IDLE;
-    s->forget_ns    = 0;
-    s->wanted       = s->wanted || s->previous.number < s->kept_number;
+    spare_end(s->spare, io_now_ns(s->io));
+    s->forget_ns = 0;
+    s->wanted    = s->wanted || s->previous.number < s->kept_number;
     log_debug("checkpoint %llu of %llu bytes", (unsigned long long)s->newest.number, (unsigned long long)s->file_size);
     s->hooks.saved(s->hooks.ctx);
 }
 
-static void image_step(struct save *s, int written)
+/* What comes next: the rest of the parts, another image, or the end. */
+static void step_on(struct save *s)
 {
-    s->part_at += (size_t)written;
-    s->file_size += (uint64_t)written;
-    if (s->part_at == part_first(s)->bytes.size) {
-        part_free(part_first(s));
-        s->part_at = 0;
-    }
     if (!list_empty(&s->parts)) {
         write_part(s);
         return;
@@ -261,6 +265,48 @@ static void image_step(struct save *s, int written)
     }
     s->state = SAVE_SYNCING;
     io_sync(s->file, &s->op);
+}
+
+/* For each byte of the log so much that this one ends before the next is due; at most as much as the log itself. */
+static uint64_t share_of(const struct save *s)
+{
+    uint64_t share = s->newest_bytes / (s->every_bytes / (SPARE_ONE + SPARE_ONE / 4) + 1) + 1;
+    return s->newest_bytes == 0 || share > SPARE_ONE ? SPARE_ONE : share;
+}
+
+static void pay(struct save *s, bool hurried)
+{
+    uint64_t now_ns = io_now_ns(s->io);
+    uint64_t wait   = spare_pay(&s->account, s->spare, share_of(s), now_ns);
+    s->paused       = wait > 0 && !hurried;
+    s->pause_ns     = now_ns + wait;
+    if (!s->paused) {
+        step_on(s);
+    }
+}
+
+static void image_step(struct save *s, int written)
+{
+    if (s->stepping) { /* what was written is on the disk */
+        s->stepping       = false;
+        s->unsynced_bytes = 0;
+        pay(s, s->urgent || s->wanted);
+        return;
+    }
+    s->part_at += (size_t)written;
+    s->file_size += (uint64_t)written;
+    s->unsynced_bytes += (uint64_t)written;
+    spare_owe(&s->account, s->spare, (uint64_t)written, io_now_ns(s->io));
+    if (s->part_at == part_first(s)->bytes.size) {
+        part_free(part_first(s));
+        s->part_at = 0;
+    }
+    if (s->unsynced_bytes >= STEP_BYTES || BUGGIFY("save: a step ends early", 50)) {
+        s->stepping = true;
+        io_sync(s->file, &s->op);
+        return;
+    }
+    step_on(s);
 }
 
 static void step_done(struct io_op *op, int result)
@@ -356,6 +402,7 @@ static void forget(struct save *s, bool disk_full)
         if (segment->file != NULL) {
             io_file_close(segment->file);
         }
+        s->unbooked_bytes += segment->tail_bytes;
         segment->file   = NULL;
         segment->exists = false;
         path_of(segment_is_run(segment->number) ? s->run_directory : s->wal_directory, segment->number, "", path);
@@ -404,6 +451,11 @@ void save_turn(struct save *s, bool disk_full)
     }
     if (s->state == SAVE_IDLE && !s->stopping && is_due(s, disk_full)) {
         begin(s);
+    } else if (s->state == SAVE_IMAGES && s->paused) {
+        bool hurried = s->urgent || s->wanted || s->stopping || disk_full;
+        if (hurried || io_now_ns(s->io) >= s->pause_ns) {
+            pay(s, hurried);
+        }
     } else if (s->state == SAVE_IMAGES && s->taking) {
         if (s->nth < s->stripe_count) {
             take_slice(s);
@@ -420,8 +472,8 @@ void save_turn(struct save *s, bool disk_full)
 
 uint64_t save_next_ns(const struct save *s)
 {
-    if (s->state == SAVE_IMAGES && s->taking) {
-        return 0;
+    if (s->state == SAVE_IMAGES && (s->taking || s->paused)) {
+        return s->taking ? 0 : s->pause_ns;
     }
     if (s->suspended || s->stopping) {
         return UINT64_MAX;

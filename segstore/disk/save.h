@@ -1,7 +1,9 @@
 /* save - writes checkpoints beside the running log, and forgets what a restart no longer needs.
  *
  *   idle -> images -> syncing -> renaming -> syncing the directory -> idle
- *            for each stripe: the image into memory, one slice per turn of the loop; then to the file
+ *            for each stripe: the image into memory, one slice per turn of the loop; then to the file: a MiB, a sync, a MiB, a sync ..
+ *   A MiB goes out when the log has paid for those before it (spare.h): a checkpoint as large as the log between two of them takes nearly all of that time, and the disk
+ *   never has more of it at once than commits can wait for. One that somebody waits for does not wait.
  *   then, one file at a time: checkpoints but the last two, and segments that nobody needs
  *
  * Two checkpoints are kept, and the log behind the older one, so that a damaged checkpoint file costs time and not data. While the
@@ -43,6 +45,7 @@ struct save {
     struct io        *io;
     const struct wal *wal;
     struct segments  *segments;
+    struct spare     *spare;
     struct chunks    *chunks;
     const char       *wal_directory; /* they outlive this */
     const char       *run_directory;
@@ -69,16 +72,23 @@ struct save {
     uint64_t          image_bytes; /* so far */
     XXH3_state_t     *sum;         /* of them */
     uint64_t          file_size;
-    struct io_file   *file;
-    struct io_op      op;
-    uint64_t          begun_bytes; /* the log's byte count when the last one began */
-    uint64_t          begun_entries;
+    uint64_t          unsynced_bytes;
+    bool              stepping; /* they are being synced, and more will come */
+    bool              paused;   /* .. when the log has paid for them, */
+    uint64_t          pause_ns; /* looked at again then */
+    bool              urgent;   /* somebody waits for this one */
+    struct spare_account account;
+    struct io_file      *file;
+    struct io_op         op;
+    uint64_t             begun_bytes; /* the log's byte count when the last one began */
+    uint64_t             begun_entries;
     uint64_t
         moved_bytes; /* of files that can go when one holds where their records are now; since the last one began */
     uint64_t     begun_ns;
     uint64_t     logged_before;     /* bytes that were ever logged before this start */
     uint64_t     begun_logged;      /* ever, of what the one that is made holds */
     uint64_t     copied_bytes;      /* ever, by reclaim */
+    uint64_t     unbooked_bytes;    /* of files that went because the disk was full, before a checkpoint told of them */
     uint64_t     old[SAVE_OLD_MAX]; /* checkpoints to delete */
     uint32_t     old_count;
     struct io_op unlink_op;

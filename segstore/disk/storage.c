@@ -90,8 +90,8 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     snprintf(storage->checkpoint_directory, sizeof storage->checkpoint_directory, "%s/ckpt", storage->directory);
 
     segments_init(&storage->segments, config->segment_bytes);
-    prepare_init(&storage->prepare, io, &storage->segments, storage->wal_directory, config->segments_ready,
-                 config->reserve_bytes);
+    prepare_init(&storage->prepare, io, &storage->segments, &storage->spare, storage->wal_directory,
+                 config->segments_ready, config->reserve_bytes);
     storage->prepare.failed = on_failed;
     storage->prepare.ctx    = storage;
 
@@ -109,6 +109,7 @@ struct storage *storage_new(struct io *io, const struct storage_config *config, 
     struct save_hooks save_hooks = {.ctx = storage, .image = on_image, .saved = on_saved, .failed = on_failed};
     save_init(&storage->save, io, &save_hooks);
     storage->save.wal           = &storage->wal;
+    storage->save.spare         = &storage->spare;
     storage->save.segments      = &storage->segments;
     storage->save.chunks        = &storage->chunks;
     storage->save.wal_directory = storage->wal_directory;
@@ -233,6 +234,8 @@ void storage_turn(struct storage *storage)
     wal_turn(&storage->wal, io_now_ns(storage->io));
     chunks_turn(&storage->chunks);
     storage->prepare.starving = storage->prepare.full && !storage_admits(storage, STORAGE_ROOM);
+    storage->prepare.begun    = storage->wal.segment_number != 0;
+    storage->prepare.hungry   = storage->wal.starving;
     prepare_turn(&storage->prepare);
     save_turn(&storage->save, storage->prepare.full);
     scrub_turn(&storage->scrub);

@@ -80,6 +80,7 @@ struct storage {
     struct storage_hooks  hooks;
     struct super          super;
     struct segments       segments;
+    struct spare          spare;
     struct prepare        prepare;
     struct wal            wal;
     struct chunks         chunks;

@@ -184,6 +184,8 @@ static void written(struct io_op *op, int result)
         wal->hooks.failed(wal->hooks.ctx, "writing the log", result < 0 ? result : ERR_DISK_FULL);
         return;
     }
+    wal->rest_ns = io_now_ns(wal->io);
+    spare_logged(wal->prepare->spare, b->header.length, flight->begun_ns, wal->rest_ns);
     b->state = WAL_DURABLE;
     for (uint64_t i = wal->deliver; i < wal->submit; i++) {
         const struct wal_block *next = block_at(wal, i);
@@ -192,7 +194,6 @@ static void written(struct io_op *op, int result)
         }
         wal->stable_seq = next->header.block_seq > wal->stable_seq ? next->header.block_seq : wal->stable_seq;
     }
-    wal->rest_ns = io_now_ns(wal->io);
 }
 
 static size_t block_bytes(const struct wal_block *b)
@@ -252,8 +253,11 @@ static bool submit(struct wal *wal)
     wal->last               = (struct wal_end){link.block_seq, link.checksum, link.stripes, link.position + length};
     wal->claimed_stable_seq = link.stable_seq;
     wal->data_seq           = link.entry_count > 0 ? link.block_seq : wal->data_seq;
-    *flight =
-        (struct wal_flight){.op = {.done = written, .ctx = flight}, .wal = wal, .block = wal->submit, .busy = true};
+    *flight                 = (struct wal_flight){.op       = {.done = written, .ctx = flight},
+                                                  .wal      = wal,
+                                                  .block    = wal->submit,
+                                                  .begun_ns = io_now_ns(wal->io),
+                                                  .busy     = true};
     wal->flying++;
     wal->submit++;
     wal->counts.writes++;

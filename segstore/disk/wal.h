@@ -53,6 +53,7 @@ struct wal_flight {
     struct io_op op;
     struct wal  *wal;
     uint64_t     block;
+    uint64_t     begun_ns;
     bool         busy;
 };
 

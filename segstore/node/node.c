@@ -150,6 +150,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     list_init(&node->paced);
     list_init(&node->images_out);
     list_init(&node->images_waiting);
+    list_init(&node->images_behind);
     list_init(&node->burials);
     list_init(&node->refills);
     node->raft_next_ns  = UINT64_MAX;

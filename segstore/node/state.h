@@ -81,36 +81,37 @@ struct node_stripe {
     bool             stale;       /* the replay is among entries of a history that was replaced */
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
+    bool             unproved;    /* while the log is replayed: a hole lies behind the last entry (restore.c) */
     bool             repairing;   /* its log or its history is damaged: it does not lead until an image came */
     bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
-    bool             due_proposed;         /* one TIMER_FIRE or TABLE_EXPIRE at a time */
-    bool             limits_wanted;        /* the log had no room for them */
-    struct list      watchers;             /* struct watcher.of_stripe */
-    struct list      followers;            /* struct follower.of_stripe */
-    struct list      led_link;             /* node->led: brokers are to be told who leads it */
-    struct list      touched;              /* node->touched: to be settled in this turn */
-    struct raft_members   applied_members; /* as of the applied entry */
-    struct change        *changes;         /* behind it, in the order of the log; the last one counts */
-    uint32_t              change_count;
-    uint32_t              change_capacity;
-    uint64_t              replay_commit; /* while the log is replayed: it says that all up to there was committed */
-    struct task           applying;      /* when what comes next has to be read from disk */
-    struct task           sending;       /* the same, of what a follower wants */
-    uint64_t              sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
-    uint64_t              sample_ns;
-    uint64_t              cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
-    uint64_t              cold_ns;
-    uint64_t              image_index; /* that the last image ends with that was sent from here; 0: none was */
-    uint64_t              image_last;  /* transfer that came to its end here */
-    uint64_t              left_nonce;  /* has it left this node? As it was asked last; 0: something came since */
-    struct image_in      *image_in;    /* an image on its way here */
-    struct refill        *refill;      /* what its log holds behind holes; NULL: it has none */
-    uint8_t               still;       /* images of it that are being taken: until then it stands still */
-    uint32_t              missed;      /* records that may be damaged here (repair/) */
-    uint32_t              lost;        /* of them, those that nobody has */
-    uint32_t              surveyed;    /* searches for more of them that are under way */
-    struct stripe_saving *saving;      /* its image is being taken: it stands still */
+    bool             due_proposed;       /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool             limits_wanted;      /* the log had no room for them */
+    struct list      watchers;           /* struct watcher.of_stripe */
+    struct list      followers;          /* struct follower.of_stripe */
+    struct list      led_link;           /* node->led: brokers are to be told who leads it */
+    struct list      touched;            /* node->touched: to be settled in this turn */
+    struct raft_members applied_members; /* as of the applied entry */
+    struct change      *changes;         /* behind it, in the order of the log; the last one counts */
+    uint32_t            change_count;
+    uint32_t            change_capacity;
+    uint64_t            replay_commit; /* while the log is replayed: all up to there was committed as it stands here */
+    uint64_t            said_commit;   /* likewise, what the log says: behind a hole that may be of other entries */
+    struct task         applying;      /* when what comes next has to be read from disk */
+    struct task         sending;       /* the same, of what a follower wants */
+    uint64_t            sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
+    uint64_t            sample_ns;
+    uint64_t            cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
+    uint64_t            cold_ns;
+    uint64_t            image_last; /* transfer that came to its end here */
+    uint64_t            left_nonce; /* has it left this node? As it was asked last; 0: something came since */
+    struct image_in    *image_in;   /* an image on its way here */
+    struct refill      *refill;     /* what its log holds behind holes; NULL: it has none */
+    uint8_t             still;      /* images of it that are being taken: until then it stands still */
+    uint32_t            missed;     /* records that may be damaged here (repair/) */
+    uint32_t            lost;       /* of them, those that nobody has */
+    uint32_t            surveyed;   /* searches for more of them that are under way */
+    struct stripe_saving *saving;   /* its image is being taken: it stands still */
 };
 
 /* ---- subscriptions ---- */
@@ -270,22 +271,22 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t           keeper_ns;   /* the first shard: since when it leads stripe 0, 0: it does not */
-    struct image_walk *image_walk;  /* over the log, for the images on their way; NULL: there never were any */
-    struct list        images_out;  /* struct image_out.link: images on their way to other nodes */
-    struct list     images_waiting; /* struct image_out.link of those that were sent: the follower makes them durable */
-    uint32_t        image_waiting;  /* how many */
-    struct pace    *transfer;       /* of what others get so that they catch up: of the process, or own_transfer */
-    struct pace     own_transfer;
-    struct strain   strain;        /* of the producers of what it leads */
-    uint32_t        strained;      /* as of the last step */
-    uint64_t        known_new;     /* entries that were applied since it was looked at how many are known */
-    struct list     paced;         /* struct node_stripe.sending of those that wait for the pace */
-    struct repairs *repairs;       /* of records that are damaged here */
-    struct list     refills;       /* struct refill.link */
-    struct list     burials;       /* stripes that were replaced, while they are freed */
-    uint64_t        image_next_ns; /* when the bucket has more */
-    struct log_entry *incoming;    /* entries of one message, MESSAGE_ENTRIES_MAX */
+    uint64_t           keeper_ns;  /* the first shard: since when it leads stripe 0, 0: it does not */
+    struct image_walk *image_walk; /* over the log, for the images on their way; NULL: there never were any */
+    struct list        images_out; /* struct image_out.link: images on their way to other nodes */
+    struct list  images_waiting;   /* struct image_out.link of those that were sent: the follower makes them durable */
+    struct list  images_behind; /* struct image_out.link of those whose followers take nothing, while others are sent */
+    struct pace *transfer;      /* of what others get so that they catch up: of the process, or own_transfer */
+    struct pace  own_transfer;
+    struct strain     strain;        /* of the producers of what it leads */
+    uint32_t          strained;      /* as of the last step */
+    uint64_t          known_new;     /* entries that were applied since it was looked at how many are known */
+    struct list       paced;         /* struct node_stripe.sending of those that wait for the pace */
+    struct repairs   *repairs;       /* of records that are damaged here */
+    struct list       refills;       /* struct refill.link */
+    struct list       burials;       /* stripes that were replaced, while they are freed */
+    uint64_t          image_next_ns; /* when the bucket has more */
+    struct log_entry *incoming;      /* entries of one message, MESSAGE_ENTRIES_MAX */
     uint64_t         *incoming_terms;
     uint64_t          next_due_ns;         /* wall clock; the soonest of all stripes */
     int64_t           clock_correction_ns; /* of the wall clock (peers/clock.h) */

@@ -60,6 +60,7 @@ void campaign(struct raft *r, bool pre)
 {
     wait_for_leader(r);
     if (!may_campaign(r)) {
+        r->leader = RAFT_NONE; /* it has been silent: others, and what heals without a leader, are not to wait for it */
         return;
     }
     r->leader        = RAFT_NONE;

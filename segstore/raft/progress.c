@@ -334,6 +334,7 @@ bool raft_progress(const struct raft *r, uint16_t node, struct raft_progress *ou
                                   .next     = f->next,
                                   .active   = r->now_ns < f->heard_ns + r->options.election_ns,
                                   .snapshot = f->state == SNAPSHOT,
+                                  .image    = f->image,
                                   .keeps_up = f->state == REPLICATE,
                                   .damaged  = f->damaged};
     return true;

@@ -216,6 +216,7 @@ struct raft_progress {
     uint64_t next;
     bool     active; /* heard of within an election timeout */
     bool     snapshot;
+    uint64_t image;    /* snapshot: as of this entry */
     bool     keeps_up; /* replicates without probing */
     bool     damaged;  /* counts for nothing */
 };

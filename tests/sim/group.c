@@ -226,7 +226,7 @@ static void watch_whole(struct group *g, uint32_t i, uint16_t stripe)
     struct group_member *m = &g->members[i];
     sim_check(g->world,
               (!raft_is_damaged(node_raft(m->node, stripe)) || m->left[stripe]) && !node_repairs(m->node, stripe),
-              "%s takes its part of stripe %u for damaged, and nothing ever damaged it", m->name, stripe);
+              "%s takes its part of stripe %u for damaged, and all of it is whole", m->name, stripe);
 }
 
 void group_watch(struct group *g)

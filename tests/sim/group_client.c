@@ -213,6 +213,8 @@ static void read_done(struct group_client *c, uint64_t id, struct wire_reader *r
     uint32_t count = wire_get_u32(r);
     uint64_t at    = UINT64_MAX;
     s->reading     = false;
+    sim_check(c->world, start <= s->read_asked, "a READ of stripe %u from %llu is answered though it begins at %llu",
+              stripe, (unsigned long long)s->read_asked, (unsigned long long)start);
     sim_check(c->world, next >= s->read_answered,
               "a READ of stripe %u knows %llu records, %llu were acknowledged before it", stripe,
               (unsigned long long)next, (unsigned long long)s->read_answered);
@@ -491,7 +493,7 @@ void group_client_read_all(struct group_client *c)
         struct client_stripe *s = &c->stripes[i];
         s->all_read             = s->stream_id == 0;
         s->records_read         = false;
-        s->read_from            = s->trim;
+        s->read_from            = s->trim > 0 ? s->trim - 1 : 0; /* refused, if it was trimmed */
         s->scanned              = 0;
         s->reading              = false;
         s->scanning             = false;

@@ -50,6 +50,15 @@ static void repaired(struct actors *a)
     group_run_ns(&a->group, 2 * SIM_S);
 }
 
+/* It is whole for good: started again it does not take itself for damaged. */
+static void remembered(struct actors *a, uint32_t victim)
+{
+    a->group.damaged = false;
+    group_crash(&a->group, victim);
+    group_restart(&a->group, victim);
+    group_agree(&a->group, LIMIT_S * SIM_S);
+}
+
 static void finish(struct actors *a)
 {
     answered(a);
@@ -104,6 +113,9 @@ void scenario_group_tail(struct world *world)
         group_heal(g, last);
         answered(a);
         repaired(a);
+        if (round == 1) {
+            remembered(a, victim);
+        }
     }
     finish(a);
 }

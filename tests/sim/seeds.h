@@ -26,6 +26,8 @@ struct known_seed {
     X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition") \
     X(group_votes, 5000100,                                                                                            \
       "a file went that a checkpoint needed for an entry that it names and its images do not hold")                    \
+    X(group_tail, 50000195,                                                                                            \
+      "entries that others in a hole had replaced were applied: the log behind it said committed")                     \
     X(group_tail, 4,                                                                                                   \
       "two blocks at the end of the log rotted, and only the stripes of the first were taken for damaged")             \
     X(group_tail, 1,                                                                                                   \
@@ -47,6 +49,8 @@ struct known_seed {
     X(shared, 195, "the same")                                                                                         \
     X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")       \
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                         \
+    X(trouble, 30000006, "a QoS 2 message that was refused and came again made those behind it old: taken, and lost")  \
+    X(trouble, 50000039, "the packet id of a message that was refused was forgotten though nobody had been told")      \
     X(trouble, 103373,                                                                                                 \
       "the disk was full for one message and not for the next: asked again, the first was a duplicate")                \
     X(two_live, 7,                                                                                                     \
@@ -63,6 +67,9 @@ struct known_seed {
     X(will, 331, "the same was told Session Present of a session that it had made itself")                             \
     X(will, 396, "a broker noticed a dead connection to the store after the store had given it up for lost")           \
     X(group_readback, 20000138,                                                                                        \
-      "a node that found an entry unreadable while it campaigned was elected, and waited for itself")
+      "a node that found an entry unreadable while it campaigned was elected, and waited for itself")                  \
+    X(group_holes, 30000057,                                                                                           \
+      "a leader that came and went took what was known of the holes with it, and was believed to lead for ever")       \
+    X(group_holes, 40000072, "a leader gave an image up, and the follower waited for it for ever")
 
 #endif

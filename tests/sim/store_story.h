@@ -23,7 +23,8 @@ struct story {
     uint64_t               logged; /* bytes, by all lives of the store but this one */
     uint64_t               copied; /* .. by reclaim, not while the disk was full */
     uint64_t               copied_full;
-    char                   why[256];
+    uint64_t unbooked; /* on a full disk a file may go before a checkpoint tells what was copied into it */
+    char     why[256];
 };
 
 /* A store that starts; disk_bytes: of its machine. */

@@ -10,10 +10,10 @@
  * RPC_IMAGE: stripe u16 | kind u8 | zero u8 | term u64 | transfer u64 (random), then
  *   BODY  position u64 (of the ops, at the leader) | ops            PART  bytes
  *   END   index u64 | log_term u64 | chain u64 | size u64 | sum u64 (XXH3-64 of the image) | members
- *   DONE  ok u8                                                 ASK   (follower -> leader: its own records are damaged)
+ *   DONE  ok u8                                                 ASK   (follower -> leader: its own records are damaged; again after a second of silence)
  *   CHECK (leader -> follower, once a second behind END: what became of it?)
  * One at a time per shard is made; those that are ready are sent together, by one walk over the log, at the pace of the process (pace.h); the next ones follow
- * while the follower makes these durable. The records stay in the leader's log until they are sent.
+ * while the follower makes these durable. The records stay in the leader's log until they are sent. A follower that takes nothing is not waited for (image_send.c).
  * In slices: made while the leader's stripe stands still, some hundred microseconds in a turn; loaded, and what was there before is freed, likewise. The leader
  * keeps what is made until it is sent; the follower what came and is not loaded, at most LOAD_AHEAD_BYTES: then the leader's connection waits.
  * Threads: the shard. */
@@ -48,6 +48,7 @@ struct coming {
 struct image_in {
     uint64_t               transfer;
     uint16_t               from;
+    uint64_t               heard_ns; /* when something of it came, or its leader was asked for it once more */
     struct bodies          bodies;
     struct coming         *waiting; /* ring, in the order of the log */
     uint64_t               waiting_first;

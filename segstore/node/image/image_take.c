@@ -10,6 +10,9 @@
 
 #include <stdlib.h>
 
+/* So long nothing came of an image: its leader may have given it up. */
+static const uint64_t SILENT_NS = 1000000000;
+
 void image_drop(struct node_stripe *st)
 {
     struct image_in *in = st->image_in;
@@ -59,6 +62,7 @@ static void begin(struct node_stripe *st, uint16_t from, uint64_t transfer)
     ASSERT(in->sum != NULL); /* out of memory */
     XXH3_64bits_reset(in->sum);
     bodies_init(&in->bodies);
+    in->heard_ns   = io_now_ns(st->node->io);
     st->left_nonce = 0;
     st->image_in   = in;
 }
@@ -193,6 +197,7 @@ int image_receive(struct session *s, struct wire_reader *r)
     if (st->image_in == NULL || st->image_in->transfer != transfer || st->image_in->ended) {
         return 0;
     }
+    st->image_in->heard_ns = io_now_ns(st->node->io);
     switch ((enum image_kind)kind) {
     case IMAGE_BODY:
         return body(st, r);
@@ -216,7 +221,7 @@ int image_receive(struct session *s, struct wire_reader *r)
 static void replace(struct node_stripe *st)
 {
     repairs_clear(st);
-    refill_drop(st);
+    refill_replaced(st);
     bury(st->node, st->stripe, true);
     st->stripe          = st->image_in->fresh;
     st->image_in->fresh = NULL;
@@ -356,10 +361,16 @@ struct wire_writer *image_frame(const struct node_stripe *st, struct peer *peer,
     return w;
 }
 
+/* One that is under way was perhaps given up, or came from a leader of before: a leader that still sends it goes on with it, another one begins anew. */
 void image_ask(struct node_stripe *st)
 {
-    struct peer *peer = peer_find(st->node, raft_leader(st->raft));
-    if (st->image_in == NULL && peer != NULL && peer_roomy(peer)) {
+    struct peer     *peer   = peer_find(st->node, raft_leader(st->raft));
+    struct image_in *in     = st->image_in;
+    uint64_t         now_ns = io_now_ns(st->node->io);
+    if (peer != NULL && peer_roomy(peer) && (in == NULL || now_ns >= in->heard_ns + SILENT_NS)) {
+        if (in != NULL) {
+            in->heard_ns = now_ns; /* once in so long */
+        }
         (void)image_frame(st, peer, IMAGE_ASK, raft_term(st->raft), 0);
         peer_end(peer);
     }

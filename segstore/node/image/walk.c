@@ -1,4 +1,4 @@
-/* walk.c - a window of twice the largest block. */
+/* walk.c - a window of twice the largest block; what was passed is given back in large pieces, so that a byte is moved twice at most. */
 #include "segstore/node/image/walk.h"
 
 #include "shared/base/err.h"
@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WINDOW_BYTES = 8 * 1024 * 1024, READ_BYTES = 1024 * 1024 };
-_Static_assert(WINDOW_BYTES >= BLOCK_MAX_BYTES + 2 * READ_BYTES, "a block and what is read meanwhile");
+enum { WINDOW_BYTES = 8 * 1024 * 1024, READ_BYTES = 1024 * 1024, PASSED_BYTES = 3 * 1024 * 1024 };
+_Static_assert(WINDOW_BYTES >= BLOCK_MAX_BYTES + READ_BYTES + PASSED_BYTES,
+               "a window without room for a read either holds a whole block or has so much passed");
 
 void walk_begin(struct walk *w, struct io_file *file, uint64_t base, size_t end)
 {
@@ -50,7 +51,9 @@ static void read_ahead(struct walk *w)
     if (w->busy || w->error != 0 || from >= w->end) {
         return;
     }
-    if (WINDOW_BYTES - w->bytes < READ_BYTES) {
+    if (WINDOW_BYTES - w->bytes < READ_BYTES &&
+        w->at >= PASSED_BYTES) { /* not with every block: of small ones a full window holds thousands */
+        w->moved += w->bytes - w->at;
         memmove(w->window, w->window + w->at, w->bytes - w->at);
         w->bytes -= w->at;
         w->at = 0;

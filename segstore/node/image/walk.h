@@ -20,7 +20,8 @@ struct walk {
     uint64_t        base;   /* position of the file's first byte */
     size_t          offset; /* in the file, of what lies at `at` */
     size_t          end;
-    bool            busy; /* a read is under way: neither walk_begin nor walk_fini */
+    uint64_t        moved; /* bytes within the window, since it was made */
+    bool            busy;  /* a read is under way: neither walk_begin nor walk_fini */
     int             error;
     void (*done)(void *ctx); /* a read ended */
     void *ctx;

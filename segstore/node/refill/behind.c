@@ -86,9 +86,41 @@ void refill_hole(struct node_stripe *st)
 
 void refill_state(struct node_stripe *st)
 {
-    if (st->refill != NULL) {
+    if (st->refill != NULL && !st->refill->known) {
         st->refill->voted = false;
     }
+}
+
+uint64_t refill_term(const struct refill *r)
+{
+    return r->count > r->first ? r->behind[r->count - 1].term : 0;
+}
+
+/* Everything up to the entry that a leader of that term gave is in the log, and nothing else that was here is committed. */
+static bool is_covered(const struct refill *r, uint64_t term)
+{
+    return term > refill_term(r);
+}
+
+void refill_taken(struct node_stripe *st, const struct log_entry *entry)
+{
+    if (st->refill != NULL && is_covered(st->refill, entry->term)) {
+        refill_found_drop(st->refill);
+        behind_cut(st->refill, 0);
+    }
+}
+
+void refill_replaced(struct node_stripe *st)
+{
+    struct refill *r = st->refill;
+    if (r == NULL || !raft_is_damaged(st->raft)) {
+        refill_drop(st);
+        return;
+    }
+    refill_found_drop(r);
+    behind_cut(r, 0);
+    r->open      = true;
+    r->giving_up = false;
 }
 
 static bool follows(const struct node_stripe *st, const struct log_entry *e)
@@ -112,10 +144,16 @@ bool refill_replay(struct node_stripe *st, const struct log_entry *e)
         refill_drop(st);
         return false;
     }
-    if (follows(st, e)) { /* so nothing that counts was in the hole, or this has replaced it */
-        behind_cut(r, 0);
-        r->open = false;
+    if (follows(st, e)) {
+        if (!r->known || is_covered(r, e->term)) {
+            behind_cut(r, 0);
+        }
+        r->open = r->open && r->known; /* else nothing that counts was in the hole, or this has replaced it */
         return false;
+    }
+    if (r->known &&
+        (e->term < refill_term(r) || (e->term == refill_term(r) && e->index <= r->behind[r->count - 1].index))) {
+        return true; /* it replaces nothing, and whoever leads gives it again */
     }
     behind_cut(r, e->index);
     const struct refill_entry *before = r->count > r->first ? &r->behind[r->count - 1] : NULL;
@@ -132,7 +170,7 @@ bool refill_replay(struct node_stripe *st, const struct log_entry *e)
                                             .members = e->kind == LOG_MEMBERS ? members_copy(e->ops) : NULL,
                                             .linked  = linked};
     segments_retain(&st->node->storage->segments, e->position);
-    r->open = false;
+    r->open = r->open && r->known;
     return true;
 }
 
@@ -186,6 +224,7 @@ bool refill_get(struct node_stripe *st, struct wire_reader *reader)
     uint64_t       before = 0;
     r->open               = wire_get_u8(reader) != 0;
     r->voted              = wire_get_u8(reader) != 0;
+    r->known              = true;
     (void)wire_get_u16(reader);
     (void)wire_get_u32(reader);
     for (uint64_t count = wire_get_u64(reader); count > 0 && !reader->bad; count--) {

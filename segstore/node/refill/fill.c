@@ -20,6 +20,41 @@ enum { QUIET_ELECTIONS = 3 };
 
 /* ---- what stands behind the hole ---- */
 
+static void behind_drop(struct refill *r)
+{
+    refill_entry_drop(r->st, &r->behind[r->first++]);
+    refill_found_drop(r);
+}
+
+/* What a leader gave before it went, or what is committed, is not missing. */
+static void drop_settled(struct refill *r)
+{
+    const struct node_stripe *st     = r->st;
+    uint64_t                  commit = raft_commit(st->raft);
+    while (r->first < r->count) {
+        const struct refill_entry *e = &r->behind[r->first];
+        if (e->index > commit &&
+            (e->index >= st->entries.end || entries_at(&st->entries, e->index)->chain != e->slot.chain)) {
+            break;
+        }
+        behind_drop(r);
+    }
+    if (r->last_ops != NULL && r->last.index <= commit) { /* what was found goes further back than it has to by now */
+        refill_found_drop(r);
+    }
+}
+
+/* Those that were made one behind the other, and not behind what is committed: they never are. */
+static void drop_dead(struct refill *r)
+{
+    log_info(
+        "stripe %u: entry %llu and what lies behind it here was replaced: it was not made behind what is committed",
+        r->st->id, (unsigned long long)r->behind[r->first].index);
+    do {
+        behind_drop(r);
+    } while (r->first < r->count && r->behind[r->first].linked);
+}
+
 static void last_set(struct refill *r, const struct log_entry *entry)
 {
     uint8_t *copy = malloc(entry->ops.size + 1);
@@ -282,6 +317,10 @@ static void step(struct refill *r, uint64_t now_ns)
     }
     if (raft_leader(st->raft) != RAFT_NONE || st->installing || st->stopped) {
         r->led_ns = now_ns;
+        if (r->giving_up) {
+            r->giving_up = false;
+            refill_found_drop(r);
+        }
     }
     if (now_ns < r->led_ns + quiet_ns) {
         r->next_ns = r->led_ns + quiet_ns;
@@ -293,17 +332,23 @@ static void step(struct refill *r, uint64_t now_ns)
         give_up(r, now_ns);
         return;
     }
-    while (last_load(r) && r->last_ops != NULL && is_closed(r)) {
-        if (!close_hole(r)) {
-            r->next_ns = now_ns + AGAIN_NS;
-            return;
+    drop_settled(r);
+    while (last_load(r) && r->last_ops != NULL) {
+        if (is_closed(r)) {
+            if (!close_hole(r)) {
+                r->next_ns = now_ns + AGAIN_NS;
+                return;
+            }
+        } else if (r->last.index == raft_commit(st->raft) + 1) {
+            drop_dead(r);
+        } else {
+            break;
         }
     }
     if (r->first < r->count) {
         if (r->last_ops == NULL) {
             r->next_ns = now_ns + AGAIN_NS;
-        } else if (r->last.index <= raft_commit(st->raft) + 1 ||
-                   !ask(r, r->last.index - 1, r->said_no, false, now_ns)) {
+        } else if (!ask(r, r->last.index - 1, r->said_no, false, now_ns)) {
             stuck(r, now_ns);
         }
         return;

@@ -16,6 +16,11 @@
  * whole as ever, or the operator accepts the damage: what any node has in one piece with what lies in front of it counts, what lies behind does not.
  * All of it is found anew by the next start, until a checkpoint holds it.
  *
+ * A leader that was elected without this node may come and go before the node is whole. What it gave takes nothing away from what is known of the holes, until an entry came
+ * of a later term than all that lies behind them: a leader of that term had whatever is committed of all that, and the log has it up to there. (No leader of an earlier term
+ * is followed: raft is told the term of the last entry behind the holes.) So it is with what a restart reads in the log behind a checkpoint that speaks of holes (`known`),
+ * and neither a term nor a vote that was written there says what was in the hole. An image leaves nothing behind the hole, and what it took away may be missing (`open`).
+ *
  *   RPC_REFILL_ASK   stripe u16 | zero u16 | zero u32 | index u64 (of the entry; 0: none, the term only)
  *   RPC_REFILL       stripe u16 | kind u8 | zero u8 | count u32 | index u64 (as asked) | term u64 (of the answering replica) |
  *                    last u64 | last_term u64 (the entry that its log holds everything up to) |
@@ -71,6 +76,7 @@ struct refill {
     uint32_t             turn;  /* whom it asks next */
     bool                 open;  /* nothing came behind the last hole */
     bool                 voted; /* a term and vote may have been in a hole */
+    bool                 known; /* what the replay reads now was written when the damage was known */
     bool
         giving_up; /* what nobody has, as the operator accepts it. said_no: who was asked for the entry behind the last one */
     bool given_up; /* it counts again, but another one has more and is to lead */
@@ -84,7 +90,13 @@ void refill_hole(struct node_stripe *st);
 bool refill_replay(struct node_stripe *st, const struct log_entry *entry);
 /* A term and vote. */
 void refill_state(struct node_stripe *st);
-/* It is whole, or something else takes care of it. */
+/* The last of those that a leader gives, which are in the log now. */
+void refill_taken(struct node_stripe *st, const struct log_entry *entry);
+/* An image takes the place of all that is here. */
+void refill_replaced(struct node_stripe *st);
+/* The term of the last entry behind the holes; 0: there is none. */
+uint64_t refill_term(const struct refill *r);
+/* It is whole, or an operator has to take care of it. */
 void refill_drop(struct node_stripe *st);
 /* Nothing is there when nothing is missing. */
 void            refill_put(const struct node_stripe *st, struct wire_writer *w);

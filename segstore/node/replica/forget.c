@@ -57,7 +57,7 @@ static uint64_t needed_behind(const struct node_stripe *st)
     for (size_t i = 0; i < count; i++) {
         struct raft_progress progress;
         if (raft_progress(st->raft, nodes[i], &progress) && progress.active) {
-            uint64_t has = progress.snapshot ? st->image_index : progress.match;
+            uint64_t has = progress.snapshot ? progress.image : progress.match;
             least        = has != 0 && has + 1 >= st->entries.first && has < least ? has : least;
         }
     }

@@ -110,6 +110,9 @@ bool replica_alone(const struct node_stripe *st)
 void replica_start(struct node_stripe *st)
 {
     raft_shy(st->raft, st->repairing);
+    if (st->refill != NULL) {
+        raft_restore_state(st->raft, refill_term(st->refill), RAFT_NONE);
+    }
     raft_start(st->raft, io_now_ns(st->node->io));
     balance_start(st);
     st->noted_commit = raft_commit(st->raft);
@@ -256,7 +259,11 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 
 void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count)
 {
-    refill_drop(st); /* a leader takes care of it */
+    if (raft_is_damaged(st->raft)) {
+        refill_taken(st, &entries[count - 1]);
+    } else {
+        refill_drop(st);
+    }
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }

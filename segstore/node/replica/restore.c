@@ -119,7 +119,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         chain               = entries_chain(&st->entries, applied);
     }
     last        = last < applied ? applied : last;
-    bool refill = st->refill != NULL && raft_is_damaged(st->raft) && !st->installing;
+    bool refill = st->refill != NULL && raft_is_damaged(st->raft);
     wire_put_u16(w, refill ? REPLICA_VERSION_REFILL : REPLICA_VERSION);
     wire_put_u8(w, raft_is_damaged(st->raft));
     wire_put_u8(w, st->repairing && !st->installing);
@@ -165,6 +165,22 @@ static void apply_replayed(struct node_stripe *st)
     }
 }
 
+/* What stands here was committed, as far as the log says so. */
+static void restore_commit(struct node_stripe *st)
+{
+    st->unproved      = false;
+    st->replay_commit = st->said_commit;
+    raft_restore_commit(st->raft, st->replay_commit);
+}
+
+/* Entries are missing from here on: among them may be those that have replaced the last ones that were read. What is said behind the hole to be committed is
+ * not known to be these, until an entry comes that was made behind them. */
+static void replay_hole(struct node_stripe *st)
+{
+    st->unproved = true;
+    replica_damaged(st, "entries may be missing from the damaged log");
+}
+
 static void replay_state(struct node_stripe *st, const struct log_entry *entry)
 {
     struct wire_reader r      = wire_reader_of(entry->ops);
@@ -174,9 +190,11 @@ static void replay_state(struct node_stripe *st, const struct log_entry *entry)
     if (!r.bad) {
         refill_state(st);
         raft_restore_state(st->raft, term, vote);
-        raft_restore_commit(st->raft, commit);
-        st->replay_commit = commit > st->replay_commit ? commit : st->replay_commit;
-        apply_replayed(st);
+        st->said_commit = commit > st->said_commit ? commit : st->said_commit;
+        if (LIKELY(!st->unproved)) {
+            restore_commit(st);
+            apply_replayed(st);
+        }
     }
 }
 
@@ -227,7 +245,7 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
     st->stale = false;
     if (!raft_restore_entry(st->raft, e.index, e.term)) {
         if (!alone || !node->config->accept_damage) {
-            replica_damaged(st, "entries may be missing from the damaged log");
+            replay_hole(st);
             return;
         }
         close_hole(st, &e);
@@ -236,6 +254,9 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
         entry_drop_last(st);
     }
     changes_cut(st, e.index);
+    if (UNLIKELY(st->unproved) && e.chain != 0) { /* it was made behind what stands here: that is looked at above */
+        restore_commit(st);
+    }
     if (alone) {
         raft_restore_commit(st->raft, e.index);
     }
@@ -278,7 +299,7 @@ void stripes_damaged(void *ctx, uint64_t stripes)
             refill_hole(st);
         }
         if (!replica_alone(st) || !node->config->accept_damage) {
-            replica_damaged(st, "entries may be missing from the damaged log");
+            replay_hole(st);
         }
     }
 }

@@ -368,6 +368,96 @@ Test(test_session, qos_2_of_a_stored_publisher_is_exactly_once_wherever_the_brok
     }
 }
 
+/* pub's ids 1 to count are recorded, nothing of them is appended, and the broker dies. */
+static void recorded_only(struct actor *pub, const char *const *texts, uint16_t first, int count)
+{
+    for (int i = 0; i < count; i++) {
+        say(b, 0, pub, "t", texts[i], 2, (uint16_t)(first + i));
+    }
+    fake_apply(b->stores[0], count);
+    broker_kill(b);
+    b = broker_new(world, 1, NULL);
+    enter(b, 0, bob, false, 1000);
+    enter(b, 0, pub, false, 1000);
+    cr_assert(pub->present);
+}
+
+Test(test_session, a_qos_2_message_that_was_refused_and_comes_again_does_not_make_those_behind_it_old)
+{
+    up(1);
+    struct actor *pub = actor_new("publisher");
+    enter(b, 0, bob, false, 1000);
+    follow(b, 0, bob, "t", 2);
+    enter(b, 0, pub, false, 1000);
+    fake_world_refuse_appends(world, ERR_DISK_FULL);
+    say(b, 0, pub, "t", "a", 2, 1);
+    settle(b);
+    fake_world_refuse_appends(world, 0);
+    recorded_only(pub, (const char *const[]){"b", "c"}, 2, 2);
+    say(b, 0, pub, "t", "a", 2, 1);
+    say(b, 0, pub, "t", "b", 2, 2);
+    say(b, 0, pub, "t", "c", 2, 3);
+    settle(b);
+    cr_assert_eq(pub->published[pub->published_count - 1].status, 0);
+    cr_assert(heard(bob, "a b c"));
+    /* and once more over another death: what came of the earlier connections stays apart */
+    recorded_only(pub, (const char *const[]){"d"}, 4, 1);
+    say(b, 0, pub, "t", "b", 2, 2);
+    say(b, 0, pub, "t", "e", 2, 5);
+    say(b, 0, pub, "t", "d", 2, 4);
+    settle(b);
+    actor_clear(bob);
+    leave(b, 0, bob);
+    enter(b, 0, bob, false, 1000);
+    cr_assert(heard(bob, "a b c e d"));
+    actor_free(pub);
+    down();
+}
+
+Test(test_session, the_packet_id_of_a_message_that_is_refused_when_its_client_is_gone_is_kept)
+{
+    up(1);
+    struct actor *pub = actor_new("publisher");
+    enter(b, 0, bob, false, 1000);
+    follow(b, 0, bob, "t", 2);
+    enter(b, 0, pub, false, 1000);
+    say(b, 0, pub, "t", "a", 2, 1);
+    fake_apply(b->stores[0], 1);
+    fake_world_refuse_appends(world, ERR_DISK_FULL);
+    leave(b, 0, pub);
+    cr_assert_eq(fake_world_rows(world, TABLE_INBOUND), 1,
+                 "a part of it may be appended: it has its number when it comes again");
+    fake_world_refuse_appends(world, 0);
+    enter(b, 0, pub, false, 1000);
+    say(b, 0, pub, "t", "a", 2, 1);
+    settle(b);
+    cr_assert(heard(bob, "a"));
+    actor_free(pub);
+    down();
+}
+
+Test(test_session, qos_2_messages_that_come_again_in_another_order_are_all_taken)
+{
+    up(1);
+    struct actor *pub = actor_new("publisher");
+    enter(b, 0, bob, false, 1000);
+    follow(b, 0, bob, "t", 2);
+    enter(b, 0, pub, false, 1000);
+    recorded_only(pub, (const char *const[]){"a", "b", "c"}, 1, 3);
+    say(b, 0, pub, "t", "b", 2, 2);
+    say(b, 0, pub, "t", "a", 2, 1);
+    say(b, 0, pub, "t", "c", 2, 3);
+    settle(b);
+    cr_assert(heard(bob, "b a c"));
+    for (uint16_t id = 1; id <= 3; id++) {
+        kernel_publish_release(b->kernels[0], &pub->client, id);
+    }
+    settle(b);
+    cr_assert_eq(fake_world_rows(world, TABLE_INBOUND), 0);
+    actor_free(pub);
+    down();
+}
+
 Test(test_session, a_packet_id_published_before_an_orderly_close_is_not_published_again)
 {
     up(2);

@@ -5,20 +5,25 @@
 
 #include <criterion/criterion.h>
 
-enum { SEGMENTS = 6, TURNS_MAX = 1000 };
+enum { SEGMENTS = 6, TURNS_MAX = 1000, POLLS_MAX = 10000000 };
 
 static struct disk_stage stage;
 static struct chunks     chunks;
 static struct wal        wal;
+static struct spare      spare;
 static struct save       save;
 static uint64_t          needs; /* what the next images name; UINT64_MAX: nothing */
 static int               saved;
-static int               slices; /* of the image under way */
+static int               slices;      /* of the image under way */
+static size_t            image_bytes; /* of a slice, beside four */
 
 static bool on_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out)
 {
     (void)ctx;
     wire_put_u32(w, nth);
+    for (size_t i = 0; i < image_bytes; i += 8) {
+        wire_put_u64(w, i);
+    }
     if (needs != UINT64_MAX) {
         save_needs(&save, needs);
     }
@@ -49,18 +54,21 @@ static void begin(void)
     disk_stage_init(&stage);
     disk_stage_segments(&stage, 1, SEGMENTS);
     chunks_init(&chunks, stage.io, &stage.segments, 1, 1, 0);
-    wal   = (struct wal){.segment_number = SEGMENTS, .applied = {.position = position(1)}};
-    save  = (struct save){.wal           = &wal,
-                          .segments      = &stage.segments,
-                          .chunks        = &chunks,
-                          .wal_directory = stage.wal,
-                          .run_directory = stage.runs,
-                          .directory     = stage.checkpoints,
-                          .stripe_count  = 2,
-                          .every_bytes   = UINT64_MAX,
-                          .every_ns      = UINT64_MAX / 16};
-    needs = UINT64_MAX;
-    saved = 0;
+    wal         = (struct wal){.segment_number = SEGMENTS, .applied = {.position = position(1)}};
+    spare       = (struct spare){0};
+    save        = (struct save){.wal           = &wal,
+                                .spare         = &spare,
+                                .segments      = &stage.segments,
+                                .chunks        = &chunks,
+                                .wal_directory = stage.wal,
+                                .run_directory = stage.runs,
+                                .directory     = stage.checkpoints,
+                                .stripe_count  = 2,
+                                .every_bytes   = UINT64_MAX,
+                                .every_ns      = UINT64_MAX / 16};
+    needs       = UINT64_MAX;
+    saved       = 0;
+    image_bytes = 0;
     save_init(&save, stage.io, &hooks);
 }
 
@@ -256,4 +264,73 @@ Test(save, what_was_replayed_is_checkpointed_when_a_full_disk_wants_its_files_ba
     save.begun_ns = 0;
     settle(true);
     cr_assert_eq(saved, 2, "once");
+}
+
+/* The log writes so much. */
+static void logged(uint64_t bytes)
+{
+    spare_logged(&spare, bytes, io_now_ns(stage.io), io_now_ns(stage.io));
+}
+
+/* One begins because of the clock, and goes on until it waits for the log. */
+static void begin_large(void)
+{
+    image_bytes          = 1 << 20;
+    wal.applied.position = position(3);
+    save.every_ns        = 0;
+    wal.counts.entries++;
+    for (int i = 0; !save.paused; i++) {
+        cr_assert_lt(i, POLLS_MAX);
+        logged(1);
+        save_turn(&save, false);
+        io_turn(stage.io, 0);
+    }
+    save.every_ns = UINT64_MAX / 16;
+}
+
+Test(save, a_large_one_goes_on_as_the_log_pays_for_it)
+{
+    begin_large();
+    cr_assert_eq(save.unsynced_bytes, 0, "what was written is on the disk");
+    uint64_t size = save.file_size;
+    cr_assert(size >= 1 << 20 && size <= 3 << 20);
+    for (int i = 0; i < 3; i++) {
+        logged(1);
+        save_turn(&save, false);
+        cr_assert(save.paused && save.file_size == size);
+    }
+    cr_assert_leq(save_next_ns(&save), io_now_ns(stage.io) + 10000000);
+    for (int i = 0; saved == 0; i++) {
+        cr_assert_lt(i, POLLS_MAX);
+        logged(1 << 20);
+        save.pause_ns = 0;
+        save_turn(&save, false);
+        io_turn(stage.io, 0);
+    }
+    cr_assert_gt(save.newest_bytes, 4 << 20);
+    cr_assert_eq(spare.beside_count, 0);
+}
+
+Test(save, one_that_somebody_waits_for_does_not_wait_for_the_log)
+{
+    begin_large();
+    save.wanted = true;
+    for (int i = 0; saved == 0; i++) {
+        cr_assert_lt(i, POLLS_MAX);
+        logged(1);
+        save_turn(&save, false);
+        io_turn(stage.io, 0);
+        cr_assert_not(save.paused);
+    }
+}
+
+Test(save, a_full_disk_does_not_wait_for_the_log)
+{
+    begin_large();
+    for (int i = 0; saved == 0; i++) {
+        cr_assert_lt(i, POLLS_MAX);
+        logged(1);
+        save_turn(&save, true);
+        io_turn(stage.io, 0);
+    }
 }

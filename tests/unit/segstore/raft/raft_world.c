@@ -187,6 +187,7 @@ void raft_world_run(const struct raft_world_options *options, struct raft_world_
     w->verbose      = options->verbose;
     w->config_count = 1;
     w->first_voters = options->nodes;
+    w->lease_ns     = (uint64_t)ELECTION_STEPS * STEP_NS / (1 + options->seed % 2); /* as long as may be, or as it is */
     rand_init(&w->r, options->seed, 1);
     draw_faults(w);
     struct raft_members members = {.voter_count = (uint8_t)options->nodes};

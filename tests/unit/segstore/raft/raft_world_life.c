@@ -52,7 +52,7 @@ void world_restart(struct world *w, struct node *n)
     struct raft_options options = {.self           = (uint16_t)n->id,
                                    .heartbeat_ns   = (uint64_t)BEAT_STEPS * STEP_NS,
                                    .election_ns    = (uint64_t)ELECTION_STEPS * STEP_NS,
-                                   .lease_ns       = (uint64_t)ELECTION_STEPS * STEP_NS / 2,
+                                   .lease_ns       = w->lease_ns,
                                    .window_entries = 24,
                                    .window_bytes   = 400,
                                    .seed           = rand_u64(&w->r)};

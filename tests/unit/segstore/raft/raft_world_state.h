@@ -123,6 +123,7 @@ struct world {
     /* What this run does, one time in so many. 0: never. */
     uint64_t delay_max, disk_max, drop, twice, crash, cut, part, one_way, refuse, transfer, damage, change, compact,
         propose, lazy_flush, stall, shy, firewall;
+    uint64_t lease_ns;
 };
 
 #define SAY(w, ...)                                          \

@@ -434,6 +434,20 @@ Test(test_raft_append, a_damaged_replica_neither_votes_nor_campaigns)
     desk_close(&d);
 }
 
+Test(test_raft_append, one_that_may_not_campaign_forgets_a_leader_that_is_silent)
+{
+    struct desk d;
+    open_damaged(&d, TERMS(1, 1), 1);
+    HEAR(&d, .kind = RAFT_HEARTBEAT, .from = 2, .term = 3);
+    cr_assert_eq(raft_leader(d.raft), 2);
+    desk_wait(&d, DESK_ELECTION_MS - 1);
+    cr_assert_eq(raft_leader(d.raft), 2);
+    desk_wait(&d, DESK_ELECTION_MS + 1);
+    cr_assert_eq(raft_leader(d.raft), RAFT_NONE, "others are told that there is none, and what needs none begins");
+    cr_assert_eq(raft_term(d.raft), 3);
+    desk_close(&d);
+}
+
 Test(test_raft_append, a_leader_that_is_damaged_steps_down)
 {
     DESK(d, 1, TERMS(1, 1), 1);

@@ -1,4 +1,5 @@
 /* What a checkpoint says of a hole is believed only where it fits, and however large a hole is, its entries are found when they are durable. */
+#include "segstore/node/peers/peers.h"
 #include "segstore/node/refill/refill.h"
 
 #include "shared/loop/io.h"
@@ -8,7 +9,14 @@
 
 static struct node       *node;
 static struct node_stripe stripe;
-static struct raft       *raft; /* not damaged, as far as it knows; it is asked nothing else */
+static struct raft       *raft; /* not damaged, as far as it knows, but where a test says so */
+
+static void save(void *ctx, uint64_t term, uint16_t vote)
+{
+    (void)ctx;
+    (void)term;
+    (void)vote;
+}
 
 static void begin(void)
 {
@@ -20,7 +28,7 @@ static void begin(void)
     segments_init(&node->storage->segments, 1 << 20);
     list_init(&node->refills);
     const struct raft_options options = {.self = 1, .heartbeat_ns = 100, .election_ns = 1000, .lease_ns = 900};
-    raft                              = raft_new(&options, &(struct raft_hooks){0});
+    raft                              = raft_new(&options, &(struct raft_hooks){.save = save});
     stripe                            = (struct node_stripe){.node = node, .id = 3, .raft = raft};
 }
 
@@ -128,4 +136,262 @@ Test(refill, a_checkpoint_tells_whether_a_vote_may_be_missing)
             wire_writer_fini(&w);
         }
     }
+}
+
+/* ---- what a leader gave before it went ---- */
+
+enum { BEFORE = 10 /* entries of term 1; a hole; behind it entries 14 to 16 of term 3 */ };
+
+static struct log_entry entry(uint64_t index, uint64_t term, uint64_t chain)
+{
+    struct log_entry e = {.stripe = 3, .kind = LOG_OPS, .index = index, .term = term, .position = 4096 * index};
+    e.chain            = log_chain(chain, &e);
+    return e;
+}
+
+static uint64_t chain_to(uint64_t last, uint64_t term)
+{
+    uint64_t chain = 0;
+    for (uint64_t i = 1; i <= last; i++) {
+        chain = entry(i, i <= BEFORE ? 1 : term, chain).chain;
+    }
+    return chain;
+}
+
+static void hole(bool known)
+{
+    const struct raft_stored stored = {.term = 1};
+    entries_init(&stripe.entries, 0, 0);
+    raft_restore(raft, &stored);
+    for (uint64_t i = 1; i <= BEFORE; i++) {
+        const struct log_slot slot = {.chain = chain_to(i, 1), .durable = true};
+        cr_assert(raft_restore_entry(raft, i, 1));
+        entries_push(&stripe.entries, &slot);
+    }
+    refill_hole(&stripe);
+    for (uint64_t i = 14; i <= 16; i++) {
+        const struct log_entry e = entry(i, 3, chain_to(i - 1, 3));
+        cr_assert(refill_replay(&stripe, &e));
+    }
+    stripe.refill->known = known;
+}
+
+static size_t left(void)
+{
+    return stripe.refill->count - stripe.refill->first;
+}
+
+static void let_go(void)
+{
+    refill_drop(&stripe);
+    entries_fini(&stripe.entries);
+}
+
+Test(refill, what_follows_was_written_by_a_whole_replica_or_takes_nothing_away)
+{
+    const struct log_entry next = entry(BEFORE + 1, 2, chain_to(BEFORE, 1));
+    hole(false);
+    cr_assert(!refill_replay(&stripe, &next));
+    cr_assert_eq(left(), 0, "it replaced what was in the hole and behind it");
+    let_go();
+    hole(true);
+    cr_assert(!refill_replay(&stripe, &next), "it goes to raft");
+    cr_assert_eq(left(), 3,
+                 "the leader that gave it may have had more to give, and what lies behind the hole was acknowledged");
+    let_go();
+}
+
+Test(refill, an_entry_of_a_later_term_than_all_behind_the_hole_makes_up_for_it)
+{
+    const struct log_entry later = entry(BEFORE + 1, 4, chain_to(BEFORE, 1));
+    hole(true);
+    cr_assert(!refill_replay(&stripe, &later));
+    cr_assert_eq(left(), 0);
+    let_go();
+}
+
+Test(refill, a_leader_makes_up_for_what_lies_behind_the_hole_by_an_entry_of_a_later_term_only)
+{
+    const struct log_entry same  = entry(BEFORE + 1, 3, chain_to(BEFORE, 1));
+    const struct log_entry later = entry(BEFORE + 2, 4, same.chain);
+    hole(false);
+    cr_assert_eq(refill_term(stripe.refill), 3);
+    refill_taken(&stripe, &same);
+    cr_assert_eq(left(), 3);
+    refill_taken(&stripe, &later);
+    cr_assert_eq(left(), 0);
+    cr_assert_eq(refill_term(stripe.refill), 0);
+    let_go();
+}
+
+Test(refill, what_is_given_behind_the_hole_replaces_nothing_of_its_own_or_a_later_term)
+{
+    const struct log_entry older = entry(15, 2, 77);
+    const struct log_entry same  = entry(15, 3, chain_to(14, 3));
+    const struct log_entry next  = entry(17, 3, chain_to(16, 3));
+    const struct log_entry later = entry(15, 4, chain_to(14, 3));
+    hole(true);
+    cr_assert(refill_replay(&stripe, &older));
+    cr_assert(refill_replay(&stripe, &same));
+    cr_assert_eq(left(), 3);
+    cr_assert(refill_replay(&stripe, &next));
+    cr_assert_eq(left(), 4);
+    cr_assert(stripe.refill->behind[3].linked);
+    cr_assert(refill_replay(&stripe, &later));
+    cr_assert_eq(left(), 2, "14, and that one");
+    cr_assert(stripe.refill->behind[1].linked);
+    let_go();
+}
+
+Test(refill, what_was_written_when_the_damage_was_known_says_nothing_of_the_hole)
+{
+    const struct log_entry next = entry(BEFORE + 1, 4, chain_to(BEFORE, 1));
+    hole(true);
+    refill_hole(&stripe);
+    refill_state(&stripe);
+    cr_assert(!refill_replay(&stripe, &next));
+    cr_assert(stripe.refill->open && stripe.refill->voted);
+    let_go();
+}
+
+Test(refill, a_checkpoint_that_speaks_of_a_hole_was_made_when_the_damage_was_known)
+{
+    struct wire_writer w = wire_writer_growing(1024);
+    refill_hole(&stripe);
+    refill_put(&stripe, &w);
+    refill_drop(&stripe);
+    struct wire_reader r = wire_reader_of(wire_written(&w));
+    cr_assert(refill_get(&stripe, &r));
+    cr_assert(stripe.refill->known);
+    wire_writer_fini(&w);
+}
+
+Test(refill, an_image_leaves_a_damaged_replica_with_an_end_that_may_be_missing)
+{
+    hole(false);
+    raft_damaged(raft);
+    cr_assert(!stripe.refill->open);
+    refill_replaced(&stripe);
+    cr_assert_eq(left(), 0);
+    cr_assert(stripe.refill->open);
+    let_go();
+}
+
+/* ---- whole again ---- */
+
+enum { OTHERS = 2, VOTED_IN = 7 };
+
+/* It has been without a leader for long. True: it was mended. */
+static bool mended(void)
+{
+    struct segstore_config config = {.node = 1, .election_ns = 1000};
+    struct peer            peers[OTHERS];
+    list_init(&node->touched);
+    for (uint16_t i = 0; i < OTHERS; i++) {
+        config.nodes[i].id = (uint16_t)(i + 2);
+        peers[i]           = (struct peer){.node = node, .spec = &config.nodes[i]};
+    }
+    node->config          = &config;
+    node->peers           = peers;
+    node->peer_count      = OTHERS;
+    stripe.refill->led_ns = 0;
+    raft_start(raft, io_now_ns(node->io));
+    refills_turn(node);
+    list_remove(&stripe.touched);
+    return !raft_is_damaged(raft);
+}
+
+/* Nothing but a vote is missing, perhaps, and these have told their terms. */
+static void hole_of_a_vote(bool voted, uint64_t told)
+{
+    const struct raft_stored stored = {.term = 3, .damaged = true, .members = {.voters = {1, 2, 3}, .voter_count = 3}};
+    refill_hole(&stripe);
+    stripe.refill->open  = false;
+    stripe.refill->voted = voted;
+    stripe.refill->term  = VOTED_IN;
+    stripe.refill->terms = told;
+    raft_restore(raft, &stored);
+}
+
+Test(refill, whoever_may_have_voted_in_the_hole_goes_on_above_the_terms_of_all_who_may_have_got_the_vote)
+{
+    hole_of_a_vote(true, 3);
+    cr_assert(mended());
+    cr_assert_eq(raft_term(raft), VOTED_IN + 1);
+    cr_assert_eq(raft_vote(raft), RAFT_NONE);
+}
+
+Test(refill, whoever_may_have_voted_in_the_hole_waits_until_all_have_told_their_terms)
+{
+    hole_of_a_vote(true, 2);
+    cr_assert_not(mended());
+}
+
+Test(refill, whoever_knows_its_vote_goes_on_in_its_term)
+{
+    hole_of_a_vote(false, 0);
+    cr_assert(mended());
+    cr_assert_eq(raft_term(raft), 3);
+}
+
+static void log_goes_on(uint64_t last, uint64_t term)
+{
+    for (uint64_t i = BEFORE + 1; i <= last; i++) {
+        const struct log_slot slot = {.chain = chain_to(i, term), .durable = true};
+        cr_assert(raft_restore_entry(raft, i, term));
+        entries_push(&stripe.entries, &slot);
+    }
+}
+
+static void only_entries_are_missing(void)
+{
+    stripe.refill->voted = false;
+    raft_damaged(raft);
+}
+
+Test(refill, what_a_leader_gave_before_it_went_is_not_asked_for)
+{
+    hole(true);
+    log_goes_on(16, 3);
+    only_entries_are_missing();
+    cr_assert(mended());
+    cr_assert_eq(raft_last(raft), 16);
+    let_go();
+}
+
+Test(refill, what_was_replaced_by_what_is_committed_is_not_asked_for)
+{
+    hole(true);
+    log_goes_on(16, 2);
+    raft_restore_commit(raft, 16);
+    only_entries_are_missing();
+    cr_assert(mended());
+    cr_assert_eq(raft_last(raft), 16);
+    let_go();
+}
+
+Test(refill, what_was_not_made_behind_what_is_committed_is_not_asked_for)
+{
+    hole(true);
+    log_goes_on(13, 2); /* 14 was made behind another one */
+    raft_restore_commit(raft, 13);
+    only_entries_are_missing();
+    stripe.refill->last     = entry(14, 3, chain_to(13, 3)); /* as it was read */
+    stripe.refill->last_ops = malloc(1);
+    cr_assert(mended());
+    cr_assert_eq(raft_last(raft), 13);
+    let_go();
+}
+
+Test(refill, what_lies_behind_the_hole_is_asked_for_while_nothing_proves_that_it_does_not_count)
+{
+    hole(true);
+    log_goes_on(12, 2);
+    raft_restore_commit(raft, 12);
+    only_entries_are_missing();
+    stripe.refill->last     = entry(14, 3, chain_to(13, 3));
+    stripe.refill->last_ops = malloc(1);
+    cr_assert_not(mended());
+    cr_assert_eq(left(), 3);
+    let_go();
 }
