@@ -61,6 +61,13 @@ struct assignments {
 /* Chooses for each group that matches and for which nobody is. *out_new: somebody was. False: no memory. */
 MUST_CHECK bool assign_all(struct kernel *kernel, struct pending *pending, const struct message *message,
                            const struct session *from, bool *out_new);
+/* One of the group, into *out. False: nobody of it can be given the message. */
+bool assign_choose(struct kernel *kernel, struct group *g, const struct message *message, const struct session *from,
+                   struct assigned *out);
+/* What that shard is in this life of its process: one that was taken for dead begins another, without its clients. */
+uint64_t assign_life(const struct kernel *kernel, unsigned shard);
+/* SHARDS_MAX: it has gone. */
+unsigned assign_shard(const struct kernel *kernel, uint64_t life);
 /* Takes NULL. */
 void assign_free(struct kernel *kernel, struct assignments *all);
 
