@@ -171,19 +171,19 @@ def check(house, fault, program, seconds):
     return failure(fault, output, status) or "passed", spent
 
 
-def sound(house, fault):
-    """Of the checks that name the same scenario from the same seed on the longest has been asked for."""
+def unsound(house, fault):
+    """Why its check proves nothing, or "". Of those that name the same scenario from the same seed on the longest is asked for."""
     try:
-        result, spent = check(house, fault, PROGRAMS[fault.kind], LIMIT_S)
+        result, _ = check(house, fault, PROGRAMS[fault.kind], LIMIT_S)
     except Wrong as wrong:
-        return f"{wrong}", 0
-    return ("" if result == "passed" else "it fails, or hangs, while nothing is broken"), spent
+        return str(wrong)
+    return "" if result == "passed" else "it fails, or hangs, while nothing is broken"
 
 
-def look(house, fault, unsound):
+def look(house, fault, why_not):
     """One fault: (found, words)."""
-    if unsound:
-        return False, f"the check is not sound: {unsound}"
+    if why_not:
+        return False, f"the check is not sound: {why_not}"
     directory = tempfile.mkdtemp(dir=house.root)
     try:
         result, spent = check(house, fault, house.build(fault, directory), HANG_S if fault.hangs else LIMIT_S)
@@ -228,22 +228,23 @@ def main():
             longest[key(fault)] = fault
     with tempfile.TemporaryDirectory(prefix="keel-mutants.") as directory, concurrent.futures.ThreadPoolExecutor(options.j) as pool:
         house = House(directory, shlex.split(options.under), {fault.kind for fault in faults})
-        checks = {k: pool.submit(sound, house, fault) for k, fault in longest.items()}
+        checks = {k: pool.submit(unsound, house, fault) for k, fault in longest.items()}
         jobs = {}
         for fault in faults:
             # The checks stand before the faults in the queue, so whoever waits for one here waits for what is under way or done.
-            jobs[pool.submit(lambda f=fault: look(house, f, checks[key(f)].result()[0]))] = fault
+            jobs[pool.submit(lambda f=fault: look(house, f, checks[key(f)].result()))] = fault
         for job in concurrent.futures.as_completed(jobs):
             fault = jobs[job]
             found, told = results[fault.name] = job.result()
             print(f"{'found' if found else 'NOT FOUND'}: {fault.name} ({said(fault)}): {told}", flush=True)
     passed = sum(found for found, _ in results.values())
-    minutes = (time.monotonic() - began) / 60
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    took = f"{(time.monotonic() - began) / 60:.1f} minutes, {options.j} at a time; {(used.ru_utime + used.ru_stime) / 60:.1f} of one processor"
     if options.write and not words and options.list == LIST:
         FOUND.write_text("# What each fault of mutants.txt took to be found when the whole list was last run: written by tests/mutants.py --write.\n"
-                         f"# {passed} of {len(results)} found, {minutes:.0f} minutes, {options.j} at a time.\n#   name | check | found\n\n"
+                         f"# {passed} of {len(results)} found, {took}.\n#   name | check | found\n\n"
                          + "".join(f"{f.name} | {said(f)} | {results[f.name][1] if results[f.name][0] else 'NOT FOUND: ' + results[f.name][1]}\n" for f in faults))
-    print(f"{minutes:.1f} minutes, of which the checks alone {sum(c.result()[1] for c in checks.values()) / 60:.1f}")
+    print(took)
     print(f"{passed} passed, {len(results) - passed} failed")
     return 0 if passed == len(results) and passed > 0 else 1
 

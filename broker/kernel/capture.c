@@ -11,7 +11,7 @@
 
 enum { ROW_VERSION = 1, ROW_FIXED_BYTES = 2 + 6 * 8 };
 
-struct row {
+struct rule_row {
     bool         latest;
     uint64_t     stream_id;
     uint64_t     max_age_ns;
@@ -21,7 +21,7 @@ struct row {
     struct bytes filter;
 };
 
-static void row_write(struct wire_writer *w, const struct row *row)
+static void row_write(struct wire_writer *w, const struct rule_row *row)
 {
     wire_put_u8(w, ROW_VERSION);
     wire_put_u8(w, row->latest);
@@ -33,7 +33,7 @@ static void row_write(struct wire_writer *w, const struct row *row)
     wire_put_bytes(w, row->filter);
 }
 
-static bool row_read(struct bytes value, struct row *out)
+static bool row_read(struct bytes value, struct rule_row *out)
 {
     struct wire_reader r       = wire_reader_of(value);
     uint8_t            version = wire_get_u8(&r);
@@ -78,7 +78,7 @@ static void capture_free(struct kernel *k, struct capture *c)
     free(c);
 }
 
-static void enter(struct kernel *k, struct bytes name, const struct row *row, uint64_t version)
+static void enter(struct kernel *k, struct bytes name, const struct rule_row *row, uint64_t version)
 {
     uint16_t        stripe     = stream_id_stripe(row->stream_id);
     struct capture *old        = capture_find(k, name);
@@ -125,8 +125,8 @@ static void leave(struct kernel *k, struct bytes name, uint64_t version)
 
 static void changed(struct store_watch *watch, const struct store_item *item)
 {
-    struct kernel *k = watch->ctx;
-    struct row     row;
+    struct kernel  *k = watch->ctx;
+    struct rule_row row;
     if (item->deleted) {
         leave(k, item->key, item->version);
         return;
@@ -209,7 +209,7 @@ static void confirmed(struct kernel *k, struct announcement *a)
 }
 
 /* Here, and told to the others; answered when all have taken it in. */
-static void announce(struct capture_request *r, const struct row *row, uint64_t version)
+static void announce(struct capture_request *r, const struct rule_row *row, uint64_t version)
 {
     struct kernel *k = r->kernel;
     if (row != NULL) {
@@ -234,7 +234,7 @@ void capture_receive(struct kernel *k, const struct kernel_mail *mail)
     struct wire_reader r       = mail_read(mail);
     bool               deleted = wire_get_u8(&r) != 0;
     struct bytes       name    = wire_get_blob(&r);
-    struct row         row;
+    struct rule_row    row;
     ASSERT(!r.bad);
     if (deleted) {
         leave(k, name, UINT64_MAX);
@@ -247,15 +247,15 @@ void capture_receive(struct kernel *k, const struct kernel_mail *mail)
     } /* else the watch has not begun here: it will show the row */
 }
 
-static struct row row_of(const struct capture_request *r, uint64_t stream_id)
+static struct rule_row row_of(const struct capture_request *r, uint64_t stream_id)
 {
-    return (struct row){.latest          = r->rule.latest,
-                        .stream_id       = stream_id,
-                        .max_age_ns      = r->rule.max_age_ns,
-                        .max_bytes       = r->rule.max_bytes,
-                        .max_count       = r->rule.max_count,
-                        .created_wall_ns = r->kernel->wall_ns,
-                        .filter          = filter_of(r)};
+    return (struct rule_row){.latest          = r->rule.latest,
+                             .stream_id       = stream_id,
+                             .max_age_ns      = r->rule.max_age_ns,
+                             .max_bytes       = r->rule.max_bytes,
+                             .max_count       = r->rule.max_count,
+                             .created_wall_ns = r->kernel->wall_ns,
+                             .filter          = filter_of(r)};
 }
 
 static void row_put_done(struct store_call *call, int status, struct bytes results)
@@ -266,7 +266,7 @@ static void row_put_done(struct store_call *call, int status, struct bytes resul
         r->done(r, status);
         return;
     }
-    struct row row = row_of(r, r->stat.next);
+    struct rule_row row = row_of(r, r->stat.next);
     announce(r, &row, wire_get_u64(&in));
 }
 
@@ -280,7 +280,7 @@ static void stream_made(struct store_call *call, int status, struct bytes result
         return;
     }
     r->stat.next             = wire_get_u64(&in); /* the stream's id, until the row is written */
-    struct row         row   = row_of(r, r->stat.next);
+    struct rule_row    row   = row_of(r, r->stat.next);
     struct wire_writer value = wire_writer_growing(ROW_FIXED_BYTES + CAPTURE_FILTER_MAX);
     row_write(&value, &row);
     uint16_t            stripe = stream_id_stripe(row.stream_id);

@@ -13,6 +13,7 @@
 #include "broker/kernel/reshare.h"
 #include "broker/kernel/retain.h"
 #include "broker/kernel/session.h"
+#include "broker/kernel/stored.h"
 #include "broker/kernel/sub.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -131,6 +132,7 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
     delivery_unfollow(s);
     readers_stop(s);
     sub_remove_all(s->kernel, &s->who);
+    stored_close(s);
     if (s->delivery != NULL) {
         reshare_all(s);
         if (s->delivery->readers == NULL) { /* else their positions are written at the end */

@@ -4,6 +4,7 @@
 #include "broker/kernel/interest.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/publish.h"
+#include "broker/kernel/route.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -12,11 +13,13 @@ static bool wanted(struct kernel *k, struct bytes topic)
 {
     const uint32_t          *nodes;
     struct interest_question elsewhere;
+    uint32_t                 rows[SHAPES_MAX + 1];
     if (k->limits.events_per_s == 0) {
         return false;
     }
     interest_ask(k, topic, &elsewhere);
-    return match_find(k->tree, topic, &nodes) != 0 || interest_answer(k, &elsewhere, 0) != 0;
+    return match_find(k->tree, topic, &nodes) != 0 || interest_answer(k, &elsewhere, 0) != 0 ||
+           route_match(k, &elsewhere, topic, rows) != 0;
 }
 
 static bool allowed(struct kernel *k)

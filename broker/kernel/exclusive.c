@@ -5,6 +5,7 @@
 #include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/company.h"
+#include "broker/kernel/stored.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 
@@ -63,9 +64,8 @@ static bool stored_by_another(struct kernel *k, struct bytes filter, struct byte
 {
     const struct group *g = group_find(k, filter);
     for (const struct match_link *link = g == NULL ? NULL : g->stored; link != NULL; link = link->next) {
-        const struct sub    *sub    = CONTAINER_OF(link, struct sub, link);
-        const struct stored *stored = CONTAINER_OF(sub->owner, struct stored, who);
-        if (!bytes_equal(bytes_of(stored->id, stored->by_id.extra), id)) {
+        const struct sub *sub = CONTAINER_OF(link, struct sub, link);
+        if (!bytes_equal(stored_id(stored_of(sub->owner)), id)) {
             return true;
         }
     }

@@ -118,7 +118,7 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
         if (tag.qos == 0 && !t->capture) {
             continue;
         }
-        if (t->sub == NULL && !t->capture && pending->writer_epoch != 0) {
+        if (!t->own && !t->capture && pending->writer_epoch != 0) {
             members = true;
             continue;
         }
@@ -135,7 +135,7 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
     }
     for (uint32_t i = 0; members && i < k->target_count; i++) { /* last: their numbers are the higher ones */
         struct target *t = &k->targets[i];
-        if (t->stream_id != 0 && t->sub == NULL && !t->capture) {
+        if (t->stream_id != 0 && !t->own && !t->capture) {
             append_member(k, pending, t, message);
         }
     }
@@ -145,7 +145,7 @@ void fanout_deliver(struct kernel *k, struct fanout *f)
 {
     for (uint32_t i = 0; i < k->target_count; i++) {
         const struct target *t = &k->targets[i];
-        if (t->session == NULL || t->chained || (f->again && t->sub != NULL)) {
+        if (t->session == NULL || t->chained || (f->again && t->own)) {
             continue;
         }
         struct delivery_tag tag;

@@ -7,6 +7,8 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/mail.h"
+#include "broker/kernel/route.h"
+#include "broker/kernel/stored.h"
 #include "broker/kernel/sub.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
@@ -31,28 +33,76 @@ static struct target *target_add(struct kernel *k)
     return t;
 }
 
-/* Subscriptions of one subscriber hang together: it gets one copy [MQTT-3.3.4-2]. */
-static void gather_sub(struct kernel *k, struct sub *sub)
+/* Subscriptions of one subscriber hang together: it gets one copy [MQTT-3.3.4-2]. Returns the target that is its first, or NULL when it is not the first. */
+static struct target *gather_one(struct kernel *k, struct subscriber *owner, uint8_t flags, uint32_t sub_id)
 {
     struct target *t = target_add(k);
     if (t == NULL) {
-        return;
+        return NULL;
     }
     uint32_t at = (uint32_t)(t - k->targets);
-    t->sub      = sub;
-    if (sub->owner->mark == k->mark) {
-        struct target *head = &k->targets[sub->owner->slot];
+    t->own      = true;
+    t->flags    = flags;
+    t->sub_id   = sub_id;
+    if (owner->mark == k->mark) {
+        struct target *head = &k->targets[owner->slot];
         t->chained          = true;
         t->more             = head->more;
         head->more          = at;
+        return NULL;
+    }
+    owner->mark = k->mark;
+    owner->slot = at;
+    return t;
+}
+
+static void gather_live(struct kernel *k, struct sub *sub)
+{
+    struct target *t = gather_one(k, sub->owner, sub->link.flags, sub->by_key.extra);
+    if (t != NULL) {
+        t->session = session_of(sub->owner);
+    }
+}
+
+/* A publish on its way through gather. */
+struct gathering {
+    const struct message *message;
+    uint64_t              from_stream; /* of the stored session that sent it, or 0 */
+    bool                  here_only;
+};
+
+/* A subscription of a stored session: its stream gets QoS 1 and 2, it itself, where it is connected, what is QoS 0 to it. */
+static void gather_stored(struct kernel *k, const struct gathering *g, struct stored *stored, uint8_t flags,
+                          uint32_t sub_id, struct found *found)
+{
+    if ((flags & SUB_NO_LOCAL) != 0 && g->from_stream != 0 && stored->who.stream_id == g->from_stream) {
         return;
     }
-    sub->owner->mark = k->mark;
-    sub->owner->slot = at;
-    if (sub->link.kind == LINK_LIVE) {
-        t->session = session_of(sub->owner);
-    } else {
-        t->stream_id = sub->owner->stream_id;
+    struct session *here = stored_session(stored);
+    bool            kept = g->message->qos != 0 && !g->here_only;
+    found->any           = true;
+    if (!g->here_only && qos_lower(g->message->qos, flags & SUB_QOS) == 0) {
+        found->shards |= stored->at;
+    }
+    struct target *t = kept || here != NULL ? gather_one(k, &stored->who, flags, sub_id) : NULL;
+    if (t != NULL) {
+        t->session   = here;
+        t->stream_id = kept ? stored->who.stream_id : 0;
+    }
+}
+
+static void gather_rows(struct kernel *k, const struct gathering *g, const struct interest_question *question,
+                        struct found *found)
+{
+    uint32_t heads[SHAPES_MAX + 1];
+    uint32_t count = route_match(k, question, g->message->topic, heads);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = heads[i];
+        do {
+            const struct row *row = rows_at(&k->rows, at);
+            gather_stored(k, g, stored_of_rows(row->owner), (uint8_t)row->flags, row->id, found);
+            at = row->next;
+        } while (at != heads[i]);
     }
 }
 
@@ -159,19 +209,22 @@ static void fetch(const struct kernel *k, const uint32_t *nodes, uint32_t count)
 struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only)
 {
     struct found             found = {0};
-    struct interest_question elsewhere;
+    struct interest_question question;
     const uint32_t          *nodes;
-    elsewhere.count = 0;
-    if (!here_only) {
-        interest_ask(k, message->topic, &elsewhere);
+    const struct gathering   g = {
+          .message = message, .from_stream = from != NULL ? from->who.stream_id : 0, .here_only = here_only};
+    question.asked = false;
+    question.count = 0;
+    if (!here_only || k->rows.count != 0) {
+        interest_ask(k, message->topic, &question);
     }
-    uint32_t                 count       = match_find(k->tree, message->topic, &nodes);
-    const struct subscriber *self        = from != NULL ? &from->who : NULL;
-    uint64_t                 from_stream = from != NULL ? from->who.stream_id : 0;
-    struct pending          *pending     = here_only ? NULL : k->handing;
-    bool                     recorded    = pending != NULL && assign_recorded(pending);
-    k->target_count                      = 0;
+    uint32_t                 count    = match_find(k->tree, message->topic, &nodes);
+    const struct subscriber *self     = from != NULL ? &from->who : NULL;
+    struct pending          *pending  = here_only ? NULL : k->handing;
+    bool                     recorded = pending != NULL && assign_recorded(pending);
+    k->target_count                   = 0;
     k->mark++;
+    route_fetch(k, &question);
     fetch(k, nodes, count);
     for (uint32_t i = 0; i < count; i++) {
         for (struct match_link *link = match_first(k->tree, nodes[i]); link != NULL; link = link->next) {
@@ -180,19 +233,14 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             case LINK_LIVE:
                 if ((link->flags & SUB_NO_LOCAL) == 0 || sub->owner != self) {
                     found.any = true;
-                    gather_sub(k, sub);
+                    gather_live(k, sub);
                 }
                 break;
             case LINK_STORED:
-                if ((link->flags & SUB_NO_LOCAL) == 0 || from_stream == 0 || sub->owner->stream_id != from_stream) {
-                    found.any = true;
-                    if (!here_only && message->qos != 0) {
-                        gather_sub(k, sub);
-                    }
-                }
+                gather_stored(k, &g, stored_of(sub->owner), link->flags, sub->by_key.extra, &found);
                 break;
             case LINK_INTEREST:
-                found.shards |= interest_link(link, message->qos);
+                found.shards |= here_only ? 0 : interest_link(link, message->qos);
                 break;
             case LINK_CAPTURE:
                 if (!here_only) {
@@ -213,11 +261,12 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             }
         }
     }
+    gather_rows(k, &g, &question, &found);
     if (UNLIKELY(recorded && pending->assigned != NULL)) {
         found.any = true;
         assign_gather(k, pending, message);
     }
-    found.shards |= interest_answer(k, &elsewhere, message->qos);
+    found.shards |= here_only ? 0 : interest_answer(k, &question, message->qos);
     found.any = found.any || found.shards != 0;
     return found;
 }
@@ -227,21 +276,15 @@ void gather_tag(const struct kernel *k, const struct target *t, const struct mes
     uint8_t flags = t->flags;
     tag->count    = 0; /* ids behind it are not looked at, and not set: this runs for every delivery */
     tag->group    = t->group != NULL && t->stream_id != 0 ? hash_bytes(group_filter(t->group)) : 0;
-    if (t->sub == NULL) {
-        if (t->sub_id != 0) {
-            tag->ids[tag->count++] = t->sub_id;
+    for (const struct target *each = t;; each = &k->targets[each->more]) {
+        uint8_t these = each->flags;
+        uint8_t qos   = (uint8_t)((these & SUB_QOS) > (flags & SUB_QOS) ? these & SUB_QOS : flags & SUB_QOS);
+        flags         = (uint8_t)(((these | flags) & ~SUB_QOS) | qos);
+        if (each->sub_id != 0 && tag->count < SUBSCRIPTION_IDS_MAX) {
+            tag->ids[tag->count++] = each->sub_id;
         }
-    } else {
-        for (const struct target *each = t;; each = &k->targets[each->more]) {
-            uint8_t these = each->sub->link.flags;
-            uint8_t qos   = (uint8_t)((these & SUB_QOS) > (flags & SUB_QOS) ? these & SUB_QOS : flags & SUB_QOS);
-            flags         = (uint8_t)(((these | flags) & ~SUB_QOS) | qos);
-            if (each->sub->by_key.extra != 0 && tag->count < SUBSCRIPTION_IDS_MAX) {
-                tag->ids[tag->count++] = each->sub->by_key.extra;
-            }
-            if (each->more == TARGET_NONE) {
-                break;
-            }
+        if (each->more == TARGET_NONE) {
+            break;
         }
     }
     tag->qos    = qos_lower(message->qos, flags & SUB_QOS);

@@ -14,14 +14,13 @@ enum { ANY = 1, QUALITY = 2 };
 /* The first byte of the mail: how it stands, how it stood, and what follows: the hash of the filter (EXACT) or the filter. */
 enum { EXACT = 4, STOOD_SHIFT = 3 };
 
-/* Of a node: nobody, one to whom QoS 0 is owed, one to whom all is; or there is a tally. */
-enum { MARK_NONE, MARK_ONE, MARK_ONE_QUALITY, MARK_TALLY };
+/* Of a node: nobody, one, or there is a tally. */
+enum { MARK_NONE, MARK_ONE, MARK_TALLY };
 
 /* Live subscribers, two or more, of the filter of a node. */
 struct tally {
     struct hashmap_node by_node; /* extra: the node */
-    uint32_t            any;
-    uint32_t            quality;
+    uint32_t            count;
 };
 
 /* A filter of other shards that has no shape. */
@@ -29,7 +28,7 @@ struct interest {
     struct match_link   link;
     struct hashmap_node by_node;
     uint64_t            any;     /* shards: for QoS 0 */
-    uint64_t            quality; /* shards: for QoS 1 and 2 too: live sessions, or granted 0 */
+    uint64_t            quality; /* shards: for QoS 1 and 2 too */
 };
 
 /* ---- those who are here --------------------------------------------------------------------------------------------- */
@@ -44,19 +43,10 @@ static struct tally *tally_of(const struct kernel *k, uint32_t node)
     return NULL;
 }
 
-static uint8_t standing(uint32_t any, uint32_t quality)
-{
-    return (uint8_t)((any != 0 ? ANY : 0) | (quality != 0 ? QUALITY : 0));
-}
-
+/* Live sessions are owed all by mail, stored ones what is QoS 0 to them, which is not told here (stored.h). Older brokers tell of both here. */
 static uint8_t stands(const struct kernel *k, uint32_t node)
 {
-    unsigned mark = match_mark(k->tree, node);
-    if (mark == MARK_TALLY) {
-        const struct tally *t = tally_of(k, node);
-        return standing(t->any, t->quality);
-    }
-    return standing(mark != MARK_NONE, mark == MARK_ONE_QUALITY);
+    return match_mark(k->tree, node) != MARK_NONE ? ANY | QUALITY : 0;
 }
 
 static struct wire_writer mail_of(struct kernel *k, uint32_t node, uint8_t stood, uint8_t now)
@@ -85,13 +75,13 @@ static void announce(struct kernel *k, uint32_t node, uint8_t stood)
 }
 
 /* There was one, now there are two. */
-static bool tally_begin(struct kernel *k, uint32_t node, bool first, bool second)
+static bool tally_begin(struct kernel *k, uint32_t node)
 {
     struct tally *t = malloc(sizeof *t);
     if (t == NULL) {
         return false;
     }
-    *t = (struct tally){.by_node = {.extra = node}, .any = 2, .quality = (uint32_t)first + (uint32_t)second};
+    *t = (struct tally){.by_node = {.extra = node}, .count = 2};
     if (hashmap_insert(&k->tallies, &t->by_node, hash_u64(node)) != 0) {
         free(t);
         return false;
@@ -100,43 +90,41 @@ static bool tally_begin(struct kernel *k, uint32_t node, bool first, bool second
     return true;
 }
 
-bool interest_in(struct kernel *k, uint32_t node, bool quality)
+bool interest_in(struct kernel *k, uint32_t node)
 {
-    uint8_t  stood = stands(k, node);
-    unsigned mark  = match_mark(k->tree, node);
-    if (mark == MARK_NONE) {
-        match_set_mark(k->tree, node, quality ? MARK_ONE_QUALITY : MARK_ONE);
-    } else if (mark == MARK_TALLY) {
-        struct tally *t = tally_of(k, node);
-        t->any++;
-        t->quality += quality;
-    } else if (!tally_begin(k, node, mark == MARK_ONE_QUALITY, quality)) {
-        return false;
+    uint8_t stood = stands(k, node);
+    switch (match_mark(k->tree, node)) {
+    case MARK_NONE:
+        match_set_mark(k->tree, node, MARK_ONE);
+        break;
+    case MARK_ONE:
+        if (!tally_begin(k, node)) {
+            return false;
+        }
+        break;
+    default:
+        tally_of(k, node)->count++;
     }
     announce(k, node, stood);
     return true;
 }
 
-void interest_out(struct kernel *k, uint32_t node, bool quality)
+void interest_out(struct kernel *k, uint32_t node)
 {
-    uint8_t  stood = stands(k, node);
-    unsigned mark  = match_mark(k->tree, node);
-    if (mark != MARK_TALLY) {
-        ASSERT(mark == (quality ? MARK_ONE_QUALITY : MARK_ONE));
+    uint8_t stood = stands(k, node);
+    if (match_mark(k->tree, node) != MARK_TALLY) {
+        ASSERT(match_mark(k->tree, node) == MARK_ONE);
         match_set_mark(k->tree, node, MARK_NONE);
         announce(k, node, stood);
         return;
     }
     struct tally *t = tally_of(k, node);
-    ASSERT(t->any >= 2 && t->quality >= quality);
-    t->any--;
-    t->quality -= quality;
-    if (t->any == 1) {
-        match_set_mark(k->tree, node, t->quality != 0 ? MARK_ONE_QUALITY : MARK_ONE);
+    ASSERT(t->count >= 2);
+    if (--t->count == 1) {
+        match_set_mark(k->tree, node, MARK_ONE);
         hashmap_remove(&k->tallies, &t->by_node);
         free(t);
     }
-    announce(k, node, stood);
 }
 
 /* ---- shards that come and go ---------------------------------------------------------------------------------------- */
@@ -158,7 +146,7 @@ void interest_track(struct kernel *k)
         for (struct hashmap_node *n = hashmap_chain(&k->subs, chain); n != NULL; n = n->next) {
             const struct sub *sub = counted(n);
             if (sub != NULL) {
-                bool in = interest_in(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
+                bool in = interest_in(k, sub->link.node);
                 ASSERT(in); /* out of memory */
             }
         }
@@ -327,23 +315,35 @@ void interest_lost(struct kernel *k, unsigned shard)
 
 void interest_ask(const struct kernel *k, struct bytes topic, struct interest_question *out)
 {
-    out->count = 0;
-    if (k->wants.count == 0) {
-        return;
+    bool wanted = k->wants.count != 0;
+    bool stored = k->rows.count != 0;
+    out->asked  = wanted || stored;
+    out->count  = 0;
+    if (wanted) {
+        out->told = exact_key(k, hash_bytes(topic));
+        wants_fetch(&k->wants, out->told);
     }
-    uint64_t exact = exact_key(k, hash_bytes(topic));
-    wants_fetch(&k->wants, exact);
-    uint32_t count = k->shapes.count == 0 ? 0 : shapes_match(&k->shapes, topic, out->keys);
-    for (uint32_t i = 0; i < count; i++) {
+    if (stored) {
+        out->exact = hash_bytes_seeded(topic, k->shapes.seed);
+        rows_fetch(&k->rows, (uint32_t)out->exact);
+    }
+    if (out->asked && k->shapes.count != 0) {
+        out->count = shapes_match(&k->shapes, topic, out->keys, out->shapes);
+    }
+    for (uint32_t i = 0; i < out->count && wanted; i++) {
         wants_fetch(&k->wants, out->keys[i]);
     }
-    out->keys[count] = exact;
-    out->count       = count + 1;
+    for (uint32_t i = 0; i < out->count && stored; i++) {
+        rows_fetch(&k->rows, (uint32_t)out->keys[i]);
+    }
 }
 
 uint64_t interest_answer(const struct kernel *k, const struct interest_question *question, uint8_t qos)
 {
-    uint64_t shards = 0;
+    if (!question->asked || k->wants.count == 0) {
+        return 0;
+    }
+    uint64_t shards = wants_shards(&k->wants, question->told, qos != 0);
     for (uint32_t i = 0; i < question->count; i++) {
         shards |= wants_shards(&k->wants, question->keys[i], qos != 0);
     }

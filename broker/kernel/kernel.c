@@ -21,6 +21,7 @@
 #include "broker/kernel/retain.h"
 #include "broker/kernel/route.h"
 #include "broker/kernel/standing.h"
+#include "broker/kernel/stored.h"
 #include "broker/kernel/sub.h"
 #include "broker/kernel/sys.h"
 #include "broker/kernel/will.h"
@@ -104,6 +105,7 @@ static void free_sessions(struct kernel *k)
         retain_cancel_all(s);
         delivery_unfollow(s);
         sub_remove_all(k, &s->who);
+        stored_close(s);
         s->client = NULL; /* it may be gone by now, and is not told */
         session_free(s);
     }
@@ -241,7 +243,7 @@ void kernel_take_mail(struct kernel *k, unsigned from, const struct kernel_mail 
         mail_announced(k, from);
         break;
     case MAIL_ROUTE:
-        route_receive(k, mail);
+        route_receive(k, from, mail);
         mail_announced(k, from);
         break;
     case MAIL_MEMBER:

@@ -9,6 +9,7 @@
 #include "broker/kernel/mail.h"
 #include "broker/kernel/rival.h"
 #include "broker/kernel/session.h"
+#include "broker/kernel/stored.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
 
@@ -27,6 +28,7 @@ static void tell_all(struct kernel *k, unsigned shard)
 {
     interest_tell(k, shard);
     group_tell(k, shard);
+    stored_tell(k, shard);
     struct wire_writer w = mail_begin();
     if (mail_post(k, shard, MAIL_TOLD, 0, &w)) {
         k->out[shard].announced++;
@@ -63,6 +65,7 @@ static void shard_end(struct numbers *n, unsigned number)
     mail_drop(k, number);
     interest_lost(k, number);
     group_lost(k, number);
+    stored_lost(k, number);
     exclusive_lost(k, number);
     k->slow_told &= ~bit;
     LIST_EACH (&k->paused, link) {

@@ -12,8 +12,11 @@
 #include "broker/kernel/mail.h"
 #include "broker/kernel/reader.h"
 #include "broker/kernel/reserved.h"
+#include "broker/kernel/route.h"
 #include "broker/kernel/session.h"
+#include "broker/kernel/stored.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/topic.h"
 #include "broker/kernel/will.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
@@ -155,8 +158,11 @@ static bool sub_item(struct store_scan *scan, const struct store_item *item)
     struct opening *o = scan->ctx;
     struct bytes    client_id;
     struct bytes    filter;
+    struct bytes    group;
+    struct bytes    rest;
     struct sub_row  row;
-    if (!tables_sub_key_split(item->key, &client_id, &filter) || !sub_row_read(item->value, &row)) {
+    if (!tables_sub_key_split(item->key, &client_id, &filter) || !sub_row_read(item->value, &row) ||
+        row.stream_id != o->session->who.stream_id) {
         log_error("a stored subscription is not understood: passed over");
         return true;
     }
@@ -164,7 +170,9 @@ static bool sub_item(struct store_scan *scan, const struct store_item *item)
         o->error = readers_restore(o->session, filter, &row) ? o->error : ERR_QUOTA;
         return true;
     }
-    if (sub_put(o->session->kernel, &o->session->who, LINK_LIVE, filter, row.flags, row.id) == NULL) {
+    bool entered = route_known(o->session, filter, &row, item->version);
+    if (!entered || (topic_group_split(filter, &group, &rest) &&
+                     sub_put(o->session->kernel, &o->session->who, LINK_LIVE, filter, row.flags, row.id) == NULL)) {
         o->error = ERR_QUOTA;
     }
     return true;
@@ -208,6 +216,7 @@ static void subs_done(struct store_scan *scan, int status)
         finish(o->session, error);
         return;
     }
+    stored_open(o->session);
     if (reader_count(o->session) != 0) {
         scan_rows(o, TABLE_CURSORS, cursor_item, cursors_done);
         return;

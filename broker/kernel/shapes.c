@@ -129,7 +129,8 @@ void shapes_forget(struct shapes *s, unsigned shard)
     }
 }
 
-uint32_t shapes_match(const struct shapes *s, struct bytes topic, uint64_t out_keys[SHAPES_MAX])
+uint32_t shapes_match(const struct shapes *s, struct bytes topic, uint64_t out_keys[SHAPES_MAX],
+                      uint8_t out_shapes[SHAPES_MAX])
 {
     uint64_t terms[SHAPE_LEVELS_MAX];
     uint64_t sums[SHAPE_LEVELS_MAX + 1]; /* of the levels before this one */
@@ -154,7 +155,42 @@ uint32_t shapes_match(const struct shapes *s, struct bytes topic, uint64_t out_k
         for (uint32_t plus = shape->plus; plus != 0; plus &= plus - 1) {
             sum -= terms[__builtin_ctz(plus)];
         }
-        out_keys[found++] = key_of(shape, sum);
+        out_keys[found]     = key_of(shape, sum);
+        out_shapes[found++] = (uint8_t)i;
     }
     return found;
+}
+
+/* Passes over the level of a topic that begins at *t, and over the same text of a filter, or its '+', at *f. */
+static bool level_fits(struct bytes filter, size_t *f, struct bytes topic, size_t *t, bool plus)
+{
+    if (plus && (*f == filter.size || filter.data[(*f)++] != '+')) {
+        return false;
+    }
+    for (; *t < topic.size && topic.data[*t] != '/'; ++*t) {
+        if (!plus && (*f == filter.size || filter.data[(*f)++] != topic.data[*t])) {
+            return false;
+        }
+    }
+    return *f == filter.size || filter.data[*f] == '/';
+}
+
+bool shapes_fits(const struct shapes *s, unsigned shape, struct bytes filter, struct bytes topic)
+{
+    const struct shape *is = &s->list[shape];
+    size_t              f  = 0;
+    size_t              t  = 0;
+    for (uint32_t level = 0; level < is->levels; level++) {
+        if (level != 0 && (f++ == filter.size || t++ == topic.size)) { /* the '/' */
+            return false;
+        }
+        if (!level_fits(filter, &f, topic, &t, (is->plus >> level & 1) != 0)) {
+            return false;
+        }
+    }
+    if (!is->rest) {
+        return f == filter.size && t == topic.size;
+    }
+    struct bytes rest = bytes_of(filter.data + f, filter.size - f);
+    return bytes_equal(rest, is->levels == 0 ? bytes_str("#") : bytes_str("/#"));
 }

@@ -42,7 +42,10 @@ void shapes_leave(struct shapes *shapes, struct bytes filter, unsigned shard);
 void shapes_forget(struct shapes *shapes, unsigned shard);
 /* What a filter is known by, whether its shape has room or not. False: it is too deep. */
 MUST_CHECK bool shapes_key(const struct shapes *shapes, struct bytes filter, uint64_t *out_key);
-/* The keys of all filters, of the shapes that are there, that match the topic. Returns their number. */
-uint32_t shapes_match(const struct shapes *shapes, struct bytes topic, uint64_t out_keys[SHAPES_MAX]);
+/* The keys of all filters, of the shapes that are there, that match the topic, and which shapes these are, until one comes or goes. Returns their number. */
+uint32_t shapes_match(const struct shapes *shapes, struct bytes topic, uint64_t out_keys[SHAPES_MAX],
+                      uint8_t out_shapes[SHAPES_MAX]);
+/* Is it the one filter of that shape, which was a result for this topic, that matches it? A key may be another's by chance. */
+bool shapes_fits(const struct shapes *shapes, unsigned shape, struct bytes filter, struct bytes topic);
 
 #endif

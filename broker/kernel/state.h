@@ -1,12 +1,13 @@
 /* state - what the files of the kernel share: the kernel of one shard, and who is subscribed to what.
  *
- *     tree ─ node ─┬─ LINK_LIVE     struct sub of a session on this shard
- *                  ├─ LINK_STORED   struct sub of a stored session, connected or not, wherever it is
+ *     rows             of stored sessions, connected or not, wherever they are (rows.h, stored.h)
+ *     tree ─ node ─┬─ LINK_LIVE     struct sub of a live session on this shard
+ *                  ├─ LINK_STORED   struct sub of a stored session that is no row: its filter has no shape (shapes.h)
  *                  ├─ LINK_INTEREST which other shards have live subscribers of this filter
  *                  ├─ LINK_GROUP    members of a shared subscription, of all shards
  *                  └─ LINK_CAPTURE  a rule that keeps what matches in a stream (capture.h)
  *
- * A stored session that is connected here has both: its LINK_STORED feeds its stream (QoS 1 and 2), its LINK_LIVE takes QoS 0.
+ * In a group's own lists: LINK_LIVE of a session on this shard, stored or not, and LINK_STORED of a stored one.
  * Threads: one kernel per shard. */
 #ifndef KEEL_BROKER_KERNEL_STATE_H
 #define KEEL_BROKER_KERNEL_STATE_H
@@ -14,6 +15,7 @@
 #include "broker/kernel/kernel.h"
 #include "broker/kernel/hashmap.h"
 #include "broker/kernel/match.h"
+#include "broker/kernel/rows.h"
 #include "broker/kernel/shapes.h"
 #include "broker/kernel/store.h"
 #include "broker/kernel/tables.h"
@@ -25,7 +27,7 @@
 
 enum link_kind { LINK_LIVE = 1, LINK_STORED, LINK_INTEREST, LINK_GROUP, LINK_CAPTURE };
 
-/* Who is owed: begins struct session and struct stored. */
+/* Who is owed: begins struct session and struct stored (stored.h). */
 struct subscriber {
     struct list subs;      /* struct sub.of_owner */
     uint64_t    stream_id; /* 0: a live session */
@@ -44,7 +46,7 @@ struct sub {
 };
 _Static_assert(sizeof(struct sub) == 64, "a million of them are counted");
 
-/* A stored subscription, or a shared one. */
+/* A stored subscription that is no row, or a shared one. */
 struct sub_wide {
     struct sub    sub;
     struct group *group;   /* shared: not NULL, and sub.link.node is MATCH_NONE */
@@ -62,13 +64,6 @@ static inline struct group *sub_group(const struct sub *sub)
     return sub->link.node != MATCH_NONE ? NULL : CONTAINER_OF(sub, const struct sub_wide, sub)->group;
 }
 
-/* A stored session as every shard knows it. */
-struct stored {
-    struct subscriber   who;
-    struct hashmap_node by_id; /* in kernel.stored; extra: size of id */
-    uint8_t             id[];
-};
-
 /* Mails that wait for room in a mailbox. */
 struct outbox {
     struct list waiting;
@@ -83,14 +78,14 @@ struct outbox {
 
 /* Where one publish goes, gathered before anything is handed out. */
 struct target {
-    struct sub     *sub;       /* NULL: the member of a group */
-    struct session *session;   /* who is given it here, or NULL */
+    struct session *session;   /* who is given it here, or NULL; a stored session only what is QoS 0 to it */
     struct group   *group;     /* as a member of which */
     uint64_t        stream_id; /* whose stream gets it, or 0 */
     uint32_t        more;      /* next subscription of the same subscriber, TARGET_NONE: none */
     uint32_t        in_stripe; /* next target in the same stripe */
-    uint32_t        sub_id;    /* of a group's member */
-    uint8_t         flags;     /* of a group's member */
+    uint32_t        sub_id;    /* of the subscription */
+    uint8_t         flags;     /* of the subscription */
+    bool            own;       /* its own subscription: neither as a group's member nor of a rule */
     bool            chained;   /* hangs on another target */
     bool            capture;   /* of a rule: whatever the QoS, without a tag */
     uint32_t        assigned;  /* 1 + its place among those that are recorded (assign.h), 0: it is not */
@@ -123,7 +118,8 @@ struct kernel {
     struct hashmap subs;          /* struct sub.by_key */
     struct hashmap tallies;       /* struct tally.by_node */
     struct wants   wants;         /* what other shards want .. */
-    struct shapes  shapes;        /* .. of filters with wildcards */
+    struct shapes  shapes;        /* .. of filters with wildcards, and those of rows */
+    struct rows    rows;          /* subscriptions of stored sessions */
     struct hashmap interests;     /* struct interest.by_node: of filters that have no shape */
     struct hashmap groups;        /* struct group.by_filter */
     struct hashmap stored;        /* struct stored.by_id */

@@ -5,6 +5,7 @@
 #include "broker/kernel/group.h"
 #include "broker/kernel/interest.h"
 #include "broker/kernel/session.h"
+#include "broker/kernel/stored.h"
 #include "broker/kernel/topic.h"
 #include "shared/base/hash.h"
 
@@ -44,16 +45,18 @@ struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct by
     return node == MATCH_NONE ? NULL : find_at(k, owner, node, NULL);
 }
 
+struct bytes sub_filter(struct kernel *k, const struct sub *sub)
+{
+    size_t size = match_filter(k->tree, sub->link.node, k->key, sizeof k->key);
+    ASSERT(size <= sizeof k->key);
+    return bytes_of(k->key, size);
+}
+
 /* ---- put and remove ----------------------------------------------------------------------------------------------- */
 
 static bool announced(const struct kernel *k, const struct sub *sub)
 {
     return sub->link.kind == LINK_LIVE && k->tracking;
-}
-
-bool sub_wants_quality(const struct sub *sub, uint8_t flags)
-{
-    return sub->owner->stream_id == 0 || (flags & SUB_QOS) == 0;
 }
 
 /* Enters a live subscription, whose options are set, into what the group or the other shards know. False: no memory. */
@@ -78,7 +81,7 @@ static bool live_in(struct kernel *k, struct sub *sub)
         group_announce(k, group, true, group_member(group, k->shard, s->serial));
         return true;
     }
-    return !announced(k, sub) || interest_in(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
+    return !announced(k, sub) || interest_in(k, sub->link.node);
 }
 
 static void live_out(struct kernel *k, struct sub *sub)
@@ -93,7 +96,7 @@ static void live_out(struct kernel *k, struct sub *sub)
         return; /* the member itself goes last: it may take the group with it */
     }
     if (announced(k, sub)) {
-        interest_out(k, sub->link.node, sub_wants_quality(sub, sub->link.flags));
+        interest_out(k, sub->link.node);
     }
 }
 
@@ -103,7 +106,11 @@ static void count(struct kernel *k, const struct sub *sub, int step)
     struct kernel_counters *c = &k->counters;
     uint64_t                n = (uint64_t)step;
     if (sub->link.kind == LINK_STORED) {
-        c->stored_subscriptions += n;
+        if (sub_group(sub) == NULL) {
+            stored_count(k, stored_of(sub->owner), step);
+        } else {
+            c->stored_subscriptions += n;
+        }
         return;
     }
     c->subscriptions += n;
@@ -185,23 +192,11 @@ struct sub *sub_put(struct kernel *k, struct subscriber *owner, enum link_kind k
         if (sub == NULL) {
             return NULL;
         }
-    } else if (kind == LINK_LIVE && sub_group(sub) == NULL && announced(k, sub)) {
-        /* The new options may matter to the other shards: enter first, so that they never see it gone. */
-        bool before = sub_wants_quality(sub, sub->link.flags);
-        bool now    = sub_wants_quality(sub, flags);
-        if (before != now) {
-            if (!interest_in(k, sub->link.node, now)) {
-                return NULL;
-            }
-            interest_out(k, sub->link.node, before);
-        }
-        sub->link.flags   = flags;
-        sub->by_key.extra = id;
-        return sub;
     }
     sub->link.flags   = flags;
     sub->by_key.extra = id;
-    if (kind == LINK_LIVE && !live_in(k, sub)) {
+    bool told         = !is_new && sub_group(sub) == NULL; /* its options do not matter to others */
+    if (kind == LINK_LIVE && !told && !live_in(k, sub)) {
         sub_drop(k, sub);
         return NULL;
     }

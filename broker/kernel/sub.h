@@ -13,7 +13,7 @@ struct sub *sub_put(struct kernel *kernel, struct subscriber *owner, enum link_k
 void        sub_remove(struct kernel *kernel, struct sub *sub);
 void        sub_remove_all(struct kernel *kernel, struct subscriber *owner);
 
-/* Is what is published with QoS 1 and 2 owed to it by mail? A stored session gets that from its stream. */
-bool sub_wants_quality(const struct sub *sub, uint8_t flags);
+/* Of one that is not shared; valid until kernel.key is used again. */
+struct bytes sub_filter(struct kernel *kernel, const struct sub *sub);
 
 #endif

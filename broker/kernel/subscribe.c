@@ -136,20 +136,28 @@ static void carry_out(struct request *r, const uint64_t *versions)
             }
             continue;
         }
-        if (!r->subscribe) {
+        struct bytes group;
+        struct bytes rest;
+        bool         stored  = session_stored(s);
+        bool         here    = !stored || topic_group_split(want->filter, &group, &rest); /* else it is a row alone */
+        bool         entered = true;
+        if (here && !r->subscribe) {
             struct sub *sub = sub_find(k, &s->who, want->filter);
             if (sub != NULL) {
                 sub_remove(k, sub);
             }
-        } else if (sub_put(k, &s->who, LINK_LIVE, want->filter, want->flags, want->id) == NULL) {
+        } else if (here) {
+            entered = sub_put(k, &s->who, LINK_LIVE, want->filter, want->flags, want->id) != NULL;
+        }
+        if (stored) {
+            struct sub_row row = {.flags = want->flags, .id = want->id, .stream_id = s->who.stream_id};
+            entered            = route_changed(s, want->filter, &row, versions[i], !r->subscribe) && entered;
+        }
+        if (!entered) {
             want->result = ERR_QUOTA;
             give_back(s, want);
         }
         want->exclusive = false; /* from now on with the subscription */
-        if (session_stored(s)) {
-            struct sub_row row = {.flags = want->flags, .id = want->id, .stream_id = s->who.stream_id};
-            route_changed(k, session_id(s), want->filter, &row, versions[i], !r->subscribe);
-        }
     }
     mail_when_confirmed(k, &r->announcement, answer);
 }
@@ -390,7 +398,8 @@ void subscribe_handed_out(struct session *s, const struct pending *pending)
 /* Will it have this subscription when all that it asked for before is carried out? */
 static bool will_exist(struct session *s, struct bytes filter)
 {
-    bool exists = reader_filter(filter) ? reader_find(s, filter) != NULL : sub_find(s->kernel, &s->who, filter) != NULL;
+    bool exists = reader_filter(filter) ? reader_find(s, filter) != NULL
+                                        : sub_find(s->kernel, &s->who, filter) != NULL || route_has(s, filter);
     if (s->asking == NULL) {
         return exists;
     }

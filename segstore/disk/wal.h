@@ -22,7 +22,10 @@
 #include "segstore/disk/prepare.h"
 #include "segstore/log/block.h"
 
-enum { WAL_DEPTH_MAX = 2, WAL_TAIL_MIN_BYTES = 8 * 1024 * 1024 };
+enum {
+    WAL_DEPTH_MAX      = 2,
+    WAL_TAIL_MIN_BYTES = 10 * 1024 * 1024 /* the largest entry, and what blocks waste beside it (wal_roomy) */
+};
 
 enum wal_block_state { WAL_OPEN, WAL_CLOSED, WAL_FLYING, WAL_DURABLE, WAL_APPLIED };
 

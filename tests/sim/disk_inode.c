@@ -138,6 +138,11 @@ void disk_write_sector(struct inode *inode, uint64_t index, size_t at, const uin
     struct disk   *disk   = inode->disk;
     struct sector *sector = sector_at(inode, index);
     uint8_t       *next   = version_of(sector->now, at, data, size);
+    if (next == disk_zeros &&
+        sector->now ==
+            disk_zeros) { /* as a file that has its room is filled: whichever version is left, it is the same */
+        return;
+    }
     disk->used_sectors += sector->now == NULL;
     if (world_chance(disk->world, SALT_DISK, disk->faults.rot_one_in)) {
         uint64_t bit = disk_draw(disk, SECTOR_BYTES * 8);

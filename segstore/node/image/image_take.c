@@ -218,10 +218,10 @@ int image_receive(struct session *s, struct wire_reader *r)
 /* ---- taking its place ---- */
 
 /* What both hold is held all the time: what was there lets go of it afterwards. */
-static void replace(struct node_stripe *st)
+static void replace(struct node_stripe *st, bool keeps_log)
 {
     repairs_clear(st);
-    refill_replaced(st);
+    refill_replaced(st, st->image_in->index, st->image_in->term, keeps_log);
     bury(st->node, st->stripe, true);
     st->stripe          = st->image_in->fresh;
     st->image_in->fresh = NULL;
@@ -242,7 +242,7 @@ static void graft(struct node_stripe *st)
         slot->held = true;
         segments_retain(&st->node->storage->segments, slot->position);
     }
-    replace(st);
+    replace(st, true);
     changes_skip(st, in->index, &in->members);
     raft_applied(st->raft, in->index);
     raft_compact(st->raft, in->index);
@@ -288,7 +288,7 @@ static void take(struct node_stripe *st)
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
-    replace(st);
+    replace(st, false);
     entries_fini(&st->entries);
     entries_init(&st->entries, in->index, in->chain);
     wire_writer_fini(&in->image);

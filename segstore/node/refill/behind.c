@@ -110,16 +110,22 @@ void refill_taken(struct node_stripe *st, const struct log_entry *entry)
     }
 }
 
-void refill_replaced(struct node_stripe *st)
+void refill_replaced(struct node_stripe *st, uint64_t index, uint64_t term, bool keeps_log)
 {
-    struct refill *r = st->refill;
+    struct refill *r    = st->refill;
+    uint64_t       last = raft_last(st->raft);
     if (r == NULL || !raft_is_damaged(st->raft)) {
         refill_drop(st);
         return;
     }
     refill_found_drop(r);
-    behind_cut(r, 0);
-    r->open      = true;
+    if (is_covered(r, term)) {
+        behind_cut(r, 0);
+    }
+    while (r->first < r->count && r->behind[r->first].index <= index) {
+        refill_entry_drop(st, &r->behind[r->first++]);
+    }
+    r->open      = r->open || (!keeps_log && last > index && raft_term_at(st->raft, last) >= term);
     r->giving_up = false;
 }
 

@@ -19,7 +19,8 @@
  * A leader that was elected without this node may come and go before the node is whole. What it gave takes nothing away from what is known of the holes, until an entry came
  * of a later term than all that lies behind them: a leader of that term had whatever is committed of all that, and the log has it up to there. (No leader of an earlier term
  * is followed: raft is told the term of the last entry behind the holes.) So it is with what a restart reads in the log behind a checkpoint that speaks of holes (`known`),
- * and neither a term nor a vote that was written there says what was in the hole. An image leaves nothing behind the hole, and what it took away may be missing (`open`).
+ * and neither a term nor a vote that was written there says what was in the hole. The last entry of an image is such an entry. When it is of
+ * no later term, what the image took away from the end of the log may be missing (`open`).
  *
  *   RPC_REFILL_ASK   stripe u16 | zero u16 | zero u32 | index u64 (of the entry; 0: none, the term only)
  *   RPC_REFILL       stripe u16 | kind u8 | zero u8 | count u32 | index u64 (as asked) | term u64 (of the answering replica) |
@@ -92,8 +93,8 @@ bool refill_replay(struct node_stripe *st, const struct log_entry *entry);
 void refill_state(struct node_stripe *st);
 /* The last of those that a leader gives, which are in the log now. */
 void refill_taken(struct node_stripe *st, const struct log_entry *entry);
-/* An image takes the place of all that is here. */
-void refill_replaced(struct node_stripe *st);
+/* An image that ends with this entry takes the place of what is here; keeps_log: of what lies behind that entry it does not. */
+void refill_replaced(struct node_stripe *st, uint64_t index, uint64_t term, bool keeps_log);
 /* The term of the last entry behind the holes; 0: there is none. */
 uint64_t refill_term(const struct refill *r);
 /* It is whole, or an operator has to take care of it. */

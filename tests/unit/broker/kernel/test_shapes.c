@@ -24,7 +24,8 @@ static uint64_t enter(const char *filter, unsigned shard)
 static bool finds(const char *topic, uint64_t key)
 {
     uint64_t keys[SHAPES_MAX];
-    uint32_t count = shapes_match(&shapes, bytes_str(topic), keys);
+    uint8_t  which[SHAPES_MAX];
+    uint32_t count = shapes_match(&shapes, bytes_str(topic), keys, which);
     for (uint32_t i = 0; i < count; i++) {
         if (keys[i] == key) {
             return true;
@@ -145,4 +146,33 @@ Test(shapes, a_filter_that_is_too_deep_is_refused_and_deep_topics_are_matched)
     deep[strlen(deep) - 1] = '+';
     uint64_t unused;
     cr_expect_not(shapes_enter(&shapes, bytes_str(deep), 0, &unused));
+}
+
+Test(shapes, of_a_shape_one_filter_fits_a_topic_and_no_other)
+{
+    static const char *const texts[] = {"a/+/c", "a/+/d", "a/+/c/#", "+/b/c", "a/b/#", "a/#",
+                                        "#",     "a/+/",  "a/+/cc",  "+/+/c", "+/#"};
+    enum { COUNT = sizeof texts / sizeof texts[0] };
+    for (unsigned i = 0; i < COUNT; i++) {
+        (void)enter(texts[i], 0);
+    }
+    static const char *const topics[] = {"a/b/c", "a/b/d", "a/b", "a", "a/b/", "a/b/c/d", "x/b/c", "a//c", "$s/b/c"};
+    unsigned                 hits     = 0;
+    for (unsigned t = 0; t < sizeof topics / sizeof topics[0]; t++) {
+        uint64_t     keys[SHAPES_MAX];
+        uint8_t      which[SHAPES_MAX];
+        struct bytes topic   = bytes_str(topics[t]);
+        uint32_t     count   = shapes_match(&shapes, topic, keys, which);
+        unsigned     matches = 0;
+        for (unsigned f = 0; f < COUNT; f++) {
+            unsigned fits = 0;
+            for (uint32_t i = 0; i < count; i++) {
+                fits += shapes_fits(&shapes, which[i], bytes_str(texts[f]), topic);
+            }
+            cr_expect_eq(fits, topic_matches(bytes_str(texts[f]), topic), "%s %s", texts[f], topics[t]);
+            matches += fits;
+        }
+        hits += matches;
+    }
+    cr_expect_gt(hits, 20);
 }

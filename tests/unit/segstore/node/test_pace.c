@@ -154,3 +154,47 @@ Test(test_pace, waits_of_a_processor_are_not_told_apart)
     strain_note(&s, 1900000);
     cr_assert_leq(strain_step(&s, now_ns, 0, false), PACE_LIMIT);
 }
+
+/* Steps of 50 waits, all of them as long but for one. */
+static uint32_t steps(struct strain *s, uint64_t *now_ns, int count, uint64_t ns, uint64_t one_ns, bool quiet)
+{
+    uint32_t strain = 0;
+    for (int step = 0; step < count; step++) {
+        for (int i = 0; i < 50; i++) {
+            strain_note(s, i == 3 ? one_ns : ns);
+        }
+        *now_ns += PACE_STEP_NS;
+        strain = strain_step(s, *now_ns, 0, quiet);
+    }
+    return strain;
+}
+
+Test(test_pace, a_little_longer_for_long_is_too_long)
+{
+    struct strain s      = {0};
+    uint64_t      now_ns = second_ns;
+    (void)steps(&s, &now_ns, 50, 1000000, 1000000, true);
+    cr_assert_leq(steps(&s, &now_ns, 1, 1700000, 1700000, false), PACE_LIMIT);
+    cr_assert_gt(steps(&s, &now_ns, 20, 1700000, 1700000, false), PACE_LIMIT);
+    cr_assert_leq(steps(&s, &now_ns, 20, 1300000, 1700000, false), PACE_LIMIT);
+}
+
+Test(test_pace, a_tail_that_every_step_shows_was_not_usual)
+{
+    struct strain s      = {0};
+    uint64_t      now_ns = second_ns;
+    for (int i = 0; i < 20; i++) {
+        (void)steps(&s, &now_ns, 1, 1000000, 9000000, true);
+        (void)steps(&s, &now_ns, 9, 1000000, 2000000, true);
+    }
+    cr_assert_leq(steps(&s, &now_ns, 1, 1000000, 9000000, false), PACE_LIMIT, "once it is");
+    cr_assert_gt(steps(&s, &now_ns, 10, 1000000, 9000000, false), PACE_LIMIT);
+}
+
+Test(test_pace, means_below_a_millisecond_are_told_apart)
+{
+    struct strain s      = {0};
+    uint64_t      now_ns = second_ns;
+    (void)steps(&s, &now_ns, 50, 500000, 900000, true);
+    cr_assert_gt(steps(&s, &now_ns, 10, 1000000, 1000000, false), PACE_LIMIT);
+}

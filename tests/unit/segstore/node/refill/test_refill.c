@@ -266,15 +266,39 @@ Test(refill, a_checkpoint_that_speaks_of_a_hole_was_made_when_the_damage_was_kno
     wire_writer_fini(&w);
 }
 
-Test(refill, an_image_leaves_a_damaged_replica_with_an_end_that_may_be_missing)
+Test(refill, an_image_that_ends_in_a_later_term_makes_up_for_all_behind_the_hole)
 {
     hole(false);
     raft_damaged(raft);
-    cr_assert(!stripe.refill->open);
-    refill_replaced(&stripe);
+    refill_replaced(&stripe, 13, 4, false);
     cr_assert_eq(left(), 0);
-    cr_assert(stripe.refill->open);
+    cr_assert(!stripe.refill->open);
     let_go();
+}
+
+Test(refill, an_image_takes_the_place_of_what_lies_before_its_end)
+{
+    hole(false);
+    raft_damaged(raft);
+    refill_replaced(&stripe, 14, 3, false);
+    cr_assert_eq(left(), 2);
+    cr_assert_null(refill_find(stripe.refill, 14));
+    cr_assert(!stripe.refill->open);
+    let_go();
+}
+
+Test(refill, an_image_that_takes_the_end_of_the_log_away_leaves_one_that_may_be_missing)
+{
+    for (int keeps_log = 0; keeps_log < 2; keeps_log++) {
+        hole(false);
+        raft_damaged(raft);
+        refill_replaced(&stripe, BEFORE - 1, 1, keeps_log);
+        cr_assert_eq(left(), 3);
+        cr_assert_eq(stripe.refill->open, !keeps_log);
+        let_go();
+        end();
+        begin();
+    }
 }
 
 /* ---- whole again ---- */
