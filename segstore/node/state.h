@@ -82,7 +82,8 @@ struct node_stripe {
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool             unproved;    /* while the log is replayed: a hole lies behind the last entry (restore.c) */
-    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came */
+    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came .. */
+    bool             unreadable;  /* .. or the entry behind the applied one: nothing else is wrong */
     bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;       /* one TIMER_FIRE or TABLE_EXPIRE at a time */
@@ -107,6 +108,7 @@ struct node_stripe {
     uint64_t            left_nonce; /* has it left this node? As it was asked last; 0: something came since */
     struct image_in    *image_in;   /* an image on its way here */
     struct refill      *refill;     /* what its log holds behind holes; NULL: it has none */
+    struct single      *single;     /* an entry that is asked for because it cannot be read here; NULL: there is none */
     uint8_t             still;      /* images of it that are being taken: until then it stands still */
     uint32_t            missed;     /* records that may be damaged here (repair/) */
     uint32_t            lost;       /* of them, those that nobody has */
@@ -368,6 +370,8 @@ void entry_durable(void *ctx, const struct log_entry *entry);
 void replica_damaged(struct node_stripe *st, const char *why);
 /* Records that it has applied are gone: it votes and takes entries, but leads nobody until it has another node's image. */
 void replica_repair(struct node_stripe *st, const char *why);
+void replica_unreadable(struct node_stripe *st);
+void replica_readable(struct node_stripe *st);
 /* Something about it may have changed: it is looked at before the turn ends. */
 void replica_touch(struct node_stripe *st);
 /* Settles all that were touched: leads, applies, sends, acknowledges. True: there is more for the next turn. */
