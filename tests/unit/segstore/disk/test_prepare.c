@@ -126,6 +126,7 @@ Test(prepare, a_full_disk_that_has_space_again_does_not_wait_for_zeros)
     prepare.full  = true;
     until_ready(2);
     cr_assert_not(prepare.full);
+    cr_assert(prepare.unable || prepare.filled_bytes == 0);
 }
 
 Test(prepare, a_store_that_stops_does_not_wait_for_zeros)
