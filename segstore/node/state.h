@@ -203,6 +203,12 @@ struct session {
     struct index_link  by_owner; /* in node->relays, while a broker's is open */
 };
 
+/* A broker process, and the later one at its place: as HELLOs were read. 0: none. */
+struct replaced {
+    uint64_t instance;
+    uint64_t heir;
+};
+
 /* A broker shard that timers may depend on. */
 struct owner {
     struct list link; /* node->owners */
@@ -309,7 +315,7 @@ struct node {
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
-    uint64_t           replaced[NODE_REPLACED_MAX]; /* instances of brokers that have heirs, the last ones; 0: none */
+    struct replaced    replaced[NODE_REPLACED_MAX]; /* brokers that have heirs, the last ones */
     uint32_t           replaced_next;
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
@@ -609,7 +615,7 @@ void subscription_free(struct subscription *sub);
 
 /* owner.c */
 void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
-/* It has an heir. */
+/* It has an heir, which is there. */
 bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void     owners_found(struct node_stripe *st);
