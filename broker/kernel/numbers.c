@@ -65,7 +65,6 @@ static void shard_end(struct numbers *n, unsigned number)
     mail_drop(k, number);
     interest_lost(k, number);
     group_lost(k, number);
-    stored_lost(k, number);
     exclusive_lost(k, number);
     k->slow_told &= ~bit;
     LIST_EACH (&k->paused, link) {
@@ -130,6 +129,7 @@ void numbers_end(struct numbers *n, struct peer *peer, void (*waiting)(struct ke
     {
         shard_end(n, number);
     }
+    stored_lost(k, shards);
     MAIL_EACH(number, shards)
     {
         waiting(k, number);

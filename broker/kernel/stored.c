@@ -133,13 +133,13 @@ void stored_tell(struct kernel *k, unsigned shard)
     }
 }
 
-void stored_lost(struct kernel *k, unsigned shard)
+void stored_lost(struct kernel *k, uint64_t shards)
 {
     for (uint32_t chain = 0; chain < hashmap_chains(&k->stored); chain++) {
         for (struct hashmap_node *n = hashmap_chain(&k->stored, chain); n != NULL;) {
             struct stored *stored = CONTAINER_OF(n, struct stored, by_id);
             n                     = n->next;
-            stored->at &= ~(1ull << shard);
+            stored->at &= ~shards;
             stored_settle(k, stored);
         }
     }

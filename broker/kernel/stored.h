@@ -61,7 +61,7 @@ void stored_close(struct session *session);
 void stored_seen(struct kernel *kernel, unsigned shard, struct bytes id, bool there);
 /* All that are connected here, to one shard. */
 void stored_tell(struct kernel *kernel, unsigned shard);
-/* That shard has gone. */
-void stored_lost(struct kernel *kernel, unsigned shard);
+/* Those shards, a bit each, have gone. Looks at all sessions. */
+void stored_lost(struct kernel *kernel, uint64_t shards);
 
 #endif

@@ -125,9 +125,9 @@ Test(test_stored, where_it_is_seen_does_not_hang_on_the_order_in_which_shards_sa
     stored_seen(k, 1, id, false);
     cr_expect_eq(seen_at(0), 1 << 2);
     stored_seen(k, 3, id, true);
-    stored_lost(k, 2);
+    stored_lost(k, 1 << 2);
     cr_expect_eq(seen_at(0), 1 << 3);
-    stored_lost(k, 3);
+    stored_lost(k, 1 << 3);
     cr_expect_null(stored_find(k, id));
     cr_expect_eq(kernel_counters(k)->stored_sessions, 0);
     down();
