@@ -22,9 +22,7 @@ static void note_far(struct kernel *k, unsigned from, const struct message *mess
 
 static bool was_new(struct kernel *k, unsigned from, struct wire_reader *r)
 {
-    struct number number = {.writer = wire_get_u64(r)};
-    number.epoch         = wire_get_u64(r);
-    number.sequence      = wire_get_u64(r);
+    struct number number = marks_read(r);
     return far_shard(k, from) ? marks_new(k, number) : !marks_known(k, number);
 }
 
@@ -37,6 +35,9 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     struct message     message = message_read(&r);
     ASSERT(!r.bad);
     note_far(k, from, &message);
+    if (wire_left(&r) != 0 && !was_new(k, from, &r)) {
+        return;
+    }
     struct session *s = session_find(k, mail->value);
     struct group   *g = group_find(k, filter);
     struct fanout   f = {.message = &message, .group = g == NULL || g->exclusive ? NULL : g, .from_shard = from};

@@ -284,6 +284,11 @@ uint64_t company_owner(const struct kernel *k, unsigned shard)
     return numbers_owner(&k->company->numbers, shard);
 }
 
+uint64_t company_birth(const struct kernel *k, unsigned shard)
+{
+    return shard < k->shard_count ? k->company->birth : numbers_birth(&k->company->numbers, shard);
+}
+
 bool company_post(struct kernel *k, unsigned shard, const struct kernel_mail *mail)
 {
     return numbers_post(&k->company->numbers, shard, mail);

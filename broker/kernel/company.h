@@ -66,6 +66,8 @@ void company_hold(struct kernel *kernel, struct store_call *call);
 
 /* Who that shard is to the store. */
 uint64_t company_owner(const struct kernel *kernel, unsigned shard);
+/* When its process was born, or born again: a shard of this process, or of another. */
+uint64_t company_birth(const struct kernel *kernel, unsigned shard);
 /* For each other process that is known here: each(ctx, peer). */
 void company_each(struct kernel *kernel, void (*each)(void *ctx, const struct peer *peer), void *ctx);
 /* The process that is the senior, NULL: this one is, or nobody is yet. */

@@ -1,6 +1,7 @@
 /* fanout - see fanout.h. */
 #include "broker/kernel/fanout.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/far.h"
 #include "broker/kernel/gather.h"
@@ -24,9 +25,11 @@ void fanout_end(struct fanout *f)
 
 static void append_done(struct store_call *call, int status, struct bytes results)
 {
-    (void)results;
     struct work      *work = CONTAINER_OF(call, struct work, call);
     struct publisher *p    = work->publisher;
+    if (UNLIKELY(work->assigned != 0) && status == 0) {
+        assign_appended(p->kernel, work->pending, work->assigned - 1, results);
+    }
     work->pending->after--;
     if (status != 0 && work->pending->status == 0) {
         work->pending->status = status;
@@ -69,9 +72,9 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
     }
 }
 
-/* To the member of a group that was chosen, for a publisher that counts its messages itself. When a broker died in between, the next one may choose
- * another member, which has later messages already: by the publisher's count it would take this one for old, and nobody would get it. So
- * it goes by the count of this shard: once while this broker lives, at least once when it dies. */
+/* To the member of a group, for a publisher that counts its messages itself: by the number that is recorded with the choice (assign.h). What an orphan
+ * left (orphan.h, QoS 1) is not recorded: another broker may choose another member, which has later messages already and would take this one for an old one,
+ * by the orphan's count. So it goes by the count of this shard: once while this broker lives, at least once when it dies. */
 static void append_member(struct kernel *k, struct pending *pending, const struct target *t,
                           const struct message *message)
 {
@@ -82,11 +85,18 @@ static void append_member(struct kernel *k, struct pending *pending, const struc
     }
     uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
     struct record       record = message_record(message);
+    uint16_t            stripe = stream_id_stripe(t->stream_id);
+    struct number       number;
     struct delivery_tag tag;
     gather_tag(k, t, message, &tag);
-    uint16_t            stripe = stream_id_stripe(t->stream_id);
-    struct wire_writer *w      = store_txn_begin(k->store, stripe);
-    size_t              begun  = op_append_begin(w, store_owner(k->store), 1, ++k->stripe_sequences[stripe]);
+    if (t->assigned != 0) {
+        number         = assign_number(pending, t->assigned - 1);
+        work->assigned = t->assigned;
+    } else {
+        number = (struct number){store_owner(k->store), 1, ++k->stripe_sequences[stripe]};
+    }
+    struct wire_writer *w     = store_txn_begin(k->store, stripe);
+    size_t              begun = op_append_begin(w, number.writer, number.epoch, number.sequence);
     op_append_target(w, t->stream_id, delivery_tag_write(bytes, &tag));
     op_append_end(w, begun, 1, &record);
     store_txn_end(k->store, &work->call);
@@ -97,6 +107,7 @@ static void append_member(struct kernel *k, struct pending *pending, const struc
 void fanout_append(struct kernel *k, struct pending *pending, const struct message *message)
 {
     k->stripes_hit_count = 0;
+    bool members         = false;
     for (uint32_t i = 0; i < k->target_count; i++) {
         struct target *t = &k->targets[i];
         if (t->stream_id == 0 || t->chained) {
@@ -107,8 +118,8 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
         if (tag.qos == 0 && !t->capture) {
             continue;
         }
-        if (!t->own && pending->writer_epoch != 0) {
-            append_member(k, pending, t, message);
+        if (!t->own && !t->capture && pending->writer_epoch != 0) {
+            members = true;
             continue;
         }
         uint16_t stripe = stream_id_stripe(t->stream_id);
@@ -121,6 +132,12 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
     for (uint32_t i = 0; i < k->stripes_hit_count; i++) {
         append_stripe(k, pending, k->stripes_hit[i], message);
         k->stripe_heads[k->stripes_hit[i]] = TARGET_NONE;
+    }
+    for (uint32_t i = 0; members && i < k->target_count; i++) { /* last: their numbers are the higher ones */
+        struct target *t = &k->targets[i];
+        if (t->stream_id != 0 && !t->own && !t->capture) {
+            append_member(k, pending, t, message);
+        }
     }
 }
 
@@ -153,9 +170,7 @@ static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *
         message_write(&w, f->message);
         struct number number = k->company != NULL ? marks_number(k->handing) : (struct number){0};
         if (number.writer != 0) {
-            wire_put_u64(&w, number.writer);
-            wire_put_u64(&w, number.epoch);
-            wire_put_u64(&w, number.sequence);
+            marks_write(&w, number);
         }
         if (mail_post(k, shard, MAIL_PUBLISH,
                       f->publisher != NULL && f->publisher->session != NULL ? f->publisher->session->serial : 0, &w)) {

@@ -1,6 +1,7 @@
 /* gather - see gather.h. */
 #include "broker/kernel/gather.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/capture.h"
 #include "broker/kernel/far.h"
 #include "broker/kernel/group.h"
@@ -105,16 +106,22 @@ static void gather_rows(struct kernel *k, const struct gathering *g, const struc
     }
 }
 
-static void mail_member(struct kernel *k, struct group *g, const struct member *m, const struct message *message)
+void gather_mail_member(struct kernel *k, struct group *g, const struct member *m, const struct message *message,
+                        struct number number)
 {
-    struct wire_writer w = mail_begin();
+    bool               alike = g != NULL && !g->exclusive;                      /* others could have it as well .. */
+    bool               twice = qos_lower(message->qos, m->flags & SUB_QOS) < 2; /* .. and may [MQTT-4.8.2-5] */
+    struct wire_writer w     = mail_begin();
     wire_put_u8(&w, m->flags);
     wire_put_u32(&w, m->sub_id);
-    wire_put_blob(&w, group_filter(g));
+    wire_put_blob(&w, g == NULL ? (struct bytes){0} : group_filter(g));
     message_write(&w, message);
+    if (number.writer != 0 && k->company != NULL) {
+        marks_write(&w, number);
+    }
     unsigned shard = m->shard;
     if (mail_post(k, shard, MAIL_PUBLISH_MEMBER, m->serial, &w)) {
-        far_sent(k, shard, k->handing, message, g->exclusive ? NULL : g);
+        far_sent(k, shard, k->handing, message, alike && twice ? g : NULL);
     }
 }
 
@@ -128,47 +135,54 @@ static bool is_own(const struct group_choice *choice, const struct kernel *k, co
         return (choice->member->flags & SUB_NO_LOCAL) != 0 && choice->member->shard == k->shard &&
                choice->member->serial == from->serial;
     }
-    return (choice->stored->link.flags & SUB_NO_LOCAL) != 0 && from->who.stream_id != 0 &&
+    return choice->stored != NULL && (choice->stored->link.flags & SUB_NO_LOCAL) != 0 && from->who.stream_id != 0 &&
            choice->stored->owner->stream_id == from->who.stream_id;
 }
 
-void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from)
+struct group_choice gather_choose(struct kernel *k, struct group *g, const struct message *message,
+                                  const struct session *from)
 {
     bool                  by_client = g->strategy == SHARE_HASH_CLIENT && from != NULL;
     struct group_question question  = {.topic     = message->topic,
                                        .publisher = by_client ? hash_bytes(session_id(from)) : 0};
     struct group_choice   choice    = group_choose(k, g, &question);
-    const struct member  *m         = choice.member;
-    if ((m == NULL && choice.stored == NULL) || (g->exclusive && is_own(&choice, k, from))) {
-        return;
-    }
-    uint8_t  flags = m != NULL ? m->flags : choice.stored->link.flags;
-    uint64_t id    = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
-    uint8_t  qos   = qos_lower(message->qos, flags & SUB_QOS);
-    if (qos != 0 && id != 0) {
-        struct target *t = target_add(k);
-        if (t != NULL) {
-            t->stream_id = id;
-            t->group     = g->exclusive ? NULL : g;
-            t->flags     = flags;
-            t->sub_id    = m != NULL ? m->sub_id : choice.stored->by_key.extra;
-        }
-        return;
-    }
-    if (m == NULL) {
-        k->counters.dropped++; /* QoS 0, and nobody of the group is connected */
-        return;
-    }
-    if (m->shard != k->shard) {
-        mail_member(k, g, m, message);
-        return;
-    }
+    return g->exclusive && is_own(&choice, k, from) ? (struct group_choice){0} : choice;
+}
+
+struct target *gather_member(struct kernel *k, struct session *session, struct group *g, uint8_t flags, uint32_t sub_id)
+{
     struct target *t = target_add(k);
     if (t != NULL) {
-        t->session = session_find(k, m->serial);
-        t->group   = g->exclusive ? NULL : g; /* nobody else could get it */
+        t->session = session;
+        t->group   = g == NULL || g->exclusive ? NULL : g; /* nobody else could get it */
         t->flags   = flags;
-        t->sub_id  = m->sub_id;
+        t->sub_id  = sub_id;
+    }
+    return t;
+}
+
+void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from)
+{
+    struct group_choice  choice = gather_choose(k, g, message, from);
+    const struct member *m      = choice.member;
+    if (m == NULL && choice.stored == NULL) {
+        return;
+    }
+    uint8_t  flags  = m != NULL ? m->flags : choice.stored->link.flags;
+    uint64_t id     = m != NULL ? m->stream_id : choice.stored->owner->stream_id;
+    uint32_t sub_id = m != NULL ? m->sub_id : choice.stored->by_key.extra;
+    uint8_t  qos    = qos_lower(message->qos, flags & SUB_QOS);
+    if (qos != 0 && id != 0) {
+        struct target *t = gather_member(k, NULL, g, flags, sub_id);
+        if (t != NULL) {
+            t->stream_id = id;
+        }
+    } else if (m == NULL) {
+        k->counters.dropped++; /* QoS 0, and nobody of the group is connected */
+    } else if (m->shard != k->shard) {
+        gather_mail_member(k, g, m, message, (struct number){0});
+    } else {
+        (void)gather_member(k, session_find(k, m->serial), g, flags, sub_id);
     }
 }
 
@@ -204,9 +218,11 @@ struct found gather(struct kernel *k, const struct message *message, const struc
     if (!here_only || k->rows.count != 0) {
         interest_ask(k, message->topic, &question);
     }
-    uint32_t                 count = match_find(k->tree, message->topic, &nodes);
-    const struct subscriber *self  = from != NULL ? &from->who : NULL;
-    k->target_count                = 0;
+    uint32_t                 count    = match_find(k->tree, message->topic, &nodes);
+    const struct subscriber *self     = from != NULL ? &from->who : NULL;
+    struct pending          *pending  = here_only ? NULL : k->handing;
+    bool                     recorded = pending != NULL && assign_recorded(pending);
+    k->target_count                   = 0;
     k->mark++;
     route_fetch(k, &question);
     fetch(k, nodes, count);
@@ -236,6 +252,9 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             case LINK_GROUP:
                 if (!here_only && !group_empty(CONTAINER_OF(link, struct group, link))) {
                     found.any = true;
+                    if (recorded) {
+                        break; /* below */
+                    }
                     gather_group(k, CONTAINER_OF(link, struct group, link), message, from);
                 }
                 break;
@@ -243,6 +262,10 @@ struct found gather(struct kernel *k, const struct message *message, const struc
         }
     }
     gather_rows(k, &g, &question, &found);
+    if (UNLIKELY(recorded && pending->assigned != NULL)) {
+        found.any = true;
+        assign_gather(k, pending, message);
+    }
     found.shards |= here_only ? 0 : interest_answer(k, &question, message->qos);
     found.any = found.any || found.shards != 0;
     return found;

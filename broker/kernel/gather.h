@@ -3,6 +3,8 @@
 #ifndef KEEL_BROKER_KERNEL_GATHER_H
 #define KEEL_BROKER_KERNEL_GATHER_H
 
+#include "broker/kernel/group.h"
+#include "broker/kernel/marks.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/session.h"
 
@@ -13,13 +15,20 @@ struct found {
     bool     captured; /* some of the targets are streams of rules */
 };
 
-struct group;
-
 /* Matches message and fills kernel.targets. from: who sent it, NULL: nobody who is here.
  * here_only: the message came from another shard, which saw to streams and groups. */
 struct found gather(struct kernel *k, const struct message *message, const struct session *from, bool here_only);
 /* Adds the member of a group whose turn it is; one that is on another shard is mailed to. */
 void gather_group(struct kernel *k, struct group *g, const struct message *message, const struct session *from);
+/* Whose turn it is; nobody's when it would be the publisher's own. */
+struct group_choice gather_choose(struct kernel *k, struct group *g, const struct message *message,
+                                  const struct session *from);
+/* One more target: a member of a group (NULL: it is not known here), a session here or none. NULL: no memory. */
+struct target *gather_member(struct kernel *k, struct session *session, struct group *g, uint8_t flags,
+                             uint32_t sub_id);
+/* To a live member elsewhere. number: by which its shard takes it once, its writer 0: none. */
+void gather_mail_member(struct kernel *k, struct group *g, const struct member *m, const struct message *message,
+                        struct number number);
 /* What one target gets: the highest QoS of its subscriptions, and all their ids. */
 void gather_tag(const struct kernel *k, const struct target *t, const struct message *message,
                 struct delivery_tag *tag);

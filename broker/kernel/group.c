@@ -9,6 +9,17 @@
 
 #include <stdlib.h>
 
+struct group *group_hashed(struct kernel *k, uint64_t hash)
+{
+    for (struct hashmap_node *n = hashmap_first(&k->groups, hash); n != NULL; n = hashmap_next(n)) {
+        struct group *g = CONTAINER_OF(n, struct group, by_filter);
+        if (hash_bytes(group_filter(g)) == hash) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
 struct group *group_find(struct kernel *k, struct bytes filter)
 {
     for (struct hashmap_node *n = hashmap_first(&k->groups, hash_bytes(filter)); n != NULL; n = hashmap_next(n)) {
@@ -126,6 +137,7 @@ int group_join(struct kernel *k, struct group *g, const struct member *member)
     }
     memmove(&g->members[at + 1], &g->members[at], (g->member_count - at) * sizeof *m);
     g->member_count++;
+    g->changes++;
     g->turn += at < g->turn;
     g->members[at]          = *member;
     g->members[at].standing = standing;
@@ -140,6 +152,7 @@ void group_leave(struct kernel *k, struct group *g, unsigned shard, uint64_t ser
         uint32_t at = (uint32_t)(m - g->members);
         standing_unref(k, m->standing);
         g->member_count--;
+        g->changes++;
         memmove(m, m + 1, (g->member_count - at) * sizeof *m);
         g->turn -= at < g->turn;
     }
@@ -156,6 +169,7 @@ void group_stored_add(struct group *g, struct sub *sub)
     }
     g->stored = link;
     g->stored_count++;
+    g->changes++;
 }
 
 void group_stored_remove(struct group *g, struct sub *sub)
@@ -168,6 +182,7 @@ void group_stored_remove(struct group *g, struct sub *sub)
     link->next  = NULL;
     link->place = NULL;
     g->stored_count--;
+    g->changes++;
 }
 
 uint64_t group_who(const struct kernel *k, uint64_t serial)

@@ -30,9 +30,10 @@ struct group {
     struct member      *members;   /* the longest one first */
     uint32_t            member_count;
     uint32_t            member_capacity;
-    uint32_t            turn;   /* whose it is */
-    uint32_t            held;   /* messages that are to go to another member when theirs goes */
-    struct match_link  *stored; /* struct sub.link */
+    uint32_t            changes; /* of its members and of stored */
+    uint32_t            turn;    /* whose it is */
+    uint32_t            held;    /* messages that are to go to another member when theirs goes */
+    struct match_link  *stored;  /* struct sub.link */
     uint32_t            stored_count;
     uint8_t             strategy;  /* enum share_strategy */
     bool                exclusive; /* of one subscriber at a time (exclusive.h) */
@@ -40,6 +41,7 @@ struct group {
 };
 
 /* NULL: there is none. */
+struct group *group_hashed(struct kernel *kernel, uint64_t hash);
 struct group *group_find(struct kernel *kernel, struct bytes whole_filter);
 /* Makes it when absent; NULL when memory is out. A group without members must be given to group_settle. */
 struct group *group_make(struct kernel *kernel, struct bytes whole_filter);

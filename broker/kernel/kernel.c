@@ -1,6 +1,7 @@
 /* kernel - the life of a shard's kernel and its turn; the verbs of a client are in open.c, publish.c, subscribe.c and ack.c. */
 #include "broker/kernel/kernel.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/capture.h"
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/exclusive.h"
@@ -82,11 +83,12 @@ struct kernel *kernel_new(unsigned shard, unsigned shard_count, const struct ker
     k->tree         = match_new(CACHE_SLOTS);
     k->pendings     = pool_new(sizeof(struct pending), WORKS_MAX);
     k->works        = pool_new(sizeof(struct work), WORKS_MAX);
+    k->assignments  = pool_new(sizeof(struct assignments), WORKS_MAX);
     k->relay        = malloc(sizeof *k->relay);
     if (k->relay != NULL) {
         publisher_init(k->relay, k, NULL, relayed);
     }
-    if (k->tree == NULL || k->pendings == NULL || k->works == NULL || k->relay == NULL ||
+    if (k->tree == NULL || k->pendings == NULL || k->works == NULL || k->assignments == NULL || k->relay == NULL ||
         !company_make(k, port->instance, port->place)) {
         kernel_free(k);
         return NULL;
@@ -154,6 +156,7 @@ void kernel_free(struct kernel *k)
     match_free(k->tree);
     pool_free(k->pendings);
     pool_free(k->works);
+    pool_free(k->assignments);
     free(k->targets);
     free(k->evicting);
     free(k->stripe_heads);

@@ -3,6 +3,7 @@
 
 #include "broker/kernel/publish.h"
 #include "shared/base/hash.h"
+#include "shared/base/wire.h"
 
 #include <stdlib.h>
 
@@ -18,7 +19,22 @@ struct number marks_number(const struct pending *pending)
         return (struct number){0};
     }
     return (struct number){
-        .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence};
+        .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence | 0xff};
+}
+
+void marks_write(struct wire_writer *w, struct number number)
+{
+    wire_put_u64(w, number.writer);
+    wire_put_u64(w, number.epoch);
+    wire_put_u64(w, number.sequence);
+}
+
+struct number marks_read(struct wire_reader *r)
+{
+    struct number number = {.writer = wire_get_u64(r)};
+    number.epoch         = wire_get_u64(r);
+    number.sequence      = wire_get_u64(r);
+    return number;
 }
 
 static struct mark *find(struct kernel *k, uint64_t writer)

@@ -1,7 +1,8 @@
 /* marks - what live sessions here have been given already of publishers that count their messages (QoS 2 of stored sessions, wills), when there are other broker processes.
  *
  *     a process hands a message out, to subscribers here too, and dies before it has recorded that: whoever finishes its work hands it out again, with
- *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here.
+ *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here. What goes to a live member of a group has
+ *     a number of its own (assign.h).
  *
  * The heir may be the last process that is left, and its own shards have been told by the dead one as well: the numbers are looked at
  * then too, and mails between shards of one process carry them.
@@ -20,12 +21,17 @@ struct number {
     uint64_t sequence;
 };
 
-/* Of a publish that is being handed out; pending may be NULL. */
+/* Of a publish that is being handed out; pending may be NULL. Behind those of its parts (assign.h). */
 struct number marks_number(const struct pending *pending);
 /* The message with this number is about to be delivered here. False: it was before. */
 bool marks_new(struct kernel *kernel, struct number number);
 /* It was, as far as is known. Notes nothing: who hands it out here dies with who gets it. */
 bool marks_known(struct kernel *kernel, struct number number);
-void marks_fini(struct kernel *kernel);
+struct wire_writer;
+struct wire_reader;
+/* As it is mailed. */
+void          marks_write(struct wire_writer *w, struct number number);
+struct number marks_read(struct wire_reader *r);
+void          marks_fini(struct kernel *kernel);
 
 #endif

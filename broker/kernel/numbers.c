@@ -143,6 +143,11 @@ uint64_t numbers_owner(const struct numbers *n, unsigned shard)
     return n->far[shard]->owner;
 }
 
+uint64_t numbers_birth(const struct numbers *n, unsigned shard)
+{
+    return n->far[shard]->peer->birth;
+}
+
 /* ---- packets ------------------------------------------------------------------------------------------------------------ */
 
 bool numbers_post(struct numbers *n, unsigned shard, const struct kernel_mail *mail)

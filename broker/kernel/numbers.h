@@ -28,6 +28,7 @@ void numbers_fini(struct numbers *numbers);
 
 /* Who that shard is to the store. */
 uint64_t numbers_owner(const struct numbers *numbers, unsigned shard);
+uint64_t numbers_birth(const struct numbers *numbers, unsigned shard);
 /* Into the channel to that shard; false when it is full. Takes the body. */
 bool numbers_post(struct numbers *numbers, unsigned shard, const struct kernel_mail *mail);
 /* A packet for the channel from that owner. */

@@ -1,34 +1,42 @@
 /* once - see once.h. */
 #include "broker/kernel/once.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
 
-static void put_inbound(struct session *s, uint16_t id, const struct inbound_row *row, struct wire_writer *w)
+enum { ROW_FEW_BYTES = INBOUND_ROW_BYTES + ASSIGNED_FEW * ASSIGNED_BYTES };
+
+static void put_inbound(struct session *s, uint16_t id, struct bytes value, struct wire_writer *w)
 {
-    uint8_t   value[INBOUND_ROW_BYTES];
     struct op op = {
         .kind  = OP_TABLE_PUT,
         .table = TABLE_INBOUND,
         .name  = tables_inbound_key(s->kernel->key, session_id(s), id),
-        .value = inbound_row_write(value, row),
+        .value = value,
     };
     op_encode(w, &op);
 }
 
-static void once_record(struct publisher *p, struct pending *pending)
+void once_write(struct pending *pending, struct work *work)
 {
-    struct session *s    = p->session;
-    struct work    *work = publisher_work(p, pending, pending->id, publisher_before_done);
-    if (work == NULL) {
-        pending->status = ERR_QUOTA;
-        return;
+    struct publisher         *p   = pending->publisher;
+    struct session           *s   = p->session;
+    const struct assignments *all = pending->assigned;
+    uint8_t                   few[ROW_FEW_BYTES];
+    uint8_t                   head[INBOUND_ROW_BYTES];
+    struct inbound_row        row   = {.writer_epoch = pending->writer_epoch, .sequence = pending->sequence};
+    bool                      small = all == NULL || all->count <= ASSIGNED_FEW;
+    struct wire_writer        value = small ? wire_writer_fixed(few, sizeof few) : wire_writer_growing(SIZE_MAX / 2);
+    wire_put_bytes(&value, inbound_row_write(head, &row));
+    if (UNLIKELY(all != NULL)) {
+        assign_write(&value, all);
     }
-    struct inbound_row  row = {.writer_epoch = pending->writer_epoch, .sequence = pending->sequence};
-    struct wire_writer *w   = store_txn_begin(p->kernel->store, session_stripe(s));
+    struct wire_writer *w = store_txn_begin(p->kernel->store, session_stripe(s));
+    w->bad                = w->bad || value.bad;
     if (UNLIKELY(
             p->kernel->far !=
             0)) { /* an heir at another process does not know this row: then it must not count, and nothing be handed out */
@@ -36,12 +44,38 @@ static void once_record(struct publisher *p, struct pending *pending)
             .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
         op_encode(w, &fenced);
     }
-    put_inbound(s, pending->id, &row, w);
+    put_inbound(s, pending->id, wire_written(&value), w);
     store_txn_end(p->kernel->store, &work->call);
+    if (!small) {
+        wire_writer_fini(&value);
+    }
+}
+
+static void once_record(struct publisher *p, struct pending *pending)
+{
+    struct work *work = publisher_work(p, pending, pending->id, publisher_before_done);
+    if (work == NULL) {
+        pending->status = ERR_QUOTA;
+        return;
+    }
+    once_write(pending, work);
     pending->before++;
 }
 
-static void number(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id)
+/* Who gets it stands in its row. */
+static void once_assign(struct session *s, struct publisher *p, struct pending *pending, const struct message *message,
+                        bool recorded)
+{
+    bool more;
+    if (!assign_all(s->kernel, pending, message, s, &more)) {
+        pending->status = ERR_QUOTA;
+    } else if (more || !recorded) {
+        once_record(p, pending);
+    }
+}
+
+static void number(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id,
+                   const struct message *message)
 {
     uint64_t epoch = s->keep->epoch;
     p->count++;
@@ -52,18 +86,20 @@ static void number(struct session *s, struct publisher *p, struct pending *pendi
     }
     pending->writer_epoch = id->writer_epoch;
     pending->sequence     = id->sequence;
-    once_record(p, pending);
+    once_assign(s, p, pending, message, false);
 }
 
 /* Recorded on an earlier connection: what was appended of it, the stripes will not append again. That goes by the order of the numbers: one that comes
  * again behind a later one [against MQTT-4.6.0-1] has a new number, for by its own it would be taken for appended. */
-static void resume(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id)
+static void resume(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id,
+                   const struct message *message)
 {
     bool in_order = id->writer_epoch > p->resumed_epoch ||
                     (id->writer_epoch == p->resumed_epoch && id->sequence > p->resumed_sequence);
-    id->state = INBOUND_PENDING;
+    id->state         = INBOUND_PENDING;
+    pending->assigned = assign_recall(p, pending->id);
     if (UNLIKELY(!in_order)) {
-        number(s, p, pending, id);
+        number(s, p, pending, id, message);
         return;
     }
     p->resumed_epoch      = id->writer_epoch;
@@ -71,9 +107,10 @@ static void resume(struct session *s, struct publisher *p, struct pending *pendi
     pending->writer_epoch = id->writer_epoch;
     pending->sequence     = id->sequence;
     pending->recorded     = true;
+    once_assign(s, p, pending, message, true);
 }
 
-bool once_enter(struct session *s, struct publisher *p, struct pending *pending)
+bool once_enter(struct session *s, struct publisher *p, struct pending *pending, const struct message *message)
 {
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
     if (id != NULL && id->state != INBOUND_UNSURE) {
@@ -83,7 +120,7 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending)
         return false;
     }
     if (id != NULL) {
-        resume(s, p, pending, id);
+        resume(s, p, pending, id, message);
         return true;
     }
     id = inbound_add(&p->inbound, pending->id);
@@ -94,7 +131,8 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending)
     }
     id->state = INBOUND_PENDING;
     if (session_stored(s)) {
-        number(s, p, pending, id);
+        assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that was never sent again */
+        number(s, p, pending, id, message);
     }
     return true;
 }
@@ -148,9 +186,9 @@ void once_close_rows(struct session *s, struct wire_writer *w)
     for (uint32_t i = 0; in != NULL && i < in->capacity; i++) {
         const struct inbound_id *slot = &in->slots[i];
         if (slot->id != 0 && slot->state == INBOUND_DONE) {
-            put_inbound(
-                s, slot->id,
-                &(struct inbound_row){.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence}, w);
+            uint8_t            value[INBOUND_ROW_BYTES];
+            struct inbound_row row = {.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence};
+            put_inbound(s, slot->id, inbound_row_write(value, &row), w);
         }
     }
 }

@@ -4,10 +4,12 @@
 #ifndef KEEL_BROKER_KERNEL_ONCE_H
 #define KEEL_BROKER_KERNEL_ONCE_H
 
-#include "broker/kernel/session.h"
+#include "broker/kernel/publisher.h"
 
 /* Of a QoS 2 message: is it new? Enters its id, or finds what is known of it. False: an answer is all it needs. */
-bool once_enter(struct session *s, struct publisher *p, struct pending *pending);
+bool once_enter(struct session *s, struct publisher *p, struct pending *pending, const struct message *message);
+/* Writes the row of its packet id: its number, and who has it. work.call is answered. */
+void once_write(struct pending *pending, struct work *work);
 /* It is about to be answered: its id is done, or forgotten when it was refused. */
 void once_answer(struct publisher *p, struct pending *pending);
 /* Writes the rows of ids that are published and not released as done: a later connection must not publish them again. */

@@ -5,6 +5,7 @@
  *     expiry > 0                     take: one transaction ─▶ subscriptions ─▶ packet ids ─▶ open, stored
  *
  * The transaction fences the stream: a former owner, on any broker, is refused from then on. */
+#include "broker/kernel/assign.h"
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
@@ -133,6 +134,10 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
     p->doubts          = p->doubts || !row.done;
     slot->writer_epoch = row.writer_epoch;
     slot->sequence     = row.sequence;
+    if (!row.done && row.assigned.size != 0 && !assign_restore(p, (uint16_t)id, row.assigned)) {
+        log_error("who has a stored packet id's message is not understood, or there is no memory for it");
+        o->error = ERR_QUOTA;
+    }
     return true;
 }
 

@@ -158,17 +158,6 @@ static void answered(struct publisher *p, struct pending *pending)
     settle(o, p->pending_count - 1); /* this one is still counted */
 }
 
-static struct group *group_hashed(struct kernel *k, uint64_t hash)
-{
-    for (struct hashmap_node *n = hashmap_first(&k->groups, hash); n != NULL; n = hashmap_next(n)) {
-        struct group *g = CONTAINER_OF(n, struct group, by_filter);
-        if (hash_bytes(group_filter(g)) == hash) {
-            return g;
-        }
-    }
-    return NULL;
-}
-
 static void followed(struct store_follow *follow, uint64_t offset, struct bytes tag_bytes, const struct record *record)
 {
     struct orphan      *o = follow->ctx;

@@ -1,6 +1,7 @@
 /* publish - see the picture in publish.h. */
 #include "broker/kernel/publish.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/delayed.h"
 #include "broker/kernel/fanout.h"
 #include "broker/kernel/mail.h"
@@ -64,6 +65,9 @@ bool publish_kept(struct publisher *p, struct buf *copy, uint64_t writer_epoch, 
     pending->sequence     = sequence;
     if (message.retain && p->kernel->limits.retain_available) {
         record_retained(p, pending, &message);
+    }
+    if (message.qos == 2) {
+        assign_kept(pending, &message);
     }
     if (UNLIKELY(message.qos != 0 && company_fenced(p->kernel))) {
         hold(p, pending);
@@ -142,7 +146,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         pending->matched    = true;
         pending->duplicate  = true; /* its id is not taken */
         pending->handed_out = !behind;
-    } else if (message->qos == 2 && !once_enter(s, p, pending)) {
+    } else if (message->qos == 2 && !once_enter(s, p, pending, message)) {
         pending->handed_out = !behind; /* in its turn: those not handed out are the last ones */
     } else if (reserved.delayed) {
         delayed_set(p, pending, message, &reserved);
@@ -153,7 +157,7 @@ void kernel_publish(struct kernel *k, struct client *client, struct message *mes
         if (UNLIKELY(message->qos != 0 && company_fenced(k))) {
             hold(p, pending);
         }
-        if (pending->before == 0 && !behind && pending->status == 0) {
+        if (pending->before == 0 && !behind && pending->status == 0 && pending->assigned == NULL) {
             pending->handed_out = true;
             pending->matched    = fanout_publish(k, p, s, message, pending);
         } else {

@@ -1,6 +1,7 @@
 /* publisher - see publisher.h. */
 #include "broker/kernel/publisher.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/fanout.h"
 #include "broker/kernel/life.h"
 #include "broker/kernel/message.h"
@@ -10,12 +11,13 @@ void publisher_init(struct publisher *p, struct kernel *k, struct session *s,
 {
     *p = (struct publisher){.kernel = k, .session = s, .answered = answered};
     list_init(&p->pendings);
+    list_init(&p->unsure);
 }
 
 static void pending_free(struct publisher *p, struct pending *pending)
 {
-    list_remove(&pending->link);
     p->pending_count--;
+    assign_free(p->kernel, pending->assigned);
     buf_unref(pending->copy);
     pool_give(p->kernel->pendings, pending);
 }
@@ -23,8 +25,12 @@ static void pending_free(struct publisher *p, struct pending *pending)
 void publisher_fini(struct publisher *p)
 {
     list_remove(&p->paused_link);
-    while (!list_empty(&p->pendings)) {
-        pending_free(p, CONTAINER_OF(p->pendings.next, struct pending, link));
+    struct list *link;
+    while ((link = list_pop_front(&p->pendings)) != NULL) {
+        pending_free(p, CONTAINER_OF(link, struct pending, link));
+    }
+    while (!list_empty(&p->unsure)) {
+        assign_free(p->kernel, CONTAINER_OF(p->unsure.next, struct assignments, link));
     }
     inbound_fini(&p->inbound);
 }
@@ -74,8 +80,10 @@ static void advance(struct publisher *p)
             struct message message = message_of(pending->copy);
             pending->matched       = fanout_publish(p->kernel, p, p->session, &message, pending);
         }
-        buf_unref(pending->copy);
-        pending->copy = NULL;
+        if (LIKELY(pending->assigned == NULL)) { /* else another member may have to be given it */
+            buf_unref(pending->copy);
+            pending->copy = NULL;
+        }
         if (UNLIKELY(pending->awaited)) {
             pending->awaited = false;
             subscribe_handed_out(p->session, pending);
@@ -100,8 +108,7 @@ void publisher_flush(struct publisher *p)
         }
         list_remove(&pending->link);
         p->answered(p, pending);
-        p->pending_count--;
-        pool_give(p->kernel->pendings, pending);
+        pending_free(p, pending);
     }
     p->flushing = false;
     if (p->session != NULL) {

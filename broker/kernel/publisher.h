@@ -13,6 +13,7 @@ struct work {
     struct pending   *pending;
     struct session   *session; /* of a retained message for one stored session */
     uint16_t          id;
+    uint32_t          assigned; /* 1 + the place of the member of a group that it is for (assign.h), or 0 */
 };
 
 void publisher_init(struct publisher *publisher, struct kernel *kernel, struct session *session,

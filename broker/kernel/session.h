@@ -19,6 +19,8 @@
 #include "broker/kernel/window.h"
 #include "shared/mem/buf.h"
 
+struct assignments;
+
 enum session_state { SESSION_CLAIMING, SESSION_LOADING, SESSION_OPEN, SESSION_CLOSING, SESSION_ENDING };
 
 /* One publish whose answer is not given yet, in the order in which they came. */
@@ -40,7 +42,8 @@ struct pending {
     bool              delayed;  /* stored for later: not handed out now */
     bool
         abandoned; /* this process was taken for dead over it: neither done nor refused, and nobody is told (company.h) */
-    bool awaited; /* a request of the same client comes behind it */
+    struct assignments *assigned; /* members of groups that have it, recorded (assign.h); NULL: none */
+    bool                awaited;  /* a request of the same client comes behind it */
 };
 
 enum pause_reason { PAUSE_PENDING = 1, PAUSE_STORE = 2, PAUSE_MAIL = 4, PAUSE_SLOW = 8 };
@@ -55,6 +58,7 @@ struct publisher {
     struct list    paused_link; /* in kernel.paused */
     uint64_t       slow;        /* shards with a queue over its bound that this publisher fed */
     struct inbound inbound;
+    struct list    unsure;        /* struct assignments.link: of messages in doubt that were not sent again yet */
     uint64_t       count;         /* QoS 2 publishes of this connection, for sequences; of wills: the writer's id */
     uint64_t       resumed_epoch; /* the newest number that was in doubt and came again (publish.h) */
     uint64_t       resumed_sequence;

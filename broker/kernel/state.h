@@ -88,6 +88,7 @@ struct target {
     bool            own;       /* its own subscription: neither as a group's member nor of a rule */
     bool            chained;   /* hangs on another target */
     bool            capture;   /* of a rule: whatever the QoS, without a tag */
+    uint32_t        assigned;  /* 1 + its place among those that are recorded (assign.h), 0: it is not */
 };
 #define TARGET_NONE UINT32_MAX
 
@@ -152,6 +153,7 @@ struct kernel {
 
     struct pool *pendings;
     struct pool *works;
+    struct pool *assignments;
     struct list  paused;   /* struct publisher.paused_link */
     struct list  dirty;    /* struct keep.dirty: cursor moves to write */
     uint64_t    *evicting; /* serials of sessions to evict at the end of the turn */

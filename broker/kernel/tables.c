@@ -96,6 +96,7 @@ bool inbound_row_read(struct bytes value, struct inbound_row *out)
     out->done                  = wire_get_u8(&r) != 0;
     out->writer_epoch          = wire_get_u64(&r);
     out->sequence              = wire_get_u64(&r);
+    out->assigned              = wire_get(&r, wire_left(&r));
     bool apart                 = (out->writer_epoch & INBOUND_APART) != 0;
     return !r.bad && version == (apart ? ROW_VERSION_APART : ROW_VERSION);
 }

@@ -4,10 +4,11 @@
  *   1 sessions         client id                  version u8 = 1 | open u8 | inflight_max u16 | expiry_s u32
  *   2 subscriptions    client id 0x00 filter      version u8 = 1 | options u8 | subscription id u32 | stream_id u64
  *   3 retained         topic                      a record (record.h)
- *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64
+ *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64 | members of groups that have it (assign.h)
  *
  *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
  *   6 orphans          client id                  version u8 = 1 | stream_id u64
+ *   7 assigned         stream_id u64 number u64   version u8 = 1 | members of groups that have it (assign.h)
  *
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
  * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in
@@ -32,7 +33,8 @@ enum {
     TABLE_RETAINED      = 3,
     TABLE_INBOUND       = 4,
     TABLE_DELAYED       = 5,
-    TABLE_ORPHANS       = 6
+    TABLE_ORPHANS       = 6,
+    TABLE_ASSIGNED      = 7
 };
 enum { TABLE_CAPTURES = 20, TABLE_CURSORS = 21 }; /* capture.h, reader.h */
 
@@ -75,8 +77,9 @@ struct sub_row {
 struct inbound_row {
     bool done;
     uint64_t
-             writer_epoch; /* with INBOUND_APART: of a writer that is not the session (publish.h); older brokers pass such a row over */
-    uint64_t sequence;
+                 writer_epoch; /* with INBOUND_APART: of a writer that is not the session (publish.h); older brokers pass such a row over */
+    uint64_t     sequence;
+    struct bytes assigned; /* read: what is behind it, a view */
 };
 
 struct delivery_tag {

@@ -1,6 +1,7 @@
 /* will - one follower and one publisher per stripe. */
 #include "broker/kernel/will.h"
 
+#include "broker/kernel/assign.h"
 #include "broker/kernel/message.h"
 #include "broker/kernel/orphan.h"
 #include "broker/kernel/publish.h"
@@ -25,11 +26,16 @@ struct will_stream {
     uint64_t            retry_ns;
     uint64_t            done_below; /* published */
     uint64_t            trim_below; /* asked to be forgotten */
-    uint16_t            stripe;
-    uint8_t             state;
-    bool                trimming;
-    bool                abandoned;  /* one of those under way was: nothing behind it counts as done */
-    int                 complained; /* the status of the last complaint */
+    uint64_t *
+        twos; /* numbers of those with QoS 2 among what is published and not forgotten: they may have rows (assign.h) */
+    uint32_t two_count;
+    uint32_t two_capacity;
+    uint32_t two_trimming; /* of them, those that are being forgotten */
+    uint16_t stripe;
+    uint8_t  state;
+    bool     trimming;
+    bool     abandoned;  /* one of those under way was: nothing behind it counts as done */
+    int      complained; /* the status of the last complaint */
 };
 
 struct wills {
@@ -64,6 +70,21 @@ void will_action(struct wire_writer *w, const struct will *will, uint64_t wall_n
 
 /* ---- published ------------------------------------------------------------------------------------------------------ */
 
+static void note_two(struct will_stream *stream, uint64_t sequence)
+{
+    if (stream->two_count == stream->two_capacity) {
+        uint32_t  capacity = stream->two_capacity == 0 ? 16 : stream->two_capacity * 2;
+        uint64_t *twos     = realloc(stream->twos, capacity * sizeof *twos);
+        if (twos == NULL) {
+            log_error("no memory to note what a will leaves in the store: a row of it may stay");
+            return;
+        }
+        stream->twos         = twos;
+        stream->two_capacity = capacity;
+    }
+    stream->twos[stream->two_count++] = sequence;
+}
+
 static void answered(struct publisher *p, struct pending *pending)
 {
     struct will_stream *stream = CONTAINER_OF(p, struct will_stream, publisher);
@@ -73,6 +94,9 @@ static void answered(struct publisher *p, struct pending *pending)
     stream->abandoned = stream->abandoned || pending->abandoned;
     if (!stream->abandoned) {
         stream->done_below = pending->sequence >> 8;
+        if (pending->qos == 2) {
+            note_two(stream, pending->sequence);
+        }
     } else if (stream->state == WILL_FOLLOWING) { /* the senior begins with it again, whoever that is */
         store_follow_cancel(stream->kernel->store, &stream->follow);
         stream->state    = WILL_IDLE;
@@ -211,6 +235,11 @@ static void trimmed(struct store_call *call, int status, struct bytes results)
     stream->trimming           = false;
     if (status != 0) {
         log_warn("wills of stripe %u cannot be trimmed: %s", stream->stripe, err_sentence(status));
+        return; /* the next one takes them along */
+    }
+    stream->two_count -= stream->two_trimming;
+    if (stream->two_count != 0) {
+        memmove(stream->twos, stream->twos + stream->two_trimming, stream->two_count * sizeof *stream->twos);
     }
 }
 
@@ -250,7 +279,12 @@ uint64_t will_flush(struct kernel *k)
             stream->trim_below = stream->done_below;
             stream->trimming   = true;
             stream->trim.done  = trimmed;
-            op_encode(store_txn_begin(k->store, stream->stripe), &op);
+            struct wire_writer *w = store_txn_begin(k->store, stream->stripe);
+            op_encode(w, &op);
+            for (uint32_t two = 0; two < stream->two_count; two++) {
+                assign_kept_delete(w, stream->publisher.count, stream->twos[two]);
+            }
+            stream->two_trimming = stream->two_count;
             store_txn_end(k->store, &stream->trim);
         }
     }
@@ -261,6 +295,7 @@ void will_fini(struct kernel *k)
 {
     for (uint32_t i = 0; k->wills != NULL && i < k->wills->count; i++) {
         publisher_fini(&k->wills->streams[i].publisher);
+        free(k->wills->streams[i].twos);
     }
     free(k->wills);
 }

@@ -87,7 +87,7 @@ static bool cut_short(const struct prepare *p)
     if (p->unable) {
         return false;
     }
-    if (p->stopping || p->hungry || (p->begun && p->ready_count == 0)) {
+    if (p->stopping || p->hungry || p->full || (p->begun && p->ready_count == 0)) {
         return !(p->hungry && !p->begun && io_now_ns(p->io) < p->begun_ns + PATIENCE_NS);
     }
     return spare_large(p->spare) || BUGGIFY("prepare: cut short", 20);
@@ -105,7 +105,7 @@ static void fill(struct prepare *p)
     }
     if (!p->unable && p->begun) {
         uint64_t wait = spare_pay(&p->account, p->spare, FILL_SHARE, now_ns);
-        wait          = wait == 0 && spare_slow(p->spare) ? SLOW_NS : wait;
+        wait          = wait == 0 && spare_slow(p->spare, now_ns) ? SLOW_NS : wait;
         p->next_ns    = now_ns + wait;
         if (wait > 0) {
             return;

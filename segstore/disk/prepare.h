@@ -7,7 +7,7 @@
  * A file that has its room but was never written can be used, and reads as zeros; each commit changes metadata then, which costs as much again as a small write, and
  * little beside a large one. So a segment is filled with zeros, but only as well as the log can spare it (spare.h): small slices, one under way at a time, paid
  * with what the log writes meanwhile, none while its writes take longer than usual. The filling is cut short when
- *     no other one is ready and the log has begun with its last one; its writes are large; the store stops; it is the log's first, and takes long.
+ *     no other one is ready and the log has begun with its last one; the disk was full; its writes are large; the store stops; it is the log's first, and takes long.
  * Where the file system has no unwritten room all of it is filled, as fast as it goes.
  * Full: the store keeps what is ready as a reserve for entries that only make room (trims, deletes, cursors).
  * Threads: the shard.   Units: bytes, ns. */

@@ -41,9 +41,10 @@ void spare_end(struct spare *s, uint64_t now_ns)
     s->beside_count--;
 }
 
-bool spare_slow(const struct spare *s)
+bool spare_slow(const struct spare *s, uint64_t now_ns)
 {
-    return s->usual_ns != 0 && s->mean_ns > SLOW_TIMES * s->usual_ns + SLOW_LEAST_NS;
+    return s->usual_ns != 0 && s->mean_ns > SLOW_TIMES * s->usual_ns + SLOW_LEAST_NS &&
+           now_ns < s->logged_ns + SECOND_NS;
 }
 
 bool spare_large(const struct spare *s)

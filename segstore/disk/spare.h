@@ -29,8 +29,8 @@ void spare_logged(struct spare *s, uint64_t bytes, uint64_t begun_ns, uint64_t n
 /* Something is written beside it; it ended. */
 void spare_begin(struct spare *s, uint64_t now_ns);
 void spare_end(struct spare *s, uint64_t now_ns);
-/* Do writes of the log wait longer for what is written beside them than they should? */
-bool spare_slow(const struct spare *s);
+/* Do writes of the log wait longer for what is written beside them than they should? Not when there were none for a second: a full disk has none until a file is ready. */
+bool spare_slow(const struct spare *s, uint64_t now_ns);
 /* Are they so large that it is of little use to them what a file was filled with before? */
 bool spare_large(const struct spare *s);
 

@@ -82,7 +82,8 @@ struct node_stripe {
     bool             restored;    /* raft knows what the checkpoint says */
     bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool             unproved;    /* while the log is replayed: a hole lies behind the last entry (restore.c) */
-    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came */
+    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came .. */
+    bool             unreadable;  /* .. or the entry behind the applied one: nothing else is wrong */
     bool             was_damaged; /* as of the last look */
     bool             stopped;     /* entries may be missing: it serves nobody */
     bool             due_proposed;       /* one TIMER_FIRE or TABLE_EXPIRE at a time */
@@ -107,6 +108,7 @@ struct node_stripe {
     uint64_t            left_nonce; /* has it left this node? As it was asked last; 0: something came since */
     struct image_in    *image_in;   /* an image on its way here */
     struct refill      *refill;     /* what its log holds behind holes; NULL: it has none */
+    struct single      *single;     /* an entry that is asked for because it cannot be read here; NULL: there is none */
     uint8_t             still;      /* images of it that are being taken: until then it stands still */
     uint32_t            missed;     /* records that may be damaged here (repair/) */
     uint32_t            lost;       /* of them, those that nobody has */
@@ -199,6 +201,12 @@ struct session {
     uint32_t           wanted_shard;
     struct wire_writer hello;    /* bytes that go along when the socket moves */
     struct index_link  by_owner; /* in node->relays, while a broker's is open */
+};
+
+/* A broker process, and the later one at its place: as HELLOs were read. 0: none. */
+struct replaced {
+    uint64_t instance;
+    uint64_t heir;
 };
 
 /* A broker shard that timers may depend on. */
@@ -307,7 +315,7 @@ struct node {
     struct list        ready;
     struct list        disk_waiters;
     struct list        owners;
-    uint64_t           replaced[NODE_REPLACED_MAX]; /* instances of brokers that have heirs, the last ones; 0: none */
+    struct replaced    replaced[NODE_REPLACED_MAX]; /* brokers that have heirs, the last ones */
     uint32_t           replaced_next;
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
@@ -362,6 +370,8 @@ void entry_durable(void *ctx, const struct log_entry *entry);
 void replica_damaged(struct node_stripe *st, const char *why);
 /* Records that it has applied are gone: it votes and takes entries, but leads nobody until it has another node's image. */
 void replica_repair(struct node_stripe *st, const char *why);
+void replica_unreadable(struct node_stripe *st);
+void replica_readable(struct node_stripe *st);
 /* Something about it may have changed: it is looked at before the turn ends. */
 void replica_touch(struct node_stripe *st);
 /* Settles all that were touched: leads, applies, sends, acknowledges. True: there is more for the next turn. */
@@ -605,7 +615,7 @@ void subscription_free(struct subscription *sub);
 
 /* owner.c */
 void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
-/* It has an heir. */
+/* It has an heir, which is there. */
 bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void     owners_found(struct node_stripe *st);

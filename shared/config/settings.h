@@ -228,13 +228,13 @@
     X(stripes,                "segstore.stripes",       NULL,       NUMBER,  "64",             1, 4096, "stripes",                 \
       "Stripes of a new data directory; an existing one keeps the number it was made with.")                                     \
     X(wal_file_bytes,         "segstore.wal_file",      NULL,       NUMBER,  "64MiB",          1048576, 1073741824, "bytes",       \
-      "Size of one file of the log; a new one is filled with zeroes ahead of use.")                                              \
+      "Size of one file of the log; a new one is made ahead of use, and filled with zeroes as far as the disk has time for it.")  \
     X(wal_depth,              "segstore.wal_depth",     NULL,       NUMBER,  "2",              1, 2, "writes",                    \
       "Durable writes of the log under way at once; 1 costs less processor where the disk is not what is waited for.")           \
     X(disk_sector_bytes,      "segstore.sector",        NULL,       NUMBER,  "4096",           512, 4096, "bytes",               \
       "What the device writes at once, whole or not at all: 4096, or 512 where it does not promise more.")                       \
     X(checkpoint_bytes,       "segstore.checkpoint",    NULL,       NUMBER,  "256MiB",         1048576, 1099511627776, "bytes",    \
-      "Log written between two checkpoints; bounds how long a restart reads.")                                                   \
+      "Log written between two checkpoints, or as much as a checkpoint is large; bounds how long a restart reads.")              \
     X(checkpoint_s,           "segstore.checkpoint_interval", NULL, NUMBER,  "60",             1, 86400, "s",                      \
       "Time between two checkpoints when something changed.")                                                                    \
     X(tail_bytes,             "segstore.tail",          NULL,       NUMBER,  "16MiB",          1048576, 1099511627776, "bytes",    \

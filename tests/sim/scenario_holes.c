@@ -113,7 +113,8 @@ static void finish(struct story *s)
     free(s);
 }
 
-void scenario_group_holes(struct world *world)
+/* Nodes die in the middle of it, so often. */
+static void holes(struct world *world, uint64_t least, uint64_t most)
 {
     struct story *s     = begin(world);
     struct group *g     = &s->group;
@@ -138,7 +139,7 @@ void scenario_group_holes(struct world *world)
         }
     }
     all_begin(s);
-    for (uint64_t kills = world_between(world, SALT_SCENARIO, 0, 2); kills > 0; kills--) { /* in the middle of it */
+    for (uint64_t kills = world_between(world, SALT_SCENARIO, least, most); kills > 0; kills--) {
         uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
         group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 5 * SIM_S));
         group_crash(g, victim);
@@ -154,6 +155,17 @@ void scenario_group_holes(struct world *world)
         group_client_check_at(&s->client, g, i);
     }
     finish(s);
+}
+
+void scenario_group_holes(struct world *world)
+{
+    holes(world, 0, 2);
+}
+
+/* Leaders come and go before anybody is whole. */
+void scenario_group_mending(struct world *world)
+{
+    holes(world, 3, 12);
 }
 
 /* ---- what nobody has ---- */

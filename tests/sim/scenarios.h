@@ -41,6 +41,7 @@ struct world;
     X(group_images, 1)    \
     X(group_tail, 1)      \
     X(group_holes, 1)     \
+    X(group_mending, 1)   \
     X(group_given_up, 1)  \
     X(group_readback, 2)  \
     X(group_places, 4)    \

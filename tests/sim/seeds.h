@@ -48,6 +48,9 @@ struct known_seed {
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one")   \
     X(shared, 195, "the same")                                                                                         \
     X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")       \
+    X(trouble, 80000054,                                                                                               \
+      "a disk that had space again waited for zeros, and these for writes of the log that nobody made")                \
+    X(two_live, 80000108, "a broker was taken for the former of one that had died, and never let in again")            \
     X(trouble, 256, "a broker that died behind a cut network kept its successor out for ever")                         \
     X(trouble, 30000006, "a QoS 2 message that was refused and came again made those behind it old: taken, and lost")  \
     X(trouble, 50000039, "the packet id of a message that was refused was forgotten though nobody had been told")      \

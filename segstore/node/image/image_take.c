@@ -181,9 +181,11 @@ int image_receive(struct session *s, struct wire_reader *r)
         }
         return 0;
     }
-    /* A term has one leader. While a slow load holds its connection up nothing is heard of it, heartbeats neither; what it has begun goes on. */
+    /* A term has one leader, and nobody else sends images in it. While a slow load holds its connection up nothing is heard of it, heartbeats neither: what
+     * it begins, or has begun, is taken. */
     bool coming = st->image_in != NULL && st->image_in->transfer == transfer;
-    bool leads  = raft_leader(st->raft) == s->peer || (coming && raft_leader(st->raft) == RAFT_NONE);
+    bool leads =
+        raft_leader(st->raft) == s->peer || ((coming || kind == IMAGE_BEGIN) && raft_leader(st->raft) == RAFT_NONE);
     if (term != raft_term(st->raft) || !leads || st->installing) {
         if (!st->installing && coming) {
             image_drop(st); /* what is passed over now would be missing */

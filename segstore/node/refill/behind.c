@@ -104,7 +104,9 @@ static bool is_covered(const struct refill *r, uint64_t term)
 
 void refill_taken(struct node_stripe *st, const struct log_entry *entry)
 {
-    if (st->refill != NULL && is_covered(st->refill, entry->term)) {
+    if (!raft_is_damaged(st->raft)) {
+        refill_drop(st);
+    } else if (st->refill != NULL && is_covered(st->refill, entry->term)) {
         refill_found_drop(st->refill);
         behind_cut(st->refill, 0);
     }

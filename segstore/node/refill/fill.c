@@ -168,6 +168,16 @@ static bool all_told(const struct refill *r)
     return true;
 }
 
+void refill_ask(const struct node_stripe *st, struct peer *peer, uint64_t index, uint16_t flags)
+{
+    struct wire_writer *w = peer_begin(peer, RPC_REFILL_ASK);
+    wire_put_u16(w, st->id);
+    wire_put_u16(w, flags);
+    wire_put_u32(w, 0);
+    wire_put_u64(w, index);
+    peer_end(peer);
+}
+
 /* Asks the next one of those whose bits are not set. False: there is none. */
 static bool ask(struct refill *r, uint64_t index, uint64_t without, bool voters, uint64_t now_ns)
 {
@@ -184,12 +194,7 @@ static bool ask(struct refill *r, uint64_t index, uint64_t without, bool voters,
         if (!peer_roomy(peer)) {
             continue;
         }
-        struct wire_writer *w = peer_begin(peer, RPC_REFILL_ASK);
-        wire_put_u16(w, r->st->id);
-        wire_put_u16(w, 0);
-        wire_put_u32(w, 0);
-        wire_put_u64(w, index);
-        peer_end(peer);
+        refill_ask(r->st, peer, index, 0);
         r->turn    = n + 1;
         r->next_ns = now_ns + ANSWER_NS;
         return true;
@@ -382,11 +387,22 @@ uint64_t refills_next_ns(const struct node *node)
 
 /* ---- answers ---- */
 
-static bool body_fits(const struct storage *storage, struct bytes ops)
+bool refill_fits(const struct storage *storage, struct bytes ops)
 {
     return block_size_for(ops.size) <= BLOCK_MAX_BYTES && block_size_for(ops.size) <= storage->segments.segment_bytes &&
            storage_admits(storage, STORAGE_DATA) && wal_roomy(&storage->wal, ops.size) &&
            (ops.size < STORAGE_LARGE_BYTES || storage_places(storage, ops.size));
+}
+
+void refill_write(struct node_stripe *st, struct bytes ops, const uint8_t **out_memory)
+{
+    const struct log_entry body   = {.stripe  = st->id,
+                                     .kind    = LOG_BODY,
+                                     .term    = raft_term(st->raft),
+                                     .wall_ns = io_wall_ns(st->node->io),
+                                     .ops     = ops};
+    int                    result = storage_append(st->node->storage, &body, out_memory);
+    ASSERT(result == 0); /* there is room for it */
 }
 
 static void found_add(struct refill *r, const struct log_entry *entry)
@@ -397,13 +413,7 @@ static void found_add(struct refill *r, const struct log_entry *entry)
          .term  = entry->term,
          .slot  = {
               .wall_ns = entry->wall_ns, .chain = entry->chain, .size = (uint32_t)entry->ops.size, .kind = entry->kind}};
-    const struct log_entry body   = {.stripe  = st->id,
-                                     .kind    = LOG_BODY,
-                                     .term    = raft_term(st->raft),
-                                     .wall_ns = io_wall_ns(st->node->io),
-                                     .ops     = entry->ops};
-    int                    result = storage_append(st->node->storage, &body, &e.slot.memory);
-    ASSERT(result == 0); /* there is room for it */
+    refill_write(st, entry->ops, &e.slot.memory);
     if (entry->kind == LOG_MEMBERS) {
         e.members = malloc(entry->ops.size + 1);
         ASSERT(e.members != NULL); /* out of memory */
@@ -434,7 +444,7 @@ void refill_body_durable(struct node_stripe *st, const struct log_entry *entry)
     }
 }
 
-static bool entry_read(const struct node_stripe *st, struct wire_reader *reader, uint64_t index, struct log_entry *out)
+bool refill_entry_read(const struct node_stripe *st, struct wire_reader *reader, uint64_t index, struct log_entry *out)
 {
     struct raft_members members;
     uint32_t            size = wire_get_u32(reader);
@@ -451,12 +461,12 @@ static void entries_take(struct refill *r, struct wire_reader *reader, uint32_t 
 {
     for (; count > 0 && !is_closed(r) && r->last.index > raft_commit(r->st->raft) + 1; count--) {
         struct log_entry entry;
-        if (!entry_read(r->st, reader, r->last.index - 1, &entry) || entry.term > r->last.term ||
+        if (!refill_entry_read(r->st, reader, r->last.index - 1, &entry) || entry.term > r->last.term ||
             log_chain(entry.chain, &r->last) != r->last.chain) {
             r->said_no |= from_bit; /* it has another in that place, one that was replaced */
             return;
         }
-        if (!body_fits(r->st->node->storage, entry.ops)) {
+        if (!refill_fits(r->st->node->storage, entry.ops)) {
             r->next_ns = io_now_ns(r->st->node->io) + AGAIN_NS;
             return;
         }
@@ -470,9 +480,9 @@ static void next_take(struct refill *r, struct wire_reader *reader)
 {
     const struct node_stripe *st = r->st;
     struct log_entry          entry;
-    if (!entry_read(st, reader, raft_last(st->raft) + 1, &entry) ||
+    if (!refill_entry_read(st, reader, raft_last(st->raft) + 1, &entry) ||
         log_chain(entries_chain(&st->entries, entry.index - 1), &entry) != entry.chain ||
-        (r->found_count > 0 && r->found[0].term >= entry.term) || !body_fits(st->node->storage, entry.ops)) {
+        (r->found_count > 0 && r->found[0].term >= entry.term) || !refill_fits(st->node->storage, entry.ops)) {
         return;
     }
     if (r->found_count > 0) {
@@ -494,7 +504,14 @@ void refill_answered(struct session *s, struct wire_reader *reader)
     uint64_t       last_term = wire_get_u64(reader);
     struct refill *r         = reader->bad || st == NULL ? NULL : st->refill;
     struct peer   *peer      = peer_find(node, s->peer);
-    if (r == NULL || peer == NULL) {
+    if (reader->bad || st == NULL || peer == NULL) {
+        return;
+    }
+    if (st->single != NULL) {
+        struct wire_reader entries = *reader;
+        single_answered(st, (uint32_t)(peer - node->peers), kind, index, &entries);
+    }
+    if (r == NULL) {
         return;
     }
     uint64_t bit    = 1ull << (peer - node->peers);

@@ -32,10 +32,11 @@ static int entry_of(struct node_stripe *st, uint64_t index, struct log_entry *ou
 
 void refill_asked(struct session *s, struct wire_reader *reader)
 {
-    struct node_stripe *st = stripe_slot(s->node, wire_get_u16(reader));
-    (void)wire_get_u16(reader);
+    struct node_stripe *st    = stripe_slot(s->node, wire_get_u16(reader));
+    uint16_t            flags = wire_get_u16(reader);
     (void)wire_get_u32(reader);
     uint64_t     index = wire_get_u64(reader);
+    bool         one   = (flags & REFILL_LED_OR_NOT) != 0;
     struct peer *peer  = peer_find(s->node, s->peer);
     if (reader->bad || st == NULL || peer == NULL || !peer_roomy(peer)) {
         return; /* it asks again */
@@ -45,7 +46,7 @@ void refill_asked(struct session *s, struct wire_reader *reader)
     size_t              head  = w->size;
     uint64_t            last  = raft_term_at(st->raft, raft_last(st->raft));
     uint32_t            count = 0;
-    uint8_t             kind  = raft_leader(st->raft) != RAFT_NONE ? REFILL_LED : REFILL_NONE;
+    uint8_t             kind  = !one && raft_leader(st->raft) != RAFT_NONE ? REFILL_LED : REFILL_NONE;
     wire_put_u16(w, st->id);
     wire_put_u8(w, kind);
     wire_put_u8(w, 0);
@@ -54,7 +55,7 @@ void refill_asked(struct session *s, struct wire_reader *reader)
     wire_put_u64(w, raft_term(st->raft) > last ? raft_term(st->raft) : last);
     wire_put_u64(w, raft_last(st->raft));
     wire_put_u64(w, last);
-    while (kind != REFILL_LED && index > count && count < ENTRIES_MAX && w->size - head < FRAME_BYTES) {
+    while (kind != REFILL_LED && index > count && count < (one ? 1 : ENTRIES_MAX) && w->size - head < FRAME_BYTES) {
         struct log_entry entry;
         int              result = entry_of(st, index - count, &entry);
         if (result != 0) {

@@ -22,7 +22,9 @@
  * and neither a term nor a vote that was written there says what was in the hole. The last entry of an image is such an entry. When it is of
  * no later term, what the image took away from the end of the log may be missing (`open`).
  *
- *   RPC_REFILL_ASK   stripe u16 | zero u16 | zero u32 | index u64 (of the entry; 0: none, the term only)
+ * An entry that is in the log and committed, and cannot be read, is asked for in the same way, whoever leads, and proved by its own chain (single.c).
+ *
+ *   RPC_REFILL_ASK   stripe u16 | flags u16 (enum refill_flags) | zero u32 | index u64 (of the entry; 0: none, the term only)
  *   RPC_REFILL       stripe u16 | kind u8 | zero u8 | count u32 | index u64 (as asked) | term u64 (of the answering replica) |
  *                    last u64 | last_term u64 (the entry that its log holds everything up to) |
  *                    count x entry (as in message.h), descending from index
@@ -37,6 +39,10 @@
 #include "segstore/node/state.h"
 
 enum { REFILL_MEMBERS_BYTES = 4 + 2 * 3 * RAFT_MEMBERS_MAX };
+
+enum refill_flags {
+    REFILL_LED_OR_NOT = 1, /* one entry, though there may be a leader */
+};
 
 /* What another node says. */
 enum refill_kind {
@@ -113,6 +119,23 @@ void     refills_turn(struct node *node);
 uint64_t refills_next_ns(const struct node *node);
 void     refill_body_durable(struct node_stripe *st, const struct log_entry *entry);
 void     refill_answered(struct session *s, struct wire_reader *reader);
+
+/* Asks a peer that is roomy. */
+void refill_ask(const struct node_stripe *st, struct peer *peer, uint64_t index, uint16_t flags);
+/* An entry of an answer; false: it is malformed. */
+MUST_CHECK bool refill_entry_read(const struct node_stripe *st, struct wire_reader *reader, uint64_t index,
+                                  struct log_entry *out);
+/* Is there room for it in the own log? Then it is written there, as LOG_BODY. */
+bool refill_fits(const struct storage *storage, struct bytes ops);
+void refill_write(struct node_stripe *st, struct bytes ops, const uint8_t **out_memory);
+
+/* ---- single.c ---- */
+/* Asks for the entry behind the applied one, which cannot be read here. False: it does not come, or something else is wrong: an image is
+ * wanted. */
+bool single_ask(struct node_stripe *st);
+void single_answered(struct node_stripe *st, uint32_t peer, uint8_t kind, uint64_t index, struct wire_reader *reader);
+void single_body_durable(struct node_stripe *st, const struct log_entry *body);
+void single_drop(struct node_stripe *st);
 
 /* ---- give.c ---- */
 void refill_asked(struct session *s, struct wire_reader *reader);

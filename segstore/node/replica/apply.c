@@ -166,10 +166,13 @@ bool apply_committed(struct node_stripe *st)
             return true;
         }
         if (result < 0) {
-            replica_repair(st, "an entry of its log cannot be read");
+            replica_unreadable(st);
             return true;
         }
         apply_entry(st, index, ops);
+        if (UNLIKELY(st->unreadable)) {
+            replica_readable(st);
+        }
     }
     return true;
 }

@@ -91,6 +91,7 @@ void replica_free(struct node_stripe *st)
     image_drop(st);
     repairs_clear(st);
     refill_drop(st);
+    single_drop(st);
     while (st->entries.end > st->entries.first) {
         entry_drop_last(st);
     }
@@ -143,7 +144,7 @@ void replica_damaged(struct node_stripe *st, const char *why)
     }
 }
 
-void replica_repair(struct node_stripe *st, const char *why)
+static void repair(struct node_stripe *st, const char *why)
 {
     if (replica_alone(st)) {
         replica_damaged(st, why);
@@ -154,6 +155,30 @@ void replica_repair(struct node_stripe *st, const char *why)
         raft_shy(st->raft, true);
         replica_touch(st);
     }
+}
+
+void replica_repair(struct node_stripe *st, const char *why)
+{
+    st->unreadable = false;
+    repair(st, why);
+}
+
+void replica_unreadable(struct node_stripe *st)
+{
+    st->unreadable = st->repairing ? st->unreadable : !BUGGIFY("an entry that cannot be read: only an image", 2);
+    repair(st, "an entry of its log cannot be read");
+}
+
+void replica_readable(struct node_stripe *st)
+{
+    st->unreadable = false;
+    if (st->repairing) {
+        st->repairing = false;
+        if (st->refill == NULL || !st->refill->given_up) {
+            raft_shy(st->raft, false);
+        }
+    }
+    single_drop(st);
 }
 
 /* ---- into the log ---- */
@@ -259,11 +284,7 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 
 void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count)
 {
-    if (raft_is_damaged(st->raft)) {
-        refill_taken(st, &entries[count - 1]);
-    } else {
-        refill_drop(st);
-    }
+    refill_taken(st, &entries[count - 1]);
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }
@@ -319,6 +340,7 @@ void entry_durable(void *ctx, const struct log_entry *entry)
         image_body_durable(st, entry);
         repair_body_durable(st, entry);
         refill_body_durable(st, entry);
+        single_body_durable(st, entry);
         return;
     }
     if (entry->kind == LOG_PEER) {
@@ -412,7 +434,7 @@ static bool settle(struct node_stripe *st, bool *out_more)
         st->node->storage->save.wanted |= !st->was_damaged;
     }
     bool loading = image_settle(st);
-    if (UNLIKELY(st->repairing) && !st->installing) {
+    if (UNLIKELY(st->repairing) && !st->installing && !single_ask(st)) {
         image_ask(st);
     }
     bool done = apply_committed(st) && !loading;

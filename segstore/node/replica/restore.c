@@ -1,6 +1,6 @@
 /* restore.c - a replica from what the disk holds of it: its part of the checkpoint, then the log behind, entry by entry; and into the next checkpoint.
  *
- *   version u16 (2 with a refill, else 1) | damaged u8 | repairing u8 | vote u16 | zero u16 | term u64 | commit u64 | applied_term u64 | chain u64 (at the applied entry) | members |
+ *   version u16 (2 with a refill, else 1) | damaged u8 | repairing u8 (1; 2: an entry is unreadable) | vote u16 | zero u16 | term u64 | commit u64 | applied_term u64 | chain u64 (at the applied entry) | members |
  *   known u8 x { node u16, incarnation u64 } |
  *   count u64 | count x { term u64, position u64, wall_ns u64, chain u64, size u32, kind u16 }      entries behind the applied one that were durable |
  *   changes u16 x { index u64, members }                                                                of them
@@ -17,7 +17,7 @@
 
 #include <stdlib.h>
 
-enum { REPLICA_VERSION = 1, REPLICA_VERSION_REFILL = 2 };
+enum { REPLICA_VERSION = 1, REPLICA_VERSION_REFILL = 2, REPAIRING_IMAGE = 1, REPAIRING_ENTRY = 2 };
 
 static struct raft_members first_members(const struct node_stripe *st)
 {
@@ -72,10 +72,12 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
         restore_plain(st, applied);
         return 0;
     }
-    uint16_t version = wire_get_u16(&r);
-    stored.damaged   = wire_get_u8(&r) != 0;
-    st->repairing    = wire_get_u8(&r) != 0;
-    stored.vote      = wire_get_u16(&r);
+    uint16_t version  = wire_get_u16(&r);
+    stored.damaged    = wire_get_u8(&r) != 0;
+    uint8_t repairing = wire_get_u8(&r);
+    st->repairing     = repairing != 0;
+    st->unreadable    = repairing == REPAIRING_ENTRY;
+    stored.vote       = wire_get_u16(&r);
     (void)wire_get_u16(&r);
     stored.term         = wire_get_u64(&r);
     stored.commit       = wire_get_u64(&r);
@@ -101,6 +103,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
     if (version == REPLICA_VERSION_REFILL && !refill_get(st, &r)) {
         return ERR_MALFORMED;
     }
+    st->unproved = version == REPLICA_VERSION_REFILL; /* a hole of before: what filled it lies in no log */
     return r.bad || wire_left(&r) != 0 ? ERR_MALFORMED : 0;
 }
 
@@ -122,7 +125,7 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
     bool refill = st->refill != NULL && raft_is_damaged(st->raft);
     wire_put_u16(w, refill ? REPLICA_VERSION_REFILL : REPLICA_VERSION);
     wire_put_u8(w, raft_is_damaged(st->raft));
-    wire_put_u8(w, st->repairing && !st->installing);
+    wire_put_u8(w, st->installing || !st->repairing ? 0 : st->unreadable ? REPAIRING_ENTRY : REPAIRING_IMAGE);
     wire_put_u16(w, raft_vote(st->raft));
     wire_put_u16(w, 0);
     wire_put_u64(w, raft_term(st->raft));
@@ -254,7 +257,8 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
         entry_drop_last(st);
     }
     changes_cut(st, e.index);
-    if (UNLIKELY(st->unproved) && e.chain != 0) { /* it was made behind what stands here: that is looked at above */
+    if (UNLIKELY(st->unproved) && e.chain != 0 && (st->refill == NULL || refill_term(st->refill) == 0)) {
+        /* it was made behind what stands here: that is looked at above; and nothing else is known to have stood here since */
         restore_commit(st);
     }
     if (alone) {

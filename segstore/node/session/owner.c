@@ -3,7 +3,9 @@
  *   connected ── last connection gone ──▶ away (owner_lease_ns) ── in time ──▶ connected
  *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it
  *
- * Two processes at one place are one after the other: when the heir says HELLO the connections of the former end, and it is not let in again. */
+ * Two processes at one place are one after the other: when the heir says HELLO the connections of the former end, and it is not let in again while the heir
+ * is there. A HELLO tells no age: that of a process that has died may be read behind its heir's, as if it were the later one. The dead one says nothing more, and
+ * when it is away for longer than the lease the living one is let in. */
 #include "segstore/node/state.h"
 
 #include "shared/rpc/op.h"
@@ -31,22 +33,42 @@ static struct owner *add(struct node *node, uint64_t owner)
     return o;
 }
 
-bool owner_replaced(const struct node *node, uint64_t instance)
+static struct replaced *replaced_find(const struct node *node, uint64_t instance)
 {
     for (uint32_t i = 0; i < NODE_REPLACED_MAX; i++) {
-        if (node->replaced[i] == instance && instance != 0) {
+        if (node->replaced[i].instance == instance && instance != 0) {
+            return (struct replaced *)&node->replaced[i];
+        }
+    }
+    return NULL;
+}
+
+/* Connected, or away for less than the lease. */
+static bool is_there(const struct node *node, uint64_t instance)
+{
+    LIST_EACH (&node->owners, link) {
+        const struct owner *o = CONTAINER_OF(link, struct owner, link);
+        if (o->instance == instance && !o->losing && (o->connections > 0 || o->lost_ns > io_now_ns(node->io))) {
             return true;
         }
     }
     return false;
 }
 
-static void remember(struct node *node, uint64_t instance)
+bool owner_replaced(const struct node *node, uint64_t instance)
 {
-    if (!owner_replaced(node, instance)) {
-        node->replaced[node->replaced_next] = instance;
-        node->replaced_next                 = (node->replaced_next + 1) % NODE_REPLACED_MAX;
+    const struct replaced *r = replaced_find(node, instance);
+    return r != NULL && is_there(node, r->heir);
+}
+
+static void remember(struct node *node, uint64_t instance, uint64_t heir)
+{
+    struct replaced *r = replaced_find(node, instance);
+    if (r == NULL) {
+        r                   = &node->replaced[node->replaced_next];
+        node->replaced_next = (node->replaced_next + 1) % NODE_REPLACED_MAX;
     }
+    *r = (struct replaced){instance, heir};
 }
 
 /* What is still on its way from the process that ran at this place before is not done any more, over this connection or another. */
@@ -70,7 +92,7 @@ void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t 
         struct owner *o     = CONTAINER_OF(link, struct owner, link);
         bool          other = o->instance != 0 && o->instance != instance && o->connections == 0;
         if (other && o->place == place && place != 0) { /* that process has been replaced */
-            remember(node, o->instance);
+            remember(node, o->instance, instance);
             o->lost_ns = o->losing ? o->lost_ns : 0;
         }
     }

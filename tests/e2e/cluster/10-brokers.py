@@ -134,6 +134,88 @@ def test_a_group_has_members_on_both():
             m.close()
 
 
+class Once:
+    """A client of QoS 2 that goes on where it was, at whichever broker: what it was given, and what it publishes until that is taken."""
+
+    def __init__(self, name, stored=True):
+        self.name, self.props, self.begun, self.open, self.got = name, KEEP if stored else None, set(), {}, []
+
+    def come(self, broker, timeout=30):
+        self.client = Client(broker, self.name, clean=self.props is None, props=self.props, timeout=timeout)
+        for id, (payload, received) in self.open.items():
+            self.client.send(ack(PUBREL, id) if received else publish("once/1", payload, 2, dup=True, id=id))
+        return self.client.connack.session_present
+
+    def take(self, p):
+        if p.kind == PUBLISH:
+            if p.id not in self.begun:
+                self.got.append(int(p.payload))
+            self.begun.add(p.id)
+            self.client.send(ack(PUBREC, p.id))
+        elif p.kind == PUBREL:
+            self.begun.discard(p.id)
+            self.client.send(ack(PUBCOMP, p.id))
+        elif p.kind == PUBREC:
+            assert p.reason in (0, 0x10), p
+            self.open[p.id] = (None, True)
+            self.client.send(ack(PUBREL, p.id))
+        elif p.kind == PUBCOMP:
+            self.open.pop(p.id)
+
+    def drain(self):
+        for p in self.client.until_ping():
+            self.take(p)
+
+
+def test_qos_2_comes_to_a_group_once_whichever_broker_is_killed_over_it():
+    each, said = 40, 0
+    with Two() as two:
+        publisher, stored, brokers = Once("publisher"), [Once(f"stored-{n}") for n in range(3)], [two.a, two.b]
+        for n, member in enumerate(stored):
+            member.come(brokers[n % 2])
+            member.client.subscribe("$share/g/once/#", 2)
+        came = []
+        for round in range(4):
+            victim, heir = brokers[round % 2], brokers[1 - round % 2]
+            live = Once(f"live-{round}", stored=False)
+            live.come(heir)
+            live.client.subscribe("$share/g/once/#", 2)
+            assert publisher.come(victim) == (round != 0)
+            for id in range(1, each + 1):
+                publisher.open[id] = (b"%d" % said, False)
+                said += 1
+            publisher.client.send(b"".join(publish("once/1", payload, 2, id=id) for id, (payload, _) in publisher.open.items()))
+            for _ in range(round * 11):  # answers
+                publisher.take(publisher.client.recv())
+            victim.process.kill()
+            publisher.client.close()
+            for n, member in enumerate(stored):
+                if n % 2 == round % 2:
+                    member.client.close()
+                    assert member.come(heir)
+            assert publisher.come(heir)
+            while publisher.open:
+                publisher.take(publisher.client.recv())
+            publisher.client.close()
+
+            def all_came():
+                for member in (*stored, live):
+                    member.drain()
+                return len(came) + len(live.got) + sum(len(m.got) for m in stored) >= said
+            await_true(all_came, f"{said} messages in all")
+            came += live.got
+            live.client.close()
+            victim.start()
+            for n, member in enumerate(stored):
+                if n % 2 == round % 2:
+                    member.client.close()
+                    assert member.come(victim)
+        for member in stored:
+            member.drain()
+            came += member.got
+        assert sorted(came) == list(range(said)), f"twice: {sorted(n for n in set(came) if came.count(n) > 1)}"
+
+
 def test_retained_messages_are_everywhere():
     with Two() as two, Client(two.a, "publisher") as pub:
         pub.publish("kept/1", b"here", 1, retain=True)

@@ -117,6 +117,17 @@ Test(prepare, nothing_is_filled_while_the_logs_writes_are_slow)
     cr_assert_eq(prepare.filled_bytes, DISK_STAGE_SEGMENT_BYTES);
 }
 
+Test(prepare, a_full_disk_that_has_space_again_does_not_wait_for_zeros)
+{
+    until_ready(1);
+    prepare.begun = true;
+    logged(4096);
+    spare.mean_ns = 100000000; /* as it was when it became full: nothing is written until a file is ready */
+    prepare.full  = true;
+    until_ready(2);
+    cr_assert_not(prepare.full);
+}
+
 Test(prepare, a_store_that_stops_does_not_wait_for_zeros)
 {
     until_ready(1);

@@ -91,22 +91,23 @@ Test(spare, what_the_log_wrote_before_is_no_credit)
 Test(spare, writes_that_take_longer_than_alone_are_slow)
 {
     log_for(second_ns, 4096, ms / 2);
-    cr_assert_not(spare_slow(&spare));
+    cr_assert_not(spare_slow(&spare, now_ns));
     spare_begin(&spare, now_ns);
     log_for(10 * ms, 4096, 3 * ms);
-    cr_assert_not(spare_slow(&spare), "one or two are no reason");
+    cr_assert_not(spare_slow(&spare, now_ns), "one or two are no reason");
     log_for(60 * ms, 4096, 3 * ms);
-    cr_assert(spare_slow(&spare));
+    cr_assert(spare_slow(&spare, now_ns));
+    cr_assert_not(spare_slow(&spare, now_ns + 2 * second_ns), "nobody writes any more: nobody waits");
     spare_end(&spare, now_ns);
     log_for(100 * ms, 4096, ms / 2);
-    cr_assert_not(spare_slow(&spare));
+    cr_assert_not(spare_slow(&spare, now_ns));
 }
 
 Test(spare, a_disk_that_has_become_slow_by_itself_is_usual)
 {
     log_for(second_ns, 4096, ms / 2);
     log_for(second_ns, 4096, 5 * ms);
-    cr_assert_not(spare_slow(&spare));
+    cr_assert_not(spare_slow(&spare, now_ns));
 }
 
 Test(spare, what_was_written_while_something_ran_beside_is_not_usual)
@@ -114,7 +115,7 @@ Test(spare, what_was_written_while_something_ran_beside_is_not_usual)
     log_for(second_ns, 4096, ms / 2);
     spare_begin(&spare, now_ns);
     log_for(second_ns, 4096, 20 * ms);
-    cr_assert(spare_slow(&spare), "however long that was");
+    cr_assert(spare_slow(&spare, now_ns), "however long that was");
     uint64_t begun_ns = now_ns;
     now_ns += ms;
     spare_end(&spare, now_ns);

@@ -215,6 +215,7 @@ Test(refill, a_leader_makes_up_for_what_lies_behind_the_hole_by_an_entry_of_a_la
     const struct log_entry same  = entry(BEFORE + 1, 3, chain_to(BEFORE, 1));
     const struct log_entry later = entry(BEFORE + 2, 4, same.chain);
     hole(false);
+    raft_damaged(raft);
     cr_assert_eq(refill_term(stripe.refill), 3);
     refill_taken(&stripe, &same);
     cr_assert_eq(left(), 3);

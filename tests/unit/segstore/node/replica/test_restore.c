@@ -113,3 +113,34 @@ Test(restore, what_was_said_in_front_of_a_hole_holds)
     state(3, 9);
     cr_assert_eq(committed(), 2);
 }
+
+Test(restore, what_is_said_behind_a_hole_that_a_checkpoint_speaks_of_may_be_of_entries_that_filled_it)
+{
+    struct wire_writer w   = wire_writer_growing(4096);
+    uint64_t           one = entry(1, 1, 0);
+    (void)entry(2, 1, one);
+    state(1, 1);
+    stripes_damaged(node, UINT64_MAX);
+    replica_put(stripe, &w);
+    refill_drop(stripe);
+    stripe->unproved = false;
+    cr_assert_eq(replica_restore(stripe, wire_written(&w), 1), 0);
+    state(2, 2);
+    cr_assert_eq(committed(), 1, "another 2 may have come from other nodes since");
+    wire_writer_fini(&w);
+}
+
+Test(restore, an_entry_that_a_leader_gave_a_damaged_replica_proves_nothing_while_there_are_others_behind_the_hole)
+{
+    uint64_t one = entry(1, 1, 0);
+    uint64_t two = entry(2, 1, one);
+    state(1, 1);
+    stripes_damaged(node, UINT64_MAX);
+    (void)entry(5, 3, 77);
+    stripe->refill->known = true;
+    uint64_t three        = entry(3, 2, two);
+    state(3, 5);
+    cr_assert_eq(committed(), 1, "what lies behind the hole may have replaced all that is here");
+    (void)entry(4, 4, three);
+    cr_assert_eq(committed(), 4, "a leader of a later term had these");
+}
