@@ -175,7 +175,7 @@ def unsound(house, fault):
     """Why its check proves nothing, or "". Of those that name the same scenario from the same seed on the longest is asked for."""
     try:
         result, _ = check(house, fault, PROGRAMS[fault.kind], LIMIT_S)
-    except Wrong as wrong:
+    except (Wrong, OSError, subprocess.SubprocessError) as wrong:
         return str(wrong)
     return "" if result == "passed" else "it fails, or hangs, while nothing is broken"
 
@@ -189,8 +189,10 @@ def look(house, fault, why_not):
         result, spent = check(house, fault, house.build(fault, directory), HANG_S if fault.hangs else LIMIT_S)
     except Wrong as wrong:
         return False, str(wrong)
+    except (OSError, subprocess.SubprocessError) as error:  # of the machine: no memory, no room
+        return False, f"it was not tried: {error}"
     finally:
-        shutil.rmtree(directory)
+        shutil.rmtree(directory, ignore_errors=True)
     if fault.hangs:
         return result is None, f"hangs, as it should: stopped after {HANG_S} s" if result is None else f"it does not hang: {result}"
     if result is None:
@@ -212,6 +214,7 @@ def main():
     options.add_argument("--list", type=pathlib.Path, default=LIST)
     options.add_argument("words", nargs="*")
     options = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     words = [word for word in options.words if word]
     began = time.monotonic()
     faults, results = [], {}
@@ -233,10 +236,13 @@ def main():
         for fault in faults:
             # The checks stand before the faults in the queue, so whoever waits for one here waits for what is under way or done.
             jobs[pool.submit(lambda f=fault: look(house, f, checks[key(f)].result()))] = fault
-        for job in concurrent.futures.as_completed(jobs):
-            fault = jobs[job]
-            found, told = results[fault.name] = job.result()
-            print(f"{'found' if found else 'NOT FOUND'}: {fault.name} ({said(fault)}): {told}", flush=True)
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                fault = jobs[job]
+                found, told = results[fault.name] = job.result()
+                print(f"{'found' if found else 'NOT FOUND'}: {fault.name} ({said(fault)}): {told}", flush=True)
+        finally:  # also when it is interrupted: what has not begun is not begun
+            pool.shutdown(cancel_futures=True)
     passed = sum(found for found, _ in results.values())
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     took = f"{(time.monotonic() - began) / 60:.1f} minutes, {options.j} at a time; {(used.ru_utime + used.ru_stime) / 60:.1f} of one processor"
