@@ -8,18 +8,9 @@
 enum { BURST_NS = 5000000, REST_NS = 300000000, DRAIN_NS = 100000000 };
 static const uint64_t FORGET_NS     = 5000000000; /* without anything sent: the rate begins anew */
 static const uint64_t REST_EVERY_NS = 5000000000;
-/* Shorter waits than these are not told apart: they are those of a processor, not of a disk. */
-static const uint64_t WORST_MIN_NS = 1000000;
-static const uint64_t MEAN_MIN_NS  = 500000;
-enum {
-    COUNT_MIN    = 4,
-    MEAN_WEIGHT  = 8,
-    STEPS_WEIGHT = 4,
-    WORST_WEIGHT = 32,
-    STRAIN_MAX   = 1 << 16,
-    GROW_FAST    = 2,
-    GROW         = 8
-};
+/* Shorter waits than this are not told apart: they are those of a processor, not of a disk. */
+static const uint64_t USUAL_MIN_NS = 1000000;
+enum { COUNT_MIN = 4, MEAN_WEIGHT = 8, WORST_WEIGHT = 32, STRAIN_MAX = 1 << 16, GROW_FAST = 2, GROW = 8 };
 
 /* ---- what producers feel ---- */
 
@@ -30,52 +21,29 @@ void strain_note(struct strain *s, uint64_t waited_ns)
     s->count++;
 }
 
-static uint64_t times(uint64_t now_ns, uint64_t usual_ns, uint64_t least_ns)
+static uint64_t times(uint64_t now_ns, uint64_t usual_ns)
 {
-    return now_ns * PACE_ONE / (usual_ns > least_ns ? usual_ns : least_ns);
-}
-
-static uint64_t larger(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
-
-static uint64_t towards(uint64_t mean_ns, uint64_t ns, uint64_t weight)
-{
-    return mean_ns == 0 ? ns : mean_ns - mean_ns / weight + ns / weight;
+    return now_ns * PACE_ONE / (usual_ns > USUAL_MIN_NS ? usual_ns : USUAL_MIN_NS);
 }
 
 static void learn(struct strain *s, uint64_t worst_ns, uint64_t mean_ns)
 {
-    s->usual_worst_ns = larger(worst_ns, s->usual_worst_ns - s->usual_worst_ns / WORST_WEIGHT);
-    s->usual_tail_ns  = towards(s->usual_tail_ns, worst_ns, WORST_WEIGHT);
-    s->usual_mean_ns  = towards(s->usual_mean_ns, mean_ns, MEAN_WEIGHT);
-}
-
-/* Against what is known to be usual. */
-static uint64_t compare(const struct strain *s, uint64_t worst_ns, uint64_t mean_ns, bool quiet)
-{
-    uint64_t ratio = times(worst_ns, s->usual_worst_ns, WORST_MIN_NS);
-    if (s->count >= COUNT_MIN) {
-        ratio = larger(ratio, times(mean_ns, s->usual_mean_ns, MEAN_MIN_NS));
-    }
-    if (s->count >= COUNT_MIN && !quiet) {
-        ratio = larger(ratio, times(s->mean_ns, s->usual_mean_ns, MEAN_MIN_NS) * 4 / 3);
-        ratio = larger(ratio, times(s->tail_ns, s->usual_tail_ns, WORST_MIN_NS));
-    }
-    return ratio;
+    uint64_t before   = s->usual_worst_ns - s->usual_worst_ns / WORST_WEIGHT;
+    s->usual_worst_ns = worst_ns > before ? worst_ns : before;
+    s->usual_mean_ns =
+        s->usual_mean_ns == 0 ? mean_ns : s->usual_mean_ns - s->usual_mean_ns / MEAN_WEIGHT + mean_ns / MEAN_WEIGHT;
 }
 
 uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, bool quiet)
 {
-    uint64_t worst = larger(s->worst_ns, pending_ns);
+    uint64_t worst = s->worst_ns > pending_ns ? s->worst_ns : pending_ns;
     uint64_t mean  = s->count == 0 ? 0 : s->sum_ns / s->count;
-    if (s->count >= COUNT_MIN) {
-        s->tail_ns = towards(s->tail_ns, worst, STEPS_WEIGHT);
-        s->mean_ns = towards(s->mean_ns, mean + 1, STEPS_WEIGHT);
+    uint64_t ratio = 0;
+    if (s->usual_mean_ns != 0) { /* else there is nothing to compare with */
+        ratio            = times(worst, s->usual_worst_ns);
+        uint64_t of_mean = s->count < COUNT_MIN ? 0 : times(mean, s->usual_mean_ns);
+        ratio            = ratio > of_mean ? ratio : of_mean;
     }
-    uint64_t ratio =
-        s->usual_mean_ns == 0 ? 0 : compare(s, worst, mean, quiet); /* else there is nothing to compare with */
     if (quiet && s->count >= COUNT_MIN) {
         learn(s, worst, mean + 1);
     }

@@ -21,16 +21,11 @@ enum { PACE_STEP_NS = 100000000, PACE_ONE = 16 /* a strain of 1: as ever */, PAC
 
 /* ---- what producers feel ---- */
 
-/* Waits have a long tail that some steps show and others do not. So what is usual of it is the longest of the last seconds, which is forgotten slowly. Of the
- * mean, and of how long the longest of a step is, it is about that of the last seconds; what both are now is told of the last steps together, too: a little more for long is
- * as bad as much more once. */
+/* Waits have a long tail that some steps show and others do not. So what is usual of it is the longest of the last seconds, which is forgotten slowly; of the mean, their mean. */
 struct strain {
     uint64_t usual_worst_ns;
-    uint64_t usual_tail_ns; /* of the longest of each step */
     uint64_t usual_mean_ns; /* 0: not known yet */
-    uint64_t tail_ns;       /* of the last steps, whatever was sent */
-    uint64_t mean_ns;
-    uint64_t worst_ns; /* of this step */
+    uint64_t worst_ns;
     uint64_t sum_ns;
     uint32_t count;
     uint64_t next_ns; /* when the step ends */
@@ -44,8 +39,8 @@ static inline bool strain_due(const struct strain *s, uint64_t now_ns)
     return now_ns >= s->next_ns;
 }
 /* Ends a step. pending_ns: how long the one has waited so far that has waited longest; quiet: nothing was sent to others meanwhile, so that this is how long
- * it takes. Returns how many times as long the longest took as usual, or the mean if that is more, times PACE_ONE; 0: nobody waited. The mean of several steps counts for a
- * third more: who has one request under way at a time gets behind for good when he waits twice as long as at half of his speed. */
+ * it takes. Returns how many times as long the longest took as usual, or the mean if that is more, times PACE_ONE; 0: nobody waited.
+ * Who has one request under way at a time gets behind for good when he waits twice as long as at half of his speed. */
 uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, bool quiet);
 
 /* ---- the rate ---- */

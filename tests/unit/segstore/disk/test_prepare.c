@@ -92,7 +92,8 @@ Test(prepare, a_file_that_is_needed_is_used_as_far_as_it_is_filled)
     until_ready(1);
     prepare.begun = true;
     logged(4096);
-    while (!(prepare.state == PREPARE_FILLING && prepare.writing)) {
+    for (int i = 0; prepare.state != PREPARE_FILLING || (!prepare.writing && prepare.filled_bytes == 0); i++) {
+        cr_assert_lt(i, TURNS_MAX);
         turn();
     }
     cr_assert_not_null(prepare_take(&prepare)); /* the last one that is ready */
@@ -135,7 +136,8 @@ Test(prepare, a_store_that_stops_does_not_wait_for_zeros)
     prepare.begun = true;
     logged(4096);
     spare.mean_ns = 100000000;
-    while (prepare.state != PREPARE_FILLING) {
+    for (int i = 0; prepare.state != PREPARE_FILLING; i++) {
+        cr_assert_lt(i, TURNS_MAX);
         turn();
     }
     prepare.stopping = true;
