@@ -86,6 +86,11 @@ Test(spare, what_the_log_wrote_before_is_no_credit)
     spare_logged(&spare, mib, now_ns - ms, now_ns);
     cr_assert_gt(spare_pay(&account, &spare, SPARE_ONE, now_ns), 0);
     cr_assert_lt(account.debt_bytes, 3 * mib + 1);
+    log_for(second_ns, mib, ms);
+    cr_assert_eq(spare_pay(&account, &spare, SPARE_ONE, now_ns), 0);
+    log_for(second_ns, mib, ms); /* while nothing was owed */
+    spare_owe(&account, &spare, 4 * mib, now_ns);
+    cr_assert_gt(spare_pay(&account, &spare, SPARE_ONE, now_ns), 0);
 }
 
 Test(spare, writes_that_take_longer_than_alone_are_slow)
