@@ -47,6 +47,8 @@ static bool checkpointed(void *ctx)
         for (uint16_t stripe = 0; stripe < s->group.stripes; stripe++) {
             for (uint64_t offset = 0; offset < s->client.stripes[stripe].wanted; offset++) {
                 if (!is_behind(s, i, stripe, offset)) {
+                    struct save *save = &s->group.members[i].node->storage->save;
+                    save->wanted      = save->wanted || !save_busy(save); /* what came back while one was made */
                     return false;
                 }
             }
