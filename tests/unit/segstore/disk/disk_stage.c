@@ -51,6 +51,19 @@ void disk_stage_segments(struct disk_stage *stage, uint64_t first, uint64_t last
     }
 }
 
+int disk_stage_open(struct disk_stage *stage, struct log_segment *segment)
+{
+    char            path[160];
+    struct io_file *file;
+    if (segment->file != NULL) {
+        return 0;
+    }
+    path_of(stage->wal, segment->number, path);
+    int result    = io_file_open(stage->io, path, 0, &file);
+    segment->file = result == 0 ? file : NULL;
+    return result;
+}
+
 bool disk_stage_has(const struct disk_stage *stage, const char *directory, uint64_t number)
 {
     char path[160];

@@ -21,6 +21,8 @@ void disk_stage_init(struct disk_stage *stage);
 void disk_stage_fini(struct disk_stage *stage);
 /* The files of these segments, of zeros, and their slots; nothing in them is held. */
 void disk_stage_segments(struct disk_stage *stage, uint64_t first, uint64_t last);
+/* Opens a segment's file of the log, unless it is open: as storage_segment_open does. */
+int disk_stage_open(struct disk_stage *stage, struct log_segment *segment);
 /* Is the file of a segment, or of a checkpoint, there? */
 bool disk_stage_has(const struct disk_stage *stage, const char *directory, uint64_t number);
 

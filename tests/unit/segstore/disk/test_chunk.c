@@ -5,7 +5,6 @@
 #include "tests/unit/segstore/disk/disk_stage.h"
 
 #include <criterion/criterion.h>
-#include <stdio.h>
 
 enum { COUNT = 4, PER_SECOND = 50 * CHUNK_BYTES, TURN_NS = 20000000 /* what a chunk costs at that rate */ };
 
@@ -22,17 +21,8 @@ static void on_loaded(void *ctx, int result)
 
 static int on_open(void *ctx, struct log_segment *segment)
 {
-    char            path[160], name[SEGMENT_NAME_BYTES];
-    struct io_file *file;
     (void)ctx;
-    if (segment->file != NULL) {
-        return 0;
-    }
-    segment_name(segment->number, name);
-    snprintf(path, sizeof path, "%s/%s", stage.wal, name);
-    int result    = io_file_open(stage.io, path, 0, &file);
-    segment->file = result == 0 ? file : NULL;
-    return result;
+    return disk_stage_open(&stage, segment);
 }
 
 static void begin_with(uint32_t depth, uint64_t rate)

@@ -24,17 +24,8 @@ static size_t            damaged_count;
 
 static int on_open(void *ctx, struct log_segment *segment)
 {
-    char            path[160], name[SEGMENT_NAME_BYTES];
-    struct io_file *file;
     (void)ctx;
-    if (segment->file != NULL) {
-        return 0;
-    }
-    segment_name(segment->number, name);
-    snprintf(path, sizeof path, "%s/%s", stage.wal, name);
-    int result    = io_file_open(stage.io, path, 0, &file);
-    segment->file = result == 0 ? file : NULL;
-    return result;
+    return disk_stage_open(&stage, segment);
 }
 
 static bool on_holds(void *ctx, const struct survivor *survivor)
