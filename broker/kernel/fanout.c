@@ -104,6 +104,12 @@ static void append_member(struct kernel *k, struct pending *pending, const struc
     k->counters.stored_appends++;
 }
 
+/* Chosen from a group (gather_member): such a target hangs on no other, and has a stream only when it is owed QoS 1 or 2. */
+static bool is_member(const struct target *t)
+{
+    return t->stream_id != 0 && !t->own && !t->capture;
+}
+
 void fanout_append(struct kernel *k, struct pending *pending, const struct message *message)
 {
     k->stripes_hit_count = 0;
@@ -118,7 +124,7 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
         if (tag.qos == 0 && !t->capture) {
             continue;
         }
-        if (!t->own && !t->capture && pending->writer_epoch != 0) {
+        if (is_member(t) && pending->writer_epoch != 0) {
             members = true;
             continue;
         }
@@ -134,9 +140,8 @@ void fanout_append(struct kernel *k, struct pending *pending, const struct messa
         k->stripe_heads[k->stripes_hit[i]] = TARGET_NONE;
     }
     for (uint32_t i = 0; members && i < k->target_count; i++) { /* last: their numbers are the higher ones */
-        struct target *t = &k->targets[i];
-        if (t->stream_id != 0 && !t->own && !t->capture) {
-            append_member(k, pending, t, message);
+        if (is_member(&k->targets[i])) {
+            append_member(k, pending, &k->targets[i], message);
         }
     }
 }
