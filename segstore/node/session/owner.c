@@ -33,14 +33,14 @@ static struct owner *add(struct node *node, uint64_t owner)
     return o;
 }
 
-static struct replaced *replaced_find(const struct node *node, uint64_t instance)
+/* Its place in node->replaced, or NODE_REPLACED_MAX. */
+static uint32_t replaced_find(const struct node *node, uint64_t instance)
 {
-    for (uint32_t i = 0; i < NODE_REPLACED_MAX; i++) {
-        if (node->replaced[i].instance == instance && instance != 0) {
-            return (struct replaced *)&node->replaced[i];
-        }
+    uint32_t at = 0;
+    while (at < NODE_REPLACED_MAX && (instance == 0 || node->replaced[at].instance != instance)) {
+        at++;
     }
-    return NULL;
+    return at;
 }
 
 /* Connected, or away for less than the lease. */
@@ -57,18 +57,18 @@ static bool is_there(const struct node *node, uint64_t instance)
 
 bool owner_replaced(const struct node *node, uint64_t instance)
 {
-    const struct replaced *r = replaced_find(node, instance);
-    return r != NULL && is_there(node, r->heir);
+    uint32_t at = replaced_find(node, instance);
+    return at < NODE_REPLACED_MAX && is_there(node, node->replaced[at].heir);
 }
 
 static void remember(struct node *node, uint64_t instance, uint64_t heir)
 {
-    struct replaced *r = replaced_find(node, instance);
-    if (r == NULL) {
-        r                   = &node->replaced[node->replaced_next];
+    uint32_t at = replaced_find(node, instance);
+    if (at == NODE_REPLACED_MAX) {
+        at                  = node->replaced_next;
         node->replaced_next = (node->replaced_next + 1) % NODE_REPLACED_MAX;
     }
-    *r = (struct replaced){instance, heir};
+    node->replaced[at] = (struct replaced){instance, heir};
 }
 
 /* What is still on its way from the process that ran at this place before is not done any more, over this connection or another. */
