@@ -8,8 +8,8 @@
 /* Shorter waits than this are not told apart: they are those of a processor, not of a disk. */
 static const uint64_t USUAL_MIN_NS = 1000000;
 enum { COUNT_MIN = 4, MEAN_WEIGHT = 8, WORST_WEIGHT = 32, STRAIN_MAX = 1 << 16 };
-/* Of the tail: how many waits tell one, at how many the older half is forgotten, one late one of so many is as many as there may be. */
-enum { TAIL_COUNT_MIN = 200, TAIL_COUNT_MAX = 8192, TAIL_ONE_IN = 100 };
+/* Of the tail: how many waits and steps tell one, how many of them what is usual; one late one of so many is as many as there may be. */
+enum { TAIL_COUNT_MIN = 200, TAIL_STEPS_MIN = 5, TAILS_MIN = 3, TAIL_ONE_IN = 100 };
 enum { SHARE_ONE = 256, SHARE_WEIGHT = 8 };
 enum { OCTAVE_FIRST = 16, PER_OCTAVE_BITS = 2, PER_OCTAVE = 1 << PER_OCTAVE_BITS };
 
@@ -59,20 +59,35 @@ static uint64_t tail_of(const struct strain *s)
     return bucket_ns(bucket);
 }
 
+static uint64_t middle(const struct strain *s)
+{
+    uint64_t sorted[STRAIN_TAILS];
+    uint32_t count = s->tail_count < STRAIN_TAILS ? s->tail_count : STRAIN_TAILS;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t at = i;
+        for (; at > 0 && sorted[at - 1] > s->tails_ns[i]; at--) {
+            sorted[at] = sorted[at - 1];
+        }
+        sorted[at] = s->tails_ns[i];
+    }
+    return sorted[count / 2];
+}
+
 static void learn_tail(struct strain *s)
 {
     for (unsigned i = 0; i < STRAIN_BUCKETS; i++) {
         s->usual[i] += s->step[i];
     }
     s->usual_count += s->count;
-    if (s->usual_count > TAIL_COUNT_MAX) {
-        s->usual_count = 0;
-        for (unsigned i = 0; i < STRAIN_BUCKETS; i++) {
-            s->usual[i] /= 2;
-            s->usual_count += s->usual[i];
-        }
+    s->usual_steps++;
+    if (s->usual_count < TAIL_COUNT_MIN || s->usual_steps < TAIL_STEPS_MIN) {
+        return;
     }
-    s->usual_tail_ns = s->usual_count < TAIL_COUNT_MIN ? 0 : tail_of(s);
+    s->tails_ns[s->tail_count++ % STRAIN_TAILS] = tail_of(s);
+    s->usual_tail_ns                            = s->tail_count < TAILS_MIN ? 0 : middle(s);
+    memset(s->usual, 0, sizeof s->usual);
+    s->usual_count = 0;
+    s->usual_steps = 0;
 }
 
 static void learn(struct strain *s, uint64_t worst_ns, uint64_t mean_ns)

@@ -15,12 +15,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { STRAIN_BUCKETS = 64 /* four an octave, from 65 us to 4 s */ };
+enum { STRAIN_BUCKETS = 64 /* four an octave, from 65 us to 4 s */, STRAIN_TAILS = 15 /* of half a second at least */ };
 
 struct strain {
-    uint32_t usual[STRAIN_BUCKETS]; /* waits when nothing was sent */
+    uint32_t usual[STRAIN_BUCKETS]; /* waits when nothing was sent, since a tail was told last */
     uint32_t usual_count;
-    uint64_t usual_tail_ns; /* 0: not known yet */
+    uint32_t usual_steps;
+    uint32_t tail_count;
+    uint64_t tails_ns[STRAIN_TAILS]; /* the last ones, in turn */
+    uint64_t usual_tail_ns; /* the middle one of them: a moment in which much waits is not usual. 0: not known yet */
     uint64_t usual_worst_ns;
     uint64_t usual_mean_ns; /* 0: not known yet */
     uint32_t step[STRAIN_BUCKETS];

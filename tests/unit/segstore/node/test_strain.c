@@ -83,6 +83,7 @@ Test(test_strain, more_than_one_in_a_hundred_later_than_twice_the_tail_is_too_mu
     for (int i = 0; i < 40; i++) { /* the longest of them wait 100 ms, but one in a hundred longer than 5 */
         (void)step_with(&s, i % 20 == 3 ? 1 : 0, 100000000, true);
         (void)step_with(&s, 2, 5000000, true);
+        (void)step_with(&s, 2, 5000000, true);
     }
     cr_assert(s.usual_tail_ns >= 5000000 && s.usual_tail_ns < 6500000, "%llu", (unsigned long long)s.usual_tail_ns);
     for (int i = 0; i < 20; i++) {
@@ -100,6 +101,23 @@ Test(test_strain, more_than_one_in_a_hundred_later_than_twice_the_tail_is_too_mu
         strain = step_with(&s, 0, 0, false);
     }
     cr_assert_leq(strain, PACE_ONE, "it is over soon");
+}
+
+Test(test_strain, a_moment_in_which_much_waits_is_not_usual)
+{
+    struct strain s = {0};
+    for (int i = 0; i < 100; i++) {
+        (void)step_with(&s, 3, 3000000, true);
+    }
+    uint64_t tail_ns = s.usual_tail_ns;
+    for (int i = 0; i < 20; i++) {
+        (void)step_with(&s, 30, 50000000, true);
+    }
+    cr_assert_eq(s.usual_tail_ns, tail_ns);
+    for (int i = 0; i < 60; i++) {
+        (void)step_with(&s, 30, 50000000, true);
+    }
+    cr_assert_geq(s.usual_tail_ns, 50000000, "but when it stays so it is");
 }
 
 Test(test_strain, few_waits_tell_no_tail)
