@@ -5,10 +5,11 @@
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
 
-enum { ROW_FEW_BYTES = INBOUND_ROW_BYTES + ASSIGNED_FEW * ASSIGNED_BYTES };
+enum { ROW_FEW_BYTES = INBOUND_ROW_MAX_BYTES + ASSIGNED_FEW * ASSIGNED_BYTES };
 
 static void put_inbound(struct session *s, uint16_t id, struct bytes value, struct wire_writer *w)
 {
@@ -27,10 +28,11 @@ void once_write(struct pending *pending, struct work *work)
     struct session           *s   = p->session;
     const struct assignments *all = pending->assigned;
     uint8_t                   few[ROW_FEW_BYTES];
-    uint8_t                   head[INBOUND_ROW_BYTES];
-    struct inbound_row        row   = {.writer_epoch = pending->writer_epoch, .sequence = pending->sequence};
-    bool                      small = all == NULL || all->count <= ASSIGNED_FEW;
-    struct wire_writer        value = small ? wire_writer_fixed(few, sizeof few) : wire_writer_growing(SIZE_MAX / 2);
+    uint8_t                   head[INBOUND_ROW_MAX_BYTES];
+    struct inbound_row        row = {
+               .writer_epoch = pending->writer_epoch, .sequence = pending->sequence, .content = pending->content};
+    bool               small = all == NULL || all->count <= ASSIGNED_FEW;
+    struct wire_writer value = small ? wire_writer_fixed(few, sizeof few) : wire_writer_growing(SIZE_MAX / 2);
     wire_put_bytes(&value, inbound_row_write(head, &row));
     if (UNLIKELY(all != NULL)) {
         assign_write(&value, all);
@@ -110,6 +112,19 @@ static void resume(struct session *s, struct publisher *p, struct pending *pendi
     once_assign(s, p, pending, message, true);
 }
 
+/* By topic and payload: what comes again is the same in them. */
+static uint64_t content_of(const struct message *message)
+{
+    return hash_bytes_seeded(message->payload, hash_bytes(message->topic));
+}
+
+/* What is in doubt may have been refused, and the client told, when its row had not gone yet: then the next message of that id is another one, which the
+ * stripes that took a part of the refused one would take for it. */
+static bool comes_again(const struct inbound_id *id, const struct pending *pending)
+{
+    return id->content == 0 || id->content == pending->content;
+}
+
 bool once_enter(struct session *s, struct publisher *p, struct pending *pending, const struct message *message)
 {
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
@@ -119,11 +134,12 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
         pending->matched   = true;
         return false;
     }
-    if (id != NULL) {
+    pending->content = session_stored(s) ? content_of(message) : 0;
+    if (id != NULL && comes_again(id, pending)) {
         resume(s, p, pending, id, message);
         return true;
     }
-    id = inbound_add(&p->inbound, pending->id);
+    id = id != NULL ? id : inbound_add(&p->inbound, pending->id);
     if (id == NULL) {
         pending->duplicate = true;
         pending->status    = ERR_QUOTA;
@@ -131,7 +147,7 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
     }
     id->state = INBOUND_PENDING;
     if (session_stored(s)) {
-        assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that was never sent again */
+        assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that does not come again */
         number(s, p, pending, id, message);
     }
     return true;
@@ -186,7 +202,7 @@ void once_close_rows(struct session *s, struct wire_writer *w)
     for (uint32_t i = 0; in != NULL && i < in->capacity; i++) {
         const struct inbound_id *slot = &in->slots[i];
         if (slot->id != 0 && slot->state == INBOUND_DONE) {
-            uint8_t            value[INBOUND_ROW_BYTES];
+            uint8_t            value[INBOUND_ROW_MAX_BYTES];
             struct inbound_row row = {.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence};
             put_inbound(s, slot->id, inbound_row_write(value, &row), w);
         }

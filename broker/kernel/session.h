@@ -30,6 +30,7 @@ struct pending {
     struct buf       *copy;         /* while it waits for its turn to be handed out */
     uint64_t          writer_epoch; /* QoS 2 of a stored session */
     uint64_t          sequence;     /* also: of a will, its offset + 1 */
+    uint64_t          content;      /* QoS 2 of a stored session: a hash of the message */
     int               status;
     uint32_t          before; /* answers of the store that must come before it is handed out */
     uint32_t          after;  /* appends under way */
