@@ -184,7 +184,7 @@ void once_answer(struct publisher *p, struct pending *pending)
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
     if (id != NULL && pending->status == 0) {
         id->state = INBOUND_DONE;
-    } else if (id != NULL && s->client == NULL) {
+    } else if (id != NULL && (s->client == NULL || (pending->recorded && !s->told))) {
         id->state = INBOUND_UNSURE; /* it is not told, and sends it again: a part of it may be appended */
     } else if (id != NULL) {
         /* The refusal ends this use of the id [MQTT-4.3.3-9]. */

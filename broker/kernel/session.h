@@ -153,6 +153,7 @@ struct session {
     uint8_t  evict_why; /* 1 + enum evict_reason: it will be, 0: no */
     bool     has_will;
     bool     own;    /* of the broker itself */
+    bool     told;   /* of refusals (kernel.h) */
     bool     shares; /* stored: it has been a member of a shared subscription on this connection */
     uint8_t  id[];
 };

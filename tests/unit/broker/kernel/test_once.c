@@ -123,6 +123,26 @@ Test(test_once, what_is_refused_in_part_makes_neither_itself_nor_the_next_one_of
     cr_assert(!told[0] && told[STEPS_MAX], "both cases were there");
 }
 
+Test(test_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not_told_and_sends_it_again)
+{
+    leave(b, 0, pub);
+    pub->untold = true;
+    enter(b, 0, pub, false, 1000);
+    say(b, 0, pub, "t", "refused", 2, ID);
+    settle(b);
+    cr_assert_eq(pub->published[0].status, ERR_QUOTA);
+    cr_assert_eq(times("refused"), 1);
+    leave(b, 0, pub);
+    enter(b, 0, full, true, 0);
+    leave(b, 0, full);
+    enter(b, 0, pub, false, 1000);
+    say(b, 0, pub, "t", "refused", 2, ID);
+    settle(b);
+    cr_assert_eq(pub->published[1].status, 0);
+    cr_assert_eq(times("refused"), 1);
+    release();
+}
+
 Test(test_once, another_message_under_an_id_in_doubt_goes_to_everybody)
 {
     struct actor *member = actor_new("member");
