@@ -22,6 +22,17 @@ static void put_inbound(struct session *s, uint16_t id, struct bytes value, stru
     op_encode(w, &op);
 }
 
+/* When the session has an heir at another process, what comes late from here does not count: the heir does not know of it. Nothing is handed out on the
+ * strength of a row that is not there, and no row goes that is the heir's. */
+static void fence(struct session *s, struct wire_writer *w)
+{
+    if (UNLIKELY(s->kernel->far != 0)) {
+        struct op fenced = {
+            .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
+        op_encode(w, &fenced);
+    }
+}
+
 void once_write(struct pending *pending, struct work *work)
 {
     struct publisher         *p   = pending->publisher;
@@ -39,13 +50,7 @@ void once_write(struct pending *pending, struct work *work)
     }
     struct wire_writer *w = store_txn_begin(p->kernel->store, session_stripe(s));
     w->bad                = w->bad || value.bad;
-    if (UNLIKELY(
-            p->kernel->far !=
-            0)) { /* an heir at another process does not know this row: then it must not count, and nothing be handed out */
-        struct op fenced = {
-            .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
-        op_encode(w, &fenced);
-    }
+    fence(s, w);
     put_inbound(s, pending->id, wire_written(&value), w);
     store_txn_end(p->kernel->store, &work->call);
     if (!small) {
@@ -159,6 +164,7 @@ static void once_forget(struct session *s, struct work *work)
     struct wire_writer *w  = store_txn_begin(k->store, session_stripe(s));
     struct op           op = {
                   .kind = OP_TABLE_DELETE, .table = TABLE_INBOUND, .name = tables_inbound_key(k->key, session_id(s), work->id)};
+    fence(s, w);
     op_encode(w, &op);
     s->busy++;
     store_txn_end(k->store, &work->call);
@@ -170,7 +176,7 @@ static void refused_done(struct store_call *call, int status, struct bytes resul
     (void)results;
     struct work    *work = CONTAINER_OF(call, struct work, call);
     struct session *s    = work->publisher->session;
-    if (status != 0) {
+    if (status != 0 && status != ERR_FENCED) {
         log_warn("a packet id could not be forgotten: %s", err_sentence(status));
     }
     pool_give(s->kernel->works, work);
@@ -218,9 +224,11 @@ static void released(struct store_call *call, int status, struct bytes results)
     pool_give(s->kernel->works, work);
     if (status == 0) {
         inbound_remove(&s->publisher->inbound, id);
-    }
-    if (s->client != NULL) {
-        s->client->ops->publish_released(s->client, id, status);
+        if (s->client != NULL) {
+            s->client->ops->publish_released(s->client, id, 0);
+        }
+    } else { /* the id may not be used again: what came under it would be taken for what it stood for. Released again on the next connection */
+        session_evict(s, status == ERR_FENCED || status == ERR_NOT_FOUND ? EVICT_TAKEN_OVER : EVICT_UNAVAILABLE);
     }
     s->busy--;
     close_continue(s);

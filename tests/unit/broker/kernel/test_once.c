@@ -163,3 +163,45 @@ Test(test_once, another_message_under_an_id_in_doubt_goes_to_everybody)
     actor_free(member);
     actor_free(other);
 }
+
+/* The publisher goes to another process when the first one is cut off over its PUBREL, which that one sends the store when it is back. */
+Test(test_once, what_a_process_that_was_cut_off_forgets_late_is_not_what_its_heir_recorded)
+{
+    struct fake_world *other = fake_world_new(STAGE_STRIPES, 0);
+    struct broker     *cut   = broker_beside(other, 1, NULL, NULL);
+    struct broker     *heir  = broker_beside(other, 1, cut, NULL);
+    struct actor      *moved = actor_new("publisher"); /* the same client */
+    leave(b, 0, pub);
+    open_only(cut, 0, pub, false, 1000, 50, NULL);
+    settle_two(cut, heir);
+    say(cut, 0, pub, "t", "first", 2, ID);
+    settle_two(cut, heir);
+    kernel_publish_release(cut->kernels[0], &pub->client, ID);
+    kernel_end(cut->kernels[0]);
+    fake_cut(cut->stores[0], true);
+    open_only(heir, 0, moved, false, 1000, 50, NULL);
+    settle(heir);
+    pass(heir, 1); /* it is not answered by the other one */
+    settle(heir);
+    cr_assert(moved->opened == 1 && moved->present);
+    kernel_publish_release(heir->kernels[0], &moved->client, ID);
+    settle(heir);
+    cr_assert_eq(moved->released[0].status, 0);
+    say(heir, 0, moved, "t", "next", 2, ID);
+    fake_apply(heir->stores[0], 1);
+    cr_assert_eq(fake_world_rows(other, TABLE_INBOUND), 1);
+    fake_cut(cut->stores[0], false);
+    while (fake_apply(cut->stores[0], 1)) {
+    }
+    cr_assert_eq(fake_world_rows(other, TABLE_INBOUND), 1, "it is the heir's");
+    int released = pub->released_count;
+    fake_answer(cut->stores[0]);
+    kernel_end(cut->kernels[0]);
+    cr_assert_eq(pub->released_count, released, "it is not told what is not so");
+    cr_assert_eq(pub->evicted, 1);
+    cr_assert_eq(pub->why, EVICT_TAKEN_OVER);
+    broker_kill(cut);
+    broker_kill(heir);
+    fake_world_free(other);
+    actor_free(moved);
+}
