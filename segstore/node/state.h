@@ -18,6 +18,7 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
+#include "segstore/node/strain.h"
 #include "segstore/placement/placement.h"
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
