@@ -1,5 +1,6 @@
-/* behind.c - what the log holds behind its holes, as a restart reads it. */
+/* behind.c - what the log holds behind its holes, as a restart reads it, or behind an entry that cannot be read any more. */
 #include "segstore/node/refill/refill.h"
+#include "segstore/node/replica/members.h"
 
 #include "shared/base/err.h"
 
@@ -179,6 +180,56 @@ bool refill_replay(struct node_stripe *st, const struct log_entry *e)
                                             .linked  = linked};
     segments_retain(&st->node->storage->segments, e->position);
     r->open = r->open && r->known;
+    return true;
+}
+
+/* ---- while it runs ---- */
+
+/* Of a change of members that is not applied, as its entry has them. */
+static uint8_t *members_at(const struct node_stripe *st, uint64_t index)
+{
+    uint8_t            bytes[REFILL_MEMBERS_BYTES];
+    struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
+    for (uint32_t i = 0; i < st->change_count && w.size == 0; i++) {
+        if (st->changes[i].index == index) {
+            members_put(&w, &st->changes[i].members);
+        }
+    }
+    ASSERT(w.size > 0 && w.size == entries_at(&st->entries, index)->size);
+    return members_copy(wire_written(&w));
+}
+
+bool refill_cut(struct node_stripe *st, uint64_t index)
+{
+    if (st->refill != NULL || st->installing || st->still > 0 || raft_role(st->raft) != RAFT_FOLLOWER ||
+        raft_stable_index(st->raft) != raft_last(st->raft)) {
+        return false;
+    }
+    log_warn(
+        "stripe %u: entry %llu cannot be read here and no other node has it: as damage is accepted, it is a hole in "
+        "the log from now on",
+        st->id, (unsigned long long)index);
+    struct refill *r = refill_of(st);
+    r->open          = index + 1 == st->entries.end;
+    for (uint64_t i = index + 1; i < st->entries.end; i++) {
+        struct log_slot slot = *entries_at(&st->entries, i);
+        slot.memory          = NULL;
+        slot.held            = true;
+        segments_retain(&st->node->storage->segments, slot.position);
+        *behind_push(r) = (struct refill_entry){.index   = i,
+                                                .term    = raft_term_at(st->raft, i),
+                                                .slot    = slot,
+                                                .members = slot.kind == LOG_MEMBERS ? members_at(st, i) : NULL,
+                                                .linked  = i > index + 1};
+    }
+    while (st->entries.end > index) {
+        entry_drop_last(st);
+    }
+    changes_cut(st, index);
+    raft_cut(st->raft, index);
+    st->noted_commit = raft_commit(st->raft);
+    replica_readable(st);
+    st->node->storage->save.wanted = true;
     return true;
 }
 

@@ -165,7 +165,7 @@ void replica_repair(struct node_stripe *st, const char *why)
 
 void replica_unreadable(struct node_stripe *st)
 {
-    st->unreadable = st->repairing ? st->unreadable : !BUGGIFY("an entry that cannot be read: only an image", 2);
+    st->unreadable = st->unreadable || !st->repairing;
     repair(st, "an entry of its log cannot be read");
 }
 
