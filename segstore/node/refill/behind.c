@@ -62,9 +62,7 @@ void refill_drop(struct node_stripe *st)
         return;
     }
     st->refill = NULL;
-    if (r->given_up && !st->repairing) {
-        raft_shy(st->raft, false);
-    }
+    replica_may_lead(st);
     refill_found_drop(r);
     behind_cut(r, 0);
     list_remove(&r->link);
@@ -105,9 +103,9 @@ static bool is_covered(const struct refill *r, uint64_t term)
 
 void refill_taken(struct node_stripe *st, const struct log_entry *entry)
 {
-    if (!raft_is_damaged(st->raft)) {
+    if (!refill_is_open(st)) {
         refill_drop(st);
-    } else if (st->refill != NULL && is_covered(st->refill, entry->term)) {
+    } else if (is_covered(st->refill, entry->term)) {
         refill_found_drop(st->refill);
         behind_cut(st->refill, 0);
     }
@@ -117,7 +115,7 @@ void refill_replaced(struct node_stripe *st, uint64_t index, uint64_t term, bool
 {
     struct refill *r    = st->refill;
     uint64_t       last = raft_last(st->raft);
-    if (r == NULL || !raft_is_damaged(st->raft)) {
+    if (!refill_is_open(st)) {
         refill_drop(st);
         return;
     }
@@ -252,6 +250,11 @@ const struct refill_entry *refill_find(const struct refill *r, uint64_t index)
 }
 
 /* ---- checkpoints ---- */
+
+bool refill_is_open(const struct node_stripe *st)
+{
+    return st->refill != NULL && (raft_is_damaged(st->raft) || st->refill->given_up);
+}
 
 void refill_put(const struct node_stripe *st, struct wire_writer *w)
 {

@@ -110,6 +110,9 @@ static void adopt(struct node_stripe *st, struct refill_entry *e)
         entry_drop_last(st);
     }
     changes_cut(st, e->index);
+    if (st->unreadable >= e->index) {
+        replica_readable(st); /* it was replaced */
+    }
     raft_refill(st->raft, e->index, e->term);
     entries_push(&st->entries, &e->slot);
     st->unapplied_bytes += e->slot.size;
@@ -273,25 +276,42 @@ static void give_up(struct refill *r, uint64_t now_ns)
         mend(r);
         return;
     }
+    while (r->first < r->count) {
+        behind_drop(r);
+    }
+    r->open = true;
     raft_mend(st->raft, r->term + 1);
-    raft_shy(
-        st->raft,
-        true); /* until the other one leads: what it has more of cannot be asked for, it lies behind its checkpoint */
+    r->given_up_term = raft_term(st->raft);
+    replica_may_lead(st); /* what the other one has more of cannot be asked for, it lies behind its checkpoint */
     replica_touch(st);
     look_again(r, now_ns);
 }
 
-/* What gave way to another node's log, until that one leads. It may find that it cannot read what it has more of: then it has no more. */
+static void give_way_no_more(struct refill *r)
+{
+    struct node_stripe *st         = r->st;
+    st->node->storage->save.wanted = true;
+    refill_drop(st);
+}
+
+/* It gave way to another node's log and votes for that one. Two such could lead without it, so none does until it has all that there is, by a leader's entry, and until then
+ * checkpoints call it damaged. The other one may find that it cannot read what it has more of: then it has no more. */
 static void step_given_up(struct refill *r, uint64_t now_ns)
 {
-    struct node_stripe *st = r->st;
-    if (raft_leader(st->raft) != RAFT_NONE || raft_is_damaged(st->raft)) {
-        refill_drop(st);
+    const struct raft *raft   = r->st->raft;
+    uint64_t           commit = raft_commit(raft);
+    uint64_t           here   = commit < raft_stable_index(raft) ? commit : raft_stable_index(raft);
+    if (raft_is_damaged(raft)) {
+        refill_drop(r->st);
+    } else if (raft_term_at(raft, here) >= r->given_up_term) {
+        give_way_no_more(r);
+    } else if (raft_leader(raft) != RAFT_NONE) {
+        look_again(r, now_ns);
     } else if (now_ns >= r->next_ns && !ask(r, 0, r->terms, true, now_ns)) {
         if (has_more(r)) {
             look_again(r, now_ns);
         } else {
-            refill_drop(st);
+            give_way_no_more(r);
         }
     }
 }

@@ -91,7 +91,8 @@ struct refill {
     bool     known;   /* what the replay reads now was written when the damage was known */
     bool
         giving_up; /* what nobody has, as the operator accepts it. said_no: who was asked for the entry behind the last one */
-    bool given_up; /* it counts again, but another one has more and is to lead */
+    bool     given_up;      /* it counts again, but another one has more and is to lead .. */
+    uint64_t given_up_term; /* .. in this term or a later one */
 };
 
 /* ---- behind.c: as the log is read, and in checkpoints ---- */
@@ -112,6 +113,8 @@ bool refill_cut(struct node_stripe *st, uint64_t index);
 uint64_t refill_term(const struct refill *r);
 /* It is whole, or an operator has to take care of it. */
 void refill_drop(struct node_stripe *st);
+/* A checkpoint speaks of it. */
+bool refill_is_open(const struct node_stripe *st);
 /* Nothing is there when nothing is missing. */
 void            refill_put(const struct node_stripe *st, struct wire_writer *w);
 MUST_CHECK bool refill_get(struct node_stripe *st, struct wire_reader *r);
@@ -137,7 +140,7 @@ bool refill_fits(const struct storage *storage, struct bytes ops);
 void refill_write(struct node_stripe *st, struct bytes ops, const uint8_t **out_memory);
 
 /* ---- single.c ---- */
-/* Asks for the entry behind the applied one, which cannot be read here. False: it does not come, or something else is wrong: an image is
+/* Asks for the entry of its log that cannot be read here. False: it does not come, or something else is wrong: an image is
  * wanted. */
 bool single_ask(struct node_stripe *st);
 void single_answered(struct node_stripe *st, uint32_t peer, uint8_t kind, uint64_t index, struct wire_reader *reader);

@@ -36,8 +36,8 @@ void single_drop(struct node_stripe *st)
 /* NULL: no such entry is waited for. */
 static struct single *single_of(struct node_stripe *st)
 {
-    uint64_t index = stripe_applied(st->stripe) + 1;
-    if (!st->repairing || !st->unreadable || st->installing || index < st->entries.first || index >= st->entries.end ||
+    uint64_t index = st->unreadable;
+    if (!st->repairing || index <= stripe_applied(st->stripe) || st->installing || index >= st->entries.end ||
         !entries_at(&st->entries, index)->durable) {
         single_drop(st);
         return NULL;
@@ -84,8 +84,16 @@ static bool ask_next(struct node_stripe *st, struct single *single, uint64_t now
 /* Nobody leads, and this node is not to. True: it does not wait for that entry any more. */
 static bool standstill(struct node_stripe *st, struct single *single)
 {
+    struct bytes ops;
     refill_tell(st, single->index - 1, single->answered, single->led_ns, &single->told_ns);
-    return single->nobody && st->node->config->accept_damage && refill_cut(st, single->index);
+    if (!single->nobody || !st->node->config->accept_damage) {
+        return false;
+    }
+    int result = entry_ops(st, single->index, &ops);
+    if (result == 0) {
+        replica_readable(st);
+    }
+    return result == 0 || (result < 0 && refill_cut(st, single->index));
 }
 
 bool single_ask(struct node_stripe *st)
@@ -152,6 +160,6 @@ void single_body_durable(struct node_stripe *st, const struct log_entry *body)
     slot->held     = true;
     log_info("stripe %u: entry %llu, that could not be read here, is back from another node", st->id,
              (unsigned long long)single->index);
-    single_drop(st);
+    replica_readable(st);
     replica_touch(st);
 }

@@ -445,7 +445,7 @@ static void log_runs(void)
     const struct log_entry change = {.index = 14, .ops = bytes_of(members_bytes, sizeof members_bytes)};
     stripe.stripe                 = stripe_new(3, &(struct stripe_observer){0});
     stripe.repairing              = true;
-    stripe.unreadable             = true;
+    stripe.unreadable             = 13;
     changes_appended(&stripe, &change);
     raft_restore_commit(raft, 15);
     raft_start(raft, io_now_ns(node->io));
@@ -506,17 +506,19 @@ Test(refill, a_log_that_is_being_written_is_not_cut)
 }
 
 /* It gave up what lay behind entry 10 of term 1, and the others have told where their logs end: the longest there. True: it waits for that one. */
-static bool waits_for(uint64_t term, uint64_t last)
+static bool waits_for(uint64_t term, uint64_t last, uint64_t term_wanted)
 {
     hole(false);
     raft_damaged(raft);
     raft_mend(raft, 0);
-    stripe.refill->given_up  = true;
-    stripe.refill->terms     = 3;
-    stripe.refill->best_term = term;
-    stripe.refill->best_last = last;
+    stripe.refill->given_up      = true;
+    stripe.refill->given_up_term = term_wanted;
+    stripe.refill->terms         = 3;
+    stripe.refill->best_term     = term;
+    stripe.refill->best_last     = last;
     (void)mended();
     bool waits = stripe.refill != NULL;
+    cr_assert_eq(refill_is_open(&stripe), waits, "a restart is to know it");
     cr_assert(!waits || (stripe.refill->terms == 0 && stripe.refill->best_last == 0), "they are asked once more");
     let_go();
     end();
@@ -526,8 +528,9 @@ static bool waits_for(uint64_t term, uint64_t last)
 
 Test(refill, whoever_gave_up_waits_for_one_that_has_more_as_long_as_it_has)
 {
-    cr_assert(waits_for(1, BEFORE + 1));
-    cr_assert(waits_for(2, BEFORE - 1));
-    cr_assert_not(waits_for(1, BEFORE));
-    cr_assert_not(waits_for(0, 0));
+    cr_assert(waits_for(1, BEFORE + 1, 2));
+    cr_assert(waits_for(2, BEFORE - 1, 2));
+    cr_assert_not(waits_for(1, BEFORE, 2));
+    cr_assert_not(waits_for(0, 0, 2));
+    cr_assert_not(waits_for(1, BEFORE + 1, 0), "what is committed here is of a leader since");
 }
