@@ -73,26 +73,27 @@ struct node_stripe {
     uint64_t         next_due_ns;  /* wall clock */
     uint64_t         lead_index;   /* of the entry that began this node's lead */
     uint64_t         noted_commit; /* the log says that so much is committed */
-    uint64_t         seen_term;    /* as of the last look: replica_settle */
-    uint16_t         seen_leader;
-    uint16_t         id;
-    bool             led;         /* by this node, and all that was ever acknowledged is applied */
-    bool             lead_wanted; /* raft wants an empty entry */
-    bool             save_wanted; /* raft wants its term and vote durable */
-    bool             stale;       /* the replay is among entries of a history that was replaced */
-    bool             restored;    /* raft knows what the checkpoint says */
-    bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
-    bool             unproved;    /* while the log is replayed: a hole lies behind the last entry (restore.c) */
-    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came .. */
-    bool             unreadable;  /* .. or the entry behind the applied one: nothing else is wrong */
-    bool             was_damaged; /* as of the last look */
-    bool             stopped;     /* entries may be missing: it serves nobody */
-    bool             due_proposed;       /* one TIMER_FIRE or TABLE_EXPIRE at a time */
-    bool             limits_wanted;      /* the log had no room for them */
-    struct list      watchers;           /* struct watcher.of_stripe */
-    struct list      followers;          /* struct follower.of_stripe */
-    struct list      led_link;           /* node->led: brokers are to be told who leads it */
-    struct list      touched;            /* node->touched: to be settled in this turn */
+    uint64_t
+                unreadable; /* repairing: this entry, behind the applied one, cannot be read, and nothing else is wrong; 0: something else is */
+    uint64_t    seen_term; /* as of the last look: replica_settle */
+    uint16_t    seen_leader;
+    uint16_t    id;
+    bool        led;           /* by this node, and all that was ever acknowledged is applied */
+    bool        lead_wanted;   /* raft wants an empty entry */
+    bool        save_wanted;   /* raft wants its term and vote durable */
+    bool        stale;         /* the replay is among entries of a history that was replaced */
+    bool        restored;      /* raft knows what the checkpoint says */
+    bool        installing;    /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
+    bool        unproved;      /* while the log is replayed: a hole lies behind the last entry (restore.c) */
+    bool        repairing;     /* its log or its history is damaged: it does not lead until an image came .. */
+    bool        was_damaged;   /* as of the last look */
+    bool        stopped;       /* entries may be missing: it serves nobody */
+    bool        due_proposed;  /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool        limits_wanted; /* the log had no room for them */
+    struct list watchers;      /* struct watcher.of_stripe */
+    struct list followers;     /* struct follower.of_stripe */
+    struct list led_link;      /* node->led: brokers are to be told who leads it */
+    struct list touched;       /* node->touched: to be settled in this turn */
     struct raft_members applied_members; /* as of the applied entry */
     struct change      *changes;         /* behind it, in the order of the log; the last one counts */
     uint32_t            change_count;
@@ -375,8 +376,10 @@ void entry_durable(void *ctx, const struct log_entry *entry);
 void replica_damaged(struct node_stripe *st, const char *why);
 /* Records that it has applied are gone: it votes and takes entries, but leads nobody until it has another node's image. */
 void replica_repair(struct node_stripe *st, const char *why);
-void replica_unreadable(struct node_stripe *st);
+void replica_unreadable(struct node_stripe *st, uint64_t index);
 void replica_readable(struct node_stripe *st);
+/* Unless something stands in its way still. */
+void replica_may_lead(struct node_stripe *st);
 /* Something about it may have changed: it is looked at before the turn ends. */
 void replica_touch(struct node_stripe *st);
 /* Settles all that were touched: leads, applies, sends, acknowledges. True: there is more for the next turn. */
