@@ -11,6 +11,7 @@
 #include "bench/load/client.h"
 #include "bench/load/hist.h"
 #include "bench/load/usage.h"
+#include "broker/transport/gcm/gcm.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -544,7 +545,7 @@ static int read_options(int argc, char **argv)
             opt.mode = optarg;
             break;
         case 'T':
-            opt.tls = SSL_CTX_new(TLS_client_method());
+            opt.tls = SSL_CTX_new_ex(gcm_library(), gcm_properties(), TLS_client_method());
             SSL_CTX_set_mode(opt.tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
             break;
         case 'h':

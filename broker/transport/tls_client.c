@@ -1,6 +1,7 @@
 /* tls_client - the other side of TLS: this broker as the client of another one (a bridge). */
 #include "broker/transport/tls.h"
 
+#include "broker/transport/gcm/gcm.h"
 #include "broker/transport/tls_private.h"
 #include "shared/base/err.h"
 
@@ -49,7 +50,7 @@ struct tls *tls_client_new(const struct tls_remote *remote, char *why, size_t wh
 {
     (void)tls_wire_method();
     ERR_clear_error();
-    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX *context = SSL_CTX_new_ex(gcm_library(), gcm_properties(), TLS_client_method());
     SSL     *ssl     = NULL;
     snprintf(why, why_size, "TLS: out of memory");
     if (context != NULL) {

@@ -1,6 +1,7 @@
 /* tls_context - certificates, keys and rules from files; which certificate a client is shown. */
 #include "broker/transport/tls.h"
 
+#include "broker/transport/gcm/gcm.h"
 #include "broker/transport/tls_private.h"
 #include "shared/base/err.h"
 
@@ -73,7 +74,7 @@ static int load_trust(SSL_CTX *ssl, const struct tls_spec *spec, char *why, size
 static SSL_CTX *context_for(const struct tls_spec *spec, const char *certificate, const char *key, char *why,
                             size_t why_size)
 {
-    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+    SSL_CTX *ssl = SSL_CTX_new_ex(gcm_library(), gcm_properties(), TLS_server_method());
     if (ssl == NULL) {
         snprintf(why, why_size, "OpenSSL is out of memory");
         return NULL;
