@@ -190,7 +190,8 @@ static void take(struct client *c, unsigned first, const uint8_t *body, size_t s
     }
 }
 
-static void received(struct client *c)
+/* False when there was nothing, or the connection broke. */
+static bool received_some(struct client *c)
 {
     ssize_t got = client_read(c, c->in + c->in_used, c->in_room - c->in_used);
     if (got <= 0) {
@@ -199,7 +200,7 @@ static void received(struct client *c)
             broke(c, "the broker closed");
             epoll_ctl(run.epoll, EPOLL_CTL_DEL, c->fd, NULL);
         }
-        return;
+        return false;
     }
     c->in_used += (size_t)got;
     size_t at = 0;
@@ -219,6 +220,14 @@ static void received(struct client *c)
     }
     memmove(c->in, c->in + at, c->in_used - at);
     c->in_used -= at;
+    return true;
+}
+
+/* What TLS has read already wakes nobody up. */
+static void received(struct client *c)
+{
+    while (received_some(c) && c->ssl != NULL && SSL_has_pending(c->ssl)) {
+    }
 }
 
 static void flush(void)

@@ -10,7 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD_BYTES = 16 * 1024, WIRE_MAX_BYTES = 256 * 1024, WHY_MAX_BYTES = 160, PIECES_MAX = 64 };
+/* A piece of at least RECORD_ENOUGH_BYTES goes out as it is: to fill its record up would be a copy of all of it. */
+enum {
+    RECORD_BYTES        = 16 * 1024,
+    RECORD_ENOUGH_BYTES = 8 * 1024,
+    WIRE_MAX_BYTES      = 256 * 1024,
+    WHY_MAX_BYTES       = 160,
+    PIECES_MAX          = 64
+};
 
 struct tls {
     SSL                *ssl;
@@ -107,6 +114,14 @@ void tls_free(struct tls *tls)
     }
 }
 
+/* Of other connections of this thread. Looked at first: clearing costs as much as a small record even when there are none. */
+static void forget_errors(void)
+{
+    if (UNLIKELY(ERR_peek_error() != 0)) {
+        ERR_clear_error();
+    }
+}
+
 static int broke(struct tls *tls, const char *what)
 {
     unsigned long error = ERR_get_error();
@@ -178,6 +193,14 @@ static int handshake(struct tls *tls)
     return error == SSL_ERROR_WANT_READ ? 0 : broke(tls, "TLS handshake");
 }
 
+/* Between calls OpenSSL holds no buffers but what a record that is not whole needs; within one they serve for all of its records. */
+static void rest(struct tls *tls)
+{
+    if (!tls->broken) {
+        (void)SSL_free_buffers(tls->ssl);
+    }
+}
+
 static int read_all(struct tls *tls, const struct transport_sink *sink)
 {
     uint8_t plain[RECORD_BYTES];
@@ -204,7 +227,7 @@ int tls_receive(struct tls *tls, struct bytes in, const struct transport_sink *s
     if (tls->broken) {
         return ERR_MALFORMED;
     }
-    ERR_clear_error(); /* of other connections of this thread */
+    forget_errors();
     tls->in    = in;
     tls->wire  = wire;
     int result = SSL_is_init_finished(tls->ssl) ? 1 : handshake(tls);
@@ -213,48 +236,55 @@ int tls_receive(struct tls *tls, struct bytes in, const struct transport_sink *s
     }
     tls->in   = (struct bytes){0};
     tls->wire = NULL;
+    rest(tls);
     return result;
 }
 
-/* A record for each of the larger pieces; the small ones in front of or behind it are gathered to one. */
+/* What the next record is made of: the first piece where it lies, or small ones gathered in room. */
+static struct bytes next_record(const struct outq *plain, uint8_t room[RECORD_BYTES])
+{
+    struct iovec iov[PIECES_MAX];
+    size_t       size  = 0;
+    int          count = outq_gather(plain, iov, 1);
+    if (iov[0].iov_len >= RECORD_ENOUGH_BYTES || iov[0].iov_len == plain->size_bytes) {
+        return bytes_of(iov[0].iov_base, iov[0].iov_len < RECORD_BYTES ? iov[0].iov_len : RECORD_BYTES);
+    }
+    count = outq_gather(plain, iov, PIECES_MAX);
+    for (int i = 0; i < count && size < RECORD_BYTES; i++) {
+        size_t part = iov[i].iov_len < RECORD_BYTES - size ? iov[i].iov_len : RECORD_BYTES - size;
+        memcpy(room + size, iov[i].iov_base, part);
+        size += part;
+    }
+    return bytes_of(room, size);
+}
+
 int tls_send(struct tls *tls, struct outq *plain, struct outq *wire)
 {
-    uint8_t record[RECORD_BYTES];
+    uint8_t room[RECORD_BYTES];
     if (tls->broken || !SSL_is_init_finished(tls->ssl)) {
         return 0;
     }
-    ERR_clear_error();
+    forget_errors();
     tls->wire  = wire;
     int result = 0;
     while (plain->size_bytes > 0 && wire->size_bytes < WIRE_MAX_BYTES && result == 0) {
-        struct iovec   iov[PIECES_MAX];
-        int            count = outq_gather(plain, iov, PIECES_MAX);
-        const uint8_t *data  = iov[0].iov_base;
-        size_t         size  = iov[0].iov_len < RECORD_BYTES ? iov[0].iov_len : RECORD_BYTES;
-        if (iov[0].iov_len < RECORD_BYTES && count > 1) {
-            size = 0;
-            for (int i = 0; i < count && size < RECORD_BYTES; i++) {
-                size_t part = iov[i].iov_len < RECORD_BYTES - size ? iov[i].iov_len : RECORD_BYTES - size;
-                memcpy(record + size, iov[i].iov_base, part);
-                size += part;
-            }
-            data = record;
-        }
-        size_t written = 0;
-        if (SSL_write_ex(tls->ssl, data, size, &written) == 1) {
+        struct bytes record  = next_record(plain, room);
+        size_t       written = 0;
+        if (SSL_write_ex(tls->ssl, record.data, record.size, &written) == 1) {
             outq_consume(plain, written);
         } else {
             result = SSL_get_error(tls->ssl, 0) == SSL_ERROR_WANT_WRITE ? ERR_FULL : broke(tls, "TLS");
         }
     }
     tls->wire = NULL;
+    rest(tls);
     return result;
 }
 
 void tls_end(struct tls *tls, struct outq *wire)
 {
     if (!tls->broken && SSL_is_init_finished(tls->ssl)) {
-        ERR_clear_error();
+        forget_errors();
         tls->wire = wire;
         (void)SSL_shutdown(tls->ssl);
         tls->wire = NULL;
