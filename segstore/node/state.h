@@ -573,8 +573,10 @@ void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to);
 /* repair/ask.c. True: there is more for the next turn. */
 bool     repairs_turn(struct node *node);
 uint64_t repairs_next_ns(const struct node *node);
-void     repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
-void     repair_answered(struct session *s, struct wire_reader *r);
+/* What was damaged here is whole again: a checkpoint says so soon, since a restart goes back to what is damaged until then. */
+void repairs_remember(struct node *node);
+void repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
+void repair_answered(struct session *s, struct wire_reader *r);
 /* repair/answer.c */
 void repair_asked(struct session *s, struct wire_reader *r);
 

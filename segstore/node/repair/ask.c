@@ -9,6 +9,8 @@ static const uint64_t ANSWER_NS = 1000000000;  /* until another node is asked */
 static const uint64_t AGAIN_NS  = 50000000;    /* nobody could be asked, or they said: later */
 static const uint64_t LOST_NS   = 30000000000; /* all said no: until they are asked once more */
 static const uint64_t TELL_NS   = 1000000000;
+static const uint64_t REMEMBER_NS =
+    1000000000; /* so that many that come back one after the other take one checkpoint */
 
 static uint64_t now_of(const struct repairs *r)
 {
@@ -133,6 +135,9 @@ void repair_body_durable(struct node_stripe *st, const struct log_entry *entry)
     if (log_allowed(&r->told_repaired, now_of(r), TELL_NS, &suppressed) || st->missed == 0) {
         log_info("stripe %u: records that were damaged here are whole again, %llu so far, %u to come", st->id,
                  (unsigned long long)node->counts.records_repaired, st->missed);
+    }
+    if (st->missed == 0) {
+        repairs_remember(node);
     }
     waiters_wake(r);
 }
@@ -354,6 +359,28 @@ void repair_answered(struct session *s, struct wire_reader *reader)
 
 /* ---- the turn ---- */
 
+void repairs_remember(struct node *node)
+{
+    struct repairs *r = node->repairs;
+    if (r->remember_ns == 0) {
+        r->remember_ns = now_of(r) + REMEMBER_NS;
+        r->next_ns     = r->remember_ns < r->next_ns ? r->remember_ns : r->next_ns;
+    }
+}
+
+static void remember(struct repairs *r, uint64_t now_ns)
+{
+    if (r->remember_ns == 0) {
+        return;
+    }
+    if (now_ns >= r->remember_ns) {
+        r->node->storage->save.wanted = true;
+        r->remember_ns                = 0;
+    } else if (r->remember_ns < r->next_ns) {
+        r->next_ns = r->remember_ns;
+    }
+}
+
 bool repairs_turn(struct node *node)
 {
     struct repairs *r = node->repairs;
@@ -367,6 +394,7 @@ bool repairs_turn(struct node *node)
         asks_turn(r, now_ns);
         uint64_t rest_ns = look_rest(r, now_ns);
         r->next_ns       = rest_ns < r->next_ns ? rest_ns : r->next_ns;
+        remember(r, now_ns);
     }
     return more || (r->ask_count > 0 && !r->look.busy);
 }

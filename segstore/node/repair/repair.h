@@ -9,6 +9,8 @@
  *   ASK ──REPAIR_ASK──▶ one node after the other           a node looks in its own log (look.c) and answers
  *        ▼ REPAIR_ANSWER: ENTRY, PAGES or DOUBT; NONE, LATER: the next node
  *   WRITING: a body in the own log (LOG_BODY) ──durable──▶ stripe_relocate: it lies there from now on. Readers that waited go on.
+ *        ▼ nothing of the stripe is missed any more
+ *   a checkpoint, soon: a restart goes back to what is damaged until then
  *
  *   ENTRY   the entry of the log that holds it, out of a block that is whole: every other record of it that is missed comes along, when it is known here as well
  *   PAGES   the record out of a block that has changed elsewhere
@@ -106,20 +108,22 @@ struct survey {
 };
 
 struct repairs {
-    struct node     *node;
-    struct list      missed;
-    struct missed   *buckets[REPAIR_BUCKETS]; /* by record */
-    struct list      surveys;
-    struct list      waiters; /* task.link: readers that wait for a record */
-    struct asked     asks[REPAIR_ASKS_MAX];
-    struct look      look;
-    uint32_t         missed_count;
-    uint32_t         lost_count; /* of them */
-    uint32_t         survey_count;
-    uint32_t         ask_first; /* ring */
-    uint32_t         ask_count;
-    uint32_t         asked_count; /* without an answer yet */
-    uint64_t         next_ns;     /* when something is to be done that nothing else brings about */
+    struct node   *node;
+    struct list    missed;
+    struct missed *buckets[REPAIR_BUCKETS]; /* by record */
+    struct list    surveys;
+    struct list    waiters; /* task.link: readers that wait for a record */
+    struct asked   asks[REPAIR_ASKS_MAX];
+    struct look    look;
+    uint32_t       missed_count;
+    uint32_t       lost_count; /* of them */
+    uint32_t       survey_count;
+    uint32_t       ask_first; /* ring */
+    uint32_t       ask_count;
+    uint32_t       asked_count; /* without an answer yet */
+    uint64_t       next_ns;     /* when something is to be done that nothing else brings about */
+    uint64_t
+        remember_ns; /* when a checkpoint is to say where records that are whole again lie now; 0: it does, or there are none */
     struct log_limit told_found;
     struct log_limit told_repaired;
 };
