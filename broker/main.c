@@ -12,6 +12,7 @@
 #include "broker/shard/config.h"
 #include "broker/shard/drain.h"
 #include "broker/shard/shard.h"
+#include "broker/transport/gcm/gcm.h"
 #include "broker/transport/tls.h"
 #include "shared/admin/admin.h"
 #include "shared/base/assert.h"
@@ -239,6 +240,9 @@ int main(int argc, char **argv)
     char why[512] = "";
     if (reload_tls(&settings, &broker, why, sizeof why) < 0) {
         fatal(EXIT_USAGE, "%s", why);
+    }
+    if (broker.tls_next[0] != NULL) {
+        log_info("AES-GCM of TLS is computed by %s", gcm_maker());
     }
     struct metrics *metrics = metrics_new(count);
     ASSERT(metrics != NULL);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORD_BYTES = 16 * 1024, WIRE_MAX_BYTES = 256 * 1024, WHY_MAX_BYTES = 160, PIECES_MAX = 64 };
+/* A piece of at least RECORD_ENOUGH_BYTES goes out as it is: to fill its record up would be a copy of all of it. */
+enum { RECORD_BYTES = 16 * 1024, RECORD_ENOUGH_BYTES = 8 * 1024, WIRE_MAX_BYTES = 256 * 1024, PIECES_MAX = 64 };
 
 struct tls {
     SSL                *ssl;
@@ -19,8 +20,8 @@ struct tls {
     struct outq        *wire;    /* while a call runs */
     enum tls_name       name;
     bool                broken; /* nothing more may be asked of OpenSSL */
-    char                why[WHY_MAX_BYTES];
-    char                user[TLS_NAME_MAX_BYTES];
+    char               *why;    /* NULL until there is something to say, which most never have */
+    char               *user;   /* NULL: none */
 };
 
 /* ---- OpenSSL's view of the wire: reads where the bytes lie, writes into the queue ------------------------------------ */
@@ -103,7 +104,26 @@ void tls_free(struct tls *tls)
     if (tls != NULL) {
         SSL_free(tls->ssl);
         tls_context_unref(tls->context);
+        free(tls->why);
+        free(tls->user);
         free(tls);
+    }
+}
+
+/* Of other connections of this thread. Looked at first: clearing costs as much as a small record even when there are none. */
+static void forget_errors(void)
+{
+    if (UNLIKELY(ERR_peek_error() != 0)) {
+        ERR_clear_error();
+    }
+}
+
+/* Without memory there is no sentence. */
+static void say(struct tls *tls, const char *what, const char *between, const char *reason)
+{
+    free(tls->why);
+    if (asprintf(&tls->why, "%s%s%s", what, between, reason) < 0) {
+        tls->why = NULL;
     }
 }
 
@@ -113,57 +133,63 @@ static int broke(struct tls *tls, const char *what)
     long          trust = SSL_get_verify_result(tls->ssl);
     tls->broken         = true;
     if (trust != X509_V_OK) {
-        snprintf(tls->why, sizeof tls->why, "%s: its certificate is refused: %s", what,
-                 X509_verify_cert_error_string(trust));
+        say(tls, what, ": its certificate is refused: ", X509_verify_cert_error_string(trust));
     } else {
         const char *reason = error == 0 ? NULL : ERR_reason_error_string(error);
-        snprintf(tls->why, sizeof tls->why, "%s: %s", what, reason == NULL ? "the connection broke" : reason);
+        say(tls, what, ": ", reason == NULL ? "the connection broke" : reason);
     }
     ERR_clear_error();
     return ERR_MALFORMED;
 }
 
-static void copy_name(struct tls *tls, const ASN1_STRING *text)
+/* False: out of memory; then there must be no connection, for it would pass as one without a name. */
+static bool copy_name(struct tls *tls, const ASN1_STRING *text)
 {
     unsigned char *utf8 = NULL;
     int            size = ASN1_STRING_to_UTF8(&utf8, text);
+    bool           done = true;
     if (size > 0 && size < TLS_NAME_MAX_BYTES && memchr(utf8, '\0', (size_t)size) == NULL) {
-        memcpy(tls->user, utf8, (size_t)size);
-        tls->user[size] = '\0';
+        tls->user = strndup((const char *)utf8, (size_t)size);
+        done      = tls->user != NULL;
     }
     OPENSSL_free(utf8);
+    return done;
 }
 
-static void name_from_san(struct tls *tls, X509 *certificate)
+static bool name_from_san(struct tls *tls, X509 *certificate)
 {
     GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
-    for (int i = 0; i < sk_GENERAL_NAME_num(names) && tls->user[0] == '\0'; i++) {
+    bool           done  = true;
+    for (int i = 0; done && i < sk_GENERAL_NAME_num(names) && tls->user == NULL; i++) {
         int                type = 0;
         const ASN1_STRING *text = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, i), &type);
         if (type == GEN_DNS || type == GEN_EMAIL || type == GEN_URI) {
-            copy_name(tls, text);
+            done = copy_name(tls, text);
         }
     }
     GENERAL_NAMES_free(names);
+    return done;
 }
 
-static void learn_user(struct tls *tls)
+static bool learn_user(struct tls *tls)
 {
     X509 *certificate = SSL_get1_peer_certificate(tls->ssl);
+    bool  done        = true;
     if (certificate == NULL || tls->name == TLS_NAME_NONE) {
         X509_free(certificate);
-        return;
+        return true;
     }
     if (tls->name == TLS_NAME_CN) {
         X509_NAME *subject = X509_get_subject_name(certificate);
         int        at      = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
         if (at >= 0) {
-            copy_name(tls, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+            done = copy_name(tls, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
         }
     } else {
-        name_from_san(tls, certificate);
+        done = name_from_san(tls, certificate);
     }
     X509_free(certificate);
+    return done;
 }
 
 /* 1: through, 0: waits for the client, or an error. */
@@ -171,11 +197,18 @@ static int handshake(struct tls *tls)
 {
     int result = SSL_do_handshake(tls->ssl);
     if (result == 1) {
-        learn_user(tls);
-        return 1;
+        return learn_user(tls) ? 1 : broke(tls, "TLS handshake, out of memory");
     }
     int error = SSL_get_error(tls->ssl, result);
     return error == SSL_ERROR_WANT_READ ? 0 : broke(tls, "TLS handshake");
+}
+
+/* Between calls OpenSSL holds no buffers but what a record that is not whole needs; within one they serve for all of its records. */
+static void rest(struct tls *tls)
+{
+    if (!tls->broken) {
+        (void)SSL_free_buffers(tls->ssl);
+    }
 }
 
 static int read_all(struct tls *tls, const struct transport_sink *sink)
@@ -191,7 +224,7 @@ static int read_all(struct tls *tls, const struct transport_sink *sink)
         case SSL_ERROR_WANT_READ:
             return 0;
         case SSL_ERROR_ZERO_RETURN:
-            snprintf(tls->why, sizeof tls->why, "the client ended TLS");
+            say(tls, "the client ended TLS", "", "");
             return ERR_CLOSED;
         default:
             return broke(tls, "TLS");
@@ -204,7 +237,7 @@ int tls_receive(struct tls *tls, struct bytes in, const struct transport_sink *s
     if (tls->broken) {
         return ERR_MALFORMED;
     }
-    ERR_clear_error(); /* of other connections of this thread */
+    forget_errors();
     tls->in    = in;
     tls->wire  = wire;
     int result = SSL_is_init_finished(tls->ssl) ? 1 : handshake(tls);
@@ -213,48 +246,55 @@ int tls_receive(struct tls *tls, struct bytes in, const struct transport_sink *s
     }
     tls->in   = (struct bytes){0};
     tls->wire = NULL;
+    rest(tls);
     return result;
 }
 
-/* A record for each of the larger pieces; the small ones in front of or behind it are gathered to one. */
+/* What the next record is made of: the first piece where it lies, or small ones gathered in room. */
+static struct bytes next_record(const struct outq *plain, uint8_t room[RECORD_BYTES])
+{
+    struct iovec iov[PIECES_MAX];
+    size_t       size  = 0;
+    int          count = outq_gather(plain, iov, 1);
+    if (iov[0].iov_len >= RECORD_ENOUGH_BYTES || iov[0].iov_len == plain->size_bytes) {
+        return bytes_of(iov[0].iov_base, iov[0].iov_len < RECORD_BYTES ? iov[0].iov_len : RECORD_BYTES);
+    }
+    count = outq_gather(plain, iov, PIECES_MAX);
+    for (int i = 0; i < count && size < RECORD_BYTES; i++) {
+        size_t part = iov[i].iov_len < RECORD_BYTES - size ? iov[i].iov_len : RECORD_BYTES - size;
+        memcpy(room + size, iov[i].iov_base, part);
+        size += part;
+    }
+    return bytes_of(room, size);
+}
+
 int tls_send(struct tls *tls, struct outq *plain, struct outq *wire)
 {
-    uint8_t record[RECORD_BYTES];
+    uint8_t room[RECORD_BYTES];
     if (tls->broken || !SSL_is_init_finished(tls->ssl)) {
         return 0;
     }
-    ERR_clear_error();
+    forget_errors();
     tls->wire  = wire;
     int result = 0;
     while (plain->size_bytes > 0 && wire->size_bytes < WIRE_MAX_BYTES && result == 0) {
-        struct iovec   iov[PIECES_MAX];
-        int            count = outq_gather(plain, iov, PIECES_MAX);
-        const uint8_t *data  = iov[0].iov_base;
-        size_t         size  = iov[0].iov_len < RECORD_BYTES ? iov[0].iov_len : RECORD_BYTES;
-        if (iov[0].iov_len < RECORD_BYTES && count > 1) {
-            size = 0;
-            for (int i = 0; i < count && size < RECORD_BYTES; i++) {
-                size_t part = iov[i].iov_len < RECORD_BYTES - size ? iov[i].iov_len : RECORD_BYTES - size;
-                memcpy(record + size, iov[i].iov_base, part);
-                size += part;
-            }
-            data = record;
-        }
-        size_t written = 0;
-        if (SSL_write_ex(tls->ssl, data, size, &written) == 1) {
+        struct bytes record  = next_record(plain, room);
+        size_t       written = 0;
+        if (SSL_write_ex(tls->ssl, record.data, record.size, &written) == 1) {
             outq_consume(plain, written);
         } else {
             result = SSL_get_error(tls->ssl, 0) == SSL_ERROR_WANT_WRITE ? ERR_FULL : broke(tls, "TLS");
         }
     }
     tls->wire = NULL;
+    rest(tls);
     return result;
 }
 
 void tls_end(struct tls *tls, struct outq *wire)
 {
     if (!tls->broken && SSL_is_init_finished(tls->ssl)) {
-        ERR_clear_error();
+        forget_errors();
         tls->wire = wire;
         (void)SSL_shutdown(tls->ssl);
         tls->wire = NULL;
@@ -268,10 +308,10 @@ bool tls_established(const struct tls *tls)
 
 const char *tls_why(const struct tls *tls)
 {
-    return tls->why;
+    return tls->why == NULL ? "" : tls->why;
 }
 
 const char *tls_user(const struct tls *tls)
 {
-    return tls->user;
+    return tls->user == NULL ? "" : tls->user;
 }

@@ -1,6 +1,7 @@
 /* tls_client - the other side of TLS: this broker as the client of another one (a bridge). */
 #include "broker/transport/tls.h"
 
+#include "broker/transport/gcm/gcm.h"
 #include "broker/transport/tls_private.h"
 #include "shared/base/err.h"
 
@@ -49,15 +50,14 @@ struct tls *tls_client_new(const struct tls_remote *remote, char *why, size_t wh
 {
     (void)tls_wire_method();
     ERR_clear_error();
-    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    SSL_CTX *context = SSL_CTX_new_ex(gcm_library(), gcm_properties(), TLS_client_method());
     SSL     *ssl     = NULL;
     snprintf(why, why_size, "TLS: out of memory");
     if (context != NULL) {
         SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
-        SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+        SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
         ssl = load(context, remote, why, why_size) ? SSL_new(context) : NULL;
     }
     SSL_CTX_free(context); /* the connection has its own share of it */

@@ -1,6 +1,7 @@
 /* tls_context - certificates, keys and rules from files; which certificate a client is shown. */
 #include "broker/transport/tls.h"
 
+#include "broker/transport/gcm/gcm.h"
 #include "broker/transport/tls_private.h"
 #include "shared/base/err.h"
 
@@ -73,7 +74,7 @@ static int load_trust(SSL_CTX *ssl, const struct tls_spec *spec, char *why, size
 static SSL_CTX *context_for(const struct tls_spec *spec, const char *certificate, const char *key, char *why,
                             size_t why_size)
 {
-    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+    SSL_CTX *ssl = SSL_CTX_new_ex(gcm_library(), gcm_properties(), TLS_server_method());
     if (ssl == NULL) {
         snprintf(why, why_size, "OpenSSL is out of memory");
         return NULL;
@@ -81,8 +82,7 @@ static SSL_CTX *context_for(const struct tls_spec *spec, const char *certificate
     SSL_CTX_set_min_proto_version(ssl, spec->tls_1_3_only ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_options(ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                  SSL_OP_IGNORE_UNEXPECTED_EOF);
-    SSL_CTX_set_mode(ssl,
-                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     /* AES-128 first: as safe for as long as it matters here, and a third faster. */
     SSL_CTX_set_ciphersuites(ssl, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
     SSL_CTX_set_session_id_context(ssl, (const unsigned char *)"keel", 4);

@@ -18,6 +18,7 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
+#include "segstore/node/strain.h"
 #include "segstore/placement/placement.h"
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
@@ -164,7 +165,7 @@ struct watcher {
 
 /* ---- sessions ---- */
 
-enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
+enum session_state { SESSION_WAIT_HELLO, SESSION_ASKED, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
 
 /* Of a stripe: what was refused without an entry of the log, and in which round; what follows in it is refused, too (schema.h, RPC_TXN). */
 struct refusal {
@@ -196,6 +197,8 @@ struct session {
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           place;
+    uint64_t           hello_id;
+    uint64_t           asked; /* whether it lives, the last time: the id of that PING, of node->greetings; 0: never */
     uint64_t           unanswered_bytes;
     struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
@@ -216,6 +219,7 @@ struct owner {
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
     uint64_t    place;    /* where its process runs; 0: not said */
+    uint64_t    since;    /* of node->greetings: its last HELLO */
     uint32_t    connections;
     uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
@@ -318,6 +322,7 @@ struct node {
     struct list        owners;
     struct replaced    replaced[NODE_REPLACED_MAX]; /* brokers that have heirs, the last ones */
     uint32_t           replaced_next;
+    uint64_t           greetings;  /* HELLOs that were taken and questions whether somebody lives, in their order */
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
     uint32_t           walk_stripe;
@@ -618,6 +623,8 @@ void subscription_free(struct subscription *sub);
 
 /* owner.c */
 void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+/* Another process of that place is there, and its HELLO was taken after that number of node->greetings. */
+bool owner_contested(const struct node *node, uint64_t instance, uint64_t place, uint64_t asked);
 /* It has an heir, which is there. */
 bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);

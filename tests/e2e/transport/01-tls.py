@@ -21,6 +21,14 @@ def test_mosquitto_clients_publish_and_subscribe_over_tls_1_2_and_1_3():
                     assert sub.message().payload == f"{version} {qos}".encode()
 
 
+def test_the_log_says_who_encrypts():
+    with secure() as keel:
+        flags = open("/proc/cpuinfo").read().split()
+        wanted = ("vaes", "vpclmulqdq", "gfni", "sha_ni", "avx512f", "avx512bw", "avx512vl", "avx512ifma")
+        fast = os.path.exists("/usr/include/intel-ipsec-mb.h") and all(f in flags for f in wanted)
+        await_true(lambda: f"AES-GCM of TLS is computed by {'Intel Multi-Buffer Crypto' if fast else 'OpenSSL'}" in keel.log(), "the log line")
+
+
 def test_a_large_message_and_many_small_ones_arrive_whole():
     with secure() as keel, TlsClient(keel, "a") as a, Client(keel, "b") as b:
         a.subscribe("big", 1), a.subscribe("small", 0), b.subscribe("back", 1)
