@@ -47,10 +47,12 @@ static void rot_checkpoint(struct story *s)
  * nothing of the first stripe is lost. */
 void scenario_segstore_packed(struct world *world)
 {
-    uint64_t      disk         = world_between(world, SALT_SCENARIO, 24, 32) << 20;
-    struct story *s            = story_new(world, disk, 4u << 20);
-    uint64_t      total        = story_between(s, 1000, 1800);
-    uint64_t      emptied      = 0;
+    uint64_t      disk    = world_between(world, SALT_SCENARIO, 24, 32) << 20;
+    struct story *s       = story_new(world, disk, 4u << 20);
+    uint64_t      total   = story_between(s, 1000, 1800);
+    uint64_t      emptied = 0;
+    bool          cut =
+        false; /* a restart came while the disk was full, before anything had been moved: space came back by it */
     s->config.checkpoint_bytes = story_between(s, 64 << 10, 2 << 20);
     s->config.checkpoint_ns    = story_between(s, 1, 10) * SIM_S;
     s->config.log_bytes        = UINT64_MAX; /* no reason but the full disk */
@@ -71,12 +73,13 @@ void scenario_segstore_packed(struct world *world)
         world_run_ns(world, 70 * SIM_MS);
         if (story_between(s, 0, 149) == 0) {
             emptied += s->node == NULL ? 0 : node_counts(s->node).reclaim_files;
+            cut = cut || s->node == NULL || s->node->storage->prepare.full;
             story_restart(s, story_between(s, 0, 1) == 0);
         }
     }
     story_wait_client(s, store_tester_done, "space returns though the first stripe holds some of every file");
     emptied += s->node == NULL ? 0 : node_counts(s->node).reclaim_files;
-    sim_check(world, emptied > 0 || !story_some_refused(&s->client), "no file was emptied");
+    sim_check(world, emptied > 0 || cut || !story_some_refused(&s->client), "no file was emptied");
     store_tester_check_tables(&s->client);
     story_end(s);
 }

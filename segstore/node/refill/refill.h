@@ -14,6 +14,7 @@
  * From behind the hole to its front, because that way every answer is proved when it comes, whatever the hole held: entries that were replaced in it, too. What no
  * entry of the stripe stands behind (`open`) proves nothing: its end may be gone. Then, or when no node has an entry, a leader that was elected without this node makes it
  * whole as ever, or the operator accepts the damage: what any node has in one piece with what lies in front of it counts, what lies behind does not.
+ * One that gives up while another has more votes, and does not lead until an entry of a leader since is here; checkpoints call it damaged until then.
  * All of it is found anew by the next start, until a checkpoint holds it.
  *
  * A leader that was elected without this node may come and go before the node is whole. What it gave takes nothing away from what is known of the holes, until an entry came

@@ -534,3 +534,20 @@ Test(refill, whoever_gave_up_waits_for_one_that_has_more_as_long_as_it_has)
     cr_assert_not(waits_for(0, 0, 2));
     cr_assert_not(waits_for(1, BEFORE + 1, 0), "what is committed here is of a leader since");
 }
+
+Test(refill, whoever_gave_up_does_not_lead_before_it_has_what_a_leader_has)
+{
+    const struct raft_message beat = {.kind = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 9, .commit = BEFORE};
+    hole(false);
+    raft_damaged(raft);
+    raft_mend(raft, 0);
+    stripe.refill->given_up      = true;
+    stripe.refill->given_up_term = 4;
+    stripe.refill->best_term     = 3;
+    (void)mended();
+    raft_receive(raft, &beat, io_now_ns(node->io));
+    cr_assert_eq(raft_leader(raft), 2);
+    refills_turn(node);
+    cr_assert(refill_is_open(&stripe), "it may go before it has given anything");
+    let_go();
+}
