@@ -4,8 +4,9 @@
     bench/catchup.py [--mib 2048] [--size 1024] [--batch 65536] [--stripes 8] [--disk 200M] [--rate BYTES] [--store ARGUMENTS]
 
 Three nodes keep the same stripes on one machine. How fast producers (bench/load/append, one process beside each node that leads) can write is measured first,
-then their latency at half of that, of three nodes and of the two that are left when one is killed. --mib are written without it, and it is started again while
-writes go on at half speed, until every leader says that it keeps up. What the disk can do alone is measured in the same run with fio: durable writes of 1 MiB,
+then their latency at half of that. One node is killed, --mib are written without it, and it is started again while writes go on at half speed, until every leader says
+that it keeps up. What producers feel of it is compared with the same load on the two nodes right before: behind so much that was written, files and checkpoints are others
+than at first. What the disk can do alone is measured in the same run with fio: durable writes of 1 MiB,
 2 under way, into a file that was filled before, as the log's own.
 
 All three nodes share this machine's disk and two cores, with the load. --disk gives each node a disk of its own, of so many bytes a second for writing and as many
@@ -176,16 +177,16 @@ def run(keel, chosen, disks):
     before = Producers(keel, (1, 2, 3), chosen, 4, half).end()
     keel.stores[3].kill()
     harness.await_true(ready((1, 2), (3,)), "two lead everything", timeout=60)
-    alone = Producers(keel, (1, 2), chosen, 4, half).end()
     known = sum(lasts(keel, (1, 2)).values())
     fill = chosen.mib * 1048576 // chosen.size
     fill_producers = Producers(keel, (1, 2), chosen, 1000)
     harness.await_true(lambda: (sum(lasts(keel, (1, 2)).values()) - known) * (chosen.batch // chosen.size) > fill, "enough is written", timeout=200 + chosen.mib / 40)
     fill_producers.stop()
+    Producers(keel, (1, 2), chosen, BEFORE_S, half).end()  # what was usual at full speed is not: the queue behind it is gone, and forgotten
+    alone = Producers(keel, (1, 2), chosen, BEFORE_S, half).end()  # as full as the disks are now: only so it is the same but for the node that catches up
     written = sum(lasts(keel, (1, 2)).values())
     load = Producers(keel, (1, 2), chosen, 1000, half)
-    settles = BEFORE_S * half * chosen.size / chosen.batch  # what was usual at full speed is not: the queue behind it is gone, and forgotten
-    harness.await_true(lambda: sum(lasts(keel, (1, 2)).values()) - written >= settles, "the load goes on at half speed", timeout=60)
+    harness.await_true(lambda: sum(lasts(keel, (1, 2)).values()) - written >= half * chosen.size / chosen.batch, "the load goes on at half speed", timeout=60)
     goal = lasts(keel, (1, 2))
     begun = time.monotonic()
     keel.start_node(3, wrapper=disks[3].wrapper())
@@ -201,10 +202,11 @@ def run(keel, chosen, disks):
     during = load.stop()
     harness.await_true(ready((1, 2, 3)), "it keeps up", timeout=120)
     settled_s = time.monotonic() - up
+    after = Producers(keel, (1, 2, 3), chosen, BEFORE_S, half).end() if placed(keel, (1, 2, 3)) else None
     images = [line for line in keel.log().splitlines() if "gets an image" in line]
     size = missed * chosen.batch
     line = {"disk": disk, "missed_bytes": size, "passed_bytes": passed * chosen.batch, "ready_s": up - begun, "took_s": took, "settled_s": settled_s, "rate": size / took,
-            "full": full, "before": before, "alone": alone, "during": during, "images": len(images), "moved": moved, "cores": cpu, "chosen": vars(chosen)}
+            "full": full, "before": before, "alone": alone, "during": during, "after": after, "images": len(images), "moved": moved, "cores": cpu, "chosen": vars(chosen)}
     with open(RAW, "a") as out:
         out.write(json.dumps(line) + "\n")
     print(f"missed {size >> 20} MiB ({chosen.size} B records), caught up {took:.1f} s after the start: {size / took / 1e6:.0f} MB/s, {size / took / disk:.2f} of the "
@@ -212,7 +214,9 @@ def run(keel, chosen, disks):
           f"cores used by the nodes meanwhile: {', '.join(f'{used:.2f}' for used in cpu.values())}")
     if chosen.disk:
         print("  " + "; ".join(f"node {node} read {of['Read'] / 1e6:.0f} and wrote {of['Write'] / 1e6:.0f} MB/s" for node, of in moved.items()))
-    print(f"producers at half of {full['records_per_s']:,.0f}/s\n  three nodes {latencies(before)}\n  two nodes   {latencies(alone)}\n  meanwhile   {latencies(during)}")
+    print(f"producers at half of {full['records_per_s']:,.0f}/s\n  three nodes, little written  {latencies(before)}\n  two nodes, right before      {latencies(alone)}\n  meanwhile                    {latencies(during)}")
+    if after:
+        print(f"  three nodes, right behind    {latencies(after)}")
 
 
 if __name__ == "__main__":

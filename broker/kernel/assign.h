@@ -6,7 +6,7 @@
  *
  *     member with a stored session   the number is that of the APPEND to its stream, whose stripe takes it once
  *     live member                    its shard takes the number once (marks.h); when that shard is gone, so is the session, and nobody else gets it
- *                                    [MQTT-4.8.2-5]: it may have been sent
+ *                                    [MQTT-4.8.2-5]: it may have been sent. The row is written before it is, and cannot tell
  *     member that is gone before it was given the message
  *                                    (it has left, its stream is deleted): another one is chosen, and recorded, by a number of its own
  *

@@ -1,9 +1,9 @@
 /* inbound - the QoS 2 packet ids of one publisher that were received and not yet released.
  *
  *     PUBLISH ─▶ PENDING ─(recorded, appended)─▶ DONE ─PUBREL─▶ gone
- *                                  resumed from a row: UNSURE: the id is recorded, what it stood for may not be appended
+ *                                  resumed from a row: UNSURE: the id is recorded, what it stood for may not be appended, or was refused
  *
- * Open addressing, at most half full; nothing is allocated before the first id. 24 bytes an id.
+ * Open addressing, at most half full; nothing is allocated before the first id. 32 bytes an id.
  * Threads: those of the owner. */
 #ifndef KEEL_BROKER_KERNEL_INBOUND_H
 #define KEEL_BROKER_KERNEL_INBOUND_H
@@ -19,6 +19,7 @@ struct inbound_id {
     uint8_t  state;
     uint64_t writer_epoch;
     uint64_t sequence;
+    uint64_t content; /* UNSURE: of the message that it stood for, 0: not known */
 };
 
 struct inbound {

@@ -85,7 +85,8 @@ struct will {
 enum { STORED_ID_MAX_BYTES = 65500 };
 
 struct open_request {
-    bool own; /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
+    bool own;  /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
+    bool told; /* of a publish that is refused (MQTT 5), and does not send it again: without, it does when it is back */
     struct bytes
          client_id; /* not empty: the protocol assigns one first; STORED_ID_MAX_BYTES at most when expiry_s is not 0 */
     bool clean_start;

@@ -5,10 +5,11 @@
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
 
-enum { ROW_FEW_BYTES = INBOUND_ROW_BYTES + ASSIGNED_FEW * ASSIGNED_BYTES };
+enum { ROW_FEW_BYTES = INBOUND_ROW_MAX_BYTES + ASSIGNED_FEW * ASSIGNED_BYTES };
 
 static void put_inbound(struct session *s, uint16_t id, struct bytes value, struct wire_writer *w)
 {
@@ -21,29 +22,35 @@ static void put_inbound(struct session *s, uint16_t id, struct bytes value, stru
     op_encode(w, &op);
 }
 
+/* When the session has an heir at another process, what comes late from here does not count: the heir does not know of it. Nothing is handed out on the
+ * strength of a row that is not there, and no row goes that is the heir's. */
+static void fence(struct session *s, struct wire_writer *w)
+{
+    if (UNLIKELY(s->kernel->far != 0)) {
+        struct op fenced = {
+            .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
+        op_encode(w, &fenced);
+    }
+}
+
 void once_write(struct pending *pending, struct work *work)
 {
     struct publisher         *p   = pending->publisher;
     struct session           *s   = p->session;
     const struct assignments *all = pending->assigned;
     uint8_t                   few[ROW_FEW_BYTES];
-    uint8_t                   head[INBOUND_ROW_BYTES];
-    struct inbound_row        row   = {.writer_epoch = pending->writer_epoch, .sequence = pending->sequence};
-    bool                      small = all == NULL || all->count <= ASSIGNED_FEW;
-    struct wire_writer        value = small ? wire_writer_fixed(few, sizeof few) : wire_writer_growing(SIZE_MAX / 2);
+    uint8_t                   head[INBOUND_ROW_MAX_BYTES];
+    struct inbound_row        row = {
+               .writer_epoch = pending->writer_epoch, .sequence = pending->sequence, .content = pending->content};
+    bool               small = all == NULL || all->count <= ASSIGNED_FEW;
+    struct wire_writer value = small ? wire_writer_fixed(few, sizeof few) : wire_writer_growing(SIZE_MAX / 2);
     wire_put_bytes(&value, inbound_row_write(head, &row));
     if (UNLIKELY(all != NULL)) {
         assign_write(&value, all);
     }
     struct wire_writer *w = store_txn_begin(p->kernel->store, session_stripe(s));
     w->bad                = w->bad || value.bad;
-    if (UNLIKELY(
-            p->kernel->far !=
-            0)) { /* an heir at another process does not know this row: then it must not count, and nothing be handed out */
-        struct op fenced = {
-            .kind = OP_CURSOR_MOVE, .stream_id = s->who.stream_id, .epoch = s->keep->epoch, .sent = s->keep->sent};
-        op_encode(w, &fenced);
-    }
+    fence(s, w);
     put_inbound(s, pending->id, wire_written(&value), w);
     store_txn_end(p->kernel->store, &work->call);
     if (!small) {
@@ -110,6 +117,19 @@ static void resume(struct session *s, struct publisher *p, struct pending *pendi
     once_assign(s, p, pending, message, true);
 }
 
+/* By topic and payload: what comes again is the same in them. */
+static uint64_t content_of(const struct message *message)
+{
+    return hash_bytes_seeded(message->payload, hash_bytes(message->topic));
+}
+
+/* What is in doubt may have been refused, and the client told, when its row had not gone yet: then the next message of that id is another one, which the
+ * stripes that took a part of the refused one would take for it. */
+static bool comes_again(const struct inbound_id *id, const struct pending *pending)
+{
+    return id->content == 0 || id->content == pending->content;
+}
+
 bool once_enter(struct session *s, struct publisher *p, struct pending *pending, const struct message *message)
 {
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
@@ -119,11 +139,12 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
         pending->matched   = true;
         return false;
     }
-    if (id != NULL) {
+    pending->content = session_stored(s) ? content_of(message) : 0;
+    if (id != NULL && comes_again(id, pending)) {
         resume(s, p, pending, id, message);
         return true;
     }
-    id = inbound_add(&p->inbound, pending->id);
+    id = id != NULL ? id : inbound_add(&p->inbound, pending->id);
     if (id == NULL) {
         pending->duplicate = true;
         pending->status    = ERR_QUOTA;
@@ -131,7 +152,7 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
     }
     id->state = INBOUND_PENDING;
     if (session_stored(s)) {
-        assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that was never sent again */
+        assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that does not come again */
         number(s, p, pending, id, message);
     }
     return true;
@@ -143,6 +164,7 @@ static void once_forget(struct session *s, struct work *work)
     struct wire_writer *w  = store_txn_begin(k->store, session_stripe(s));
     struct op           op = {
                   .kind = OP_TABLE_DELETE, .table = TABLE_INBOUND, .name = tables_inbound_key(k->key, session_id(s), work->id)};
+    fence(s, w);
     op_encode(w, &op);
     s->busy++;
     store_txn_end(k->store, &work->call);
@@ -154,7 +176,7 @@ static void refused_done(struct store_call *call, int status, struct bytes resul
     (void)results;
     struct work    *work = CONTAINER_OF(call, struct work, call);
     struct session *s    = work->publisher->session;
-    if (status != 0) {
+    if (status != 0 && status != ERR_FENCED) {
         log_warn("a packet id could not be forgotten: %s", err_sentence(status));
     }
     pool_give(s->kernel->works, work);
@@ -168,7 +190,7 @@ void once_answer(struct publisher *p, struct pending *pending)
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
     if (id != NULL && pending->status == 0) {
         id->state = INBOUND_DONE;
-    } else if (id != NULL && s->client == NULL) {
+    } else if (id != NULL && (s->client == NULL || (pending->recorded && !s->told))) {
         id->state = INBOUND_UNSURE; /* it is not told, and sends it again: a part of it may be appended */
     } else if (id != NULL) {
         /* The refusal ends this use of the id [MQTT-4.3.3-9]. */
@@ -186,7 +208,7 @@ void once_close_rows(struct session *s, struct wire_writer *w)
     for (uint32_t i = 0; in != NULL && i < in->capacity; i++) {
         const struct inbound_id *slot = &in->slots[i];
         if (slot->id != 0 && slot->state == INBOUND_DONE) {
-            uint8_t            value[INBOUND_ROW_BYTES];
+            uint8_t            value[INBOUND_ROW_MAX_BYTES];
             struct inbound_row row = {.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence};
             put_inbound(s, slot->id, inbound_row_write(value, &row), w);
         }
@@ -202,9 +224,11 @@ static void released(struct store_call *call, int status, struct bytes results)
     pool_give(s->kernel->works, work);
     if (status == 0) {
         inbound_remove(&s->publisher->inbound, id);
-    }
-    if (s->client != NULL) {
-        s->client->ops->publish_released(s->client, id, status);
+        if (s->client != NULL) {
+            s->client->ops->publish_released(s->client, id, 0);
+        }
+    } else { /* the id may not be used again: what came under it would be taken for what it stood for. Released again on the next connection */
+        session_evict(s, status == ERR_FENCED || status == ERR_NOT_FOUND ? EVICT_TAKEN_OVER : EVICT_UNAVAILABLE);
     }
     s->busy--;
     close_continue(s);

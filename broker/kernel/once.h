@@ -1,5 +1,9 @@
 /* once - a QoS 2 message counts once: its packet id is entered when it comes, recorded in the store for a stored session, and forgotten when the
  * client releases it or the publish is refused.
+ *
+ * A publish that one stripe takes and another refuses is answered with the refusal, and the next message under that id is a new one [MQTT-4.3.3-9]. When the
+ * broker dies before the row has gone, that row is all that its heir knows: what comes under the id is the same message, whose client was not told, or the next
+ * one. The row says what the message was (its content, tables.h), so the heir can tell; a next one that says the same is taken for the same, and everybody has it once.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_ONCE_H
 #define KEEL_BROKER_KERNEL_ONCE_H

@@ -134,6 +134,7 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
     p->doubts          = p->doubts || !row.done;
     slot->writer_epoch = row.writer_epoch;
     slot->sequence     = row.sequence;
+    slot->content      = row.content;
     if (!row.done && row.assigned.size != 0 && !assign_restore(p, (uint16_t)id, row.assigned)) {
         log_error("who has a stored packet id's message is not understood, or there is no memory for it");
         o->error = ERR_QUOTA;

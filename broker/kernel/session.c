@@ -47,6 +47,7 @@ struct session *session_new(struct kernel *k, struct client *client, const struc
     s->by_serial.extra = (uint32_t)request->client_id.size;
     memcpy(s->id, request->client_id.data, request->client_id.size);
     s->own      = request->own;
+    s->told     = request->told;
     s->expiry_s = request->expiry_s;
     if (s->expiry_s > k->limits.session_expiry_max_s) {
         s->expiry_s = k->limits.session_expiry_max_s;

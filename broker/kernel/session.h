@@ -30,6 +30,7 @@ struct pending {
     struct buf       *copy;         /* while it waits for its turn to be handed out */
     uint64_t          writer_epoch; /* QoS 2 of a stored session */
     uint64_t          sequence;     /* also: of a will, its offset + 1 */
+    uint64_t          content;      /* QoS 2 of a stored session: a hash of the message */
     int               status;
     uint32_t          before; /* answers of the store that must come before it is handed out */
     uint32_t          after;  /* appends under way */
@@ -152,6 +153,7 @@ struct session {
     uint8_t  evict_why; /* 1 + enum evict_reason: it will be, 0: no */
     bool     has_will;
     bool     own;    /* of the broker itself */
+    bool     told;   /* of refusals (kernel.h) */
     bool     shares; /* stored: it has been a member of a shared subscription on this connection */
     uint8_t  id[];
 };

@@ -1,7 +1,7 @@
 /* tables - each row written and read next to each other. */
 #include "broker/kernel/tables.h"
 
-enum { ROW_VERSION = 1, ROW_VERSION_APART = 2 };
+enum { ROW_VERSION = 1, ROW_VERSION_APART = 2, ROW_VERSION_CONTENT = 3 };
 
 struct bytes tables_name(uint8_t *out, const char *prefix, struct bytes client_id)
 {
@@ -79,13 +79,21 @@ bool sub_row_read(struct bytes value, struct sub_row *out)
     return !r.bad && version == ROW_VERSION && (out->flags & SUB_QOS) <= 2;
 }
 
-struct bytes inbound_row_write(uint8_t out[INBOUND_ROW_BYTES], const struct inbound_row *row)
+static uint8_t inbound_version(const struct inbound_row *row)
 {
-    struct wire_writer w = wire_writer_fixed(out, INBOUND_ROW_BYTES);
-    wire_put_u8(&w, (row->writer_epoch & INBOUND_APART) == 0 ? ROW_VERSION : ROW_VERSION_APART);
+    return (row->writer_epoch & INBOUND_APART) == 0 ? ROW_VERSION : ROW_VERSION_APART;
+}
+
+struct bytes inbound_row_write(uint8_t out[INBOUND_ROW_MAX_BYTES], const struct inbound_row *row)
+{
+    struct wire_writer w = wire_writer_fixed(out, INBOUND_ROW_MAX_BYTES);
+    wire_put_u8(&w, row->content != 0 ? ROW_VERSION_CONTENT : inbound_version(row));
     wire_put_u8(&w, row->done);
     wire_put_u64(&w, row->writer_epoch);
     wire_put_u64(&w, row->sequence);
+    if (row->content != 0) {
+        wire_put_u64(&w, row->content);
+    }
     return wire_written(&w);
 }
 
@@ -96,9 +104,9 @@ bool inbound_row_read(struct bytes value, struct inbound_row *out)
     out->done                  = wire_get_u8(&r) != 0;
     out->writer_epoch          = wire_get_u64(&r);
     out->sequence              = wire_get_u64(&r);
+    out->content               = version == ROW_VERSION_CONTENT ? wire_get_u64(&r) : 0;
     out->assigned              = wire_get(&r, wire_left(&r));
-    bool apart                 = (out->writer_epoch & INBOUND_APART) != 0;
-    return !r.bad && version == (apart ? ROW_VERSION_APART : ROW_VERSION);
+    return !r.bad && (version == ROW_VERSION_CONTENT || version == inbound_version(out));
 }
 
 enum { TAG_GROUP = 0x80 };

@@ -4,7 +4,7 @@
  *   1 sessions         client id                  version u8 = 1 | open u8 | inflight_max u16 | expiry_s u32
  *   2 subscriptions    client id 0x00 filter      version u8 = 1 | options u8 | subscription id u32 | stream_id u64
  *   3 retained         topic                      a record (record.h)
- *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1 | done u8 | writer_epoch u64 | sequence u64 | members of groups that have it (assign.h)
+ *   4 inbound ids      client id 0x00 id u16 BE   version u8 = 1, 2, 3 | done u8 | writer_epoch u64 | sequence u64 | 3: content u64 | members of groups that have it (assign.h)
  *
  *   5 delayed          "delayed/" writer u64 epoch u64 sequence u64   version u8 = 1
  *   6 orphans          client id                  version u8 = 1 | stream_id u64
@@ -13,6 +13,7 @@
  * options: bits 0-1 granted QoS, 2 no local, 3 retain as published.    open: 1 from opening to an orderly close.
  * inflight_max: the broker's limit. Where a broker died, the first so many that are not acknowledged may have been sent, by it or, if several died in
  * turn, by one before it; what the client itself allowed on its last connection is not enough to know.
+ * content: a hash of topic and payload; rows of versions 1 and 2 (of a writer that is not the session) have none: of older brokers, or done.
  * A client id has no 0x00 in it. Rows 1, 2 and 4 of a session, its stream (queue, one cursor: 0) "mqtt/session/<client id>" and its timers
  * "will/<client id>" and "expiry/<client id>" are all in the stripe of the stream's name; a retained row is in the stripe of its topic.
  * Every stripe has a stream "mqtt/wills": what wills leave behind, until a broker has published it.
@@ -63,7 +64,8 @@ struct session_row {
 enum {
     SESSION_ROW_BYTES      = 8,
     SUB_ROW_BYTES          = 14,
-    INBOUND_ROW_BYTES      = 18,
+    INBOUND_ROW_BYTES      = 18, /* without content .. */
+    INBOUND_ROW_MAX_BYTES  = 26, /* .. and with it */
     DELIVERY_TAG_MAX_BYTES = 2 + 8 + 4 * SUBSCRIPTION_IDS_MAX
 };
 
@@ -75,10 +77,10 @@ struct sub_row {
 
 #define INBOUND_APART (1ull << 63)
 struct inbound_row {
-    bool done;
-    uint64_t
-                 writer_epoch; /* with INBOUND_APART: of a writer that is not the session (publish.h); older brokers pass such a row over */
+    bool         done;
+    uint64_t     writer_epoch; /* with INBOUND_APART: of a writer that is not the session (publish.h) */
     uint64_t     sequence;
+    uint64_t     content;  /* 0: not known; older brokers pass a row that has it over */
     struct bytes assigned; /* read: what is behind it, a view */
 };
 
@@ -94,7 +96,7 @@ struct bytes    session_row_write(uint8_t out[SESSION_ROW_BYTES], const struct s
 MUST_CHECK bool session_row_read(struct bytes value, struct session_row *out);
 struct bytes    sub_row_write(uint8_t out[SUB_ROW_BYTES], const struct sub_row *row);
 MUST_CHECK bool sub_row_read(struct bytes value, struct sub_row *out);
-struct bytes    inbound_row_write(uint8_t out[INBOUND_ROW_BYTES], const struct inbound_row *row);
+struct bytes    inbound_row_write(uint8_t out[INBOUND_ROW_MAX_BYTES], const struct inbound_row *row);
 MUST_CHECK bool inbound_row_read(struct bytes value, struct inbound_row *out);
 struct bytes    delivery_tag_write(uint8_t out[DELIVERY_TAG_MAX_BYTES], const struct delivery_tag *tag);
 MUST_CHECK bool delivery_tag_read(struct bytes tag, struct delivery_tag *out);

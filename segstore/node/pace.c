@@ -8,53 +8,7 @@
 enum { BURST_NS = 5000000, REST_NS = 300000000, DRAIN_NS = 100000000 };
 static const uint64_t FORGET_NS     = 5000000000; /* without anything sent: the rate begins anew */
 static const uint64_t REST_EVERY_NS = 5000000000;
-/* Shorter waits than this are not told apart: they are those of a processor, not of a disk. */
-static const uint64_t USUAL_MIN_NS = 1000000;
-enum { COUNT_MIN = 4, MEAN_WEIGHT = 8, WORST_WEIGHT = 32, STRAIN_MAX = 1 << 16, GROW_FAST = 2, GROW = 8 };
-
-/* ---- what producers feel ---- */
-
-void strain_note(struct strain *s, uint64_t waited_ns)
-{
-    s->worst_ns = waited_ns > s->worst_ns ? waited_ns : s->worst_ns;
-    s->sum_ns += waited_ns;
-    s->count++;
-}
-
-static uint64_t times(uint64_t now_ns, uint64_t usual_ns)
-{
-    return now_ns * PACE_ONE / (usual_ns > USUAL_MIN_NS ? usual_ns : USUAL_MIN_NS);
-}
-
-static void learn(struct strain *s, uint64_t worst_ns, uint64_t mean_ns)
-{
-    uint64_t before   = s->usual_worst_ns - s->usual_worst_ns / WORST_WEIGHT;
-    s->usual_worst_ns = worst_ns > before ? worst_ns : before;
-    s->usual_mean_ns =
-        s->usual_mean_ns == 0 ? mean_ns : s->usual_mean_ns - s->usual_mean_ns / MEAN_WEIGHT + mean_ns / MEAN_WEIGHT;
-}
-
-uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, bool quiet)
-{
-    uint64_t worst = s->worst_ns > pending_ns ? s->worst_ns : pending_ns;
-    uint64_t mean  = s->count == 0 ? 0 : s->sum_ns / s->count;
-    uint64_t ratio = 0;
-    if (s->usual_mean_ns != 0) { /* else there is nothing to compare with */
-        ratio            = times(worst, s->usual_worst_ns);
-        uint64_t of_mean = s->count < COUNT_MIN ? 0 : times(mean, s->usual_mean_ns);
-        ratio            = ratio > of_mean ? ratio : of_mean;
-    }
-    if (quiet && s->count >= COUNT_MIN) {
-        learn(s, worst, mean + 1);
-    }
-    s->sum_ns   = 0;
-    s->worst_ns = 0;
-    s->count    = 0;
-    s->next_ns  = now_ns + PACE_STEP_NS;
-    return ratio < STRAIN_MAX ? (uint32_t)ratio : STRAIN_MAX;
-}
-
-/* ---- the rate ---- */
+enum { GROW_FAST = 2, GROW = 8, GROW_NEAR = 32 };
 
 void pace_init(struct pace *p, uint64_t floor, uint64_t ceiling)
 {
@@ -84,7 +38,7 @@ uint64_t pace_take(struct pace *p, uint64_t bytes, uint64_t now_ns)
     if (used == 0 || now_ns > used + FORGET_NS) {
         atomic_store_explicit(&p->begun_ns, now_ns, RELAXED);
         atomic_store_explicit(&p->per_second, p->floor, RELAXED);
-        atomic_store_explicit(&p->careful, false, RELAXED);
+        atomic_store_explicit(&p->too_much, 0, RELAXED);
     } else if (now_ns >= atomic_load_explicit(&p->begun_ns, RELAXED) + REST_EVERY_NS + REST_NS) {
         atomic_store_explicit(&p->begun_ns, now_ns, RELAXED);
     }
@@ -105,6 +59,13 @@ bool pace_quiet(const struct pace *p, uint64_t now_ns)
     return used == 0 || now_ns >= used + DRAIN_NS + PACE_STEP_NS;
 }
 
+/* How much more it may be in a step. */
+static uint64_t growth(const struct pace *p, uint64_t rate)
+{
+    uint64_t too_much = atomic_load_explicit(&p->too_much, RELAXED);
+    return rate / (too_much == 0 ? GROW_FAST : rate < too_much - too_much / 4 ? GROW : GROW_NEAR) + 1;
+}
+
 /* One step of the rate: the one who moved the time does it. */
 static void step(struct pace *p, uint64_t passed_ns)
 {
@@ -114,12 +75,12 @@ static void step(struct pace *p, uint64_t passed_ns)
     bool     used   = (unsigned __int128)taken * 1000000000u >= (unsigned __int128)rate * passed_ns / 4 * 3;
     if (strain > PACE_LIMIT) {
         uint32_t hurt = atomic_fetch_add_explicit(&p->hurt, 1, RELAXED);
+        atomic_store_explicit(&p->too_much, rate, RELAXED);
         rate -= hurt > 0 ? rate / 2 : rate / 4;
         rate = rate > p->floor ? rate : p->floor;
-        atomic_store_explicit(&p->careful, true, RELAXED);
     } else {
         atomic_store_explicit(&p->hurt, 0, RELAXED);
-        rate += !used ? 0 : atomic_load_explicit(&p->careful, RELAXED) ? rate / GROW + 1 : rate / GROW_FAST + 1;
+        rate += used ? growth(p, rate) : 0;
         rate = rate < p->ceiling ? rate : p->ceiling;
     }
     atomic_store_explicit(&p->per_second, rate, RELAXED);

@@ -18,6 +18,7 @@
 
 #include "segstore/disk/storage.h"
 #include "segstore/log/entries.h"
+#include "segstore/node/strain.h"
 #include "segstore/placement/placement.h"
 #include "segstore/node/session/index.h"
 #include "segstore/node/replica/message.h"
@@ -72,26 +73,27 @@ struct node_stripe {
     uint64_t         next_due_ns;  /* wall clock */
     uint64_t         lead_index;   /* of the entry that began this node's lead */
     uint64_t         noted_commit; /* the log says that so much is committed */
-    uint64_t         seen_term;    /* as of the last look: replica_settle */
-    uint16_t         seen_leader;
-    uint16_t         id;
-    bool             led;         /* by this node, and all that was ever acknowledged is applied */
-    bool             lead_wanted; /* raft wants an empty entry */
-    bool             save_wanted; /* raft wants its term and vote durable */
-    bool             stale;       /* the replay is among entries of a history that was replaced */
-    bool             restored;    /* raft knows what the checkpoint says */
-    bool             installing;  /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
-    bool             unproved;    /* while the log is replayed: a hole lies behind the last entry (restore.c) */
-    bool             repairing;   /* its log or its history is damaged: it does not lead until an image came .. */
-    bool             unreadable;  /* .. or the entry behind the applied one: nothing else is wrong */
-    bool             was_damaged; /* as of the last look */
-    bool             stopped;     /* entries may be missing: it serves nobody */
-    bool             due_proposed;       /* one TIMER_FIRE or TABLE_EXPIRE at a time */
-    bool             limits_wanted;      /* the log had no room for them */
-    struct list      watchers;           /* struct watcher.of_stripe */
-    struct list      followers;          /* struct follower.of_stripe */
-    struct list      led_link;           /* node->led: brokers are to be told who leads it */
-    struct list      touched;            /* node->touched: to be settled in this turn */
+    uint64_t
+                unreadable; /* repairing: this entry, behind the applied one, cannot be read, and nothing else is wrong; 0: something else is */
+    uint64_t    seen_term; /* as of the last look: replica_settle */
+    uint16_t    seen_leader;
+    uint16_t    id;
+    bool        led;           /* by this node, and all that was ever acknowledged is applied */
+    bool        lead_wanted;   /* raft wants an empty entry */
+    bool        save_wanted;   /* raft wants its term and vote durable */
+    bool        stale;         /* the replay is among entries of a history that was replaced */
+    bool        restored;      /* raft knows what the checkpoint says */
+    bool        installing;    /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
+    bool        unproved;      /* while the log is replayed: a hole lies behind the last entry (restore.c) */
+    bool        repairing;     /* its log or its history is damaged: it does not lead until an image came .. */
+    bool        was_damaged;   /* as of the last look */
+    bool        stopped;       /* entries may be missing: it serves nobody */
+    bool        due_proposed;  /* one TIMER_FIRE or TABLE_EXPIRE at a time */
+    bool        limits_wanted; /* the log had no room for them */
+    struct list watchers;      /* struct watcher.of_stripe */
+    struct list followers;     /* struct follower.of_stripe */
+    struct list led_link;      /* node->led: brokers are to be told who leads it */
+    struct list touched;       /* node->touched: to be settled in this turn */
     struct raft_members applied_members; /* as of the applied entry */
     struct change      *changes;         /* behind it, in the order of the log; the last one counts */
     uint32_t            change_count;
@@ -163,7 +165,7 @@ struct watcher {
 
 /* ---- sessions ---- */
 
-enum session_state { SESSION_WAIT_HELLO, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
+enum session_state { SESSION_WAIT_HELLO, SESSION_ASKED, SESSION_OPEN, SESSION_MOVING, SESSION_REFUSED, SESSION_CLOSED };
 
 /* Of a stripe: what was refused without an entry of the log, and in which round; what follows in it is refused, too (schema.h, RPC_TXN). */
 struct refusal {
@@ -195,6 +197,8 @@ struct session {
     uint64_t           instance;
     uint64_t           owner;
     uint64_t           place;
+    uint64_t           hello_id;
+    uint64_t           asked; /* whether it lives, the last time: the id of that PING, of node->greetings; 0: never */
     uint64_t           unanswered_bytes;
     struct refusal    *refusals; /* [stripe / shards]; NULL: none yet */
     uint64_t           heard_ns; /* the last time that it said anything */
@@ -215,6 +219,7 @@ struct owner {
     uint64_t    owner;
     uint64_t    instance; /* 0: known from timers only */
     uint64_t    place;    /* where its process runs; 0: not said */
+    uint64_t    since;    /* of node->greetings: its last HELLO */
     uint32_t    connections;
     uint64_t    lost_ns;      /* when it counts as lost; UINT64_MAX while connected */
     uint32_t    propose_slot; /* next stripe to tell, while it is being told */
@@ -317,6 +322,7 @@ struct node {
     struct list        owners;
     struct replaced    replaced[NODE_REPLACED_MAX]; /* brokers that have heirs, the last ones */
     uint32_t           replaced_next;
+    uint64_t           greetings;  /* HELLOs that were taken and questions whether somebody lives, in their order */
     uint64_t           silence_ns; /* when silence is looked for next */
     struct stripe_walk walk;       /* of reclaim, over what is held in stripe slot walk_stripe */
     uint32_t           walk_stripe;
@@ -370,8 +376,10 @@ void entry_durable(void *ctx, const struct log_entry *entry);
 void replica_damaged(struct node_stripe *st, const char *why);
 /* Records that it has applied are gone: it votes and takes entries, but leads nobody until it has another node's image. */
 void replica_repair(struct node_stripe *st, const char *why);
-void replica_unreadable(struct node_stripe *st);
+void replica_unreadable(struct node_stripe *st, uint64_t index);
 void replica_readable(struct node_stripe *st);
+/* Unless something stands in its way still. */
+void replica_may_lead(struct node_stripe *st);
 /* Something about it may have changed: it is looked at before the turn ends. */
 void replica_touch(struct node_stripe *st);
 /* Settles all that were touched: leads, applies, sends, acknowledges. True: there is more for the next turn. */
@@ -615,6 +623,8 @@ void subscription_free(struct subscription *sub);
 
 /* owner.c */
 void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t place);
+/* Another process of that place is there, and its HELLO was taken after that number of node->greetings. */
+bool owner_contested(const struct node *node, uint64_t instance, uint64_t place, uint64_t asked);
 /* It has an heir, which is there. */
 bool     owner_replaced(const struct node *node, uint64_t instance);
 void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);

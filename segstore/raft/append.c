@@ -152,6 +152,19 @@ void raft_refill(struct raft *r, uint64_t index, uint64_t term)
     r->log.stable = index;
 }
 
+void raft_cut(struct raft *r, uint64_t index)
+{
+    ASSERT(r->started && r->role == RAFT_FOLLOWER && index > r->applied && index <= r->log.last &&
+           r->log.stable == r->log.last);
+    raft_damaged(r);
+    log_truncate(&r->log, index);
+    r->commit       = r->commit < index ? r->commit : index - 1;
+    r->matched      = r->matched < index ? r->matched : index - 1;
+    r->acked        = 0;
+    r->heard_commit = 0;
+    r->ack_wanted   = false;
+}
+
 void raft_mend(struct raft *r, uint64_t term)
 {
     uint64_t last = log_term(&r->log, r->log.last);

@@ -132,6 +132,9 @@ void raft_damaged(struct raft *raft);
 void raft_refill(struct raft *raft, uint64_t index, uint64_t term);
 /* It is certain that all is here that was acknowledged, and that no vote was given in this term or a later one that is not known: it counts again. */
 void raft_mend(struct raft *raft, uint64_t term);
+/* Of one that does not lead and whose log is durable: entry index, behind what is applied, cannot be had any more, and whoever decides has accepted that it is lost. It and what lies
+ * behind it leave the log; the commit index goes back with the log, and nothing else takes it back: the replica is damaged from now on (raft_refill, raft_mend). */
+void raft_cut(struct raft *raft, uint64_t index);
 /* From now on the clock runs. A sole voter leads at once: in its stored term when that has its own vote, else in a new one (after raft_saved). */
 void raft_start(struct raft *raft, uint64_t now_ns);
 

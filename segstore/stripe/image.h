@@ -2,7 +2,7 @@
  *
  *   magic u32 | version u16 | stripe u16 | applied u64 | time_ns u64 | next_local u64 | table version u64 | actions_failed u64
  *   limits:   as in the body of OP_LIMITS (op.h)
- *   streams:  count u64, of each:   id u64, flags u8, start u64, next u64, epoch u64, owner u64, name blob, (next - start) x position u64
+ *   streams:  count u64, of each:   id u64, flags u8, start u64, next u64, epoch u64, owner u64, name blob, (next - start) positions (packing.h)
  *                                  (but with STREAM_LATEST: count u64, by offset: offset u64, position u64, time_ns u64, record bytes u32, topic blob),
  *                                  kept u8, when 1: max_age_ns u64, max_bytes u64, max_count u64, bytes u64, mark count u32, marks (keep.h) x 4 u64,
  *                                  cursor count u32, by id: id u32, position u64, sent u64, range count u32, ranges (op.h)
@@ -12,7 +12,7 @@
  *   XXH3-64 of all before it
  *
  * Streams and timers stand in any order (in version 2: by id, and in the order they were set, which is one of them). Before version 4
- * there was no `kept` and no STREAM_LATEST. Before version 5 there were no limits: such a stripe has those of a new one.
+ * there was no `kept` and no STREAM_LATEST. Before version 5 there were no limits: such a stripe has those of a new one. Before version 6 a position was a u64 of its own.
  * Threads: those of the stripe. */
 #ifndef KEEL_SEGSTORE_STRIPE_IMAGE_H
 #define KEEL_SEGSTORE_STRIPE_IMAGE_H
@@ -21,7 +21,8 @@
 
 enum {
     IMAGE_MAGIC          = 0x5254534b,
-    IMAGE_VERSION        = 5,
+    IMAGE_VERSION        = 6,
+    IMAGE_VERSION_LIMITS = 5,
     IMAGE_VERSION_KEEPS  = 4,
     IMAGE_VERSION_PLAIN  = 3,
     IMAGE_VERSION_SORTED = 2,

@@ -84,9 +84,10 @@ int stripe_load_more(struct stripe_loading *l, struct bytes data, size_t slice_b
         if (l->part == LOADING_SUM) {
             see(l, data, &seen, used);
         }
-        what = step(l, &r);
+        l->unpacked = 0;
+        what        = step(l, &r);
         if (what == STEP_TAKEN) {
-            done += data.size - wire_left(&r) - used + (l->part == LOADING_ENTERING ? TIMER_BYTES : 1);
+            done += data.size - wire_left(&r) - used + l->unpacked + (l->part == LOADING_ENTERING ? TIMER_BYTES : 1);
             all = r;
         }
     }

@@ -21,7 +21,7 @@ enum step load_head(struct stripe_loading *l, struct wire_reader *r)
     struct counters counters = {.next_local = wire_get_u64(r)};
     counters.version         = wire_get_u64(r);
     counters.actions_failed  = wire_get_u64(r);
-    bool is                  = l->version < IMAGE_VERSION || limits_read(r, &limits);
+    bool is                  = l->version < IMAGE_VERSION_LIMITS || limits_read(r, &limits);
     l->left                  = wire_get_u64(r);
     if (r->bad) {
         return STEP_SHORT;
@@ -64,9 +64,10 @@ static enum step load_stream(struct stripe_loading *l, struct wire_reader *r)
     stream->epoch         = epoch;
     stream->owner         = owner;
     stream_insert(s, stream);
-    l->stream = stream;
-    l->next   = next;
-    l->part   = LOADING_POSITIONS;
+    l->stream  = stream;
+    l->next    = next;
+    l->part    = LOADING_POSITIONS;
+    l->packing = (struct packing){0};
     if ((flags & STREAM_LATEST) != 0) {
         stream->next = next;
         l->part      = LOADING_LATEST;
@@ -81,22 +82,45 @@ static bool position_here(const struct stripe_loading *l, uint64_t from, uint64_
     return from != UINT64_MAX && (!l->is_moved || (l->moved.position(l->moved.ctx, from, out) && *out != UINT64_MAX));
 }
 
-static enum step load_position(struct stripe_loading *l, struct wire_reader *r)
+static enum step put_position(const struct stripe_loading *l, uint64_t position)
 {
     struct stream *stream = l->stream;
-    if (stream->next == l->next) {
-        l->part = l->version >= IMAGE_VERSION_KEEPS ? LOADING_KEEPING : LOADING_CURSORS;
-        return STEP_TAKEN;
-    }
-    uint64_t position = wire_get_u64(r);
-    if (r->bad) {
-        return STEP_SHORT;
-    }
     if (position != UINT64_MAX && !position_here(l, position, &position)) {
         return STEP_BAD;
     }
     stream_put_position(stream, stream->start, position);
     stream->next++;
+    return STEP_TAKEN;
+}
+
+static enum step load_plain_position(const struct stripe_loading *l, struct wire_reader *r)
+{
+    uint64_t position = wire_get_u64(r);
+    return r->bad ? STEP_SHORT : put_position(l, position);
+}
+
+static enum step load_position(struct stripe_loading *l, struct wire_reader *r)
+{
+    if (l->stream->next == l->next) {
+        l->part = l->version >= IMAGE_VERSION_KEEPS ? LOADING_KEEPING : LOADING_CURSORS;
+        return STEP_TAKEN;
+    }
+    if (l->version < IMAGE_VERSION) {
+        return load_plain_position(l, r);
+    }
+    struct packing p      = l->packing; /* as it was, when the token is not all there */
+    int            result = packing_token(&p, r);
+    if (result != 0 || p.count > l->next - l->stream->next) {
+        return result == 1 ? STEP_SHORT : STEP_BAD;
+    }
+    l->unpacked = (size_t)p.count * sizeof(uint64_t);
+    while (p.count > 0) {
+        uint64_t position = packing_next(&p);
+        if ((position == UINT64_MAX && p.kind != PACKING_NONE) || put_position(l, position) != STEP_TAKEN) {
+            return STEP_BAD;
+        }
+    }
+    l->packing = p;
     return STEP_TAKEN;
 }
 

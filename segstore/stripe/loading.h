@@ -9,6 +9,7 @@
 #define KEEL_SEGSTORE_STRIPE_LOADING_H
 
 #include "segstore/stripe/image.h"
+#include "segstore/stripe/packing.h"
 #include "shared/base/hash.h"
 
 enum loading_part {
@@ -46,10 +47,12 @@ struct stripe_loading {
     uint64_t            left;  /* of what is counted: streams until all are there, then writers, items, timers */
     uint64_t            inner; /* of what is counted inside a stream: topics, marks, cursors */
     struct stream      *stream;
-    uint64_t            next;    /* of the stream; its own grows with what is there */
-    struct mark         mark;    /* the last one */
-    bool                first;   /* cursor, mark, item */
-    uint32_t            last_id; /* cursor */
+    uint64_t            next; /* of the stream; its own grows with what is there */
+    struct packing      packing;
+    size_t              unpacked; /* bytes that the positions of this piece would take as they are */
+    struct mark         mark;     /* the last one */
+    bool                first;    /* cursor, mark, item */
+    uint32_t            last_id;  /* cursor */
     struct cursor      *cursor;
     uint32_t            ranges;
     const struct item  *item;

@@ -1,5 +1,6 @@
 /* save.c - the state of a stripe as bytes, in slices (image.h); and its hash, for which the order does not depend on how it came to be. */
 #include "segstore/stripe/image.h"
+#include "segstore/stripe/packing.h"
 
 #include "shared/base/hash.h"
 
@@ -17,10 +18,13 @@ struct stripe_saving {
     size_t               at;     /* in streams or timers, or in the map */
     const struct stream *stream; /* begun and not ended */
     uint64_t             offset; /* of it, the next to be written */
-    const struct list   *writer;
-    const struct table  *table;
-    const struct item   *item;
-    XXH3_state_t        *sum;
+    struct packing       packing;
+    size_t               begun; /* of this slice */
+    size_t unpacked; /* bytes that the positions of this slice would take as they are: work is bounded by them */
+    const struct list  *writer;
+    const struct table *table;
+    const struct item  *item;
+    XXH3_state_t       *sum;
     void (*told)(void *ctx, uint64_t position); /* NULL: nobody */
     void *ctx;
 };
@@ -135,6 +139,27 @@ static void save_latest(struct stripe_saving *saving, struct wire_writer *w, siz
     saving->offset = slot == NULL ? saving->stream->next : saving->offset;
 }
 
+/* A slice has something, and its work is done. */
+static bool is_full(const struct stripe_saving *saving, const struct wire_writer *w, size_t until)
+{
+    return w->size > saving->begun && (saving->unpacked >= until || w->size >= until - saving->unpacked);
+}
+
+static void save_positions(struct stripe_saving *saving, struct wire_writer *w, size_t until)
+{
+    const struct stream *stream = saving->stream;
+    for (; saving->offset < stream->next && !is_full(saving, w, until); saving->offset++) {
+        uint64_t position = *stream_slot(stream, saving->offset);
+        packing_put(&saving->packing, w, saving->place || position == UINT64_MAX ? position : 0);
+        saving->unpacked += sizeof position;
+        tell(saving, position);
+    }
+    if (saving->offset == stream->next) {
+        packing_flush(&saving->packing, w);
+        saving->packing = (struct packing){0};
+    }
+}
+
 static void stream_end(const struct stream *stream, struct wire_writer *w)
 {
     save_keeping(stream_keeping(stream), w);
@@ -151,7 +176,7 @@ static void stream_end(const struct stream *stream, struct wire_writer *w)
 static void save_streams(struct stripe_saving *saving, struct wire_writer *w, size_t until)
 {
     const struct stripe *s = saving->stripe;
-    while (w->size < until && !w->bad) {
+    while (!is_full(saving, w, until) && !w->bad) {
         const struct stream *stream = saving->stream;
         if (stream == NULL) {
             saving->stream = stream = next_of(saving, &s->streams_by_id, saving->streams);
@@ -168,11 +193,8 @@ static void save_streams(struct stripe_saving *saving, struct wire_writer *w, si
         if ((stream->flags & STREAM_LATEST) != 0) {
             save_latest(saving, w, until);
         }
-        for (; (stream->flags & STREAM_LATEST) == 0 && saving->offset < stream->next && w->size < until;
-             saving->offset++) {
-            uint64_t position = *stream_slot(stream, saving->offset);
-            wire_put_u64(w, saving->place || position == UINT64_MAX ? position : 0);
-            tell(saving, position);
+        if ((stream->flags & STREAM_LATEST) == 0) {
+            save_positions(saving, w, until);
         }
         if (saving->offset == stream->next) {
             stream_end(stream, w);
@@ -304,7 +326,9 @@ bool stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_
     size_t begun = w->size;
     size_t until = slice_bytes < SIZE_MAX - begun ? begun + slice_bytes : SIZE_MAX;
     ASSERT(saving->part != SAVING_DONE && slice_bytes > 0);
-    while (saving->part != SAVING_SUM && w->size < until && !w->bad) {
+    saving->begun    = begun;
+    saving->unpacked = 0;
+    while (saving->part != SAVING_SUM && !is_full(saving, w, until) && !w->bad) {
         save_part(saving, w, until);
     }
     if (w->bad) {

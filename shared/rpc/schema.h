@@ -47,7 +47,8 @@ _Static_assert(sizeof(struct rpc_header) == RPC_HEADER_BYTES, "frame header");
 enum rpc_kind {
     /* broker -> store. magic u32, major u16, minor u16, instance u64 (one broker process), owner u64 (one shard of it: owner of timers), shard u32 (wanted), place u64 (trailing,
      * 0 or absent: none): where the process runs. A later process of the same place is its heir: it does not wait for the lease of one that is gone, and what that one still
-     * has on its way is not done: its connections end, and its HELLO is answered with ERR_FENCED. */
+     * has on its way is not done: its connections end, and its HELLO is answered with ERR_FENCED. While another process of that place is there, PING comes before WELCOME
+     * and is to be answered: a HELLO may be read when its process has died. */
     RPC_HELLO = 1,
     /* store -> broker. major u16, minor u16, cluster u64, shard u32, shard_count u32, stripe_count u32, credit_bytes u32,
      * record_max_bytes u32, node u16 (who answers), node_count u16, count x { id u16, port u16, address blob } (0: it stands alone, its address is the one that was

@@ -99,7 +99,8 @@ static void act(struct play *p, uint8_t what, uint8_t which)
         struct open_request request = {.client_id   = bytes_str(ids[which % CLIENTS]),
                                        .clean_start = (which & 16) != 0,
                                        .expiry_s    = (which & 32) != 0 ? 0 : 100,
-                                       .receive_max = 3};
+                                       .receive_max = 3,
+                                       .told        = (which & 16) == 0};
         request.will.topic          = (which & 128) != 0 ? bytes_str("t/w") : (struct bytes){0};
         kernel_open(p->kernel, client, &request);
         return;

@@ -122,11 +122,20 @@ static void on_connected(void *ctx, int result)
     wire_put_u64(&link->out, link->instance);
     wire_put_u64(&link->out, link->owner);
     wire_put_u32(&link->out, 0);
+    wire_put_u64(&link->out, link->place);
     group_link_end(link, begun);
 }
 
 static const struct io_handler handler = {
     .connected = on_connected, .received = on_received, .sent = on_sent, .closed = on_closed};
+
+void group_link_break(struct group_link *link)
+{
+    if (link->socket != NULL) {
+        io_socket_close(link->socket);
+        disconnected(link);
+    }
+}
 
 void group_link_turn(struct group_link *link, struct io *io)
 {
@@ -136,8 +145,7 @@ void group_link_turn(struct group_link *link, struct io *io)
         link->socket = io_connect(io, link->name, GROUP_PORT, &handler, link);
     }
     if (link->greeted && now >= link->heard_ns + link->silence_ns) {
-        io_socket_close(link->socket);
-        disconnected(link);
+        group_link_break(link);
     }
     if (link->greeted && now >= link->ping_ns) {
         group_link_end(link, frame_begin(&link->out, RPC_PING, 0));

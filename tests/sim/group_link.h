@@ -33,6 +33,7 @@ struct group_link {
     struct wire_writer             flying;
     uint64_t                       instance;
     uint64_t                       owner;
+    uint64_t                       place;      /* 0: not said */
     uint64_t                       silence_ns; /* after which a node that says nothing is given up */
     uint64_t                       retry_ns;
     uint64_t                       heard_ns;
@@ -50,6 +51,8 @@ void group_link_init(struct group_link *link, struct world *world, uint16_t node
 /* Once per turn of the process. */
 void group_link_turn(struct group_link *link, struct io *io);
 void group_link_fini(struct group_link *link);
+/* As if it had broken: it connects again. */
+void group_link_break(struct group_link *link);
 /* Ends the frame that was begun in out. */
 void group_link_end(struct group_link *link, size_t begun);
 

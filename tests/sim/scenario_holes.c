@@ -1,5 +1,5 @@
 /* scenario_holes.c - all nodes die, and each has a hole in what it is about to replay: another one each, so that together they have everything although none of them has
- * a vote; or all the same one, so that the operator has to decide. */
+ * a vote; or all the same one, so that the operator has to decide: as the log is read, or later. */
 #include "segstore/node/node.h"
 #include "segstore/node/state.h"
 #include "segstore/stripe/stripe.h"
@@ -18,6 +18,7 @@ struct story {
     struct group        group;
     struct group_client client;
     uint64_t            ends[PARTS][GROUP_MAX]; /* of the log of a node, when a part of the story had come to its end */
+    bool                listed[GROUP_MAX];      /* it makes a checkpoint in the middle of it */
 };
 
 static uint64_t log_end(const struct story *s, uint32_t node)
@@ -69,13 +70,13 @@ static void rot_part(struct story *s, uint32_t node, uint32_t part)
     (void)rot(s, node, world_between(s->group.world, SALT_SCENARIO, begin, end - 1));
 }
 
-static struct story *begin(struct world *world)
+static struct story *begin(struct world *world, uint32_t stripes_max)
 {
     struct story *s = calloc(1, sizeof *s);
     struct group *g = &s->group;
     ASSERT(s != NULL);
     group_tame(world);
-    group_start(g, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, 2));
+    group_start(g, world, 3, (uint32_t)world_between(world, SALT_SCENARIO, 1, stripes_max));
     for (uint32_t i = 0; i < g->count; i++) {
         g->members[i].config.checkpoint_ns    = 3600 * SIM_S;
         g->members[i].config.checkpoint_bytes = 1u << 30;
@@ -116,7 +117,7 @@ static void finish(struct story *s)
 /* Nodes die in the middle of it, so often. */
 static void holes(struct world *world, uint64_t least, uint64_t most)
 {
-    struct story *s     = begin(world);
+    struct story *s     = begin(world, 2);
     struct group *g     = &s->group;
     uint32_t      first = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
     for (uint32_t i = 0; i < g->count; i++) { /* they are told above that nothing of their logs is left behind */
@@ -180,54 +181,153 @@ static uint64_t next_offset(struct story *s, uint32_t node)
 {
     struct stripe_stream stream;
     int result = stripe_stream(node_stripe(s->group.members[node].node, 0), s->client.stripes[0].stream_id, &stream);
-    sim_check(s->group.world, result == 0, "the stream is there");
-    return stream.next_offset;
+    return result == 0 ? stream.next_offset : 0; /* it was not made yet */
 }
 
-void scenario_group_given_up(struct world *world)
+/* Each node has the record, there. */
+static void find(struct story *s, uint64_t offset, uint64_t positions[GROUP_MAX])
 {
-    struct story *s = begin(world);
-    struct group *g = &s->group;
-    uint64_t      positions[GROUP_MAX];
-    for (uint32_t i = 0; i < g->count; i++) {
-        group_crash(g, i);
-        group_restart(g, i);
-    }
-    for (uint32_t part = 0; part < 2; part++) {
-        write_part(s, part, 5, 40);
-    }
-    uint64_t offset = world_between(world, SALT_SCENARIO, 5, next_offset(s, 0) - 1);
-    for (uint32_t i = 0; i < g->count; i++) {
+    for (uint32_t i = 0; i < s->group.count; i++) {
         uint64_t first;
-        sim_check(world,
-                  stripe_positions(node_stripe(g->members[i].node, 0), s->client.stripes[0].stream_id, offset,
+        sim_check(s->group.world,
+                  stripe_positions(node_stripe(s->group.members[i].node, 0), s->client.stripes[0].stream_id, offset,
                                    &positions[i], 1, &first) == 1 &&
                       first == offset,
                   "every node has the record");
     }
-    group_client_end(&s->client);
+}
+
+/* All die, it is lost on all, and they start again. */
+static void lose(struct story *s, const uint64_t positions[GROUP_MAX])
+{
     all_die(s);
-    for (uint32_t i = 0; i < g->count; i++) {
-        sim_check(world, rot(s, i, positions[i]), "it is on the disk");
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        sim_check(s->group.world, rot(s, i, positions[i]), "it is on the disk");
     }
     all_begin(s);
-    group_run_ns(g, 500 * SIM_MS);
+    group_run_ns(&s->group, 500 * SIM_MS);
+}
+
+/* The operator's decision. */
+static void accept_damage(struct story *s)
+{
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        group_crash(&s->group, i);
+        s->group.members[i].config.accept_damage = true;
+        group_restart(&s->group, i);
+    }
+}
+
+static struct story *begin_given_up(struct world *world, uint32_t stripes_max)
+{
+    struct story *s = begin(world, stripes_max);
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        group_crash(&s->group, i);
+        group_restart(&s->group, i);
+    }
+    return s;
+}
+
+static void finish_given_up(struct story *s)
+{
+    group_end(&s->group);
+    free(s);
+}
+
+void scenario_group_given_up(struct world *world)
+{
+    struct story *s = begin_given_up(world, 2);
+    struct group *g = &s->group;
+    uint64_t      positions[GROUP_MAX];
+    for (uint32_t part = 0; part < 2; part++) {
+        write_part(s, part, 5, 40);
+    }
+    uint64_t offset = world_between(world, SALT_SCENARIO, 5, next_offset(s, 0) - 1);
+    find(s, offset, positions);
+    group_client_end(&s->client);
+    lose(s, positions);
     for (uint32_t i = 0; i < g->count; i++) {
         if (!raft_is_damaged(node_raft(g->members[i].node, 0))) { /* it had made a checkpoint behind it */
-            group_end(g);
-            free(s);
+            finish_given_up(s);
             return;
         }
     }
     sim_check(world, !group_run_until(g, led, s, 20 * SIM_S), "nobody leads a stripe that all have lost an entry of");
-    for (uint32_t i = 0; i < g->count; i++) {
-        group_crash(g, i);
-        g->members[i].config.accept_damage = true; /* the operator's decision */
-        group_restart(g, i);
-    }
+    accept_damage(s);
     group_agree(g, LIMIT_S * SIM_S);
     /* What lay in front of it is there; it and what a node wrote in one block with it, and what lies behind, is not. */
     sim_check(world, next_offset(s, 0) <= offset, "what is lost is not made up");
-    group_end(g);
-    free(s);
+    finish_given_up(s);
+}
+
+/* ---- what nobody has, and a checkpoint names ---- */
+
+static uint64_t unapplied(const struct story *s, uint32_t node)
+{
+    const struct node *n = s->group.members[node].node;
+    return raft_stable_index(node_raft((struct node *)(uintptr_t)n, 0)) -
+           stripe_applied(node_stripe((struct node *)(uintptr_t)n, 0));
+}
+
+static bool all_unapplied(void *ctx)
+{
+    const struct story *s = ctx;
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        if (s->listed[i] && unapplied(s, i) < 2) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Some nodes make a checkpoint while it names entries by their places that are durable and not applied there yet: a restart does not read those, and hears of the damage when it
+ * applies them. */
+void scenario_group_unreadable(struct world *world)
+{
+    struct story *s = begin_given_up(world, 1);
+    struct group *g = &s->group;
+    uint64_t      positions[GROUP_MAX];
+    write_part(s, 0, 5, 40);
+    s->listed[world_between(world, SALT_SCENARIO, 0, 2)] = true;
+    for (uint32_t i = 0; i < g->count; i++) {
+        s->listed[i] = s->listed[i] || world_chance(world, SALT_SCENARIO, 3);
+    }
+    for (uint32_t i = 0; i < g->stripes; i++) {
+        group_client_want(&s->client, i, s->client.stripes[i].answered + world_between(world, SALT_SCENARIO, 20, 200));
+    }
+    bool     found  = group_run_until(g, all_unapplied, s, 5 * SIM_S);
+    uint64_t offset = 0;
+    for (uint32_t i = 0; i < g->count && found; i++) {
+        uint64_t next = next_offset(s, i);
+        offset        = s->listed[i] && next > offset ? next : offset;
+        g->members[i].node->storage->save.wanted |= s->listed[i];
+    }
+    sim_check(world, group_run_until(g, group_client_answered, &s->client, LIMIT_S * SIM_S), "all is acknowledged");
+    group_agree(g, LIMIT_S * SIM_S);
+    group_run_ns(g, 100 * SIM_MS);
+    if (!found || offset >= next_offset(s, 0)) {
+        finish(s);
+        return;
+    }
+    find(s, offset, positions);
+    group_client_end(&s->client);
+    lose(s, positions);
+    for (uint32_t i = 0; i < g->count; i++) {
+        if (next_offset(s, i) >
+            offset) { /* its checkpoint was made when it had applied that: no image can be made of it now */
+            finish_given_up(s);
+            return;
+        }
+    }
+    group_run_ns(g, 20 * SIM_S); /* some lead, and find that they cannot read it */
+    accept_damage(s);
+    for (uint64_t kills = world_between(world, SALT_SCENARIO, 0, 3); kills > 0; kills--) {
+        uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
+        group_run_ns(g, world_between(world, SALT_SCENARIO, SIM_MS, 15 * SIM_S));
+        group_crash(g, victim);
+        group_restart(g, victim);
+    }
+    group_agree(g, LIMIT_S * SIM_S);
+    sim_check(world, next_offset(s, 0) <= offset, "what is lost is not made up");
+    finish_given_up(s);
 }

@@ -194,6 +194,7 @@ struct mqtt_fault mqtt_connect_open(struct mqtt_client *client, const struct mqt
         .clean_start = connect->clean_start,
         .expiry_s    = client->session_expiry_s,
         .receive_max = client->receive_max,
+        .told        = client->version == MQTT_V5,
     };
     if (connect->has_will) {
         struct mqtt_fault fault = take_will(client, connect, &request.will);

@@ -249,7 +249,7 @@ static void graft(struct node_stripe *st)
     raft_applied(st->raft, in->index);
     raft_compact(st->raft, in->index);
     st->repairing = false;
-    raft_shy(st->raft, false);
+    replica_may_lead(st);
     st->node->counts.images_taken++;
     log_info("stripe %u: its records are back, as of entry %llu from node %u", st->id, (unsigned long long)in->index,
              in->from);
@@ -339,7 +339,7 @@ void images_saved(struct node *node)
         }
         st->installing = false;
         st->repairing  = false;
-        raft_shy(st->raft, false);
+        replica_may_lead(st);
         bool installed = raft_install(st->raft, in->index, in->term, &in->members);
         ASSERT(installed);
         changes_cut(st, 0);

@@ -1,5 +1,6 @@
-/* behind.c - what the log holds behind its holes, as a restart reads it. */
+/* behind.c - what the log holds behind its holes, as a restart reads it, or behind an entry that cannot be read any more. */
 #include "segstore/node/refill/refill.h"
+#include "segstore/node/replica/members.h"
 
 #include "shared/base/err.h"
 
@@ -61,9 +62,7 @@ void refill_drop(struct node_stripe *st)
         return;
     }
     st->refill = NULL;
-    if (r->given_up && !st->repairing) {
-        raft_shy(st->raft, false);
-    }
+    replica_may_lead(st);
     refill_found_drop(r);
     behind_cut(r, 0);
     list_remove(&r->link);
@@ -104,9 +103,9 @@ static bool is_covered(const struct refill *r, uint64_t term)
 
 void refill_taken(struct node_stripe *st, const struct log_entry *entry)
 {
-    if (!raft_is_damaged(st->raft)) {
+    if (!refill_is_open(st)) {
         refill_drop(st);
-    } else if (st->refill != NULL && is_covered(st->refill, entry->term)) {
+    } else if (is_covered(st->refill, entry->term)) {
         refill_found_drop(st->refill);
         behind_cut(st->refill, 0);
     }
@@ -116,7 +115,7 @@ void refill_replaced(struct node_stripe *st, uint64_t index, uint64_t term, bool
 {
     struct refill *r    = st->refill;
     uint64_t       last = raft_last(st->raft);
-    if (r == NULL || !raft_is_damaged(st->raft)) {
+    if (!refill_is_open(st)) {
         refill_drop(st);
         return;
     }
@@ -182,6 +181,56 @@ bool refill_replay(struct node_stripe *st, const struct log_entry *e)
     return true;
 }
 
+/* ---- while it runs ---- */
+
+/* Of a change of members that is not applied, as its entry has them. */
+static uint8_t *members_at(const struct node_stripe *st, uint64_t index)
+{
+    uint8_t            bytes[REFILL_MEMBERS_BYTES];
+    struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
+    for (uint32_t i = 0; i < st->change_count && w.size == 0; i++) {
+        if (st->changes[i].index == index) {
+            members_put(&w, &st->changes[i].members);
+        }
+    }
+    ASSERT(w.size > 0 && w.size == entries_at(&st->entries, index)->size);
+    return members_copy(wire_written(&w));
+}
+
+bool refill_cut(struct node_stripe *st, uint64_t index)
+{
+    if (st->refill != NULL || st->installing || st->still > 0 || raft_role(st->raft) != RAFT_FOLLOWER ||
+        raft_stable_index(st->raft) != raft_last(st->raft)) {
+        return false;
+    }
+    log_warn(
+        "stripe %u: entry %llu cannot be read here and no other node has it: as damage is accepted, it is a hole in "
+        "the log from now on",
+        st->id, (unsigned long long)index);
+    struct refill *r = refill_of(st);
+    r->open          = index + 1 == st->entries.end;
+    for (uint64_t i = index + 1; i < st->entries.end; i++) {
+        struct log_slot slot = *entries_at(&st->entries, i);
+        slot.memory          = NULL;
+        slot.held            = true;
+        segments_retain(&st->node->storage->segments, slot.position);
+        *behind_push(r) = (struct refill_entry){.index   = i,
+                                                .term    = raft_term_at(st->raft, i),
+                                                .slot    = slot,
+                                                .members = slot.kind == LOG_MEMBERS ? members_at(st, i) : NULL,
+                                                .linked  = i > index + 1};
+    }
+    while (st->entries.end > index) {
+        entry_drop_last(st);
+    }
+    changes_cut(st, index);
+    raft_cut(st->raft, index);
+    st->noted_commit = raft_commit(st->raft);
+    replica_readable(st);
+    st->node->storage->save.wanted = true;
+    return true;
+}
+
 const struct refill_entry *refill_find(const struct refill *r, uint64_t index)
 {
     if (r->found_count > 0 && index <= r->found[0].index && index >= r->found[r->found_count - 1].index) {
@@ -201,6 +250,11 @@ const struct refill_entry *refill_find(const struct refill *r, uint64_t index)
 }
 
 /* ---- checkpoints ---- */
+
+bool refill_is_open(const struct node_stripe *st)
+{
+    return st->refill != NULL && (raft_is_damaged(st->raft) || st->refill->given_up);
+}
 
 void refill_put(const struct node_stripe *st, struct wire_writer *w)
 {

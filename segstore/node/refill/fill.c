@@ -5,15 +5,11 @@
 
 #include "shared/base/err.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static const uint64_t ANSWER_NS = 1000000000; /* until another node is asked */
 static const uint64_t AGAIN_NS  = 20000000;   /* nobody could be asked, or it has to be read first */
 static const uint64_t NO_NS     = 5000000000; /* all said no: until they are asked once more */
-static const uint64_t ACCEPT_NS =
-    10000000000; /* without a leader for so long, until damage that is accepted is taken for good */
-static const uint64_t TELL_NS = 60000000000;
 
 /* A node that is alive gives a leader three election timeouts to come. */
 enum { QUIET_ELECTIONS = 3 };
@@ -114,6 +110,9 @@ static void adopt(struct node_stripe *st, struct refill_entry *e)
         entry_drop_last(st);
     }
     changes_cut(st, e->index);
+    if (st->unreadable >= e->index) {
+        replica_readable(st); /* it was replaced */
+    }
     raft_refill(st->raft, e->index, e->term);
     entries_push(&st->entries, &e->slot);
     st->unapplied_bytes += e->slot.size;
@@ -215,31 +214,37 @@ static void mend(struct refill *r)
     replica_touch(st);
 }
 
-static void tell(struct refill *r, uint64_t now_ns)
+static void tell(struct refill *r)
 {
-    const struct node *node     = r->st->node;
-    uint64_t           last     = raft_last(r->st->raft);
-    char               who[160] = "";
-    size_t             size     = 0;
-    if (now_ns < r->told_ns + ACCEPT_NS || (now_ns < r->told_ns + TELL_NS && r->told_ns > r->led_ns)) {
-        return;
+    refill_tell(r->st, raft_last(r->st->raft), r->terms, r->led_ns, &r->told_ns);
+}
+
+/* The log says of the history that is given up what was committed of it, and a restart must not take that for what takes its place: it begins behind a
+ * checkpoint that knows of the damage. */
+static bool is_held(struct refill *r)
+{
+    struct save *save = &r->st->node->storage->save;
+    if (r->held_by == 0) {
+        r->held_by   = save_holding(save);
+        save->wanted = true;
     }
-    r->told_ns = now_ns;
-    for (uint32_t i = 0; i < node->peer_count && size < sizeof who - 16; i++) {
-        if (is_voter(r, &node->peers[i]) && (r->terms & 1ull << i) == 0) {
-            size += (size_t)snprintf(who + size, sizeof who - size, "%s%u", size == 0 ? " (node " : ", ",
-                                     node->peers[i].spec->id);
-        }
-    }
-    if (size > 0) {
-        (void)snprintf(who + size, sizeof who - size, " did not answer yet)");
-    }
-    log_error("stripe %u has no leader, and what lies behind its entry %llu is damaged here and on the other nodes%s. "
-              "Restore "
-              "the damaged log file of one of them from a copy and start it again; or start all nodes with "
-              "segstore.accept_damage=yes, and the stripe goes on without what no node has in one piece with what "
-              "lies before it",
-              r->st->id, (unsigned long long)last, who);
+    return save->newest.number >= r->held_by;
+}
+
+static bool has_more(const struct refill *r)
+{
+    uint64_t last = raft_last(r->st->raft);
+    uint64_t term = raft_term_at(r->st->raft, last);
+    return r->best_term > term || (r->best_term == term && r->best_last > last);
+}
+
+/* All are asked once more what they have. */
+static void look_again(struct refill *r, uint64_t now_ns)
+{
+    r->terms     = 0;
+    r->best_term = 0;
+    r->best_last = 0;
+    r->next_ns   = now_ns + ANSWER_NS;
 }
 
 /* The damage is accepted. What nobody has is given up, but nothing that is in one piece with what lies before it on any node: entry by entry, what was written there
@@ -259,40 +264,62 @@ static void give_up(struct refill *r, uint64_t now_ns)
         }
         return;
     }
-    log_warn("stripe %u: what lay behind entry %llu here is given up, as damage is accepted", st->id,
-             (unsigned long long)raft_last(st->raft));
-    uint64_t last = raft_last(st->raft);
-    uint64_t term = raft_term_at(st->raft, last);
-    bool     shy  = r->best_term > term || (r->best_term == term && r->best_last > last);
-    r->voted      = true;
-    r->given_up   = shy;
-    if (!shy) {
-        mend(r);
-        return;
-    }
-    raft_mend(st->raft, r->term + 1);
-    raft_shy(
-        st->raft,
-        true); /* until the other one leads: what it has more of cannot be asked for, it lies behind its checkpoint */
-    replica_touch(st);
-    r->next_ns = now_ns + AGAIN_NS;
-}
-
-/* What gave way to another node's log. */
-static void step_given_up(struct refill *r, uint64_t now_ns)
-{
-    struct node_stripe *st = r->st;
-    if (raft_leader(st->raft) == RAFT_NONE && !raft_is_damaged(st->raft)) {
+    if (!is_held(r)) {
         r->next_ns = now_ns + AGAIN_NS;
         return;
     }
+    log_warn("stripe %u: what lay behind entry %llu here is given up, as damage is accepted", st->id,
+             (unsigned long long)raft_last(st->raft));
+    r->voted    = true;
+    r->given_up = has_more(r);
+    if (!r->given_up) {
+        mend(r);
+        return;
+    }
+    while (r->first < r->count) {
+        behind_drop(r);
+    }
+    r->open = true;
+    raft_mend(st->raft, r->term + 1);
+    r->given_up_term = raft_term(st->raft);
+    replica_may_lead(st); /* what the other one has more of cannot be asked for, it lies behind its checkpoint */
+    replica_touch(st);
+    look_again(r, now_ns);
+}
+
+static void give_way_no_more(struct refill *r)
+{
+    struct node_stripe *st         = r->st;
+    st->node->storage->save.wanted = true;
     refill_drop(st);
+}
+
+/* It gave way to another node's log and votes for that one. Two such could lead without it, so none does until it has all that there is, by a leader's entry, and until then
+ * checkpoints call it damaged. The other one may find that it cannot read what it has more of: then it has no more. */
+static void step_given_up(struct refill *r, uint64_t now_ns)
+{
+    const struct raft *raft   = r->st->raft;
+    uint64_t           commit = raft_commit(raft);
+    uint64_t           here   = commit < raft_stable_index(raft) ? commit : raft_stable_index(raft);
+    if (raft_is_damaged(raft)) {
+        refill_drop(r->st);
+    } else if (raft_term_at(raft, here) >= r->given_up_term) {
+        give_way_no_more(r);
+    } else if (raft_leader(raft) != RAFT_NONE) {
+        look_again(r, now_ns);
+    } else if (now_ns >= r->next_ns && !ask(r, 0, r->terms, true, now_ns)) {
+        if (has_more(r)) {
+            look_again(r, now_ns);
+        } else {
+            give_way_no_more(r);
+        }
+    }
 }
 
 /* Nobody who can be asked has what is missing. */
 static void stuck(struct refill *r, uint64_t now_ns)
 {
-    tell(r, now_ns);
+    tell(r);
     if (!all_told(r)) {
         (void)ask(r, 0, r->terms, true, now_ns);
         return;
@@ -300,7 +327,7 @@ static void stuck(struct refill *r, uint64_t now_ns)
     r->said_no = 0;
     r->next_ns = now_ns + NO_NS;
     if (r->st->node->config->accept_damage) {
-        r->next_ns = r->led_ns + ACCEPT_NS;
+        r->next_ns = r->led_ns + REFILL_ACCEPT_NS;
         if (now_ns >= r->next_ns) {
             refill_found_drop(r);
             give_up(r, now_ns);
@@ -362,8 +389,8 @@ static void step(struct refill *r, uint64_t now_ns)
         stuck(r, now_ns);
     } else if (!r->voted || all_told(r)) {
         mend(r);
-    } else if (!ask(r, 0, r->terms, true, now_ns) || now_ns > r->led_ns + ACCEPT_NS) {
-        tell(r, now_ns);
+    } else if (!ask(r, 0, r->terms, true, now_ns) || now_ns > r->led_ns + REFILL_ACCEPT_NS) {
+        tell(r);
     }
 }
 

@@ -22,7 +22,8 @@
  * and neither a term nor a vote that was written there says what was in the hole. The last entry of an image is such an entry. When it is of
  * no later term, what the image took away from the end of the log may be missing (`open`).
  *
- * An entry that is in the log and committed, and cannot be read, is asked for in the same way, whoever leads, and proved by its own chain (single.c).
+ * An entry that is in the log and committed, and cannot be read, is asked for in the same way, whoever leads, and proved by its own chain (single.c). When nobody has it, nobody
+ * leads, and the damage is accepted, it is a hole from then on, with what lies behind it in the log (refill_cut).
  *
  *   RPC_REFILL_ASK   stripe u16 | flags u16 (enum refill_flags) | zero u32 | index u64 (of the entry; 0: none, the term only)
  *   RPC_REFILL       stripe u16 | kind u8 | zero u8 | count u32 | index u64 (as asked) | term u64 (of the answering replica) |
@@ -37,6 +38,9 @@
 #define KEEL_SEGSTORE_NODE_REFILL_H
 
 #include "segstore/node/state.h"
+
+/* Without a leader for so long (ns), damage that is accepted is taken for good, and the operator hears of damage that is not. */
+static const uint64_t REFILL_ACCEPT_NS = 10000000000;
 
 enum { REFILL_MEMBERS_BYTES = 4 + 2 * 3 * RAFT_MEMBERS_MAX };
 
@@ -80,13 +84,15 @@ struct refill {
     uint64_t             led_ns; /* when a leader was known last, or when it began */
     uint64_t             next_ns;
     uint64_t             told_ns;
-    uint32_t             turn;  /* whom it asks next */
-    bool                 open;  /* nothing came behind the last hole */
-    bool                 voted; /* a term and vote may have been in a hole */
-    bool                 known; /* what the replay reads now was written when the damage was known */
+    uint64_t held_by; /* the checkpoint from which on what is given up may be replaced; 0: not asked for yet */
+    uint32_t turn;    /* whom it asks next */
+    bool     open;    /* nothing came behind the last hole */
+    bool     voted;   /* a term and vote may have been in a hole */
+    bool     known;   /* what the replay reads now was written when the damage was known */
     bool
         giving_up; /* what nobody has, as the operator accepts it. said_no: who was asked for the entry behind the last one */
-    bool given_up; /* it counts again, but another one has more and is to lead */
+    bool     given_up;      /* it counts again, but another one has more and is to lead .. */
+    uint64_t given_up_term; /* .. in this term or a later one */
 };
 
 /* ---- behind.c: as the log is read, and in checkpoints ---- */
@@ -101,10 +107,14 @@ void refill_state(struct node_stripe *st);
 void refill_taken(struct node_stripe *st, const struct log_entry *entry);
 /* An image that ends with this entry takes the place of what is here; keeps_log: of what lies behind that entry it does not. */
 void refill_replaced(struct node_stripe *st, uint64_t index, uint64_t term, bool keeps_log);
+/* While it runs: entry index, committed and not applied, cannot be read, and that is accepted. It is a hole from now on. False: not now. */
+bool refill_cut(struct node_stripe *st, uint64_t index);
 /* The term of the last entry behind the holes; 0: there is none. */
 uint64_t refill_term(const struct refill *r);
 /* It is whole, or an operator has to take care of it. */
 void refill_drop(struct node_stripe *st);
+/* A checkpoint speaks of it. */
+bool refill_is_open(const struct node_stripe *st);
 /* Nothing is there when nothing is missing. */
 void            refill_put(const struct node_stripe *st, struct wire_writer *w);
 MUST_CHECK bool refill_get(struct node_stripe *st, struct wire_reader *r);
@@ -130,12 +140,17 @@ bool refill_fits(const struct storage *storage, struct bytes ops);
 void refill_write(struct node_stripe *st, struct bytes ops, const uint8_t **out_memory);
 
 /* ---- single.c ---- */
-/* Asks for the entry behind the applied one, which cannot be read here. False: it does not come, or something else is wrong: an image is
+/* Asks for the entry of its log that cannot be read here. False: it does not come, or something else is wrong: an image is
  * wanted. */
 bool single_ask(struct node_stripe *st);
 void single_answered(struct node_stripe *st, uint32_t peer, uint8_t kind, uint64_t index, struct wire_reader *reader);
 void single_body_durable(struct node_stripe *st, const struct log_entry *body);
 void single_drop(struct node_stripe *st);
+
+/* ---- tell.c ---- */
+/* Nobody leads and what lies behind that entry is missing: the operator is told, not too often. answered: a bit per node->peers[]; led_ns: when a leader was known
+ * last; told_ns: when it was told last, or when it began. */
+void refill_tell(const struct node_stripe *st, uint64_t last, uint64_t answered, uint64_t led_ns, uint64_t *told_ns);
 
 /* ---- give.c ---- */
 void refill_asked(struct session *s, struct wire_reader *reader);

@@ -3,6 +3,7 @@
 #include "segstore/node/peers/peers.h"
 #include "segstore/node/refill/refill.h"
 
+#include "shared/base/buggify.h"
 #include "shared/base/err.h"
 
 #include <stdlib.h>
@@ -18,8 +19,12 @@ struct single {
     const uint8_t *memory;   /* on its way to the disk; NULL: it is not */
     uint64_t       since_ns; /* it is asked for; 0: not yet */
     uint64_t       next_ns;
-    uint64_t       said_no; /* a bit per node->peers[] */
+    uint64_t       said_no;  /* a bit per node->peers[] */
+    uint64_t       answered; /* likewise, ever */
+    uint64_t       led_ns;   /* when a leader was known last, or when it began */
+    uint64_t       told_ns;
     uint32_t       turn;
+    bool           nobody; /* all have said no */
 };
 
 void single_drop(struct node_stripe *st)
@@ -31,8 +36,8 @@ void single_drop(struct node_stripe *st)
 /* NULL: no such entry is waited for. */
 static struct single *single_of(struct node_stripe *st)
 {
-    uint64_t index = stripe_applied(st->stripe) + 1;
-    if (!st->repairing || !st->unreadable || st->installing || index < st->entries.first || index >= st->entries.end ||
+    uint64_t index = st->unreadable;
+    if (!st->repairing || index <= stripe_applied(st->stripe) || st->installing || index >= st->entries.end ||
         !entries_at(&st->entries, index)->durable) {
         single_drop(st);
         return NULL;
@@ -42,7 +47,13 @@ static struct single *single_of(struct node_stripe *st)
         ASSERT(st->single != NULL); /* out of memory */
     }
     if (st->single->index != index) {
-        *st->single = (struct single){.index = index};
+        uint64_t now_ns = io_now_ns(st->node->io);
+        *st->single     = (struct single){.index = index, .led_ns = now_ns, .told_ns = now_ns};
+        if (BUGGIFY("an entry that cannot be read: only an image", 2)) {
+            st->single->nobody   = true;
+            st->single->since_ns = 1;
+            st->single->next_ns  = UINT64_MAX;
+        }
     }
     return st->single;
 }
@@ -70,6 +81,21 @@ static bool ask_next(struct node_stripe *st, struct single *single, uint64_t now
     return there;
 }
 
+/* Nobody leads, and this node is not to. True: it does not wait for that entry any more. */
+static bool standstill(struct node_stripe *st, struct single *single)
+{
+    struct bytes ops;
+    refill_tell(st, single->index - 1, single->answered, single->led_ns, &single->told_ns);
+    if (!single->nobody || !st->node->config->accept_damage) {
+        return false;
+    }
+    int result = entry_ops(st, single->index, &ops);
+    if (result == 0) {
+        replica_readable(st);
+    }
+    return result == 0 || (result < 0 && refill_cut(st, single->index));
+}
+
 bool single_ask(struct node_stripe *st)
 {
     uint64_t       now_ns = io_now_ns(st->node->io);
@@ -82,6 +108,12 @@ bool single_ask(struct node_stripe *st)
         single->said_no  = 0;
         single->since_ns = 1; /* long ago */
         single->next_ns  = now_ns + NO_NS;
+        single->nobody   = true;
+    }
+    if (raft_leader(st->raft) != RAFT_NONE || single->memory != NULL) {
+        single->led_ns = now_ns;
+    } else if (now_ns >= single->led_ns + REFILL_ACCEPT_NS && standstill(st, single)) {
+        return true;
     }
     return now_ns < single->since_ns + PATIENCE_NS;
 }
@@ -94,6 +126,7 @@ void single_answered(struct node_stripe *st, uint32_t peer, uint8_t kind, uint64
     if (single == NULL || single->index != index || single->memory != NULL) {
         return;
     }
+    single->answered |= 1ull << peer;
     single->next_ns = kind == REFILL_LATER ? now_ns + AGAIN_NS : now_ns;
     if (kind == REFILL_LATER) {
         return;
@@ -127,6 +160,6 @@ void single_body_durable(struct node_stripe *st, const struct log_entry *body)
     slot->held     = true;
     log_info("stripe %u: entry %llu, that could not be read here, is back from another node", st->id,
              (unsigned long long)single->index);
-    single_drop(st);
+    replica_readable(st);
     replica_touch(st);
 }

@@ -166,11 +166,11 @@ bool apply_committed(struct node_stripe *st)
             return true;
         }
         if (result < 0) {
-            replica_unreadable(st);
+            replica_unreadable(st, index);
             return true;
         }
         apply_entry(st, index, ops);
-        if (UNLIKELY(st->unreadable)) {
+        if (UNLIKELY(st->unreadable == index)) {
             replica_readable(st);
         }
     }

@@ -144,6 +144,11 @@ void replica_damaged(struct node_stripe *st, const char *why)
     }
 }
 
+void replica_may_lead(struct node_stripe *st)
+{
+    raft_shy(st->raft, st->repairing || st->installing || (st->refill != NULL && st->refill->given_up));
+}
+
 static void repair(struct node_stripe *st, const char *why)
 {
     if (replica_alone(st)) {
@@ -159,25 +164,23 @@ static void repair(struct node_stripe *st, const char *why)
 
 void replica_repair(struct node_stripe *st, const char *why)
 {
-    st->unreadable = false;
+    st->unreadable = 0;
     repair(st, why);
 }
 
-void replica_unreadable(struct node_stripe *st)
+void replica_unreadable(struct node_stripe *st, uint64_t index)
 {
-    st->unreadable = st->repairing ? st->unreadable : !BUGGIFY("an entry that cannot be read: only an image", 2);
+    if (!st->repairing || st->unreadable > index) {
+        st->unreadable = index;
+    }
     repair(st, "an entry of its log cannot be read");
 }
 
 void replica_readable(struct node_stripe *st)
 {
-    st->unreadable = false;
-    if (st->repairing) {
-        st->repairing = false;
-        if (st->refill == NULL || !st->refill->given_up) {
-            raft_shy(st->raft, false);
-        }
-    }
+    st->unreadable = 0;
+    st->repairing  = false;
+    replica_may_lead(st);
     single_drop(st);
 }
 
@@ -285,6 +288,9 @@ void propose_members(struct node_stripe *st, const struct raft_members *members)
 void replica_take(struct node_stripe *st, const struct log_entry *entries, uint32_t count)
 {
     refill_taken(st, &entries[count - 1]);
+    if (UNLIKELY(st->unreadable >= entries[0].index)) {
+        replica_readable(st); /* it was replaced */
+    }
     while (count > 0 && st->entries.end > entries[0].index) {
         entry_drop_last(st);
     }

@@ -113,9 +113,7 @@ static bool send_one(struct node_stripe *st, struct peer *peer, uint16_t id)
         return false;
     }
     if (count == 0 && error < 0 && want.first > stripe_applied(st->stripe)) { /* no image holds it: it cannot lead */
-        if (!st->repairing) { /* else what is asked for already goes on */
-            replica_repair(st, "an entry of its log cannot be read");
-        }
+        replica_unreadable(st, want.first);
         return false;
     }
     if (count == 0 && error < 0) { /* its file has gone, or is damaged: an image serves instead */

@@ -75,8 +75,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
     uint16_t version  = wire_get_u16(&r);
     stored.damaged    = wire_get_u8(&r) != 0;
     uint8_t repairing = wire_get_u8(&r);
-    st->repairing     = repairing != 0;
-    st->unreadable    = repairing == REPAIRING_ENTRY;
+    st->repairing     = repairing == REPAIRING_IMAGE; /* an entry: that is found out anew */
     stored.vote       = wire_get_u16(&r);
     (void)wire_get_u16(&r);
     stored.term         = wire_get_u64(&r);
@@ -122,9 +121,9 @@ void replica_put(struct node_stripe *st, struct wire_writer *w)
         chain               = entries_chain(&st->entries, applied);
     }
     last        = last < applied ? applied : last;
-    bool refill = st->refill != NULL && raft_is_damaged(st->raft);
+    bool refill = refill_is_open(st);
     wire_put_u16(w, refill ? REPLICA_VERSION_REFILL : REPLICA_VERSION);
-    wire_put_u8(w, raft_is_damaged(st->raft));
+    wire_put_u8(w, refill || raft_is_damaged(st->raft));
     wire_put_u8(w, st->installing || !st->repairing ? 0 : st->unreadable ? REPAIRING_ENTRY : REPAIRING_IMAGE);
     wire_put_u16(w, raft_vote(st->raft));
     wire_put_u16(w, 0);

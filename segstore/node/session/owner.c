@@ -3,9 +3,14 @@
  *   connected ── last connection gone ──▶ away (owner_lease_ns) ── in time ──▶ connected
  *                                           └── too late, or its heir came (same place) ──▶ OWNER_LOST to each stripe that knows it
  *
- * Two processes at one place are one after the other: when the heir says HELLO the connections of the former end, and it is not let in again while the heir
- * is there. A HELLO tells no age: that of a process that has died may be read behind its heir's, as if it were the later one. The dead one says nothing more, and
- * when it is away for longer than the lease the living one is let in. */
+ * Two processes at one place are one after the other: when the heir is let in the connections of the former end, and it is not let in again while the heir
+ * is there. A HELLO tells no age: that of a process that has died may be read behind its heir's. So while one of them is there the other one is asked whether
+ * it lives (session.c), and let in when it says so:
+ *
+ *   HELLO of the heir ─read─▶ let in ──▶ HELLO of the dead one ─read─▶ PING ──▶ nothing: the heir's connections stay
+ *   HELLO of the former ─read─▶ let in ──▶ HELLO of its heir ─read─▶ PING ─▶ PONG: it is let in, the former's connections end
+ *
+ * An answer counts that was asked for after the HELLO of whoever is there was read: the heir had begun by then, so the other one was dead or is the heir. */
 #include "segstore/node/state.h"
 
 #include "shared/rpc/op.h"
@@ -44,11 +49,16 @@ static uint32_t replaced_find(const struct node *node, uint64_t instance)
 }
 
 /* Connected, or away for less than the lease. */
-static bool is_there(const struct node *node, uint64_t instance)
+static bool is_there(const struct node *node, const struct owner *o)
+{
+    return !o->losing && (o->connections > 0 || o->lost_ns > io_now_ns(node->io));
+}
+
+static bool instance_is_there(const struct node *node, uint64_t instance)
 {
     LIST_EACH (&node->owners, link) {
         const struct owner *o = CONTAINER_OF(link, struct owner, link);
-        if (o->instance == instance && !o->losing && (o->connections > 0 || o->lost_ns > io_now_ns(node->io))) {
+        if (o->instance == instance && is_there(node, o)) {
             return true;
         }
     }
@@ -58,7 +68,19 @@ static bool is_there(const struct node *node, uint64_t instance)
 bool owner_replaced(const struct node *node, uint64_t instance)
 {
     uint32_t at = replaced_find(node, instance);
-    return at < NODE_REPLACED_MAX && is_there(node, node->replaced[at].heir);
+    return at < NODE_REPLACED_MAX && instance_is_there(node, node->replaced[at].heir);
+}
+
+bool owner_contested(const struct node *node, uint64_t instance, uint64_t place, uint64_t asked)
+{
+    LIST_EACH (&node->owners, link) {
+        const struct owner *o     = CONTAINER_OF(link, struct owner, link);
+        bool                other = o->instance != 0 && o->instance != instance && o->place == place;
+        if (place != 0 && other && o->since > asked && is_there(node, o)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void remember(struct node *node, uint64_t instance, uint64_t heir)
@@ -101,6 +123,7 @@ void owner_hello(struct node *node, uint64_t instance, uint64_t owner, uint64_t 
     o->losing       = false; /* stripes that were told already have let go; the others never hear of it */
     o->instance     = instance;
     o->place        = place;
+    o->since        = ++node->greetings;
     o->lost_ns      = UINT64_MAX;
     o->connections++;
 }

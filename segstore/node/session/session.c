@@ -1,6 +1,7 @@
 /* session.c - one connection of a broker shard: frames in, frames out.
  *
  *   WAIT_HELLO -> OPEN -> CLOSED        WAIT_HELLO -> REFUSED (the answer says why) -> CLOSED
+ *   WAIT_HELLO -> ASKED (does it live? owner.c) -> OPEN, REFUSED, CLOSED
  *   WAIT_HELLO -> MOVING (the HELLO names another shard) -> CLOSED here, WAIT_HELLO there */
 #include "segstore/node/state.h"
 
@@ -17,8 +18,9 @@ enum { OUT_LIMIT_BYTES = 64 * 1024 * 1024, OUT_KEEP_BYTES = 1024 * 1024 };
 enum { FRAME_SUMMED_BYTES = 16 }; /* of the header, before the checksum */
 
 static const struct sm_state session_states[] = {
-    [SESSION_WAIT_HELLO] = {"wait_hello",
-                            SM(SESSION_OPEN) | SM(SESSION_MOVING) | SM(SESSION_REFUSED) | SM(SESSION_CLOSED)},
+    [SESSION_WAIT_HELLO] = {"wait_hello", SM(SESSION_ASKED) | SM(SESSION_OPEN) | SM(SESSION_MOVING) |
+                                              SM(SESSION_REFUSED) | SM(SESSION_CLOSED)},
+    [SESSION_ASKED]      = {"asked", SM(SESSION_ASKED) | SM(SESSION_OPEN) | SM(SESSION_REFUSED) | SM(SESSION_CLOSED)},
     [SESSION_OPEN]       = {"open", SM(SESSION_CLOSED)},
     [SESSION_MOVING]     = {"moving", SM(SESSION_CLOSED)},
     [SESSION_REFUSED]    = {"refused", SM(SESSION_CLOSED)},
@@ -241,6 +243,21 @@ static void hello_of_peer(struct session *s, uint64_t id, struct bytes body, str
     }
 }
 
+static void let_in(struct session *s)
+{
+    if (owner_replaced(s->node, s->instance)) {
+        refuse(s, s->hello_id, ERR_FENCED,
+               "a later process of this broker, with the same name or address, has taken its place");
+    } else if (owner_contested(s->node, s->instance, s->place, s->asked)) {
+        sm_step(session_states, &s->state, SESSION_ASKED);
+        s->asked = ++s->node->greetings;
+        session_end(s, session_begin(s, RPC_PING, s->asked));
+    } else {
+        owner_hello(s->node, s->instance, s->owner, s->place);
+        welcome(s, s->hello_id);
+    }
+}
+
 static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes body, struct bytes frame_and_rest)
 {
     if (kind == RPC_PEER_HELLO) {
@@ -274,12 +291,8 @@ static void hello(struct session *s, uint16_t kind, uint64_t id, struct bytes bo
         move(s, frame_and_rest);
         return;
     }
-    if (owner_replaced(s->node, s->instance)) {
-        refuse(s, id, ERR_FENCED, "a later process of this broker, with the same name or address, has taken its place");
-        return;
-    }
-    owner_hello(s->node, s->instance, s->owner, s->place);
-    welcome(s, id);
+    s->hello_id = id;
+    let_in(s);
 }
 
 static bool frame_matches(struct bytes data, uint32_t size, uint64_t checksum)
@@ -295,6 +308,18 @@ static void broken(struct session *s, const char *what)
         log_warn("%s from %s: its connection is closed", what, io_socket_peer(s->socket, peer, sizeof peer));
     }
     session_close(s);
+}
+
+/* From one that was asked. */
+static void asked_frame(struct session *s, uint16_t kind, uint64_t id)
+{
+    if (kind == RPC_PING) {
+        session_end(s, session_begin(s, RPC_PONG, id));
+    } else if (kind != RPC_PONG) {
+        broken(s, "a request before the answer to HELLO");
+    } else if (id == s->asked) {
+        let_in(s);
+    }
 }
 
 /* Takes whole frames from data; returns how many bytes were taken. Stops where a request has to wait. */
@@ -326,6 +351,8 @@ static size_t frames(struct session *s, struct bytes data)
             if (s->state == SESSION_MOVING) {
                 return data.size;
             }
+        } else if (UNLIKELY(s->state == SESSION_ASKED)) {
+            asked_frame(s, kind, id);
         } else {
             if (s->unanswered_bytes > (uint64_t)s->node->config->credit_bytes + RPC_BODY_MAX_BYTES) {
                 broken(s, "more requests than were granted");

@@ -16,7 +16,7 @@ static void look(struct session *s, uint64_t now_ns)
     if (stalled && s->peer != 0 && s->state == SESSION_OPEN) {
         session_end(s, session_begin(s, RPC_PONG, 0));
     }
-    if ((s->state != SESSION_OPEN && s->state != SESSION_WAIT_HELLO) || stalled) {
+    if (s->state > SESSION_OPEN || stalled) {
         s->heard_ns = now_ns;
         return;
     }

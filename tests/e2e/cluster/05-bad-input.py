@@ -60,12 +60,27 @@ def test_what_a_broker_process_has_on_its_way_ends_when_a_later_one_of_the_same_
         with Peer("127.0.0.1", port) as former, Peer("127.0.0.1", port) as other, Peer("127.0.0.1", port) as heir:
             for peer, instance, place in ((former, 1, 50), (other, 2, 51), (heir, 3, 50)):
                 peer.send(hello(instance=instance, owner=instance, place=place))
-                assert peer.recv()[0] == WELCOME
+                kind, id, _ = peer.recv()
+                if peer is heir:  # the former is there: does this one live?
+                    assert kind == PING
+                    peer.send(frame(PONG, id=id))
+                    kind, id, _ = peer.recv()
+                assert kind == WELCOME
             assert former.closed()
             with Peer("127.0.0.1", port) as late:  # one that was on its way for long
                 late.send(hello(instance=1, owner=1, place=50))
                 status, text = late.error()
                 assert "a later process of this broker" in text and status == -5007, f"{status} {text}"
+            with Peer("127.0.0.1", port) as dead:  # a HELLO of somebody who died before it was read, and of whom the store has not heard
+                dead.send(hello(instance=4, owner=4, place=50))
+                assert dead.recv()[0] == PING
+                for peer in (other, heir):
+                    peer.send(frame(PING, id=8))
+                    while peer.recv()[:2] != (PONG, 8):
+                        pass
+                dead.send(frame(PONG, id=12345))  # no answer to that question
+                dead.send(frame(PING, id=7))
+                assert dead.recv()[:2] == (PONG, 7)
             for peer in (other, heir):
                 peer.send(frame(PING, id=9))
                 while (answer := peer.recv())[0] != PONG:

@@ -331,6 +331,7 @@ void open_only(struct broker *b, unsigned shard, struct actor *a, bool clean_sta
         .clean_start = clean_start,
         .expiry_s    = expiry_s,
         .receive_max = receive_max,
+        .told        = !a->untold,
     };
     if (will != NULL) {
         request.will = *will;

@@ -32,6 +32,7 @@ struct actor {
     bool              full;    /* its output is full */
     int               full_in; /* this many more deliveries, then full; -1: no */
     uint32_t          too_big; /* payloads above this are too big; 0: no */
+    bool              untold;  /* set before it enters: as a client of 3.1.1 it is not told of refusals */
     bool              paused;
     int               pauses;
     struct got       *gots;

@@ -8,7 +8,7 @@ Test(test_tables, rows_are_read_as_they_were_written_and_never_when_cut_short)
 {
     uint8_t            s[SESSION_ROW_BYTES];
     uint8_t            u[SUB_ROW_BYTES];
-    uint8_t            i[INBOUND_ROW_BYTES];
+    uint8_t            i[INBOUND_ROW_MAX_BYTES];
     struct session_row session = {.open = true, .inflight_max = 4096, .expiry_s = EXPIRY_NEVER};
     struct sub_row     sub     = {.flags = 2 | SUB_NO_LOCAL, .id = 268435455, .stream_id = UINT64_MAX - 1};
     struct inbound_row inbound = {.done = true, .writer_epoch = 7, .sequence = 1ull << 50};
@@ -33,6 +33,22 @@ Test(test_tables, rows_are_read_as_they_were_written_and_never_when_cut_short)
     }
     u[1] = 3;
     cr_assert_not(sub_row_read(sub_bytes, &sub_back), "QoS 3");
+}
+
+Test(test_tables, the_row_of_a_packet_id_may_tell_what_its_message_was)
+{
+    uint8_t            bytes[INBOUND_ROW_MAX_BYTES + 1] = {0};
+    struct inbound_row row                              = {.sequence = 5, .content = 1ull << 60};
+    for (int apart = 0; apart < 2; apart++) {
+        struct inbound_row back;
+        row.writer_epoch     = 3 | (apart != 0 ? INBOUND_APART : 0);
+        struct bytes written = inbound_row_write(bytes, &row);
+        cr_assert_eq(written.size, INBOUND_ROW_MAX_BYTES);
+        cr_assert(inbound_row_read(bytes_of(bytes, sizeof bytes), &back));
+        cr_assert(!back.done && back.writer_epoch == row.writer_epoch && back.sequence == 5);
+        cr_assert(back.content == row.content && back.assigned.size == 1);
+        cr_assert_not(inbound_row_read(bytes_of(bytes, INBOUND_ROW_MAX_BYTES - 1), &back));
+    }
 }
 
 Test(test_tables, a_key_holds_client_id_and_filter)

@@ -50,6 +50,29 @@ Test(test_pace, it_yields_to_those_who_wait_and_keeps_its_floor)
     cr_assert_lt(p.per_second, 32 * mib, "behind that it grows slowly");
 }
 
+Test(test_pace, near_the_rate_that_was_too_much_it_grows_a_little_at_a_time)
+{
+    struct pace p;
+    uint64_t    now_ns = 7 * second_ns;
+    pace_init(&p, 16 * mib, 512 * mib);
+    (void)send_for(&p, &now_ns, 2 * second_ns, PACE_ONE);
+    for (int i = 0; i < 3; i++) {
+        (void)send_for(&p, &now_ns, second_ns / 10, PACE_LIMIT + 1);
+    }
+    (void)send_for(&p, &now_ns, second_ns / 10, PACE_ONE); /* what was told in the step before counts for this one */
+    uint64_t low      = p.per_second;
+    uint64_t too_much = p.too_much;
+    cr_assert_lt(low, too_much * 3 / 4);
+    (void)send_for(&p, &now_ns, second_ns / 10, PACE_ONE);
+    cr_assert_eq(p.per_second, low + low / 8 + 1);
+    while (p.per_second < too_much * 3 / 4) {
+        (void)send_for(&p, &now_ns, second_ns / 10, PACE_ONE);
+    }
+    uint64_t near = p.per_second;
+    (void)send_for(&p, &now_ns, second_ns / 10, PACE_ONE);
+    cr_assert_eq(p.per_second, near + near / 32 + 1);
+}
+
 Test(test_pace, what_is_not_used_does_not_grow)
 {
     struct pace p;
@@ -91,66 +114,4 @@ Test(test_pace, it_rests_now_and_then_and_begins_anew_when_all_was_sent)
     cr_assert_gt(p.per_second, 256 * mib, "it goes on as before");
     (void)pace_take(&p, mib, now_ns + 10 * second_ns);
     cr_assert_eq(p.per_second, 16 * mib, "after long it begins with the floor");
-}
-
-Test(test_pace, strain_is_told_against_what_is_usual)
-{
-    struct strain s      = {0};
-    uint64_t      now_ns = 7 * second_ns;
-    for (int step = 0; step < 20; step++) {
-        for (int i = 0; i < 10; i++) {
-            strain_note(&s, i == 3 ? 4000000 : 1000000);
-        }
-        now_ns += PACE_STEP_NS;
-        cr_assert(strain_due(&s, now_ns));
-        (void)strain_step(&s, now_ns, 0, true);
-        cr_assert(!strain_due(&s, now_ns));
-    }
-    cr_assert_eq(s.usual_worst_ns, 4000000);
-    cr_assert(s.usual_mean_ns > 1200000 && s.usual_mean_ns < 1400000);
-    strain_note(&s, 1000000);
-    strain_note(&s, 4000000);
-    cr_assert_leq(strain_step(&s, now_ns, 0, false), PACE_ONE + 1);
-    strain_note(&s, 12000000);
-    cr_assert_geq(strain_step(&s, now_ns, 0, false), 3 * PACE_ONE);
-    cr_assert_geq(strain_step(&s, now_ns, 400000000, false), 99 * PACE_ONE, "who waits still counts, too");
-    cr_assert_eq(s.usual_worst_ns, 4000000, "what is sent meanwhile is not usual");
-    cr_assert_eq(strain_step(&s, now_ns, 0, false), 0, "nobody waited");
-}
-
-Test(test_pace, a_tail_that_not_every_step_shows_is_usual)
-{
-    struct strain s      = {0};
-    uint64_t      now_ns = 7 * second_ns;
-    for (int step = 0; step < 100; step++) {
-        for (int i = 0; i < 50; i++) {
-            strain_note(&s, i == 3 && step % 10 == 3 ? 100000000 : 2000000);
-        }
-        cr_assert(step < 10 || strain_step(&s, now_ns, 0, true) <= PACE_LIMIT, "%d", step);
-    }
-    for (int i = 0; i < 50; i++) {
-        strain_note(&s, 7000000);
-    }
-    cr_assert_gt(strain_step(&s, now_ns, 0, false), PACE_LIMIT, "nor may all wait three times as long");
-}
-
-Test(test_pace, without_anything_to_compare_with_nobody_is_strained)
-{
-    struct strain s = {0};
-    strain_note(&s, second_ns);
-    cr_assert_eq(strain_step(&s, second_ns, 2 * second_ns, false), 0);
-}
-
-Test(test_pace, waits_of_a_processor_are_not_told_apart)
-{
-    struct strain s      = {0};
-    uint64_t      now_ns = second_ns;
-    for (int step = 0; step < 20; step++) {
-        for (int i = 0; i < 10; i++) {
-            strain_note(&s, 50000);
-        }
-        (void)strain_step(&s, now_ns += PACE_STEP_NS, 0, true);
-    }
-    strain_note(&s, 1900000);
-    cr_assert_leq(strain_step(&s, now_ns, 0, false), PACE_LIMIT);
 }

@@ -501,6 +501,45 @@ Test(test_raft_append, a_damaged_replica_that_is_mended_is_in_the_term_of_its_la
     desk_close(&d);
 }
 
+Test(test_raft_append, what_cannot_be_had_any_more_leaves_the_log_and_takes_the_commit_index_back)
+{
+    struct desk         d;
+    struct raft_members members = desk_members(3, 0);
+    desk_open(&d, 1, &members, TERMS(1, 1, 2, 2), 2, RAFT_NONE);
+    raft_restore_commit(d.raft, 3);
+    desk_start(&d);
+    raft_applied(d.raft, 1);
+    raft_cut(d.raft, 2);
+    cr_assert(raft_is_damaged(d.raft));
+    cr_assert_eq(raft_last(d.raft), 1);
+    cr_assert_eq(raft_stable_index(d.raft), 1);
+    cr_assert_eq(raft_commit(d.raft), 1);
+    cr_assert_eq(raft_term(d.raft), 2, "votes were not lost");
+    desk_wait(&d, 5 * DESK_ELECTION_MS);
+    cr_assert_eq(raft_role(d.raft), RAFT_FOLLOWER);
+    /* What others made of it takes its place, or it comes back. */
+    raft_refill(d.raft, 2, 3);
+    raft_mend(d.raft, 4);
+    desk_saved(&d);
+    desk_append(&d, 2, 5, 2, 3, 3, TERMS(5), true);
+    cr_assert_eq(raft_last(d.raft), 3);
+    cr_assert_eq(raft_commit(d.raft), 3);
+    desk_close(&d);
+}
+
+Test(test_raft_append, what_is_cut_off_behind_the_commit_index_leaves_that_as_it_is)
+{
+    struct desk         d;
+    struct raft_members members = desk_members(3, 0);
+    desk_open(&d, 1, &members, TERMS(1, 1, 2, 2), 2, RAFT_NONE);
+    raft_restore_commit(d.raft, 2);
+    desk_start(&d);
+    raft_cut(d.raft, 4);
+    cr_assert_eq(raft_last(d.raft), 3);
+    cr_assert_eq(raft_commit(d.raft), 2);
+    desk_close(&d);
+}
+
 /* A heartbeat of a leader that knows of the damage. */
 #define KNOWN(...) HEAR(&d, .kind = RAFT_HEARTBEAT, .from = 2, .term = 3, .damaged = true, __VA_ARGS__)
 

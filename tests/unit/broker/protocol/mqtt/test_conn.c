@@ -31,6 +31,7 @@ Test(conn, session_present_and_expiry_follow_the_version)
     cr_assert_str_eq(mqtt_conn_state_name(rig->conn), "opening");
     cr_assert_eq(rig->fake.opened.expiry_s, EXPIRY_NEVER);
     cr_assert(!rig->fake.opened.clean_start);
+    cr_assert(!rig->fake.opened.told, "its connection is closed instead");
     rig_expect(rig, "");
     rig->fake.client->ops->opened(rig->fake.client, 0, true);
     rig_expect(rig, "20 02 0100");
@@ -40,6 +41,7 @@ Test(conn, session_present_and_expiry_follow_the_version)
     rig->limits.session_expiry_max_s = 100;
     rig_send(rig, "10 13 0004'MQTT' 05 00 000a 05 11 00000200 0001'c'");
     cr_assert_eq(rig->fake.opened.expiry_s, 100);
+    cr_assert(rig->fake.opened.told);
     rig_expect(rig, "20 13 00 00 10 11 00000064 21 0400 27 00100000 22 0020");
     rig_free(rig);
 }

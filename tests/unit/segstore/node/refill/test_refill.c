@@ -420,3 +420,117 @@ Test(refill, what_lies_behind_the_hole_is_asked_for_while_nothing_proves_that_it
     cr_assert_eq(left(), 3);
     let_go();
 }
+
+/* ---- what is given up while it runs ---- */
+
+static uint8_t members_bytes[] = {1, 3, 0, 0, 1, 0, 2, 0, 3, 0};
+
+/* The log ends with entry 16, of which 14 is a change of members; up to 12 it is applied, up to 15 committed. */
+static void log_runs(void)
+{
+    const struct raft_stored stored = {.term = 3, .members = {.voters = {1, 2, 3}, .voter_count = 3}};
+    entries_init(&stripe.entries, 0, 0);
+    raft_restore(raft, &stored);
+    list_init(&node->touched);
+    for (uint64_t i = 1; i <= 16; i++) {
+        struct log_slot slot = {.chain = i, .position = 4096 * i, .durable = true, .kind = LOG_OPS};
+        if (i == 14) {
+            slot.kind = LOG_MEMBERS;
+            slot.size = sizeof members_bytes;
+        }
+        cr_assert(raft_restore_entry(raft, i, i < 15 ? 2 : 3));
+        entries_push(&stripe.entries, &slot);
+        stripe.unapplied_bytes += slot.size;
+    }
+    const struct log_entry change = {.index = 14, .ops = bytes_of(members_bytes, sizeof members_bytes)};
+    stripe.stripe                 = stripe_new(3, &(struct stripe_observer){0});
+    stripe.repairing              = true;
+    stripe.unreadable             = 13;
+    changes_appended(&stripe, &change);
+    raft_restore_commit(raft, 15);
+    raft_start(raft, io_now_ns(node->io));
+    raft_applied(raft, 12);
+}
+
+static void log_ends(void)
+{
+    let_go();
+    stripe_free(stripe.stripe);
+    free(stripe.changes);
+    list_remove(&stripe.touched);
+}
+
+Test(refill, an_entry_that_is_lost_for_good_is_a_hole_with_what_lies_behind_it)
+{
+    log_runs();
+    cr_assert(refill_cut(&stripe, 13));
+    const struct refill *r = stripe.refill;
+    cr_assert_eq(raft_last(raft), 12);
+    cr_assert_eq(raft_commit(raft), 12);
+    cr_assert(raft_is_damaged(raft));
+    cr_assert_eq(stripe.entries.end, 13);
+    cr_assert_eq(stripe.change_count, 0, "the members that count are those of what is left");
+    cr_assert_not(stripe.repairing, "the hole is what stands in its way now");
+    cr_assert(!r->open && !r->voted);
+    cr_assert_eq(left(), 3);
+    for (uint64_t i = 14; i <= 16; i++) {
+        const struct refill_entry *e = refill_find(r, i);
+        cr_assert(e != NULL && e->term == (i < 15 ? 2u : 3u) && e->slot.position == 4096 * i && e->slot.durable);
+        cr_assert_eq(e->linked, i > 14);
+        cr_assert_eq(e->members != NULL, i == 14);
+    }
+    cr_assert_arr_eq(refill_find(r, 14)->members, members_bytes, sizeof members_bytes);
+    cr_assert(node->storage->save.wanted, "a restart is to know it");
+    log_ends();
+}
+
+Test(refill, an_entry_that_is_lost_for_good_and_was_the_last_leaves_a_hole_without_an_end)
+{
+    log_runs();
+    cr_assert(refill_cut(&stripe, 16));
+    cr_assert_eq(raft_last(raft), 15);
+    cr_assert(stripe.refill->open);
+    cr_assert_eq(left(), 0);
+    cr_assert_eq(stripe.change_count, 1);
+    log_ends();
+}
+
+Test(refill, a_log_that_is_being_written_is_not_cut)
+{
+    log_runs();
+    stripe.still = 1; /* its image is being taken */
+    cr_assert_not(refill_cut(&stripe, 13));
+    cr_assert_eq(raft_last(raft), 16);
+    cr_assert(stripe.refill == NULL && stripe.repairing);
+    log_ends();
+}
+
+/* It gave up what lay behind entry 10 of term 1, and the others have told where their logs end: the longest there. True: it waits for that one. */
+static bool waits_for(uint64_t term, uint64_t last, uint64_t term_wanted)
+{
+    hole(false);
+    raft_damaged(raft);
+    raft_mend(raft, 0);
+    stripe.refill->given_up      = true;
+    stripe.refill->given_up_term = term_wanted;
+    stripe.refill->terms         = 3;
+    stripe.refill->best_term     = term;
+    stripe.refill->best_last     = last;
+    (void)mended();
+    bool waits = stripe.refill != NULL;
+    cr_assert_eq(refill_is_open(&stripe), waits, "a restart is to know it");
+    cr_assert(!waits || (stripe.refill->terms == 0 && stripe.refill->best_last == 0), "they are asked once more");
+    let_go();
+    end();
+    begin();
+    return waits;
+}
+
+Test(refill, whoever_gave_up_waits_for_one_that_has_more_as_long_as_it_has)
+{
+    cr_assert(waits_for(1, BEFORE + 1, 2));
+    cr_assert(waits_for(2, BEFORE - 1, 2));
+    cr_assert_not(waits_for(1, BEFORE, 2));
+    cr_assert_not(waits_for(0, 0, 2));
+    cr_assert_not(waits_for(1, BEFORE + 1, 0), "what is committed here is of a leader since");
+}

@@ -40,7 +40,7 @@ static void begin(void)
     }
     const struct stripe_observer observer = {0};
     stripe =
-        (struct node_stripe){.node = node, .repairing = true, .unreadable = true, .stripe = stripe_new(0, &observer)};
+        (struct node_stripe){.node = node, .repairing = true, .unreadable = INDEX, .stripe = stripe_new(0, &observer)};
     stripe.raft = raft_new(&options, &(struct raft_hooks){0});
     raft_restore(stripe.raft, &stored);
     entry =
@@ -146,7 +146,7 @@ Test(single, that_entry_is_taken_when_the_log_has_room)
 
 Test(single, a_history_that_differs_is_not_mended_by_an_entry)
 {
-    stripe.unreadable = false;
+    stripe.unreadable = 0;
     cr_assert_not(single_ask(&stripe));
     cr_assert_eq(asked(), 0);
 }

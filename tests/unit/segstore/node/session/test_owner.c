@@ -67,6 +67,27 @@ Test(owner, who_was_taken_for_the_former_is_let_in_when_the_other_one_says_nothi
     cr_assert_not(owner_replaced(node, HEIR));
 }
 
+Test(owner, who_comes_while_another_one_of_its_place_is_there_is_asked_whether_it_lives)
+{
+    cr_assert_not(owner_contested(node, HEIR, PLACE, 0));
+    hello(HEIR);
+    cr_assert_not(owner_contested(node, HEIR, PLACE, 0), "its next shard");
+    cr_assert(owner_contested(node, FORMER, PLACE, 0));
+    cr_assert_not(owner_contested(node, FORMER, PLACE + 1, 0));
+    cr_assert_not(owner_contested(node, FORMER, 0, 0), "it has not said its place");
+    uint64_t asked = ++node->greetings;
+    cr_assert_not(owner_contested(node, FORMER, PLACE, asked), "it has answered");
+    gone(HEIR);
+    hello(HEIR);
+    cr_assert(owner_contested(node, FORMER, PLACE, asked), "it had answered before the other one came");
+    gone(HEIR);
+    cr_assert(owner_contested(node, FORMER, PLACE, asked), "it comes back, as long as its lease lasts");
+    config.owner_lease_ns = 0;
+    hello(HEIR);
+    gone(HEIR);
+    cr_assert_not(owner_contested(node, FORMER, PLACE, asked));
+}
+
 Test(owner, processes_at_other_places_are_not_in_each_others_way)
 {
     hello(FORMER);
