@@ -254,12 +254,12 @@ int tls_receive(struct tls *tls, struct bytes in, const struct transport_sink *s
 static struct bytes next_record(const struct outq *plain, uint8_t room[RECORD_BYTES])
 {
     struct iovec iov[PIECES_MAX];
-    size_t       size  = 0;
-    int          count = outq_gather(plain, iov, 1);
+    size_t       size = 0;
+    (void)outq_gather(plain, iov, 1);
     if (iov[0].iov_len >= RECORD_ENOUGH_BYTES || iov[0].iov_len == plain->size_bytes) {
         return bytes_of(iov[0].iov_base, iov[0].iov_len < RECORD_BYTES ? iov[0].iov_len : RECORD_BYTES);
     }
-    count = outq_gather(plain, iov, PIECES_MAX);
+    int count = outq_gather(plain, iov, PIECES_MAX);
     for (int i = 0; i < count && size < RECORD_BYTES; i++) {
         size_t part = iov[i].iov_len < RECORD_BYTES - size ? iov[i].iov_len : RECORD_BYTES - size;
         memcpy(room + size, iov[i].iov_base, part);

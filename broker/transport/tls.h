@@ -1,7 +1,7 @@
 /* tls - one TLS connection over OpenSSL without a socket, and the context that many share.
  *
  *     tls_receive: records ──(borrowed, read where they lie)──▶ OpenSSL ──▶ data()
- *     tls_send:    plain pieces ──(gathered to records of up to 16 KiB)──▶ OpenSSL ──▶ wire
+ *     tls_send:    plain pieces ──(small ones gathered, to records of up to 16 KiB)──▶ OpenSSL ──▶ wire
  *
  * A context is made from files once and never changes; certificates are renewed by making another one. Connections keep the one
  * they began with.

@@ -5,7 +5,7 @@
  *
  * A plain TCP connection, and one over a Unix socket, has no transport: its peer passes bytes on itself.
  * Errors are answered on the wire where the layer has an answer (HTTP status, close frame, TLS alert) before they are returned.
- * Memory: an idle WebSocket takes 4.5 KiB (wslay's frame buffer), a TLS connection what OpenSSL needs, about 10 KiB.
+ * Memory: an idle WebSocket takes 4.5 KiB (wslay's frame buffer), a TLS connection what OpenSSL needs, about 16 KiB.
  * Threads: the shard of the connection.   Units: bytes. */
 #ifndef KEEL_BROKER_TRANSPORT_TRANSPORT_H
 #define KEEL_BROKER_TRANSPORT_TRANSPORT_H
