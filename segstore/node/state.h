@@ -284,7 +284,8 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t           keeper_ns;  /* the first shard: since when it leads stripe 0, 0: it does not */
+    uint64_t
+        company_ns; /* the first shard: since when it has been together with most voters of stripe 0, 0: it is not */
     struct image_walk *image_walk; /* over the log, for the images on their way; NULL: there never were any */
     struct list        images_out; /* struct image_out.link: images on their way to other nodes */
     struct list  images_waiting;   /* struct image_out.link of those that were sent: the follower makes them durable */

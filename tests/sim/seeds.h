@@ -33,6 +33,8 @@ struct known_seed {
     X(group_tail, 1,                                                                                                   \
       "a block that rotted was found again in each round, and what had been repaired was given up again")              \
     X(group_tail, 11, "a replica that was whole again did not remember it")                                            \
+    X(group_spare, 600000039,                                                                                          \
+      "the time after which a node is replaced began anew with each leader, and leaders changed more often")           \
     X(group_tail, 100000347,                                                                                           \
       "records that were whole again were damaged once more after a restart: no checkpoint said where they lie")       \
     X(group_leave, 6,                                                                                                  \

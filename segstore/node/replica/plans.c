@@ -128,7 +128,7 @@ static size_t look_around(const struct node *node, struct plan_seen *seen)
     for (uint32_t i = 0; i < node->peer_count; i++) {
         const struct peer *p     = &node->peers[i];
         bool               up    = p->state == PEER_UP;
-        uint64_t           since = p->changed_ns > node->keeper_ns ? p->changed_ns : node->keeper_ns;
+        uint64_t           since = p->changed_ns > node->company_ns ? p->changed_ns : node->company_ns;
         seen[count++] =
             (struct plan_seen){.node  = p->spec->id,
                                .rack  = segstore_config_rack(c, p->spec->id),
@@ -185,7 +185,22 @@ static void propose_plan(struct node *node, const struct plan *plan, const char 
     }
 }
 
-/* The leader of stripe 0, for as long as it is certain that it is, counts in its own time. */
+/* Who is cut off from most others does not know who of them is gone. Each node knows since when it has not been, and leaders change more often than nodes are given up:
+ * so it is not counted from the moment on in which it began to lead. */
+static void look_for_company(struct node *node)
+{
+    const struct node_stripe  *st = &node->stripes[0];
+    const struct raft_members *m  = raft_members(st->raft);
+    uint32_t                   up = 0;
+    for (uint8_t i = 0; i < m->voter_count; i++) {
+        const struct peer *p = m->voters[i] == node->config->node ? NULL : peer_find(node, m->voters[i]);
+        up += m->voters[i] == node->config->node || (p != NULL && p->state == PEER_UP);
+    }
+    uint64_t since   = node->company_ns == 0 ? io_now_ns(node->io) : node->company_ns;
+    node->company_ns = up > m->voter_count / 2u ? since : 0;
+}
+
+/* The leader of stripe 0, for as long as it is certain that it is. */
 static void keep(struct node *node, struct rows *rows)
 {
     struct node_stripe *st     = &node->stripes[0];
@@ -194,10 +209,8 @@ static void keep(struct node *node, struct rows *rows)
     struct plan         next;
     char                why[PLAN_WHY_BYTES];
     if (!st->led || !raft_lease(st->raft, now_ns)) {
-        node->keeper_ns = 0;
         return;
     }
-    node->keeper_ns = node->keeper_ns == 0 ? now_ns : node->keeper_ns;
     if (node->plan_index > stripe_applied(st->stripe) && node->plan_term == raft_term(st->raft)) {
         return; /* the last one is on its way */
     }
@@ -228,6 +241,7 @@ void plans_turn(struct node *node)
     }
     read_rows(node, &rows);
     plan_take(node, &rows.plan);
+    look_for_company(node);
     keep(node, &rows);
     if (node->plan.epoch != 0) {
         tell_shards(node);
