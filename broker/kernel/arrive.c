@@ -20,10 +20,11 @@ static void note_far(struct kernel *k, unsigned from, const struct message *mess
     }
 }
 
-static bool was_new(struct kernel *k, unsigned from, struct wire_reader *r)
+/* Noted whoever it is from, while there are other processes: what one of them sent may come behind it, over a connection that stood still. */
+static bool was_new(struct kernel *k, struct wire_reader *r)
 {
     struct number number = marks_read(r);
-    return far_shard(k, from) ? marks_new(k, number) : !marks_known(k, number);
+    return k->far != 0 ? marks_new(k, number) : !marks_known(k, number);
 }
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)
@@ -35,7 +36,7 @@ static void receive_member(struct kernel *k, unsigned from, const struct kernel_
     struct message     message = message_read(&r);
     ASSERT(!r.bad);
     note_far(k, from, &message);
-    if (wire_left(&r) != 0 && !was_new(k, from, &r)) {
+    if (wire_left(&r) != 0 && !was_new(k, &r)) {
         return;
     }
     struct session *s = session_find(k, mail->value);
@@ -68,7 +69,7 @@ void publish_receive(struct kernel *k, unsigned from, const struct kernel_mail *
         struct fanout      f       = {.message = &message, .from_shard = from, .from_serial = mail->value};
         ASSERT(!r.bad);
         note_far(k, from, &message);
-        if (wire_left(&r) != 0 && !was_new(k, from, &r)) {
+        if (wire_left(&r) != 0 && !was_new(k, &r)) {
             return;
         }
         gather(k, &message, NULL, true);

@@ -2,6 +2,7 @@
 #include "broker/kernel/delayed.h"
 
 #include "broker/kernel/message.h"
+#include "broker/kernel/once.h"
 #include "broker/kernel/will.h"
 #include "shared/base/err.h"
 #include "shared/rpc/op.h"
@@ -52,6 +53,9 @@ void delayed_set(struct publisher *p, struct pending *pending, const struct mess
     struct op timer       = {.kind = OP_TIMER_SET, .name = key, .delay_ns = delay_ns, .value = wire_written(&action)};
     struct wire_writer *w = store_txn_begin(k->store, session_stripe(p->session));
     w->bad                = w->bad || action.bad;
+    if (pending->writer_epoch != 0) { /* set beside the row of its packet id: by whoever has the session, as that is */
+        once_fence(p->session, w);
+    }
     if (message->qos == 2) {
         op_encode(w, &check);
         op_encode(w, &row);

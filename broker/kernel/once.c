@@ -22,9 +22,7 @@ static void put_inbound(struct session *s, uint16_t id, struct bytes value, stru
     op_encode(w, &op);
 }
 
-/* When the session has an heir at another process, what comes late from here does not count: the heir does not know of it. Nothing is handed out on the
- * strength of a row that is not there, and no row goes that is the heir's. */
-static void fence(struct session *s, struct wire_writer *w)
+void once_fence(struct session *s, struct wire_writer *w)
 {
     if (UNLIKELY(s->kernel->far != 0)) {
         struct op fenced = {
@@ -50,7 +48,7 @@ void once_write(struct pending *pending, struct work *work)
     }
     struct wire_writer *w = store_txn_begin(p->kernel->store, session_stripe(s));
     w->bad                = w->bad || value.bad;
-    fence(s, w);
+    once_fence(s, w);
     put_inbound(s, pending->id, wire_written(&value), w);
     store_txn_end(p->kernel->store, &work->call);
     if (!small) {
@@ -164,7 +162,7 @@ static void once_forget(struct session *s, struct work *work)
     struct wire_writer *w  = store_txn_begin(k->store, session_stripe(s));
     struct op           op = {
                   .kind = OP_TABLE_DELETE, .table = TABLE_INBOUND, .name = tables_inbound_key(k->key, session_id(s), work->id)};
-    fence(s, w);
+    once_fence(s, w);
     op_encode(w, &op);
     s->busy++;
     store_txn_end(k->store, &work->call);

@@ -16,6 +16,9 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
 void once_write(struct pending *pending, struct work *work);
 /* It is about to be answered: its id is done, or forgotten when it was refused. */
 void once_answer(struct publisher *p, struct pending *pending);
+/* Into a transaction of the session's stripe: when the session has an heir at another process, what comes late from here does not count, because the heir does not know
+ * of it. Nothing is handed out on the strength of a row that is not there, no row goes that is the heir's, no delayed message is set twice. */
+void once_fence(struct session *s, struct wire_writer *w);
 /* Writes the rows of ids that are published and not released as done: a later connection must not publish them again. */
 void once_close_rows(struct session *session, struct wire_writer *w);
 

@@ -33,6 +33,10 @@ struct known_seed {
     X(group_tail, 1,                                                                                                   \
       "a block that rotted was found again in each round, and what had been repaired was given up again")              \
     X(group_tail, 11, "a replica that was whole again did not remember it")                                            \
+    X(two_live, 500000361,                                                                                             \
+      "what a shard gave a member was not noted when another one of its process had mailed it: a dead process's own "  \
+      "mail came behind it")                                                                                           \
+    X(two_shared, 500000382, "a delayed message was set by whoever had the session no more, and by its heir")          \
     X(group_spare, 600000039,                                                                                          \
       "the time after which a node is replaced began anew with each leader, and leaders changed more often")           \
     X(group_tail, 100000347,                                                                                           \
