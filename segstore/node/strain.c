@@ -61,8 +61,8 @@ static uint64_t tail_of(const struct strain *s)
 
 static uint64_t middle(const struct strain *s)
 {
-    uint64_t sorted[STRAIN_TAILS];
-    uint32_t count = s->tail_count < STRAIN_TAILS ? s->tail_count : STRAIN_TAILS;
+    uint64_t sorted[STRAIN_TAILS] = {0};
+    uint32_t count                = s->tail_count < STRAIN_TAILS ? s->tail_count : STRAIN_TAILS;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = i;
         for (; at > 0 && sorted[at - 1] > s->tails_ns[i]; at--) {
