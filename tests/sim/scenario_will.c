@@ -202,7 +202,8 @@ static enum verdict judge(const struct story *s, const struct mortal *m, uint32_
         return MAY;
     }
     if (life->goodbye) {
-        return life->goodbye_read && !crashed_within(s, life->left_ns, life->left_ns + SLACK_NS) ? MUST_NOT : MAY;
+        /* A broker that died before is not the one that closed, though its machine has not said so yet. */
+        return life->goodbye_read && !crashed_within(s, life->up_ns, life->left_ns + SLACK_NS) ? MUST_NOT : MAY;
     }
     uint64_t after_ns = due_after_ns(life);
     if (after_ns == 0) {
