@@ -19,7 +19,7 @@ struct inbound_id {
     uint8_t  state;
     uint64_t writer_epoch;
     uint64_t sequence;
-    uint64_t content; /* UNSURE: of the message that it stood for, 0: not known */
+    uint64_t content; /* of the message that it stands for, 0: not known */
 };
 
 struct inbound {

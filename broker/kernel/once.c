@@ -148,7 +148,8 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
         pending->status    = ERR_QUOTA;
         return false;
     }
-    id->state = INBOUND_PENDING;
+    id->state   = INBOUND_PENDING;
+    id->content = pending->content;
     if (session_stored(s)) {
         assign_free(s->kernel, assign_recall(p, pending->id)); /* of a message that does not come again */
         number(s, p, pending, id, message);

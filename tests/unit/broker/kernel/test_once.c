@@ -205,3 +205,35 @@ Test(test_once, what_a_process_that_was_cut_off_forgets_late_is_not_what_its_hei
     fake_world_free(other);
     actor_free(moved);
 }
+
+/* The next message of that id may be refused in part as well, by a broker that goes on. */
+Test(test_once, another_message_under_an_id_in_doubt_is_itself_when_it_comes_again)
+{
+    bool in_doubt = false;
+    for (int steps = 0; steps <= STEPS_MAX; steps++) {
+        say(b, 0, pub, "t", "refused", 2, ID);
+        go_on(steps);
+        if (pub->published_count == 1 && fake_world_rows(world, TABLE_INBOUND) == 1) {
+            in_doubt = true;
+            broker_kill(b);
+            b = broker_new(world, 1, NULL);
+            enter(b, 0, roomy, false, 1000);
+            pub->untold = true;
+            enter(b, 0, pub, false, 1000);
+            say(b, 0, pub, "t", "next", 2, ID);
+            settle(b);
+            cr_assert_eq(pub->published[1].status, ERR_QUOTA);
+            cr_assert_eq(times("next"), 1);
+            enter(b, 0, full, true, 0);
+            leave(b, 0, full);
+            say(b, 0, pub, "t", "next", 2, ID);
+            settle(b);
+            cr_assert_eq(pub->published[2].status, 0);
+            cr_assert_eq(times("next"), 1, "killed after %d", steps);
+            release();
+        }
+        end();
+        begin();
+    }
+    cr_assert(in_doubt);
+}
