@@ -28,6 +28,7 @@ struct client_stripe {
     uint64_t read_from;     /* the offset that the reads at the end go on with */
     uint64_t read_answered; /* acknowledged when the READ under way was asked */
     uint64_t read_asked;    /* where the READ under way begins */
+    uint32_t read_limit;    /* records it may be answered with */
     uint64_t lost;          /* offset + 1 of the one record that no node can read any more; 0: all can be read */
     uint64_t lost_told;     /* times that a READ of it was answered so */
     bool     reading;

@@ -30,14 +30,17 @@ static bool position_of(const struct story *s, uint32_t node, uint16_t stripe, u
            first == offset && *out != UINT64_MAX;
 }
 
-/* A replay would not meet it. */
+/* A restart would not meet it: neither by its replay nor by what the checkpoint only names, because it was not known to be committed then. */
 static bool is_behind(const struct story *s, uint32_t node, uint16_t stripe, uint64_t offset)
 {
     const struct group_member *m = &s->group.members[node];
     uint64_t                   position;
-    return m->ready && position_of(s, node, stripe, offset, &position) &&
-           (segment_is_run(position / m->config.segment_bytes) ||
-            m->node->storage->save.newest.replay_position > position);
+    if (!m->ready || !position_of(s, node, stripe, offset, &position)) {
+        return false;
+    }
+    const struct saved *newest = &m->node->storage->save.newest;
+    return segment_is_run(position / m->config.segment_bytes) ||
+           (newest->replay_position > position && newest->needs > position);
 }
 
 static bool checkpointed(void *ctx)
