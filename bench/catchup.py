@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How fast a node catches up that missed much while the others go on, and what the producers feel of it.
 
-    bench/catchup.py [--mib 2048] [--size 1024] [--batch 65536] [--stripes 8] [--disk 200M] [--rate BYTES] [--store ARGUMENTS]
+    bench/catchup.py [--mib 2048] [--size 1024] [--batch 65536] [--stripes 8] [--disk 200M [--memory]] [--rate BYTES] [--store ARGUMENTS]
 
 Three nodes keep the same stripes on one machine. How fast producers (bench/load/append, one process beside each node that leads) can write is measured first,
 then their latency at half of that. One node is killed, --mib are written without it, and it is started again while writes go on at half speed, until every leader says
@@ -10,12 +10,15 @@ than at first. What the disk can do alone is measured in the same run with fio: 
 2 under way, into a file that was filled before, as the log's own.
 
 All three nodes share this machine's disk and two cores, with the load. --disk gives each node a disk of its own, of so many bytes a second for writing and as many
-for reading: a group of processes (cgroup v1, blkio.throttle) per node, which needs root. Then the disk's rate is measured in such a group."""
+for reading: a group of processes (cgroup v1, blkio.throttle) per node, which needs root. Then the disk's rate is measured in such a group. With --disk alone they still share
+a file system's journal and what the disk does for a flush. --memory keeps that apart, too: each node has a file system of its own on compressed memory (zram; the records of
+this load are zeroes), which flushes for nothing, as disks do whose cache outlives a loss of power."""
 import argparse
 import json
 import os
 import pathlib
 import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -28,6 +31,7 @@ LOAD = ROOT / "build" / "release" / "bench" / "load" / "append"
 RAW = ROOT / "build" / "catchup.jsonl"
 BEFORE_S = 5  # of load at half speed before the node comes back
 GROUPS = pathlib.Path("/sys/fs/cgroup/blkio")
+ZRAM = pathlib.Path("/sys/class/zram-control")
 
 
 def size_of(text):
@@ -79,6 +83,22 @@ class Disk:
             return True
         except OSError:
             return False
+
+
+class Volume:
+    """A file system of a node's own, in memory. Seen by this process and its children alone."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.number = int((ZRAM / "hot_add").read_text())
+        pathlib.Path(f"/sys/block/zram{self.number}/disksize").write_text("64G")
+        device = f"/dev/zram{self.number}"
+        subprocess.run(["mkfs.ext4", "-q", "-E", "nodiscard", device], check=True, timeout=60)
+        subprocess.run(["mount", device, folder], check=True, timeout=60)
+
+    def remove(self):
+        subprocess.run(["umount", self.folder], check=True, timeout=60)
+        (ZRAM / "hot_remove").write_text(str(self.number))
 
 
 def stripes(keel, node):
@@ -144,18 +164,33 @@ def main():
     options.add_argument("--batch", type=int, default=65536)
     options.add_argument("--stripes", type=int, default=8)
     options.add_argument("--disk", type=size_of, default=0, help="a disk for each node that reads and writes so many bytes a second; needs root")
+    options.add_argument("--memory", action="store_true", help="with --disk: a file system of its own in memory for each node")
     options.add_argument("--rate", type=size_of, default=0, help="segstore.transfer_rate, 0: its default")
     options.add_argument("--store", default="", help="further arguments of the stores")
     chosen = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # its processes and files go
+    if chosen.memory and not (chosen.disk and ZRAM.exists() and os.geteuid() == 0):
+        sys.exit(f"--memory needs --disk, root and zram at {ZRAM}: leave it out")
+    if chosen.memory and "KEEL_APART" not in os.environ:  # mounts that end with this process
+        os.execvpe("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv], {**os.environ, "KEEL_APART": "1"})
     rate = ["--set", f"segstore.transfer_rate={chosen.rate}"] if chosen.rate else []
-    disks = {}
+    disks, volumes = {}, []
     try:
         with harness.Cluster(store_args=("--set", "segstore.wal_file=64MiB", "--set", "segstore.backlog_max=0", "--set", f"segstore.stripes={chosen.stripes}", *rate,
                                          *chosen.store.split()), start=False) as keel:
-            for node in keel.ports:
-                disks[node] = Disk(node, chosen.disk, keel.dir)
-            run(keel, chosen, disks)
+            try:
+                for node in keel.ports:
+                    folder = keel.dir / f"node-{node}"
+                    folder.mkdir()
+                    if chosen.memory:
+                        volumes.append(Volume(folder))
+                    disks[node] = Disk(node, chosen.disk, folder)
+                run(keel, chosen, disks)
+            finally:
+                for process in keel.stores.values():
+                    process.stop()
+                for volume in volumes:
+                    volume.remove()
     finally:
         for disk in disks.values():
             disk.remove()
@@ -166,10 +201,10 @@ def run(keel, chosen, disks):
         return lambda: settled(keel, chosen.stripes, nodes, laggards)
 
     for node in keel.ports:  # without a broker: the producers are the one process that may be attached
-        keel.start_node(node, wait=False, wrapper=disks[node].wrapper())
+        keel.start_node(node, wait=False, data=keel.dir / f"node-{node}" / "data", wrapper=disks[node].wrapper())
     for node in keel.ports:
         keel.stores[node].await_ready()
-    disk = disks[1].rate(keel.dir)
+    disk = disks[1].rate(keel.dir / "node-1")
     harness.await_true(lambda: placed(keel, (1, 2, 3)) and ready((1, 2, 3))(), "three nodes keep all stripes, each where it belongs", timeout=60)
     full = Producers(keel, (1, 2, 3), chosen, 3).end()
     half = full["records_per_s"] / 2
@@ -189,7 +224,7 @@ def run(keel, chosen, disks):
     harness.await_true(lambda: sum(lasts(keel, (1, 2)).values()) - written >= half * chosen.size / chosen.batch, "the load goes on at half speed", timeout=60)
     goal = lasts(keel, (1, 2))
     begun = time.monotonic()
-    keel.start_node(3, wrapper=disks[3].wrapper())
+    keel.start_node(3, data=keel.dir / "node-3" / "data", wrapper=disks[3].wrapper())
     up = time.monotonic()
     cpu = {node: cpu_seconds(store) for node, store in keel.stores.items()}
     moved = {node: disk.moved() for node, disk in disks.items()}
