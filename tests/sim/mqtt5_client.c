@@ -441,7 +441,8 @@ static uint64_t client_turn(void *shard)
         if (io_now_ns(c->io) < c->retry_ns) {
             return c->retry_ns;
         }
-        c->socket = io_connect(c->io, cluster_broker_name(c->world), CLUSTER_MQTT_PORT, &handler, c);
+        c->socket =
+            io_connect(c->io, c->at != NULL ? c->at : cluster_broker_name(c->world), CLUSTER_MQTT_PORT, &handler, c);
         return UINT64_MAX;
     }
     if (c->dropping) {

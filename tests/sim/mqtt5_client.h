@@ -56,6 +56,7 @@ struct mqtt5_client {
     struct world *world;
     const char   *name; /* of its machine */
     const char   *id;
+    const char   *at; /* the machine of its broker; NULL: any, by lot */
     bool          clean_start;
     uint32_t      expiry_s; /* of the session */
     uint16_t      receive_max;
