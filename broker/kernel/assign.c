@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+enum row_kind { ROW_STORED, ROW_LIVE, ROW_APART };
+
 /* ---- memory --------------------------------------------------------------------------------------------------------------- */
 
 static struct assignments *make(struct kernel *k)
@@ -108,6 +110,8 @@ bool assign_choose(struct kernel *k, struct group *g, const struct message *mess
     }
     out->stream_id = live ? 0 : stream_id;
     out->life      = live ? assign_life(k, m->shard) : 0;
+    out->apart     = live && gather_asks(k, g, m->shard, out->flags & SUB_QOS);
+    out->again     = false;
     out->serial    = live ? m->serial : 0;
     return true;
 }
@@ -173,7 +177,7 @@ void assign_write(struct wire_writer *w, const struct assignments *all)
     for (uint32_t i = 0; i < all->count; i++) {
         const struct assigned *a    = &all->items[i];
         bool                   live = a->stream_id == 0;
-        wire_put_u8(w, live);
+        wire_put_u8(w, !live ? ROW_STORED : a->apart ? ROW_APART : ROW_LIVE);
         wire_put_u8(w, a->flags);
         wire_put_u8(w, a->attempt);
         wire_put_u32(w, a->sub_id);
@@ -188,8 +192,9 @@ struct assignments *assign_read(struct kernel *k, struct bytes value)
     struct wire_reader  r   = wire_reader_of(value);
     struct assignments *all = make(k);
     while (all != NULL && !r.bad && wire_left(&r) != 0) {
-        bool            live = wire_get_u8(&r) != 0;
-        struct assigned one  = {.flags = wire_get_u8(&r)};
+        uint8_t         kind = wire_get_u8(&r);
+        bool            live = kind != ROW_STORED;
+        struct assigned one  = {.apart = kind == ROW_APART, .again = true, .flags = wire_get_u8(&r)};
         one.attempt          = wire_get_u8(&r);
         one.sub_id           = wire_get_u32(&r);
         one.hash             = wire_get_u64(&r);

@@ -6,7 +6,10 @@
  *
  *     member with a stored session   the number is that of the APPEND to its stream, whose stripe takes it once
  *     live member                    its shard takes the number once (marks.h); when that shard is gone, so is the session, and nobody else gets it
- *                                    [MQTT-4.8.2-5]: it may have been sent. The row is written before it is, and cannot tell
+ *                                    [MQTT-4.8.2-5]: it may have been sent. The row is written before it is, and cannot tell; but who wrote it can, and
+ *                                    sends it to another process only when that was asked and lives (far.h). When it is gone instead, another one is chosen
+ *                                    What waits for an answer is passed by what the publisher sent later, with higher numbers, to other subscribers of that
+ *                                    shard, which would then not take it: what is asked for is counted by a writer apart
  *     member that is gone before it was given the message
  *                                    (it has left, its stream is deleted): another one is chosen, and recorded, by a number of its own
  *
@@ -21,7 +24,7 @@
  * answer and the record of another choice, it is taken for given.
  *
  *   in the row, behind what tables.h says, for each group:
- *   | live u8 | flags u8 (enum sub_flags) | attempt u8 | subscription id u32 | hash of the group's filter u64 | stream_id, or of a live member what its shard is in this life of its process u64 | its serial, or 0 u64 |
+ *   | kind u8: 0 stored, 1 live, 2 live and counted apart (a release before this one reads 1) | flags u8 (enum sub_flags) | attempt u8 | subscription id u32 | hash of the group's filter u64 | stream_id, or of a live member what its shard is in this life of its process u64 | its serial, or 0 u64 |
  *
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_ASSIGN_H
@@ -44,6 +47,8 @@ struct assigned {
     uint32_t      sub_id;
     uint8_t       flags;
     uint8_t       attempt; /* 0: the first choice, given by the publisher's own number */
+    bool          apart;   /* a live one, whose shard is asked first: counted by numbers of their own */
+    bool          again;   /* read from a row: an earlier broker may have given it the message */
 };
 
 /* Of one message. From kernel.assignments. */
@@ -90,6 +95,8 @@ static inline bool assign_recorded(const struct pending *pending)
 struct number assign_number(const struct pending *pending, uint32_t at);
 /* It is handed out: adds to kernel.targets those whose stream gets it or who are here, and mails it to others. */
 void assign_gather(struct kernel *kernel, struct pending *pending, const struct message *message);
+/* The member in that place has gone, and this process had not sent it the message yet. */
+void assign_lost(struct kernel *kernel, struct pending *pending, uint32_t at);
 /* The stripe's answer to the APPEND for the member in that place. */
 void assign_appended(struct kernel *kernel, struct pending *pending, uint32_t at, struct bytes results);
 

@@ -2,6 +2,7 @@
 #include "broker/kernel/assign.h"
 
 #include "broker/kernel/fanout.h"
+#include "broker/kernel/far.h"
 #include "broker/kernel/gather.h"
 #include "broker/kernel/once.h"
 #include "broker/kernel/publish.h"
@@ -17,6 +18,9 @@ struct number assign_number(const struct pending *pending, uint32_t at)
                  .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence};
     if (a->attempt == 0) {
         own.sequence += ASSIGNED_PARTS_FIRST + at;
+        if (a->apart) {
+            own.writer = hash_u64(~own.writer) | 1;
+        }
         return own;
     }
     uint64_t which =
@@ -65,7 +69,7 @@ static void gather_here(struct kernel *k, struct pending *pending, uint32_t at)
 static void gather_one(struct kernel *k, struct pending *pending, const struct message *message, uint32_t at)
 {
     struct assigned *a     = &pending->assigned->items[at];
-    bool             first = !pending->assigned->again;
+    bool             first = !a->again;
     if (first && !is_member(k, a)) {
         assign_again(k, pending, at);
         return;
@@ -82,9 +86,18 @@ static void gather_one(struct kernel *k, struct pending *pending, const struct m
     if (shard == k->shard) {
         gather_here(k, pending, at);
     } else if (shard != SHARDS_MAX) {
-        struct number number = assign_number(pending, at);
-        struct member m      = {.shard = (uint16_t)shard, .serial = a->serial, .flags = a->flags, .sub_id = a->sub_id};
-        gather_mail_member(k, a->group, &m, message, number);
+        const struct to_member to = {.group    = a->group,
+                                     .number   = assign_number(pending, at),
+                                     .serial   = a->serial,
+                                     .sub_id   = a->sub_id,
+                                     .assigned = at + 1,
+                                     .shard    = (uint16_t)shard,
+                                     .flags    = a->flags};
+        if (a->apart && far_shard(k, shard)) {
+            far_ask(k, &to, pending, message);
+        } else {
+            (void)gather_mail_member(k, &to, pending, message);
+        }
     } else if (first) {
         assign_again(k, pending, at);
     }
@@ -150,6 +163,14 @@ static void assign_again(struct kernel *k, struct pending *pending, uint32_t at)
         once_write(pending, work);
     } else {
         assign_kept_write(pending, work);
+    }
+}
+
+void assign_lost(struct kernel *k, struct pending *pending, uint32_t at)
+{
+    bool given = pending->assigned->items[at].again; /* perhaps [MQTT-4.8.2-5] */
+    if (!given && !pending->abandoned) {
+        assign_again(k, pending, at);
     }
 }
 

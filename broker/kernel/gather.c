@@ -106,23 +106,35 @@ static void gather_rows(struct kernel *k, const struct gathering *g, const struc
     }
 }
 
-void gather_mail_member(struct kernel *k, struct group *g, const struct member *m, const struct message *message,
-                        struct number number)
+/* Others could have what one of them is given: not so of an exclusive subscriber. */
+static bool alike(const struct group *g)
 {
-    bool               alike = g != NULL && !g->exclusive;                      /* others could have it as well .. */
-    bool               twice = qos_lower(message->qos, m->flags & SUB_QOS) < 2; /* .. and may [MQTT-4.8.2-5] */
+    return g != NULL && !g->exclusive;
+}
+
+bool gather_asks(const struct kernel *k, const struct group *g, unsigned shard, uint8_t qos)
+{
+    return UNLIKELY(far_shard(k, shard)) && qos == 2 && alike(g);
+}
+
+bool gather_mail_member(struct kernel *k, const struct to_member *to, struct pending *pending,
+                        const struct message *message)
+{
+    struct group      *g     = to->group;
+    bool               twice = qos_lower(message->qos, to->flags & SUB_QOS) < 2; /* it may be sent [MQTT-4.8.2-5] */
     struct wire_writer w     = mail_begin();
-    wire_put_u8(&w, m->flags);
-    wire_put_u32(&w, m->sub_id);
+    wire_put_u8(&w, to->flags);
+    wire_put_u32(&w, to->sub_id);
     wire_put_blob(&w, g == NULL ? (struct bytes){0} : group_filter(g));
     message_write(&w, message);
-    if (number.writer != 0 && k->company != NULL) {
-        marks_write(&w, number);
+    if (to->number.writer != 0 && k->company != NULL) {
+        marks_write(&w, to->number);
     }
-    unsigned shard = m->shard;
-    if (mail_post(k, shard, MAIL_PUBLISH_MEMBER, m->serial, &w)) {
-        far_sent(k, shard, k->handing, message, alike && twice ? g : NULL);
+    if (!mail_post(k, to->shard, MAIL_PUBLISH_MEMBER, to->serial, &w)) {
+        return false;
     }
+    far_sent(k, to->shard, pending, message, alike(g) && twice ? g : NULL);
+    return true;
 }
 
 /* No Local, which an exclusive subscription may have: is it the publisher itself who has it? */
@@ -180,7 +192,13 @@ void gather_group(struct kernel *k, struct group *g, const struct message *messa
     } else if (m == NULL) {
         k->counters.dropped++; /* QoS 0, and nobody of the group is connected */
     } else if (m->shard != k->shard) {
-        gather_mail_member(k, g, m, message, (struct number){0});
+        const struct to_member to = {
+            .group = g, .shard = m->shard, .serial = m->serial, .flags = m->flags, .sub_id = m->sub_id};
+        if (gather_asks(k, g, m->shard, qos)) {
+            far_ask(k, &to, k->handing, message);
+        } else {
+            (void)gather_mail_member(k, &to, k->handing, message);
+        }
     } else {
         (void)gather_member(k, session_find(k, m->serial), g, flags, sub_id);
     }

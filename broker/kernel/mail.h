@@ -29,7 +29,7 @@ enum mail_kind {                   /* from -> to                      value     
                  MAIL_RELEASE, /* former owner -> home            serial               client id */
                  MAIL_CAPTURE, /* shard that changed it -> every  version              deleted u8, name blob, row */
                  /* To and from shards of other processes only (far.h, rival.h): */
-                 MAIL_TOLD, /* shard -> new shard              -                    - ; all that stands here was told before */
+                 MAIL_TOLD, /* shard -> new shard              -                    - ; all that stands here was told before. Later: do you live? (far.h) */
                  MAIL_RIVAL,        /* home -> home there              ticket               stamp u64, client id */
                  MAIL_RIVAL_ANSWER, /* home there -> home         ticket               - ; number: 1 it is refused */
 };

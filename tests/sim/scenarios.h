@@ -64,6 +64,7 @@ struct world;
     X(two_shared, 1)       \
     X(two_retained, 1)     \
     X(two_live, 1)         \
+    X(two_members, 1)      \
     X(stores_qos1, 4)      \
     X(stores_qos2, 4)      \
     X(stores_takeover, 5)  \

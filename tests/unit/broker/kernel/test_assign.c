@@ -356,6 +356,147 @@ Test(test_assign, a_message_that_a_dead_process_may_have_given_its_live_member_g
     cr_assert_gt(lost, 0, "some were on their way to the one that died");
 }
 
+static void join_at(struct broker *at, struct actor *actor, const char *filter, uint8_t qos)
+{
+    struct subscription s = {.filter = bytes_str(filter), .qos = qos};
+    kernel_subscribe(at->kernels[0], &actor->client, 1, &s, 1);
+    settle_two(a, b);
+}
+
+/* The first member is at a, the second one at b, and so is the publisher. */
+static void two_up(uint32_t publisher_expiry_s, uint8_t qos)
+{
+    world = fake_world_new(STAGE_STRIPES, 0);
+    a     = broker_beside(world, 1, NULL, NULL);
+    b     = broker_beside(world, 1, a, NULL);
+    ann   = actor_new("ann");
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "member-%u", i);
+        members[i] = actor_new(id);
+        open_only(i == 0 ? a : b, 0, members[i], true, 0, 50, NULL);
+        settle_two(a, b);
+    }
+    join_at(a, members[0], "$share/g/t/+", qos);
+    join_at(b, members[1], "$share/g/t/+", qos);
+    open_only(b, 0, ann, false, publisher_expiry_s, 50, NULL);
+    settle_two(a, b);
+}
+
+/* It does nothing any more, and nobody knows: the other one goes on for a while. */
+Test(test_assign, what_a_dead_process_was_not_sent_goes_to_a_member_that_lives)
+{
+    for (unsigned variant = 0; variant < 4;
+         variant++) { /* with and without a stored session; to subscriptions of QoS 1 and 2 */
+        for (int turns = 0; turns < CUTS; turns++) {
+            two_up(variant / 2 * 1000, (uint8_t)(variant % 2 + 1));
+            say_all(0);
+            for (int i = 0; i < turns; i++) {
+                broker_turn(b, 1);
+            }
+            broker_kill(a);
+            pass(b, 60);
+            settle(b);
+            cr_assert_eq(ann->published_count, MESSAGES);
+            for (int n = 0; n < MESSAGES; n++) {
+                cr_assert_eq(ann->published[n].status, 0);
+            }
+            each_came_once("not sent", turns);
+            down();
+        }
+    }
+}
+
+Test(test_assign, messages_that_are_sent_when_asked_come_among_others_of_their_publisher)
+{
+    for (unsigned variant = 0; variant < 2; variant++) {
+        two_up(variant * 1000, 2);
+        struct actor *plain = actor_new("plain");
+        struct actor *other = actor_new("other");
+        open_only(a, 0, plain, true, 0, 50, NULL);
+        open_only(a, 0, other, true, 0, 50, NULL);
+        settle_two(a, b);
+        join_at(a, plain, "t/x", 2);
+        join_at(a, other, "$share/other/t/+", 1);
+        say_all(0);
+        settle_two(a, b);
+        cr_assert_eq(ann->published_count, MESSAGES);
+        each_came_once("among others", (int)variant);
+        cr_assert(heard(plain, "0 1 2 3 4"));
+        cr_assert(heard(other, "0 1 2 3 4"));
+        broker_kill(a);
+        actor_free(plain);
+        actor_free(other);
+        down();
+    }
+}
+
+static void settle_three(struct broker *c)
+{
+    for (int i = 0; i < 5; i++) {
+        settle_two(a, b);
+        settle_two(b, c);
+        settle_two(a, c);
+    }
+}
+
+static void join_one_of_three(struct broker *at, struct actor *actor, struct broker *c)
+{
+    struct subscription s = {.filter = bytes_str("$share/g/t/+"), .qos = 2};
+    open_only(at, 0, actor, true, 0, 50, NULL);
+    settle_three(c);
+    kernel_subscribe(at->kernels[0], &actor->client, 1, &s, 1);
+    settle_three(c);
+}
+
+/* The publisher's process dies, then the member's; a third one finishes it. */
+Test(test_assign, what_an_earlier_process_may_have_sent_a_member_goes_to_nobody_when_it_does_not_answer)
+{
+    int had = 0;
+    for (int turns = 0; turns < CUTS; turns++) {
+        world            = fake_world_new(STAGE_STRIPES, 0);
+        a                = broker_beside(world, 1, NULL, NULL);
+        b                = broker_beside(world, 1, a, NULL);
+        struct broker *c = broker_beside(world, 1, a, b);
+        ann              = actor_new("ann");
+        members[0]       = actor_new("member-0");
+        members[1]       = actor_new("member-1");
+        members[2]       = actor_new("member-2");
+        settle_three(c);
+        join_one_of_three(c, members[0], c);
+        join_one_of_three(a, members[1], c);
+        open_only(b, 0, ann, false, 1000, 50, NULL);
+        settle_three(c);
+        say_all(0);
+        for (int i = 0; i < turns; i++) {
+            broker_turn(b, 1);
+            broker_turn(c, 1);
+        }
+        broker_kill(b);
+        b = a;
+        had += members[0]->got_count;
+        actor_clear(ann);
+        open_only(a, 0, ann, false, 1000, 50, NULL);
+        for (int i = 0; i < 5; i++) {
+            settle_two(a, c);
+        }
+        cr_assert(ann->opened == 1 && ann->present);
+        fake_cut(c->stores[0], true);
+        say_all(0);
+        settle(a);
+        broker_kill(c);
+        pass(a, 60);
+        cr_assert_eq(ann->published_count, MESSAGES);
+        int times[MESSAGES];
+        count(times);
+        for (int n = 0; n < MESSAGES; n++) {
+            cr_assert_leq(times[n], 1, "killed after %d turns: message %d came %d times", turns, n, times[n]);
+        }
+        down();
+    }
+    cr_assert_gt(had, 0, "the one whose process did not answer had some");
+}
+
 /* ---- wills and delayed messages ---- */
 
 Test(test_assign, a_delayed_message_comes_once_wherever_the_broker_that_publishes_it_is_killed)
@@ -416,7 +557,7 @@ Test(test_assign, a_row_that_is_cut_off_is_refused)
     struct assignments all = {.count = 2};
     all.items              = all.few;
     all.few[0]             = (struct assigned){.hash = 1, .stream_id = 1ull << 48 | 7, .sub_id = 3, .flags = 2};
-    all.few[1]             = (struct assigned){.hash = 2, .life = 9, .serial = 4, .flags = 1, .attempt = 5};
+    all.few[1] = (struct assigned){.hash = 2, .life = 9, .serial = 4, .flags = 1, .attempt = 5, .apart = true};
     uint8_t            bytes[2 * ASSIGNED_BYTES];
     struct wire_writer w = wire_writer_fixed(bytes, sizeof bytes);
     assign_write(&w, &all);
@@ -435,6 +576,12 @@ Test(test_assign, a_row_that_is_cut_off_is_refused)
     cr_assert_eq(back->items[1].life, 9);
     cr_assert_eq(back->items[1].serial, 4);
     cr_assert_eq(back->items[1].attempt, 5);
+    cr_assert(!back->items[0].apart && back->items[1].apart && back->items[1].again);
+    assign_free(b->kernels[0], back);
+    bytes[ASSIGNED_BYTES] = 1; /* as a release before this one writes it */
+    cr_assert(assign_restore(&p, 9, bytes_of(bytes, sizeof bytes)));
+    back = assign_recall(&p, 9);
+    cr_assert(back->items[1].life == 9 && !back->items[1].apart);
     assign_free(b->kernels[0], back);
     bytes[15 + 7] = 0xff; /* a stripe that there is not */
     cr_assert_not(assign_restore(&p, 8, bytes_of(bytes, sizeof bytes)));
