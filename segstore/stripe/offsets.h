@@ -51,6 +51,14 @@ static inline uint64_t *offsets_slot(const union offsets *o, unsigned shape, uin
     return &ring[offset & ((1ull << shape) - 1)];
 }
 
+/* How many slots, of as many at most, follow each other in memory from that of offset on. */
+static inline size_t offsets_run(unsigned shape, uint64_t offset, uint64_t most)
+{
+    uint64_t slots = shape == OFFSETS_CHUNKED ? OFFSETS_CHUNK : 1ull << shape;
+    uint64_t run   = slots - (offset & (slots - 1));
+    return (size_t)(run < most ? run : most);
+}
+
 /* Is there a slot for next without offsets_grow? */
 static inline bool offsets_fits(unsigned shape, uint64_t held, uint64_t next)
 {

@@ -29,6 +29,8 @@ struct packing {
 
 /* The next position, UINT64_MAX: none. */
 void packing_put(struct packing *p, struct wire_writer *w, uint64_t position);
+/* The next so many: the same tokens, in half the time where many are at one distance. */
+void packing_put_all(struct packing *p, struct wire_writer *w, const uint64_t *positions, size_t count);
 /* Behind the last one. */
 void packing_flush(struct packing *p, struct wire_writer *w);
 

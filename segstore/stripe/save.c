@@ -20,7 +20,8 @@ struct stripe_saving {
     uint64_t             offset; /* of it, the next to be written */
     struct packing       packing;
     size_t               begun; /* of this slice */
-    size_t unpacked; /* bytes that the positions of this slice would take as they are: work is bounded by them */
+    size_t
+        work; /* positions in this slice: they may pack to next to nothing, and each costs as much as a byte that is written */
     const struct list  *writer;
     const struct table *table;
     const struct item  *item;
@@ -142,17 +143,35 @@ static void save_latest(struct stripe_saving *saving, struct wire_writer *w, siz
 /* A slice has something, and its work is done. */
 static bool is_full(const struct stripe_saving *saving, const struct wire_writer *w, size_t until)
 {
-    return w->size > saving->begun && (saving->unpacked >= until || w->size >= until - saving->unpacked);
+    return w->size > saving->begun && (saving->work >= until || w->size >= until - saving->work);
+}
+
+/* How many positions this slice has room for. */
+static uint64_t room_for(const struct stripe_saving *saving, const struct wire_writer *w, size_t until)
+{
+    size_t used = w->size + saving->work;
+    return used + 1 < until ? until - used : 1;
 }
 
 static void save_positions(struct stripe_saving *saving, struct wire_writer *w, size_t until)
 {
     const struct stream *stream = saving->stream;
-    for (; saving->offset < stream->next && !is_full(saving, w, until); saving->offset++) {
-        uint64_t position = *stream_slot(stream, saving->offset);
-        packing_put(&saving->packing, w, saving->place || position == UINT64_MAX ? position : 0);
-        saving->unpacked += sizeof position;
-        tell(saving, position);
+    while (saving->offset < stream->next && !is_full(saving, w, until)) {
+        const uint64_t *positions = stream_slot(stream, saving->offset);
+        uint64_t        left      = stream->next - saving->offset;
+        uint64_t        room      = room_for(saving, w, until);
+        size_t          count     = offsets_run(stream->shape, saving->offset, left < room ? left : room);
+        if (saving->place) {
+            packing_put_all(&saving->packing, w, positions, count);
+        }
+        for (size_t i = 0; i < count && !saving->place; i++) {
+            packing_put(&saving->packing, w, positions[i] == UINT64_MAX ? UINT64_MAX : 0);
+        }
+        for (size_t i = 0; i < count && saving->told != NULL; i++) {
+            tell(saving, positions[i]);
+        }
+        saving->work += count;
+        saving->offset += count;
     }
     if (saving->offset == stream->next) {
         packing_flush(&saving->packing, w);
@@ -326,8 +345,8 @@ bool stripe_save_more(struct stripe_saving *saving, struct wire_writer *w, size_
     size_t begun = w->size;
     size_t until = slice_bytes < SIZE_MAX - begun ? begun + slice_bytes : SIZE_MAX;
     ASSERT(saving->part != SAVING_DONE && slice_bytes > 0);
-    saving->begun    = begun;
-    saving->unpacked = 0;
+    saving->begun = begun;
+    saving->work  = 0;
     while (saving->part != SAVING_SUM && !is_full(saving, w, until) && !w->bad) {
         save_part(saving, w, until);
     }

@@ -35,11 +35,34 @@ static void is_unpacked(const struct wire_writer *w, const uint64_t *positions, 
     cr_assert_eq(wire_left(&r), 0);
 }
 
+/* Some at a time, some one by one: the same bytes. */
+static void is_packed_alike(const struct wire_writer *w, const uint64_t *positions, size_t count)
+{
+    struct wire_writer all = wire_writer_growing(1 << 20);
+    struct packing     p   = {0};
+    struct rand        r;
+    rand_init(&r, count, 1);
+    for (size_t i = 0, part; i < count; i += part) {
+        part = 1 + (size_t)rand_below(&r, rand_chance(&r, 2) ? 40 : 3000);
+        part = part < count - i ? part : count - i;
+        if (rand_chance(&r, 4)) {
+            part = 1;
+            packing_put(&p, &all, positions[i]);
+        } else {
+            packing_put_all(&p, &all, positions + i, part);
+        }
+    }
+    packing_flush(&p, &all);
+    cr_assert(bytes_equal(wire_written(&all), wire_written(w)));
+    wire_writer_fini(&all);
+}
+
 static size_t packed_bytes(const uint64_t *positions, size_t count)
 {
     struct wire_writer w     = packed(positions, count);
     size_t             bytes = w.size;
     is_unpacked(&w, positions, count);
+    is_packed_alike(&w, positions, count);
     wire_writer_fini(&w);
     return bytes;
 }
@@ -90,6 +113,11 @@ Test(packing, records_of_batches_take_a_fraction_of_a_byte_and_others_less_than_
         positions[i] = UINT64_MAX;
     }
     cr_assert_lt(packed_bytes(positions, COUNT), 20);
+    for (size_t i = 0; i < COUNT; i++) { /* the one in the middle is none */
+        positions[i] = UINT64_MAX - 70 * (COUNT / 2) + 70 * i;
+    }
+    cr_assert_lt(packed_bytes(positions, COUNT), 40);
+    positions[0] = 0;
     for (size_t i = 1; i < COUNT; i++) {
         positions[i] = positions[i - 1] + 50 + rand_below(&r, 3000);
     }
