@@ -5,7 +5,7 @@
  *
  *   EVIDENCE_ENTRY  all of the block is as it was written: the entry that holds the position is known, with its index, term and chain
  *   EVIDENCE_PAGES  the block has changed somewhere, but the pages that are asked for are as they were written
- *   EVIDENCE_NONE   nobody knows: what lies there has to speak for itself
+ *   EVIDENCE_NONE   nobody knows: what lies there has to speak for itself, or the chain for it (evidence_place)
  *
  * A header names its own place and has a checksum, so that it can be looked for backwards from any byte of its block.
  * Threads: any; pure. */
@@ -32,5 +32,16 @@ MUST_CHECK int evidence_block(const struct evidence *e, uint64_t position, struc
 /* What can be said of size bytes at the position, all in this block. EVIDENCE_ENTRY: *out_entry. */
 enum evidence_kind evidence_of(const struct evidence *e, const struct block_header *header, uint64_t position,
                                size_t size, struct log_entry *out_entry);
+
+/* Where in a stripe's order something lies that cannot be proved by its block: from the entries around it, in blocks that are whole, and in one that has changed
+ * those that the chain proves. */
+struct evidence_place {
+    uint64_t low;   /* behind this entry of the stripe; 0: not known */
+    uint64_t high;  /* and before this one; 0: not known */
+    uint64_t chain; /* of the entry that it stands in, as the log says, which may have changed; 0: not known */
+    uint32_t at;    /* .. where in its ops */
+};
+/* True: the entry that it stands in is as it was written, though its block is not. */
+bool evidence_place(const struct evidence *e, uint16_t stripe, uint64_t position, struct evidence_place *out);
 
 #endif

@@ -7,8 +7,7 @@
 
 enum { ENTRIES_MAX = 256, FRAME_BYTES = 256 * 1024 };
 
-/* 0, 1: it is being read, or an error: it is not here. */
-static int entry_of(struct node_stripe *st, uint64_t index, struct log_entry *out)
+int refill_entry_of(struct node_stripe *st, uint64_t index, struct log_entry *out)
 {
     const struct refill_entry *e = st->refill == NULL ? NULL : refill_find(st->refill, index);
     *out                         = (struct log_entry){.index = index};
@@ -28,6 +27,16 @@ static int entry_of(struct node_stripe *st, uint64_t index, struct log_entry *ou
     out->wall_ns                = slot->wall_ns;
     out->chain                  = slot->chain;
     return entry_ops(st, index, &out->ops);
+}
+
+uint64_t refill_end(const struct node_stripe *st)
+{
+    const struct refill *r   = st->refill;
+    uint64_t             end = st->entries.end;
+    if (r != NULL && r->first < r->count && r->behind[r->count - 1].index >= end) {
+        end = r->behind[r->count - 1].index + 1;
+    }
+    return end;
 }
 
 void refill_asked(struct session *s, struct wire_reader *reader)
@@ -57,7 +66,7 @@ void refill_asked(struct session *s, struct wire_reader *reader)
     wire_put_u64(w, last);
     while (kind != REFILL_LED && index > count && count < (one ? 1 : ENTRIES_MAX) && w->size - head < FRAME_BYTES) {
         struct log_entry entry;
-        int              result = entry_of(st, index - count, &entry);
+        int              result = refill_entry_of(st, index - count, &entry);
         if (result != 0) {
             kind = count == 0 && result == 1 ? REFILL_LATER : kind;
             break;

@@ -154,6 +154,10 @@ void single_drop(struct node_stripe *st);
 void refill_tell(const struct node_stripe *st, uint64_t last, uint64_t answered, uint64_t led_ns, uint64_t *told_ns);
 
 /* ---- give.c ---- */
-void refill_asked(struct session *s, struct wire_reader *reader);
+/* What this node's log has of an entry, behind its holes, too: 0 and *out; 1: it is being read; an error: it is not here. */
+MUST_CHECK int refill_entry_of(struct node_stripe *st, uint64_t index, struct log_entry *out);
+/* Behind the last of them. */
+uint64_t refill_end(const struct node_stripe *st);
+void     refill_asked(struct session *s, struct wire_reader *reader);
 
 #endif

@@ -149,6 +149,7 @@ void missed_looked(struct repairs *r, struct missed *m, const struct found *foun
         return;
     }
     m->targets[SEGSTORE_NODES_MAX] = found->target;
+    m->place                       = found->place;
     ask_at(r, m, now_of(r));
     if (found->kind == REPAIR_PAGES) { /* it is whole, its block is not */
         write_body(r, m, found->entry.ops, found->at, UINT64_MAX);
@@ -202,9 +203,12 @@ static void ask(struct repairs *r, struct missed *m, uint64_t now_ns)
         struct wire_writer *w = peer_begin(peer, RPC_REPAIR_ASK);
         wire_put_u16(w, m->st->id);
         wire_put_u16(w, 0);
-        wire_put_u32(w, 0);
+        wire_put_u32(w, m->place.at);
         wire_put_u64(w, m->held.stream_id);
         wire_put_u64(w, m->held.offset);
+        wire_put_u64(w, m->place.low);
+        wire_put_u64(w, m->place.high != 0 ? m->place.high : stripe_applied(m->st->stripe) + 1);
+        wire_put_u64(w, m->place.chain);
         peer_end(peer);
         m->turn    = (uint8_t)n;
         m->state   = REPAIR_ASKED;

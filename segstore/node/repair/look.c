@@ -1,7 +1,6 @@
 /* look.c - what really lies at a place of the own log, and how sure that is: a piece of its segment is read around it, past all caches, until the block is in it. */
 #include "segstore/node/repair/repair.h"
 
-#include "segstore/log/evidence.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/record/record.h"
@@ -135,7 +134,17 @@ static bool judge_piece(struct repairs *r)
         size_t size = record_at(left, look->held.stream_id, &target, &record);
         evidence    = size == 0 ? EVIDENCE_NONE : evidence_of(&e, &header, look->held.position, size, &entry);
     }
-    const struct found result = judge(r, left, evidence, &entry);
+    struct evidence_place place = {0};
+    if (evidence == EVIDENCE_NONE) {
+        bool proved = evidence_place(&e, look->st->id, look->held.position, &place);
+        bool known  = place.low != 0 && place.high != 0;
+        if (look->asker == 0 && !known && !segment_is_run(number) && look->reach < BLOCK_MAX_BYTES) {
+            return false;
+        }
+        evidence = proved ? EVIDENCE_PAGES : EVIDENCE_NONE;
+    }
+    struct found result = judge(r, left, evidence, &entry);
+    result.place        = place;
     tell(r, &result);
     return true;
 }

@@ -19,10 +19,15 @@
  *   NONE    cannot be read there either; when all members say so the record is lost: readers are told ERR_CORRUPT, and it is asked for again now and then
  *   LATER   that node does not hold it now: it lags, or is ahead and knows it trimmed
  *
+ * One that waits for an image cannot hold what this node applied, and what this node misses no image can bring it. So who asks says, too, among which entries of the stripe the
+ * record stands, as far as its own log tells. Who has not applied these looks among them: ENTRY, when it has the one, and can read it; NONE, when it can read none of them; else
+ * LATER.
+ *
  * A stripe with such records is led and followed as ever. The repair is durable with the next checkpoint; after a crash before that it
  * is found and repaired anew. A timer's action is in memory: it is written anew without asking.
  *
- *   RPC_REPAIR_ASK     stripe u16 | zero u16 | zero u32 | stream u64 | offset u64
+ *   RPC_REPAIR_ASK     stripe u16 | zero u16 | at u32 | stream u64 | offset u64 | low u64 | high u64 | chain u64
+ *                      (struct evidence_place; high is always known. A node of an earlier version says nothing behind offset)
  *   RPC_REPAIR_ANSWER  stripe u16 | kind u8 | zero u8 | at u32 (of the record's target in ops) | stream u64 | offset u64 |
  *                      ENTRY, PAGES, DOUBT: index u64 | term u64 | wall_ns u64 | chain u64 | entry kind u16 | zero u16 | zero u32 | ops
  *                      (PAGES, DOUBT: ops of its own, an APPEND to this stream alone; index .. chain 0, but of DOUBT index: target_hash)
@@ -32,6 +37,7 @@
 #ifndef KEEL_SEGSTORE_NODE_REPAIR_H
 #define KEEL_SEGSTORE_NODE_REPAIR_H
 
+#include "segstore/log/evidence.h"
 #include "segstore/node/state.h"
 #include "shared/rpc/op.h"
 
@@ -49,29 +55,31 @@ enum repair_state { REPAIR_LOOK, REPAIR_LOOKING, REPAIR_ASK, REPAIR_ASKED, REPAI
 
 /* A record that may be damaged here. */
 struct missed {
-    struct list         link;
-    struct missed      *next; /* in its bucket */
-    struct node_stripe *st;
-    struct stripe_held  held;
-    uint64_t            since_ns;
-    uint64_t            next_ns; /* ASK: not before; ASKED: no answer came until then */
-    const uint8_t      *memory;  /* WRITING: the body, and where in it */
-    uint64_t            at;
-    uint64_t            targets[SEGSTORE_NODES_MAX +
+    struct list           link;
+    struct missed        *next; /* in its bucket */
+    struct node_stripe   *st;
+    struct stripe_held    held;
+    uint64_t              since_ns;
+    uint64_t              next_ns; /* ASK: not before; ASKED: no answer came until then */
+    const uint8_t        *memory;  /* WRITING: the body, and where in it */
+    uint64_t              at;
+    struct evidence_place place; /* as far as the own log tells */
+    uint64_t              targets[SEGSTORE_NODES_MAX +
                      1]; /* target_hash as it stands on node->peers[] and, the last one, here; 0: not known */
-    uint8_t             state;
-    uint64_t            said_no; /* a bit per node->peers[] */
-    uint8_t             turn;    /* whom it is asked next */
-    bool                lost;    /* nobody had it, the last time that all were asked */
+    uint8_t               state;
+    uint64_t              said_no; /* a bit per node->peers[] */
+    uint8_t               turn;    /* whom it is asked next */
+    bool                  lost;    /* nobody had it, the last time that all were asked */
 };
 _Static_assert(SEGSTORE_NODES_MAX <= 64, "said_no");
 
 /* What lies at a place of the own log. */
 struct found {
-    uint8_t          kind; /* ENTRY .. NONE */
-    struct log_entry entry;
-    uint64_t         at;     /* in entry.ops */
-    uint64_t         target; /* target_hash of what stands there */
+    uint8_t               kind; /* ENTRY .. NONE */
+    struct log_entry      entry;
+    uint64_t              at;     /* in entry.ops */
+    uint64_t              target; /* target_hash of what stands there */
+    struct evidence_place place;  /* NONE, DOUBT */
 };
 
 /* Where somebody is looking, one at a time. */
@@ -93,10 +101,11 @@ struct look {
 
 /* Somebody else's question. */
 struct asked {
-    struct node_stripe *st;
-    uint64_t            stream_id;
-    uint64_t            offset;
-    uint16_t            node;
+    struct node_stripe   *st;
+    uint64_t              stream_id;
+    uint64_t              offset;
+    struct evidence_place place; /* high 0: it does not say */
+    uint16_t              node;
 };
 
 struct survey {

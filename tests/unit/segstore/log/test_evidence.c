@@ -132,3 +132,139 @@ Test(evidence, a_block_without_its_header_is_not_found_and_not_taken_for_the_one
     cr_assert_eq(header.block_seq, 3);
     free(w.image);
 }
+
+/* ---- its place ---- */
+
+enum { FIRST = 100 }; /* index of the first entry of the stripe */
+
+/* As make, with entries of the stripe in their order, in one term but for the last block; body: the block in the middle begins with what has no place in it. */
+static void make_chained(struct world *w, bool body)
+{
+    uint64_t chain = 5;
+    size_t   at    = AT;
+    make(w);
+    for (int b = 0; b < BLOCKS; b++) {
+        struct block_writer writer;
+        struct block_cursor cursor;
+        block_begin(&writer, w->image + at, 16 * BLOCK_PAGE_BYTES);
+        for (int i = 0; i < ENTRIES; i++) {
+            struct log_entry entry = {.stripe = 4,
+                                      .index  = (uint64_t)(FIRST + b * ENTRIES + i),
+                                      .term   = b == BLOCKS - 1 ? 3 : 2,
+                                      .ops    = bytes_of(w->ops, sizeof w->ops)};
+            w->ops[0]              = (uint8_t)i;
+            if (body && b == 1 && i == 0) {
+                entry.kind  = LOG_BODY;
+                entry.index = 0;
+            } else {
+                chain = entry.chain = log_chain(chain, &entry);
+            }
+            (void)block_append(&writer, &entry);
+        }
+        w->headers[b] = (struct block_header){.position = SEGMENT_BYTES + at, .block_seq = (uint64_t)b + 1};
+        size_t length = block_seal(&writer, &id, &w->headers[b]);
+        cr_assert(block_header_at(bytes_of(w->image + at, length), &id, w->headers[b].position, &w->headers[b]));
+        block_entries(&cursor, w->image + at, &w->headers[b]);
+        for (int i = 0; i < ENTRIES; i++) {
+            cr_assert(block_next(&cursor, &w->entries[b][i]));
+        }
+        at += length;
+    }
+}
+
+static uint8_t *byte_at(const struct world *w, uint64_t position)
+{
+    return w->image + (position - SEGMENT_BYTES);
+}
+
+Test(evidence, in_a_block_that_has_changed_the_chain_proves_all_entries_but_the_one_that_has)
+{
+    struct world w;
+    make_chained(&w, false);
+    struct evidence all = piece(&w, 0, SEGMENT_BYTES);
+    for (int hurt = 1; hurt < ENTRIES; hurt += 7) {
+        *byte_at(&w, w.entries[1][hurt].position + 50) ^= 1;
+        for (int i = 0; i < ENTRIES; i++) {
+            struct evidence_place place;
+            cr_assert_eq(evidence_place(&all, 4, w.entries[1][i].position + 9, &place), i != hurt, "%d of %d", i, hurt);
+            cr_assert_eq(place.low, w.entries[1][i].index - 1);
+            cr_assert_eq(place.high, w.entries[1][i].index + 1);
+            cr_assert(place.chain == w.entries[1][i].chain && place.at == 9);
+        }
+        *byte_at(&w, w.entries[1][hurt].position + 50) ^= 1;
+    }
+    free(w.image);
+}
+
+Test(evidence, an_entry_whose_head_has_changed_has_the_place_that_the_next_one_tells)
+{
+    enum { INDEX_AT = 8, TERM_AT = 16, HURT = 7 };
+    struct world w;
+    make_chained(&w, false);
+    struct evidence all = piece(&w, 0, SEGMENT_BYTES);
+    for (uint64_t field = INDEX_AT; field <= TERM_AT; field += TERM_AT - INDEX_AT) {
+        const struct log_entry *hurt = &w.entries[1][HURT];
+        uint8_t                *byte = byte_at(&w, hurt->position - BLOCK_ENTRY_BYTES + field);
+        *byte ^= 64;
+        for (int i = HURT - 1; i <= HURT + 1; i++) {
+            struct evidence_place place;
+            cr_assert_eq(evidence_place(&all, 4, w.entries[1][i].position + 9, &place), i != HURT, "%d", i);
+            cr_assert(place.low + 1 == w.entries[1][i].index && place.high == w.entries[1][i].index + 1, "%d", i);
+            cr_assert(place.chain == w.entries[1][i].chain && place.at == 9);
+        }
+        *byte ^= 64;
+    }
+    free(w.image);
+}
+
+Test(evidence, of_what_is_lost_with_its_head_the_place_is_told_by_the_entries_around_it)
+{
+    struct world          w;
+    struct evidence_place place;
+    make_chained(&w, false);
+    struct evidence all   = piece(&w, 0, SEGMENT_BYTES);
+    uint8_t        *page  = byte_at(&w, w.headers[1].position + 2 * BLOCK_PAGE_BYTES);
+    int             first = 0;
+    for (int i = 0; i < ENTRIES; i++) {
+        const struct log_entry *entry = &w.entries[1][i];
+        const uint8_t          *begin = byte_at(&w, entry->position) - BLOCK_ENTRY_BYTES;
+        first                         = first == 0 && begin + BLOCK_ENTRY_BYTES + OPS_BYTES > page ? i : first;
+    }
+    memset(page, 0xee, BLOCK_PAGE_BYTES);
+    uint64_t position = w.entries[1][first + 2].position + 9;
+    cr_assert_not(evidence_place(&all, 4, position, &place));
+    cr_assert_eq(place.chain, 0);
+    cr_assert_eq(place.high, w.entries[2][0].index, "what lies behind it in the block is not proved by what is lost");
+    cr_assert_eq(place.low, 0, "another term begins there: entries before it may have been replaced");
+    memset(byte_at(&w, w.headers[2].position), 0, SEGMENT_BYTES - (w.headers[2].position - SEGMENT_BYTES));
+    cr_assert_not(evidence_place(&all, 4, position, &place));
+    cr_assert_eq(place.high, 0, "nothing comes behind it");
+    cr_assert_not(evidence_place(&all, 9, position, &place), "nothing of that stripe is there");
+    cr_assert(place.low == 0 && place.high == 0);
+    memset(byte_at(&w, w.headers[0].position), 0xee, BLOCK_PAGE_BYTES);
+    cr_assert_not(evidence_place(&all, 4, w.entries[0][1].position, &place), "its block is not found at all");
+    cr_assert_eq(place.low, 0);
+    cr_assert_eq(place.high, w.entries[1][0].index, "that one is proved by nothing, but the next one comes behind it");
+    free(w.image);
+}
+
+Test(evidence, in_one_term_the_entries_before_are_in_front_of_it_unless_it_may_have_come_with_an_image)
+{
+    for (int body = 0; body < 2; body++) {
+        struct world          w;
+        struct evidence_place place;
+        make_chained(&w, body == 1);
+        struct evidence all  = piece(&w, 0, SEGMENT_BYTES);
+        uint8_t        *page = byte_at(&w, w.headers[0].position + 2 * BLOCK_PAGE_BYTES);
+        uint64_t        low  = 0;
+        memset(page, 0xee, BLOCK_PAGE_BYTES);
+        for (int i = 0; i < ENTRIES; i++) {
+            low = byte_at(&w, w.entries[0][i].position + OPS_BYTES) <= page ? w.entries[0][i].index : low;
+        }
+        cr_assert_not(evidence_place(&all, 4, w.headers[0].position + 2 * BLOCK_PAGE_BYTES + 900, &place));
+        cr_assert_eq(place.low, body ? 0 : low);
+        cr_assert_eq(place.high, w.entries[1][body].index);
+        cr_assert_eq(place.chain, 0);
+        free(w.image);
+    }
+}

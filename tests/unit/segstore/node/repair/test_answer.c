@@ -1,0 +1,132 @@
+/* Another node asks for a record that is not applied here: what the entries that wait here say of it. */
+#include "segstore/node/peers/peers.h"
+#include "segstore/node/repair/repair.h"
+
+#include "shared/record/record.h"
+#include "shared/rpc/frame.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+enum { SELF = 1, ASKER, STREAM = 100, OFFSET = 7, FIRST = 1, ENTRIES = 2 };
+
+static struct segstore_config config;
+static struct node           *node;
+static struct node_stripe     stripe;
+static struct wire_writer     ops; /* an APPEND to STREAM */
+static uint32_t               at;  /* of its target */
+static uint64_t               chains[FIRST + ENTRIES];
+
+/* Two entries that are not applied. */
+static void begin(void)
+{
+    char                         why[1024];
+    struct io_config             io      = {.sockets_max = 8, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};
+    const struct raft_options    options = {.self = SELF, .heartbeat_ns = 100, .election_ns = 1000, .lease_ns = 900};
+    const struct raft_stored     stored  = {.term = 1, .members = {.voter_count = 2, .voters = {SELF, ASKER}}};
+    const struct stripe_observer none    = {0};
+    const struct record          record  = {.topic = bytes_str("a/b"), .payload = bytes_str("what it says")};
+    node                                 = calloc(1, sizeof *node);
+    node->storage                        = calloc(1, sizeof *node->storage);
+    node->peers                          = calloc(1, sizeof *node->peers);
+    config                               = (struct segstore_config){.node = SELF, .shards = 1, .stripes = 1};
+    config.nodes[0].id                   = ASKER;
+    cr_assert_eq(io_open(&io, &node->io, why, sizeof why), 0, "%s", why);
+    segments_init(&node->storage->segments, 1 << 20);
+    list_init(&node->touched);
+    node->config       = &config;
+    node->peer_count   = 1;
+    node->stripes      = &stripe;
+    node->stripe_count = 1;
+    node->peers[0] =
+        (struct peer){.node = node, .spec = &config.nodes[0], .state = PEER_UP, .out = wire_writer_growing(1 << 20)};
+    stripe      = (struct node_stripe){.node = node, .stripe = stripe_new(0, &none)};
+    stripe.raft = raft_new(&options, &(struct raft_hooks){0});
+    raft_restore(stripe.raft, &stored);
+    repairs_make(node);
+    ops          = wire_writer_growing(4096);
+    size_t begun = op_append_begin(&ops, 0, 0, 0);
+    at           = (uint32_t)ops.size;
+    op_append_target(&ops, STREAM, bytes_str("tag"));
+    op_append_end(&ops, begun, 1, &record);
+    entries_init(&stripe.entries, FIRST - 1, 0);
+    for (uint64_t index = FIRST; index < FIRST + ENTRIES; index++) {
+        struct log_entry entry     = {.kind = LOG_OPS, .index = index, .term = 1, .ops = wire_written(&ops)};
+        entry.chain                = log_chain(chains[index - 1], &entry);
+        chains[index]              = entry.chain;
+        const struct log_slot slot = {
+            .memory = ops.data, .chain = entry.chain, .size = (uint32_t)ops.size, .durable = false};
+        cr_assert(raft_restore_entry(stripe.raft, index, 1));
+        entries_push(&stripe.entries, &slot);
+    }
+}
+
+static void end(void)
+{
+    repairs_free(node);
+    entries_fini(&stripe.entries);
+    stripe_free(stripe.stripe);
+    raft_free(stripe.raft);
+    segments_fini(&node->storage->segments);
+    io_close(node->io);
+    wire_writer_fini(&ops);
+    wire_writer_fini(&node->peers[0].out);
+    free(node->peers);
+    free(node->storage);
+    free(node);
+}
+
+TestSuite(answer, .init = begin, .fini = end);
+
+/* What it is told who asks so. place NULL: it does not say where. */
+static enum repair_kind told(const struct evidence_place *place)
+{
+    struct session      s      = {.node = node, .peer = ASKER};
+    struct frame_reader reader = {0};
+    struct frame        frame;
+    struct wire_writer  w = wire_writer_growing(4096);
+    wire_put_u16(&w, 0);
+    wire_put_u16(&w, 0);
+    wire_put_u32(&w, place == NULL ? 0 : place->at);
+    wire_put_u64(&w, STREAM);
+    wire_put_u64(&w, OFFSET);
+    if (place != NULL) {
+        wire_put_u64(&w, place->low);
+        wire_put_u64(&w, place->high);
+        wire_put_u64(&w, place->chain);
+    }
+    struct wire_reader asked = wire_reader_of(wire_written(&w));
+    repair_asked(&s, &asked);
+    answers_turn(node->repairs);
+    frame_reader_feed(&reader, wire_written(&node->peers[0].out));
+    cr_assert_eq(frame_reader_next(&reader, &frame), 1);
+    struct wire_reader r = wire_reader_of(frame.body);
+    (void)wire_get_u16(&r);
+    uint8_t kind = wire_get_u8(&r);
+    frame_reader_fini(&reader);
+    node->peers[0].out.size = 0;
+    wire_writer_fini(&w);
+    return kind;
+}
+
+Test(answer, the_entry_that_it_stands_in_is_given_before_it_is_applied_here)
+{
+    struct evidence_place place = {.low = 1, .high = 3, .chain = chains[2], .at = at};
+    cr_assert_eq(told(&place), REPAIR_ENTRY);
+    place.at++;
+    cr_assert_eq(told(&place), REPAIR_LATER, "no record of the stream lies there");
+    place = (struct evidence_place){.low = 1, .high = 3, .chain = chains[1], .at = at};
+    cr_assert_eq(told(&place), REPAIR_LATER, "another history");
+    place = (struct evidence_place){.low = 0, .high = 3};
+    cr_assert_eq(told(&place), REPAIR_LATER, "it may be in either");
+}
+
+Test(answer, who_has_none_of_the_entries_that_it_may_be_in_says_no)
+{
+    struct evidence_place place = {.low = 2, .high = 4};
+    cr_assert_eq(told(&place), REPAIR_NONE);
+    cr_assert_eq(stripe.missed, 0, "and does not miss it: it never had it");
+    place = (struct evidence_place){.low = 0, .high = 1};
+    cr_assert_eq(told(&place), REPAIR_LATER, "what was applied here, and is not held, was trimmed");
+    cr_assert_eq(told(NULL), REPAIR_LATER, "a node of an earlier version does not say where it stands");
+}
