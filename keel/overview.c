@@ -210,7 +210,13 @@ static void judge_node(struct overview *o, const json_t *said)
                      self);
             warn(o, id, sentence);
         }
-        if (number(one, "lost_records") > 0) {
+        if (flag(one, "image_withheld")) {
+            snprintf(sentence, sizeof sentence,
+                     "records are damaged on all nodes, and one waits for an image of them: the log of node %d says "
+                     "what to do",
+                     self);
+            warn(o, id, sentence);
+        } else if (number(one, "lost_records") > 0) {
             snprintf(sentence, sizeof sentence,
                      "records are lost: no node can read them any more, and the log of node %d says which", self);
             warn(o, id, sentence);

@@ -17,16 +17,51 @@ static size_t count_before(const struct pick *p, uint64_t end)
     return at - p->at;
 }
 
+static bool is_lost(struct pick *p, uint64_t position)
+{
+    while (p->lost_at < p->lost_count && p->lost[p->lost_at] < position) {
+        p->lost_at++;
+    }
+    return p->lost_at < p->lost_count && p->lost[p->lost_at] == position;
+}
+
+bool pick_lost(struct pick *p, uint64_t end, struct log_entry *out)
+{
+    static const uint8_t zeros[PICK_LOST_BYTES];
+    uint64_t             position = pick_position(p);
+    if (position >= end || !is_lost(p, position)) {
+        return false;
+    }
+    p->at += count_before(p, position + 1);
+    *out = (struct log_entry){
+        .stripe = p->stripe, .kind = LOG_BODY, .position = position, .ops = bytes_of(zeros, sizeof zeros)};
+    return true;
+}
+
+/* Those before an entry: what was lost among them is picked (true), the others were missed. */
+static bool pick_before(struct pick *p, uint64_t position, struct log_entry *out)
+{
+    while (pick_position(p) < position) {
+        if (pick_lost(p, position, out)) {
+            return true;
+        }
+        p->at++;
+        p->missed++;
+    }
+    return false;
+}
+
 bool pick_next(struct pick *p, struct block_cursor *c, struct log_entry *out)
 {
     struct log_entry entry;
-    while (p->at < p->count && block_next(c, &entry)) {
+    for (struct block_cursor here = *c; p->at < p->count && block_next(c, &entry); here = *c) {
         if (entry.stripe != p->stripe) {
             continue;
         }
-        size_t before = count_before(p, entry.position);
-        p->at += before;
-        p->missed += before;
+        if (pick_before(p, entry.position, out)) {
+            *c = here; /* the entry is looked at once more */
+            return true;
+        }
         size_t inside = count_before(p, entry.position + entry.ops.size);
         p->at += inside;
         if (inside > 0) {

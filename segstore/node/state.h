@@ -31,6 +31,7 @@
 #include "shared/loop/io.h"
 #include "shared/rpc/schema.h"
 
+struct positions;
 struct refill;
 struct repairs;
 struct session;
@@ -115,6 +116,9 @@ struct node_stripe {
     uint32_t            missed;     /* records that may be damaged here (repair/) */
     uint32_t            lost;       /* of them, those that nobody has */
     uint32_t            surveyed;   /* searches for more of them that are under way */
+    uint64_t            withheld_ns; /* when an image was not sent because of them; 0: never */
+    struct log_limit    withheld_told;
+    uint64_t            missing_ns; /* since when one waits for those that somebody may have; 0: none does */
     struct stripe_saving *saving;   /* its image is being taken: it stands still */
 };
 
@@ -569,6 +573,8 @@ MUST_CHECK int repair_wanted(struct node_stripe *st, uint64_t stream_id, uint64_
 /* The task runs when something was repaired or given up. */
 void         repair_wait(struct node *node, struct task *task);
 struct list *repair_waiters(struct node *node);
+/* Where those lie that nobody has, ascending: into an empty list. */
+void repair_lost(const struct node_stripe *st, struct positions *out);
 /* Something in [from, to) of the log is damaged: what of it is held here is looked for, and repaired. */
 void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to);
 /* repair/ask.c. True: there is more for the next turn. */

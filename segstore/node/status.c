@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+static const uint64_t WITHHELD_NS = 3000000000;
+
 static void put_followers(const struct node_stripe *st, struct stripe_status *out)
 {
     uint16_t nodes[3 * RAFT_MEMBERS_MAX];
@@ -16,6 +18,12 @@ static void put_followers(const struct node_stripe *st, struct stripe_status *ou
             out->follower_count++;
         }
     }
+}
+
+/* Whoever wants an image asks at least once a second. */
+static bool is_withheld(const struct node_stripe *st)
+{
+    return st->withheld_ns != 0 && st->led && io_now_ns(st->node->io) < st->withheld_ns + WITHHELD_NS;
 }
 
 static void put_stripe(const struct node_stripe *st, struct stripe_status *out)
@@ -35,6 +43,7 @@ static void put_stripe(const struct node_stripe *st, struct stripe_status *out)
                                                      .repairing = st->repairing,
                                                      .missed    = st->missed,
                                                      .lost      = st->lost,
+                                                     .withheld  = is_withheld(st),
                                                      .stopped   = st->stopped,
                                                      .place     = st->node->placements[st->id]};
     put_followers(st, out);

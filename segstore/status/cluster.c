@@ -5,7 +5,7 @@
  *     "plan":    { "epoch": 3 (0: not known), "replicas": 3, "places": [ { "node": 1, "drained": false } .. ], "home": [1, 2, 4] },
  *     "stripes": [ { "stripe": 0, "leader": 1 (0: not known), "term": 3, "role": "leader", "serves": true, "commit": 9, "applied": 9, "last": 9,
  *                    "members": { "voters": [1, 2, 3], "outgoing": [], "learners": [] }, "damaged": false, "repairing": false, "stopped": false,
- *                    "damaged_records": 0, "lost_records": 0 (of them, those that no node has),
+ *                    "damaged_records": 0, "lost_records": 0 (of them, those that no node has), "image_withheld": false (a follower gets no image because of damaged ones),
  *                    "place": [1, 2, 4], "preferred": 2 (0: nobody),
  *                    "followers": [ { "node": 2, "match": 9, "keeps_up": true, "active": true, "snapshot": false } .. ] (of a leader) } .. ] }
  */
@@ -38,15 +38,15 @@ static json_t *follower_of(const struct follower_status *f)
 
 static json_t *stripe_json(const struct stripe_status *s)
 {
-    json_t *stripe =
-        json_pack("{s:i, s:i, s:I, s:s, s:b, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:b, s:b, s:b, s:o, s:i, s:i, s:i}",
-                  "stripe", (int)s->id, "leader", (int)s->leader, "term", (json_int_t)s->term, "role", roles[s->role],
-                  "serves", s->led, "commit", (json_int_t)s->commit, "applied", (json_int_t)s->applied, "last",
-                  (json_int_t)s->last, "members", "voters", numbers(s->members.voters, s->members.voter_count),
-                  "outgoing", numbers(s->members.outgoing, s->members.outgoing_count), "learners",
-                  numbers(s->members.learners, s->members.learner_count), "damaged", s->damaged, "repairing",
-                  s->repairing, "stopped", s->stopped, "place", numbers(s->place.nodes, s->place.count), "preferred",
-                  (int)s->place.lead, "damaged_records", (int)s->missed, "lost_records", (int)s->lost);
+    json_t *stripe = json_pack(
+        "{s:i, s:i, s:I, s:s, s:b, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:b, s:b, s:b, s:o, s:i, s:i, s:i, s:b}", "stripe",
+        (int)s->id, "leader", (int)s->leader, "term", (json_int_t)s->term, "role", roles[s->role], "serves", s->led,
+        "commit", (json_int_t)s->commit, "applied", (json_int_t)s->applied, "last", (json_int_t)s->last, "members",
+        "voters", numbers(s->members.voters, s->members.voter_count), "outgoing",
+        numbers(s->members.outgoing, s->members.outgoing_count), "learners",
+        numbers(s->members.learners, s->members.learner_count), "damaged", s->damaged, "repairing", s->repairing,
+        "stopped", s->stopped, "place", numbers(s->place.nodes, s->place.count), "preferred", (int)s->place.lead,
+        "damaged_records", (int)s->missed, "lost_records", (int)s->lost, "image_withheld", s->withheld);
     if (s->role == RAFT_LEADER) {
         json_t *followers = json_array();
         for (uint8_t i = 0; i < s->follower_count; i++) {

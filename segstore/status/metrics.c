@@ -31,7 +31,7 @@ uint64_t stripe_status_lag(const struct stripe_status *stripe)
 
 void shard_status_sum(struct shard_status *shard)
 {
-    uint64_t led = 0, unled = 0, damaged = 0, repairing = 0, stopped = 0, lag = 0, missed = 0, lost = 0;
+    uint64_t led = 0, unled = 0, damaged = 0, repairing = 0, stopped = 0, lag = 0, missed = 0, lost = 0, withheld = 0;
     for (uint32_t i = 0; i < shard->stripe_count; i++) {
         const struct stripe_status *stripe = &shard->stripes[i];
         uint64_t                    behind = stripe_status_lag(stripe);
@@ -41,6 +41,7 @@ void shard_status_sum(struct shard_status *shard)
         repairing += stripe->repairing;
         missed += stripe->missed;
         lost += stripe->lost;
+        withheld += stripe->withheld;
         stopped += stripe->stopped;
         lag = behind > lag ? behind : lag;
     }
@@ -51,6 +52,7 @@ void shard_status_sum(struct shard_status *shard)
     shard->values[STATUS_STRIPES_REPAIRING] = repairing;
     shard->values[STATUS_RECORDS_MISSED]    = missed;
     shard->values[STATUS_RECORDS_LOST]      = lost;
+    shard->values[STATUS_IMAGES_WITHHELD]   = withheld;
     shard->values[STATUS_STRIPES_STOPPED]   = stopped;
     shard->values[STATUS_FOLLOWER_LAG]      = lag;
 }

@@ -45,6 +45,7 @@ enum { STATUS_NODES_MAX = PLAN_NODES_MAX, STATUS_FOLLOWERS_MAX = 3 * RAFT_MEMBER
     X(STRIPES_REPAIRING, "keel_segstore_stripes_repairing",      gauge,   SUM, "Of these, with a damaged log here: they wait for another node's image.") \
     X(RECORDS_MISSED,    "keel_segstore_records_damaged",        gauge,   SUM, "Records that may be damaged here: they are looked at, or asked for at other nodes.") \
     X(RECORDS_LOST,      "keel_segstore_records_lost",           gauge,   SUM, "Of these, records that no node can read: whoever wants one is told so.") \
+    X(IMAGES_WITHHELD,   "keel_segstore_images_withheld",        gauge,   SUM, "Stripes led here of which a node gets no image, because records of it are damaged and do not come back: the log says what to do.") \
     X(RECORDS_REPAIRED,  "keel_segstore_records_repaired_total", counter, SUM, "Records that were damaged here and were written anew, mostly from another node.") \
     X(STRIPES_STOPPED,   "keel_segstore_stripes_stopped",        gauge,   SUM, "Of these, stopped by damage: they serve nobody.")          \
     X(ELECTIONS,         "keel_segstore_elections_total",        counter, SUM, "Times that a stripe entered another term.")                \
@@ -80,8 +81,9 @@ struct stripe_status {
     bool                   led;  /* by this node, and it serves */
     bool                   damaged;
     bool                   repairing;
-    uint32_t               missed; /* records that may be damaged here */
-    uint32_t               lost;   /* of them, those that no node has */
+    uint32_t               missed;   /* records that may be damaged here */
+    uint32_t               lost;     /* of them, those that no node has */
+    bool                   withheld; /* .. and a follower gets no image because of them: an operator has to see to it */
     bool                   stopped;
     uint16_t               id;
     uint16_t               leader; /* RAFT_NONE: not known */

@@ -19,6 +19,8 @@ struct story {
     struct group_client client;
     uint64_t            ends[PARTS][GROUP_MAX]; /* of the log of a node, when a part of the story had come to its end */
     bool                listed[GROUP_MAX];      /* it makes a checkpoint in the middle of it */
+    uint64_t            saved[GROUP_MAX];       /* a checkpoint that is older than what is waited for */
+    bool                behind[GROUP_MAX];      /* its checkpoint does not have what all have lost */
 };
 
 static uint64_t log_end(const struct story *s, uint32_t node)
@@ -280,8 +282,82 @@ static bool all_unapplied(void *ctx)
     return true;
 }
 
+/* A checkpoint was made when its node had applied what is lost, and the node takes its log for whole. */
+static bool applied_somewhere(struct story *s, uint64_t offset)
+{
+    bool applied = false;
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        s->behind[i] = next_offset(s, i) <= offset;
+        applied = applied || (next_offset(s, i) > offset && !raft_is_damaged(node_raft(s->group.members[i].node, 0)));
+    }
+    return applied;
+}
+
+static bool is_withheld(void *ctx)
+{
+    const struct story *s      = ctx;
+    int                 leader = group_leader(&s->group, 0);
+    return leader >= 0 && s->group.members[leader].node->stripes[0].withheld_ns > 0;
+}
+
+/* Who leads has applied what is lost, and another node cannot: it needs an image, and does not get it as long as the operator has not accepted that. */
+static void check_withheld(struct story *s, uint64_t offset)
+{
+    struct group *g      = &s->group;
+    int           leader = group_leader(g, 0);
+    uint32_t      count  = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        count += s->behind[i];
+    }
+    if (leader < 0 || s->behind[leader] || count == 0) {
+        return;
+    }
+    sim_check(g->world, group_run_until(g, is_withheld, s, LIMIT_S * SIM_S),
+              "an operator can see why no image is sent");
+    group_run_ns(g, 5 * SIM_S);
+    for (uint32_t i = 0; i < g->count; i++) {
+        sim_check(g->world, next_offset(s, i) <= offset || !s->behind[i],
+                  "damage that was not accepted is not passed on");
+    }
+}
+
+static bool all_saved(void *ctx)
+{
+    const struct story *s = ctx;
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        struct save *save = &s->group.members[i].node->storage->save;
+        if (save->newest.number <= s->saved[i]) {
+            save->wanted = save->wanted || !save_busy(save);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* It is a hole on all of them, and all else is there, whoever leads: without the setting, too, once their checkpoints say so. */
+static void check_hole(struct story *s, uint64_t offset)
+{
+    struct group *g = &s->group;
+    for (uint32_t i = 0; i < g->count; i++) {
+        s->saved[i] = g->members[i].node->storage->save.newest.number + 1; /* not one that is being made */
+    }
+    sim_check(g->world, group_run_until(g, all_saved, s, LIMIT_S * SIM_S), "all make checkpoints");
+    for (uint32_t i = 0; i < g->count; i++) {
+        group_crash(g, i);
+        g->members[i].config.accept_damage = false;
+        group_restart(g, i);
+        group_agree(g, LIMIT_S * SIM_S);
+    }
+    for (uint32_t i = 0; i < g->count; i++) {
+        uint64_t told = s->client.stripes[0].lost_told;
+        group_client_check_at(&s->client, g, i);
+        sim_check(g->world, next_offset(s, i) > offset && s->client.stripes[0].lost_told > told,
+                  "it is told that the record is lost");
+    }
+}
+
 /* Some nodes make a checkpoint while it names entries by their places that are durable and not applied there yet: a restart does not read those, and hears of the damage when it
- * applies them. */
+ * applies them. Or the checkpoint was made when it had applied that: then nobody else can, and an image has a hole there. */
 void scenario_group_unreadable(struct world *world)
 {
     struct story *s = begin_given_up(world, 1);
@@ -310,16 +386,14 @@ void scenario_group_unreadable(struct world *world)
         return;
     }
     find(s, offset, positions);
-    group_client_end(&s->client);
+    s->client.stripes[0].lost = offset + 1;
     lose(s, positions);
-    for (uint32_t i = 0; i < g->count; i++) {
-        if (next_offset(s, i) >
-            offset) { /* its checkpoint was made when it had applied that: no image can be made of it now */
-            finish_given_up(s);
-            return;
-        }
+    bool applied = applied_somewhere(s, offset);
+    if (!applied) {
+        group_client_end(&s->client); /* what comes behind it will go, too */
     }
     group_run_ns(g, 20 * SIM_S); /* some lead, and find that they cannot read it */
+    check_withheld(s, offset);
     accept_damage(s);
     for (uint64_t kills = world_between(world, SALT_SCENARIO, 0, 3); kills > 0; kills--) {
         uint32_t victim = (uint32_t)world_between(world, SALT_SCENARIO, 0, 2);
@@ -328,6 +402,11 @@ void scenario_group_unreadable(struct world *world)
         group_restart(g, victim);
     }
     group_agree(g, LIMIT_S * SIM_S);
-    sim_check(world, next_offset(s, 0) <= offset, "what is lost is not made up");
+    if (applied) {
+        check_hole(s, offset);
+        group_client_end(&s->client);
+    } else {
+        sim_check(world, next_offset(s, 0) <= offset, "what is lost is not made up");
+    }
     finish_given_up(s);
 }

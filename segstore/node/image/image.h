@@ -14,6 +14,7 @@
  *   CHECK (leader -> follower, once a second behind END: what became of it?)
  * One at a time per shard is made; those that are ready are sent together, by one walk over the log, at the pace of the process (pace.h); the next ones follow
  * while the follower makes these durable. The records stay in the leader's log until they are sent. A follower that takes nothing is not waited for (image_send.c).
+ * A record that no node has is sent as zeros in its place, when the operator accepted the damage; until then such an image is not sent (image_send.c).
  * In slices: made while the leader's stripe stands still, some hundred microseconds in a turn; loaded, and what was there before is freed, likewise. The leader
  * keeps what is made until it is sent; the follower what came and is not loaded, at most LOAD_AHEAD_BYTES: then the leader's connection waits.
  * Threads: the shard. */

@@ -16,6 +16,8 @@ enum { TO_ONE_MAX = 16, TOGETHER_MAX_BYTES = 128 * 1024 * 1024 };
 static const uint64_t CHECK_EVERY_NS = 1000000000;
 static const uint64_t GATHER_NS      = 20000000;   /* a node that comes back wants images of all its stripes */
 static const uint64_t PATIENCE_NS    = 1000000000; /* longer than a connection takes for what it is given ahead */
+static const uint64_t TELL_NS        = 60000000000;
+static const uint64_t MISSING_NS     = 10000000000; /* nobody gave back what is missing: an operator should know */
 
 static void discard(struct image_out *o)
 {
@@ -145,6 +147,34 @@ static bool has_memory(const struct node *node)
     return bytes + bytes_in(&node->images_behind) < TOGETHER_MAX_BYTES;
 }
 
+/* Records are lost, or do not come back from anybody, and whether the follower goes on without them is for the operator to say: while their places here are known, a copy of
+ * the log can bring them back. */
+static void withhold(struct node_stripe *st, uint16_t to)
+{
+    uint64_t now_ns = io_now_ns(st->node->io);
+    uint64_t suppressed;
+    st->withheld_ns = now_ns;
+    if (log_allowed(&st->withheld_told, now_ns, TELL_NS, &suppressed)) {
+        log_error(
+            "stripe %u: node %u needs an image of it, and %u records that it would hold are damaged, %u of them on "
+            "every node: it is not sent. Restore the log file that is named above on one of the nodes from a copy "
+            "and start it again; or start all nodes with segstore.accept_damage=yes, and the image is sent without "
+            "what no node has",
+            st->id, to, st->missed, st->lost);
+    }
+}
+
+/* Some may come back. */
+static bool is_missing(struct node_stripe *st)
+{
+    if (st->missed == st->lost) {
+        st->missing_ns = 0;
+    } else if (st->missing_ns == 0) {
+        st->missing_ns = io_now_ns(st->node->io);
+    }
+    return st->missed > st->lost;
+}
+
 void image_send(struct node_stripe *st, uint16_t to)
 {
     struct node *node  = st->node;
@@ -152,8 +182,18 @@ void image_send(struct node_stripe *st, uint16_t to)
     uint32_t     count = 0;
     if (!count_in(&node->images_out, st, to, &count) || !count_in(&node->images_behind, st, to, &count) ||
         !count_in(&node->images_waiting, st, to, &count) || count >= TO_ONE_MAX || is_made(&node->images_out) ||
-        st->still > 0 || st->installing || st->missed > 0 || st->surveyed > 0 || !peer_roomy(peer)) {
+        st->still > 0 || st->installing || st->surveyed > 0 || !peer_roomy(peer)) {
         return; /* looked at again, as long as it is wanted */
+    }
+    if (is_missing(st)) { /* others give it back */
+        if (io_now_ns(node->io) > st->missing_ns + MISSING_NS) {
+            withhold(st, to);
+        }
+        return;
+    }
+    if (st->lost > 0 && !node->config->accept_damage) {
+        withhold(st, to);
+        return;
     }
     struct image_walk *w = walk_of(node);
     if (w->begun) {
@@ -179,6 +219,7 @@ void image_send(struct node_stripe *st, uint16_t to)
     XXH3_64bits_reset(o->sum);
     list_init(&o->parts);
     positions_init(&o->positions);
+    positions_init(&o->lost);
     sending_make(o);
     list_push_back(&node->images_out, &o->link);
     node->image_next_ns = 0;

@@ -5,10 +5,12 @@
 
 #include "shared/base/err.h"
 #include "shared/base/log.h"
+#include "shared/rpc/op.h"
 
 #include <stdlib.h>
 
 enum { PART_BYTES = 256 * 1024 };
+_Static_assert((int)PICK_LOST_BYTES == (int)OP_TARGET_HEADER_BYTES, "it reaches no other target, and is no target");
 
 struct wire_writer *sending_frame(const struct image_out *o, struct peer *peer, enum image_kind kind)
 {
@@ -34,6 +36,7 @@ void sending_let_go(struct image_out *o)
         part_free(part_first(o));
     }
     positions_fini(&o->positions);
+    positions_fini(&o->lost);
 }
 
 /* ---- making it ---- */
@@ -83,7 +86,10 @@ static void sort_slice(struct image_out *o)
 {
     o->sorted = !positions_sort(&o->positions, o->node->config->checkpoint_slice_bytes);
     if (o->sorted) {
+        repair_lost(o->st, &o->lost);
         pick_init(&o->pick, o->st->id, o->positions.at, o->positions.count);
+        o->pick.lost       = o->lost.at;
+        o->pick.lost_count = o->lost.count;
     }
 }
 
@@ -125,6 +131,15 @@ static bool walk_on(struct image_walk *w, uint64_t number)
     return true;
 }
 
+static void send_body(struct image_out *o, struct peer *peer, const struct log_entry *entry)
+{
+    struct wire_writer *w = sending_frame(o, peer, IMAGE_BODY);
+    wire_put_u64(w, entry->position);
+    wire_put_bytes(w, entry->ops);
+    peer_end(peer);
+    o->node->image_walk->sent += entry->ops.size;
+}
+
 /* Sends the entries of a block that hold live records. False: some should have been before it, and were not found. */
 static bool send_block(struct image_out *o, struct peer *peer, const uint8_t *image, const struct block_header *header)
 {
@@ -132,11 +147,7 @@ static bool send_block(struct image_out *o, struct peer *peer, const uint8_t *im
     struct log_entry    entry;
     block_entries(&cursor, image, header);
     while (pick_next(&o->pick, &cursor, &entry)) {
-        struct wire_writer *w = sending_frame(o, peer, IMAGE_BODY);
-        wire_put_u64(w, entry.position);
-        wire_put_bytes(w, entry.ops);
-        peer_end(peer);
-        o->node->image_walk->sent += entry.ops.size;
+        send_body(o, peer, &entry);
     }
     return o->pick.missed == 0;
 }
@@ -167,11 +178,21 @@ static void unreadable(struct image_out *o, int result)
     repair_survey(st, from, from + segments->segment_bytes);
 }
 
-/* What they want of the segment is not to be had. */
+/* What they want of the segment is not to be had; but for what is lost, which nobody waits for. */
 static void segment_failed(struct image_walk *w, int result)
 {
+    const struct segments *segments = &w->node->storage->segments;
     LIST_EACH (&w->node->images_out, link) {
-        struct image_out *o = CONTAINER_OF(link, struct image_out, link);
+        struct image_out *o    = CONTAINER_OF(link, struct image_out, link);
+        struct peer      *peer = peer_find(w->node, o->to);
+        uint64_t          end  = segments_position(segments, w->number + 1);
+        struct log_entry  lost = {0};
+        while (peer_roomy(peer) && pick_lost(&o->pick, end, &lost)) {
+            send_body(o, peer, &lost);
+        }
+        if (segment_next(o) == w->number && !peer_roomy(peer)) {
+            continue; /* it goes on when the follower has taken that */
+        }
         if (segment_next(o) == w->number && result == ERR_NOT_FOUND) {
             records_missing(o, pick_position(&o->pick));
         } else if (segment_next(o) == w->number) {
@@ -198,6 +219,7 @@ static bool step_bodies(struct image_walk *w)
         }
         if (!walk_on(w, next)) {
             segment_failed(w, ERR_NOT_FOUND);
+            w->number = 0; /* it is not walked through */
         }
         return true;
     }

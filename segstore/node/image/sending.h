@@ -38,6 +38,7 @@ struct image_out {
     struct positions      positions; /* of live records */
     struct hold           hold;      /* the segments that they lie in */
     bool                  sorted;
+    struct positions      lost;     /* of them, those that no node has: they are holes in the image */
     struct pick           pick;     /* of them, what is sent */
     uint64_t              check_ns; /* when the follower is asked next what became of it */
     bool                  ended;    /* all is sent */

@@ -1,6 +1,8 @@
 /* missed.c - the list of records that may be damaged here, who finds them, and who waits for them. */
 #include "segstore/node/repair/repair.h"
 
+#include "segstore/log/positions.h"
+
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 
@@ -112,6 +114,20 @@ void waiters_wake(struct repairs *r)
 {
     for (struct list *link; (link = list_pop_front(&r->waiters)) != NULL;) {
         list_push_back(&r->node->ready, link);
+    }
+}
+
+void repair_lost(const struct node_stripe *st, struct positions *out)
+{
+    if (st->lost > 0) {
+        LIST_EACH (&st->node->repairs->missed, link) {
+            const struct missed *m = CONTAINER_OF(link, struct missed, link);
+            if (m->st == st && m->lost) {
+                positions_add(out, m->held.position);
+            }
+        }
+    }
+    while (positions_sort(out, SIZE_MAX / 2)) {
     }
 }
 

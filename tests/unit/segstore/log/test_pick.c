@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const struct wal_id the_id = {.bytes = "a log of its own"};
 
@@ -130,6 +131,57 @@ static void one_seed(uint64_t seed)
     cr_assert_eq(p.missed, missed, "seed %lu", seed);
     cr_assert_eq(pick_position(&p), UINT64_MAX);
     log_free(log);
+}
+
+Test(pick, what_is_lost_is_picked_as_zeros_in_its_place)
+{
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        struct rand r;
+        rand_init(&r, seed, 2);
+        struct log *log = log_new(&r);
+        uint64_t    live[2 * BLOCKS * PER_BLOCK], lost[BLOCKS * PER_BLOCK];
+        size_t      count = 0, lost_count = 0, zeros = 0, others = 0;
+        for (size_t i = 0; i < log->count; i++) {
+            const struct log_entry *entry = &log->entries[i];
+            if (entry->ops.size < PICK_LOST_BYTES || rand_chance(&r, 2)) {
+                continue;
+            }
+            live[count++] = entry->position;
+            if (entry->stripe != STRIPE) { /* in no entry of the stripe: it would be missed */
+                lost[lost_count++] = entry->position;
+                live[count++]      = entry->position; /* two streams have it */
+            } else {
+                others++;
+            }
+        }
+        struct pick p;
+        pick_init(&p, STRIPE, live, count);
+        p.lost        = lost;
+        p.lost_count  = lost_count;
+        uint64_t last = 0;
+        for (int i = 0; i <= BLOCKS; i++) {
+            struct block_cursor c;
+            struct log_entry    entry;
+            if (i < BLOCKS) {
+                block_entries(&c, log->images[i], &log->headers[i]);
+            }
+            while (i < BLOCKS ? pick_next(&p, &c, &entry) : pick_lost(&p, UINT64_MAX, &entry)) {
+                cr_assert_geq(entry.position, last, "seed %lu: in their order, apart from one another", seed);
+                last = entry.position + entry.ops.size;
+                if (entry.kind == LOG_BODY) {
+                    static const uint8_t nothing[PICK_LOST_BYTES];
+                    cr_assert_eq(entry.position, lost[zeros], "seed %lu", seed);
+                    cr_assert(entry.ops.size == sizeof nothing && memcmp(entry.ops.data, nothing, sizeof nothing) == 0);
+                    zeros++;
+                } else {
+                    others--;
+                }
+            }
+        }
+        cr_assert(zeros == lost_count && others == 0 && p.missed == 0, "seed %lu", seed);
+        cr_assert_eq(pick_position(&p), UINT64_MAX);
+        log_free(log);
+    }
 }
 
 Test(pick, exactly_the_entries_that_hold_a_live_position_are_picked)

@@ -1,6 +1,7 @@
 /* Followers that are sent images together are waited for, but one that takes nothing holds up itself alone. */
 #include "segstore/node/image/sending.h"
 #include "segstore/node/peers/peers.h"
+#include "segstore/node/repair/repair.h"
 
 #include "shared/record/record.h"
 #include "shared/rpc/op.h"
@@ -151,6 +152,7 @@ TestSuite(image_send, .init = begin, .fini = end, .timeout = 60);
 
 struct sent {
     int      bodies;
+    int      zeros; /* of them, those that hold nothing */
     int      parts;
     bool     ended;
     uint64_t transfer;
@@ -171,6 +173,7 @@ static void take(uint16_t to, struct sent *sent)
         (void)wire_get_u64(&r);
         sent->transfer = wire_get_u64(&r);
         sent->bodies += kind == IMAGE_BODY;
+        sent->zeros += kind == IMAGE_BODY && wire_left(&r) == sizeof(uint64_t) + PICK_LOST_BYTES;
         sent->parts += kind == IMAGE_PART;
         sent->ended = sent->ended || kind == IMAGE_END;
     }
@@ -269,6 +272,49 @@ Test(image_send, a_follower_that_takes_nothing_gives_its_memory_to_others)
     image_send(&stripes[1], FAST);
     cr_assert(list_empty(&node->images_behind));
     cr_assert(is_sent(&stripes[1], FAST) && !is_sent(&stripes[0], SLOW));
+}
+
+static void on_held(void *ctx, const struct stripe_held *held)
+{
+    struct node_stripe *st                    = ctx;
+    missed_add(node->repairs, st, held)->lost = true;
+    st->lost++;
+}
+
+/* All records of a stripe, on every node. */
+static void lose(struct node_stripe *st)
+{
+    static const uint8_t junk[BLOCK_PAGE_BYTES];
+    struct stripe_walk   walk = {0};
+    char                 path[160], name[SEGMENT_NAME_BYTES];
+    repairs_make(node);
+    while (!stripe_walk(st->stripe, &walk, 100, on_held, st)) {
+    }
+    cr_assert_eq(st->lost, RECORDS / 2);
+    segment_name(SEGMENT, name);
+    snprintf(path, sizeof path, "%s/%s", stage.wal, name);
+    int fd = open(path, O_WRONLY);
+    cr_assert(fd >= 0 && pwrite(fd, junk, sizeof junk, 0) == sizeof junk);
+    close(fd);
+}
+
+Test(image_send, what_no_node_has_is_a_hole_once_the_operator_accepts_it)
+{
+    struct sent sent = {0};
+    lose(&stripes[0]);
+    image_send(&stripes[0], FAST);
+    cr_assert(!is_sent(&stripes[0], FAST) && stripes[0].withheld_ns > 0, "it is the operator's decision");
+    config.accept_damage = true;
+    stripes[0].missed++; /* one that may be had yet */
+    image_send(&stripes[0], FAST);
+    cr_assert_not(is_sent(&stripes[0], FAST), "that one is waited for");
+    stripes[0].missed--;
+    ask_for(&stripes[0], FAST);
+    cr_assert(arrives(FAST, &sent, TEST_NS));
+    cr_assert(sent.bodies == RECORDS / 2 && sent.zeros == RECORDS / 2);
+    image_done(&stripes[0], FAST, sent.transfer, true);
+    repairs_clear(&stripes[0]);
+    repairs_free(node);
 }
 
 Test(image_send, a_follower_that_holds_nobody_up_is_waited_for)
