@@ -1,8 +1,10 @@
 /* A QoS 2 message comes to a group once, wherever the broker is killed over it. */
 #include "broker/kernel/assign.h"
 
+#include "broker/kernel/company.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
+#include "shared/rpc/op.h"
 #include "tests/unit/broker/kernel/stage.h"
 
 #include <criterion/criterion.h>
@@ -495,6 +497,38 @@ Test(test_assign, what_an_earlier_process_may_have_sent_a_member_goes_to_nobody_
         down();
     }
     cr_assert_gt(had, 0, "the one whose process did not answer had some");
+}
+
+static void row_went(struct store_call *call, int status, struct bytes results)
+{
+    (void)call;
+    (void)results;
+    cr_assert_eq(status, 0);
+}
+
+/* A store that has not heard of a process for too long deletes its row. Who had been recorded to be served by it is so no more. */
+Test(test_assign, a_process_that_was_taken_for_dead_is_another_one)
+{
+    two_up(0, 2);
+    uint64_t first = assign_life(a->kernels[0], 0);
+    cr_assert_eq(assign_shard(a->kernels[0], first), 0);
+    cr_assert_lt(assign_shard(b->kernels[0], first), SHARDS_MAX);
+    uint8_t            key[8];
+    struct wire_writer row = wire_writer_fixed(key, sizeof key);
+    wire_put_u64(&row, a->kernels[0]->port.instance);
+    struct store_call   call = {.done = row_went};
+    struct wire_writer *w    = store_txn_begin(b->stores[0], 0);
+    op_encode(w, &(struct op){.kind = OP_TABLE_DELETE, .table = TABLE_BROKERS, .name = wire_written(&row)});
+    store_txn_end(b->stores[0], &call);
+    for (int i = 0; i < 5; i++) {
+        settle_two(a, b);
+    }
+    uint64_t second = assign_life(a->kernels[0], 0);
+    cr_assert_neq(second, first);
+    cr_assert_eq(assign_shard(a->kernels[0], first), SHARDS_MAX);
+    cr_assert_eq(assign_shard(b->kernels[0], first), SHARDS_MAX);
+    cr_assert_lt(assign_shard(b->kernels[0], second), SHARDS_MAX);
+    down();
 }
 
 /* ---- wills and delayed messages ---- */
