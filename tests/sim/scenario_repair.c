@@ -69,12 +69,12 @@ static void make_checkpoints(struct story *s)
               "all nodes make checkpoints");
 }
 
-/* A bit of a record, or of what points to it. */
+/* A bit of a record, or of what points to it; another byte on each node: two copies that are the same are believed. */
 static void rot(struct story *s, uint32_t node, uint16_t stripe, uint64_t offset)
 {
     struct world              *world  = s->group.world;
     const struct group_member *m      = &s->group.members[node];
-    uint64_t                   within = world_between(world, SALT_SCENARIO, 0, 39);
+    uint64_t                   within = world_between(world, SALT_SCENARIO, 0, 12) * 3 + node;
     uint64_t                   position;
     char                       path[64];
     sim_check(world, position_of(s, node, stripe, offset, &position), "record %llu of stripe %u is on %s",
