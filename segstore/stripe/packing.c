@@ -60,53 +60,12 @@ void packing_put(struct packing *p, struct wire_writer *w, uint64_t position)
     }
 }
 
-/* AT_A_TIME of them are compared without a branch, so that the compiler takes several in one instruction; not where a run ends at once. */
-enum { AT_A_TIME = 16, AT_FIRST = 4 };
-
-static bool goes_on(const uint64_t *position, uint64_t step)
+/* How many of those behind the first lie at that distance from the one before, or are none as it is (distance 0). */
+static size_t run_of(const uint64_t *positions, size_t count, uint64_t step)
 {
-    return position[0] - position[-1] == step && position[0] != UINT64_MAX;
-}
-
-/* How many of those behind the first lie at that distance from the one before. */
-static size_t run_at(const uint64_t *positions, size_t count, uint64_t step)
-{
-    size_t run = 1;
-    while (run < count && run < AT_FIRST && goes_on(positions + run, step)) {
-        run++;
-    }
-    for (; run >= AT_FIRST && run + AT_A_TIME <= count; run += AT_A_TIME) {
-        uint64_t other = 0;
-        for (size_t i = run; i < run + AT_A_TIME; i++) {
-            other |= ((positions[i] - positions[i - 1]) ^ step) | (positions[i] == UINT64_MAX);
-        }
-        if (other != 0) {
-            break;
-        }
-    }
-    while (run < count && goes_on(positions + run, step)) {
-        run++;
-    }
-    return run - 1;
-}
-
-/* .. or are none, too. */
-static size_t run_none(const uint64_t *positions, size_t count)
-{
-    size_t run = 1;
-    while (run < count && run < AT_FIRST && positions[run] == UINT64_MAX) {
-        run++;
-    }
-    for (; run >= AT_FIRST && run + AT_A_TIME <= count; run += AT_A_TIME) {
-        uint64_t other = 0;
-        for (size_t i = run; i < run + AT_A_TIME; i++) {
-            other |= ~positions[i];
-        }
-        if (other != 0) {
-            break;
-        }
-    }
-    while (run < count && positions[run] == UINT64_MAX) {
+    bool   none = positions[0] == UINT64_MAX;
+    size_t run  = 1;
+    while (run < count && positions[run] - positions[run - 1] == step && (positions[run] == UINT64_MAX) == none) {
         run++;
     }
     return run - 1;
@@ -127,14 +86,10 @@ void packing_put_all(struct packing *p, struct wire_writer *w, const uint64_t *p
 {
     for (size_t i = 0, run; i < count; i += 1 + run) {
         packing_put(p, w, positions[i]);
-        if (positions[i] == UINT64_MAX) {
-            run = run_none(positions + i, count - i);
-            again_all(p, w, PACKING_NONE, run);
-        } else {
-            run     = run_at(positions + i, count - i, p->step);
-            p->last = positions[i + run];
-            again_all(p, w, PACKING_AGAIN, run);
-        }
+        bool none = positions[i] == UINT64_MAX;
+        run       = run_of(positions + i, count - i, none ? 0 : p->step);
+        p->last   = none ? p->last : positions[i + run];
+        again_all(p, w, none ? PACKING_NONE : PACKING_AGAIN, run);
     }
 }
 

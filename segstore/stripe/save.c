@@ -20,12 +20,11 @@ struct stripe_saving {
     uint64_t             offset; /* of it, the next to be written */
     struct packing       packing;
     size_t               begun; /* of this slice */
-    size_t
-        work; /* positions in this slice: they may pack to next to nothing, and each costs as much as a byte that is written */
-    const struct list  *writer;
-    const struct table *table;
-    const struct item  *item;
-    XXH3_state_t       *sum;
+    size_t               work;  /* positions in it: packed to next to nothing, each costs as much as a byte */
+    const struct list   *writer;
+    const struct table  *table;
+    const struct item   *item;
+    XXH3_state_t        *sum;
     void (*told)(void *ctx, uint64_t position); /* NULL: nobody */
     void *ctx;
 };
