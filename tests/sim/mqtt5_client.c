@@ -550,3 +550,27 @@ struct mqtt5_ask *mqtt5_unsubscribe(struct mqtt5_client *c, const char *filter)
 {
     return ask_new(c, ASK_UNSUBSCRIBE, filter, 0);
 }
+
+/* ---- several ---- */
+
+bool mqtt5_all_idle(const struct mqtt5_client *clients, uint32_t count, uint32_t least)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (clients[i].ask_count < least || !mqtt5_idle(&clients[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void mqtt5_publish_count(struct mqtt5_client publishers[2], uint32_t most)
+{
+    struct world        *world = publishers[0].world;
+    uint64_t             which = world_between(world, SALT_SCENARIO, 0, 1);
+    struct mqtt5_client *c     = &publishers[which];
+    char                 text[MQTT5_TEXT_MAX];
+    if (c->ask_count < most) {
+        snprintf(text, sizeof text, "%u", c->ask_count);
+        mqtt5_publish(c, which == 0 ? "t/0" : "t/1", text, (uint8_t)world_between(world, SALT_SCENARIO, 1, 2));
+    }
+}

@@ -125,5 +125,9 @@ static inline bool mqtt5_idle(const struct mqtt5_client *client)
 {
     return client->first == client->ask_count;
 }
+/* .. of all of them; least: and each has asked for so much. */
+bool mqtt5_all_idle(const struct mqtt5_client *clients, uint32_t count, uint32_t least);
+/* One of two publishers, by lot, says how often it has published, with QoS 1 or 2, to "t/0" or "t/1"; not more than most times. */
+void mqtt5_publish_count(struct mqtt5_client publishers[2], uint32_t most);
 
 #endif

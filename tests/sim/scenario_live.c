@@ -146,25 +146,7 @@ static bool all_subscribed(void *ctx)
 
 static bool all_answered(void *ctx)
 {
-    const struct story *s = ctx;
-    for (int p = 0; p < PUBLISHERS; p++) {
-        if (!mqtt5_idle(&s->publishers[p])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void publish(struct story *s)
-{
-    struct world        *world = s->cluster.world;
-    uint32_t             p     = (uint32_t)world_between(world, SALT_SCENARIO, 0, PUBLISHERS - 1);
-    struct mqtt5_client *c     = &s->publishers[p];
-    char                 text[MQTT5_TEXT_MAX];
-    if (c->ask_count < EACH) {
-        snprintf(text, sizeof text, "%u", c->ask_count);
-        mqtt5_publish(c, p == 0 ? "t/0" : "t/1", text, (uint8_t)world_between(world, SALT_SCENARIO, 1, 2));
-    }
+    return mqtt5_all_idle(((const struct story *)ctx)->publishers, PUBLISHERS, 0);
 }
 
 static void heal(void *ctx)
@@ -213,7 +195,7 @@ static void act(struct story *s)
         }
         break;
     default:
-        publish(s);
+        mqtt5_publish_count(s->publishers, EACH);
     }
 }
 
@@ -244,7 +226,7 @@ void scenario_two_live(struct world *world)
     uint64_t acts  = world_between(world, SALT_SCENARIO, 50, 200);
     for (uint64_t i = 0; i < acts; i++) {
         if (quiet) {
-            publish(s);
+            mqtt5_publish_count(s->publishers, EACH);
         } else {
             act(s);
         }

@@ -64,42 +64,18 @@ static void start(struct story *s, struct mqtt5_client *c, const char *name, con
 
 static bool members_ready(void *ctx)
 {
-    const struct story *s = ctx;
-    for (int i = 0; i < MEMBERS; i++) {
-        if (s->members[i].ask_count == 0 || !mqtt5_idle(&s->members[i])) {
-            return false;
-        }
-    }
-    return true;
+    return mqtt5_all_idle(((const struct story *)ctx)->members, MEMBERS, 1);
 }
 
 static bool all_answered(void *ctx)
 {
-    const struct story *s = ctx;
-    for (int p = 0; p < PUBLISHERS; p++) {
-        if (!mqtt5_idle(&s->publishers[p])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void publish(struct story *s)
-{
-    struct world        *world = s->cluster.world;
-    uint32_t             p     = (uint32_t)world_between(world, SALT_SCENARIO, 0, PUBLISHERS - 1);
-    struct mqtt5_client *c     = &s->publishers[p];
-    char                 text[MQTT5_TEXT_MAX];
-    if (c->ask_count < EACH) {
-        snprintf(text, sizeof text, "%u", c->ask_count);
-        mqtt5_publish(c, p == 0 ? "t/0" : "t/1", text, (uint8_t)world_between(world, SALT_SCENARIO, 1, 2));
-    }
+    return mqtt5_all_idle(((const struct story *)ctx)->publishers, PUBLISHERS, 0);
 }
 
 static void publish_some(struct story *s, uint64_t most, uint64_t apart_ns)
 {
     for (uint64_t i = world_between(s->cluster.world, SALT_SCENARIO, 0, most); i > 0; i--) {
-        publish(s);
+        mqtt5_publish_count(s->publishers, EACH);
         if (world_chance(s->cluster.world, SALT_SCENARIO, 2)) {
             world_run_ns(s->cluster.world, world_between(s->cluster.world, SALT_SCENARIO, SIM_US, apart_ns));
         }

@@ -135,13 +135,7 @@ static void explain(const struct story *s)
 
 static bool members_ready(void *ctx)
 {
-    const struct story *s = ctx;
-    for (uint32_t i = 0; i < STORED; i++) {
-        if (s->members[i].ask_count == 0 || !mqtt5_idle(&s->members[i])) {
-            return false;
-        }
-    }
-    return true;
+    return mqtt5_all_idle(((const struct story *)ctx)->members, STORED, 1);
 }
 
 /* ---- the story ---- */
