@@ -4,6 +4,8 @@
 #ifndef KEEL_BENCH_LOAD_CLIENT_H
 #define KEEL_BENCH_LOAD_CLIENT_H
 
+#include "bench/load/pipe.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +26,7 @@ enum { CONNACK = 0x20, PUBLISH = 0x30, PUBACK = 0x40, PUBREC = 0x50, PUBREL = 0x
 struct client {
     int            fd;
     SSL           *ssl;   /* NULL: plain TCP */
+    struct pipe   *pipe;  /* under ssl, or NULL */
     unsigned       index; /* among all clients of this run */
     bool           publisher, connected, subscribed, dirty, blocked;
     uint16_t       next_id;
@@ -113,7 +116,23 @@ static inline bool client_secure(struct client *c, SSL_CTX *tls)
     if (c->ssl == NULL) {
         return tls == NULL;
     }
-    return SSL_set_fd(c->ssl, c->fd) == 1 && SSL_connect(c->ssl) == 1 && fcntl(c->fd, F_SETFL, O_NONBLOCK) == 0;
+    c->pipe = pipe_under(c->ssl, c->fd);
+    if (c->pipe == NULL) {
+        return false;
+    }
+    c->pipe->waits = true;
+    bool done      = SSL_connect(c->ssl) == 1;
+    c->pipe->waits = false;
+    return done;
+}
+
+static inline void client_close(struct client *c)
+{
+    SSL_free(c->ssl);
+    free(c->pipe);
+    close(c->fd);
+    c->ssl  = NULL;
+    c->pipe = NULL;
 }
 
 /* As recv and send without waiting. */
@@ -191,8 +210,11 @@ static inline bool client_flush(struct client *c, int epoll)
         }
         c->out_at += (size_t)sent;
     }
-    bool all = c->out_at == c->out_used;
-    if (all) {
+    if (c->ssl != NULL && !pipe_flush(c->pipe) && errno != EAGAIN) {
+        return false;
+    }
+    bool all = c->out_at == c->out_used && (c->ssl == NULL || c->pipe->out_used == 0);
+    if (c->out_at == c->out_used) {
         c->out_at = c->out_used = 0;
     }
     if (c->blocked == all) {

@@ -226,7 +226,7 @@ static bool received_some(struct client *c)
 /* What TLS has read already wakes nobody up. */
 static void received(struct client *c)
 {
-    while (received_some(c) && c->ssl != NULL && SSL_has_pending(c->ssl)) {
+    while (received_some(c) && c->ssl != NULL && (SSL_has_pending(c->ssl) || c->pipe->in_at < c->pipe->in_used)) {
     }
 }
 
@@ -439,7 +439,7 @@ static int backlog(void)
         struct client *c = &run.clients[opt.pubs + i];
         put(c, "\xe0\0", 2);
         client_flush(c, run.epoll);
-        close(c->fd);
+        client_close(c);
     }
     if (!open_publishers()) {
         return 1;
@@ -517,7 +517,7 @@ static int churn(void)
         for (unsigned i = 0; i < opt.subs; i++) {
             put(&run.clients[i], "\xe0\0", 2);
             client_flush(&run.clients[i], run.epoll);
-            close(run.clients[i].fd);
+            client_close(&run.clients[i]);
         }
         done += opt.subs;
     }
