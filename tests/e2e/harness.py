@@ -69,7 +69,7 @@ def preloaded(library):
     return f"LD_PRELOAD={first}:{library}"
 
 
-def await_true(condition, what, timeout=10.0):
+def await_true(condition, what, timeout=10.0, every=0.01):
     """Asks until condition() is true; returns what it returned."""
     timeout = patience(timeout)
     deadline = time.monotonic() + timeout
@@ -78,7 +78,7 @@ def await_true(condition, what, timeout=10.0):
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
-        time.sleep(0.01)  # between two looks, not instead of looking
+        time.sleep(every)  # between two looks, not instead of looking
 
 
 def free_port():
