@@ -8,7 +8,7 @@
 enum { BURST_NS = 5000000, REST_NS = 300000000, DRAIN_NS = 100000000 };
 static const uint64_t FORGET_NS     = 5000000000; /* without anything sent: the rate begins anew */
 static const uint64_t REST_EVERY_NS = 5000000000;
-enum { GROW_FAST = 2, GROW = 8, GROW_NEAR = 32 };
+enum { GROW_FAST = 2 /* a part of the rate */, GROW = 128, GROW_NEAR = 512 /* parts of the ceiling */ };
 
 void pace_init(struct pace *p, uint64_t floor, uint64_t ceiling)
 {
@@ -59,11 +59,14 @@ bool pace_quiet(const struct pace *p, uint64_t now_ns)
     return used == 0 || now_ns >= used + DRAIN_NS + PACE_STEP_NS;
 }
 
-/* How much more it may be in a step. */
+/* How much more it may be in a step. Of the rate itself only until somebody is hurt: of two who yield together, the faster one would stay the faster. */
 static uint64_t growth(const struct pace *p, uint64_t rate)
 {
     uint64_t too_much = atomic_load_explicit(&p->too_much, RELAXED);
-    return rate / (too_much == 0 ? GROW_FAST : rate < too_much - too_much / 4 ? GROW : GROW_NEAR) + 1;
+    if (too_much == 0) {
+        return rate / GROW_FAST + 1;
+    }
+    return p->ceiling / (rate < too_much - too_much / 4 ? GROW : GROW_NEAR) + 1;
 }
 
 /* One step of the rate: the one who moved the time does it. */

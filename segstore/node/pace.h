@@ -1,10 +1,13 @@
 /* pace - how fast a process sends other nodes what they missed: as fast as the disks take it, but so that producers hardly notice (strain.h). All shards share the rate.
  *
  *      rate   step by step: strain at most 2 ──▶ half as much again, when all of it was used                                     ceiling
- *                           strain above 2 ──▶ a quarter less; twice in a row: half. From then on an eighth more a step,
- *                                              and near the rate that was too much a little more                                 floor
+ *                           strain above 2 ──▶ a quarter less; twice in a row: half. From then on a 128th of the ceiling
+ *                                              more a step, and near the rate that was too much a 512th                          floor
  *
  *   while much is sent:   ──── sending, 5 s ────┬─ rest, 300 ms ─┬──── sending ..    what producers wait for meanwhile is looked at anew: it may have changed
+ *
+ * Several nodes send one what it missed, each what it leads, and the last of them says when it has all. Each tells the others how strained its own producers are
+ * (peers/pulse.h): they yield together, and since all grow by the same amount they come to the same rate.
  *
  * What a second pays for does not come at once, as with a bucket (shared/base/rate.h), but within 5 ms at most: a burst is what producers would wait behind.
  * Threads: any (relaxed atomics: they order nothing and pair with nothing). Pure.   Units: bytes a second, ns. */
@@ -39,7 +42,7 @@ uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
 uint64_t pace_take(struct pace *p, uint64_t bytes, uint64_t now_ns);
 /* Nothing was sent for a while. */
 bool pace_quiet(const struct pace *p, uint64_t now_ns);
-/* A shard of this process, or a node that takes what is sent, tells how strained it is. */
+/* A shard of this process, or another node, tells how strained it is. */
 void pace_tell(struct pace *p, uint32_t strain, uint64_t now_ns);
 
 #endif

@@ -90,7 +90,7 @@ static void pulse(struct pair *p)
     }
     struct frame      *f = push(&p->pulses);
     struct wire_writer w = wire_writer_fixed(f->bytes, sizeof f->bytes);
-    pulse_put(&p->out, &w);
+    pulse_put(&p->out, p->serial, &w);
     ASSERT(!w.bad);
     f->size     = w.size;
     f->clock_ns = p->clock_ns;
@@ -156,7 +156,7 @@ static void hear(struct pair *p, struct script *s)
     struct heard       h     = {.pair = p, .frame = f, .script = s};
     struct wire_reader r     = wire_reader_of(bytes_of(f->bytes, f->size));
     bool               whole = pulse_get(&p->in, &r, on_beat, &h) == 0;
-    ASSERT(whole && wire_left(&r) == 0 && p->in.ack_count == h.count);
+    ASSERT(whole && wire_left(&r) == 0 && p->in.ack_count == h.count && p->in.strain == f->serial - 1);
     struct frame *a = h.count > 0 ? push(&p->answers) : NULL;
     for (uint32_t i = 0; i < p->slots; i++) {
         bool answers = h.of[i].term != 0 && h.of[i].commit == f->of[i].commit;

@@ -57,7 +57,7 @@ void pulse_beat(struct pulse_out *o, uint32_t slot, uint64_t term, uint64_t comm
     }
 }
 
-void pulse_put(struct pulse_out *o, struct wire_writer *w)
+void pulse_put(struct pulse_out *o, uint32_t strain, struct wire_writer *w)
 {
     uint8_t  bitmap[PULSE_SLOTS_MAX / 8] = {0};
     uint32_t size                        = 0;
@@ -81,6 +81,7 @@ void pulse_put(struct pulse_out *o, struct wire_writer *w)
     }
     wire_put_u16(w, (uint16_t)size);
     wire_put(w, bitmap, size);
+    wire_put_u32(w, strain);
     o->due_count  = 0;
     o->anew_count = 0;
 }
@@ -179,6 +180,11 @@ int pulse_get(struct pulse_in *in, struct wire_reader                           
     in->serial     = serial;
     in->clock_ns   = clock_ns;
     if (!read_anew(in, r) || !read_bits(in, r)) {
+        in->generation = 0;
+        return ERR_MALFORMED;
+    }
+    in->strain = wire_left(r) == 0 ? 0 : wire_get_u32(r);
+    if (r->bad) {
         in->generation = 0;
         return ERR_MALFORMED;
     }

@@ -4,11 +4,12 @@
  *   pulse_beat x stripes, pulse_put ──PULSE: 0, 3 as below; 5, 7 as before──▶ pulse_get ──▶ one RAFT_HEARTBEAT per stripe
  *   pulse_ack_get ──▶ one RAFT_HEARTBEAT_ACK per stripe ◀──PULSE_ACK: 0, 5, 7── pulse_ack_add x stripes, pulse_ack_put
  *
- *   PULSE      generation u64 | serial u32 | clock u64 | count u16 | count x { slot u16, term u64, commit u64 } | size u16 | bitmap
+ *   PULSE      generation u64 | serial u32 | clock u64 | count u16 | count x { slot u16, term u64, commit u64 } | size u16 | bitmap | strain u32
  *   PULSE_ACK  generation u64 | serial u32 | clock u64 | size u16 | bitmap
  *
  * slot: a stripe's place on its shard (stripe / shards). A bit of a PULSE says: term and commit are what this generation said of the slot last. A bit of
  * a PULSE_ACK says: this one was heard, in the term in which it was sent.
+ * strain: of the producers of what the sender leads (strain.h), so that others who send what was missed yield to them too. Releases before do not have it.
  *
  * Why it is as safe as a message per stripe: what comes out at the other end is word by word what went in, but for the clock, which is the earliest of
  * all beats in the frame (a lease that counts from it ends sooner). A generation is one connection, begun with a random number, and its pulses are numbered
@@ -50,7 +51,8 @@ struct pulse_in {
     uint64_t           generation; /* 0: none yet */
     uint32_t           serial;
     uint64_t           clock_ns;
-    uint8_t           *acks; /* bitmap of the answer */
+    uint32_t           strain; /* of the other end's producers; 0: none, or it does not say */
+    uint8_t           *acks;   /* bitmap of the answer */
     uint32_t           ack_count;
 };
 
@@ -61,7 +63,7 @@ void pulse_out_begin(struct pulse_out *out, uint64_t random);
 /* The stripe beats, in the next pulse; the last call before it counts. */
 void pulse_beat(struct pulse_out *out, uint32_t slot, uint64_t term, uint64_t commit, uint64_t clock_ns);
 /* The body of a frame, with all that is due; only when something is. It must not be lost while the connection lasts. */
-void pulse_put(struct pulse_out *out, struct wire_writer *w);
+void pulse_put(struct pulse_out *out, uint32_t strain, struct wire_writer *w);
 
 void pulse_in_init(struct pulse_in *in, uint32_t slots);
 void pulse_in_fini(struct pulse_in *in);

@@ -31,7 +31,7 @@ void pulses_flush(struct node *node)
     for (uint32_t i = 0; i < node->peer_count; i++) {
         struct peer *p = &node->peers[i];
         if (p->state == PEER_UP && p->pulse_out.due_count > 0) {
-            pulse_put(&p->pulse_out, peer_begin(p, RPC_PULSE));
+            pulse_put(&p->pulse_out, node->strained, peer_begin(p, RPC_PULSE));
             peer_end(p);
         }
     }
@@ -71,6 +71,9 @@ int pulse_receive(struct peer *p, struct wire_reader *r)
     p->pulsing = true;
     int result = pulse_get(&p->pulse_in, r, beat, p);
     p->pulsing = false;
+    if (result == 0) {
+        pace_tell(p->node->transfer, p->pulse_in.strain, io_now_ns(p->node->io));
+    }
     if (result == 0 && p->pulse_in.ack_count > 0 && peer_roomy(p)) {
         pulse_ack_put(&p->pulse_in, peer_begin(p, RPC_PULSE_ACK));
         peer_end(p);
