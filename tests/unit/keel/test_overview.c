@@ -105,6 +105,22 @@ Test(overview, damage_and_silence_are_told)
     expect(text, "warning: stripes 1-2: damaged on node 1");
 }
 
+Test(overview, of_damaged_records_that_is_told_which_an_operator_has_to_see_to_first)
+{
+    say(0,
+        "{'stripe':0,'leader':1,'term':4,'damaged_records':2,'lost_records':0,'image_withheld':false," MEMBERS
+        "},{'stripe':1,'leader':1,'term':4,'damaged_records':2,'lost_records':1,'image_withheld':false," MEMBERS
+        "},{'stripe':2,'leader':1,'term':4,'damaged_records':2,'lost_records':1,'image_withheld':true," MEMBERS
+        "},{'stripe':5,'leader':1,'term':4,'damaged_records':1,'lost_records':0,'image_withheld':true," MEMBERS "}",
+        "true,true");
+    const char *text = print(1, 1);
+    expect(text, "warning: stripe 0: records may be damaged on node 1: the other nodes give them back one by one\n");
+    expect(text, "warning: stripe 1: records are lost: no node can read them any more, and the log of node 1 says "
+                 "which\n");
+    expect(text, "warning: stripes 2 5: records are damaged on all nodes, and one waits for an image of them: the log "
+                 "of node 1 says what to do\n");
+}
+
 Test(overview, the_newest_term_tells_who_leads)
 {
     say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");

@@ -50,6 +50,7 @@ static void make(void)
     second[1].damaged  = true;
     second[0].missed   = 4;
     second[0].lost     = 1;
+    second[0].withheld = true;
     shards[0]          = (struct shard_status){.shard        = 0,
                                                .fresh        = true,
                                                .cluster_id   = 0xabc,
@@ -92,6 +93,8 @@ Test(status, metrics_are_sums_over_the_shards_and_the_lag_is_the_largest)
         "\nkeel_segstore_stripes_repairing 1\n",
         "\nkeel_segstore_records_damaged 7\n",
         "\nkeel_segstore_records_lost 1\n",
+        "\nkeel_segstore_images_withheld 1\n",
+        "\nkeel_segstore_images_withheld{shard=\"0\"} 0\nkeel_segstore_images_withheld{shard=\"1\"} 1\n",
         "\nkeel_segstore_stripes_stopped 0\n",
         "\nkeel_segstore_follower_lag_entries 40\n",
         "\nkeel_segstore_follower_lag_entries{shard=\"1\"} 7\n",
@@ -154,6 +157,8 @@ Test(status, the_cluster_is_told_as_json_with_its_stripes_in_order)
     cr_expect_str_eq(role, "leader");
     cr_expect_null(json_object_get(json_array_get(stripes, 2), "followers"));
     cr_expect(json_is_true(json_object_get(json_array_get(stripes, 3), "damaged")));
+    cr_expect(json_is_true(json_object_get(json_array_get(stripes, 1), "image_withheld")));
+    cr_expect(json_is_false(json_object_get(zero, "image_withheld")));
     json_decref(all);
     free(text);
 }

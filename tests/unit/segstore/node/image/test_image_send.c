@@ -2,6 +2,7 @@
 #include "segstore/node/image/sending.h"
 #include "segstore/node/peers/peers.h"
 #include "segstore/node/repair/repair.h"
+#include "segstore/status/status.h"
 
 #include "shared/record/record.h"
 #include "shared/rpc/op.h"
@@ -16,8 +17,9 @@
 #include <unistd.h>
 
 enum { SELF = 1, SLOW, FAST, SEGMENT = 3, RECORDS = 8, RECORD_BYTES = 60000, FULL_BYTES = 5 << 20 };
-static const uint64_t TEST_NS = 20000000000; /* on a machine that has other things to do */
-static const uint64_t SOME_NS = 1500000000;  /* longer than anybody's patience */
+static const uint64_t TEST_NS  = 20000000000; /* on a machine that has other things to do */
+static const uint64_t SOME_NS  = 1500000000;  /* longer than anybody's patience */
+static const uint64_t LATER_NS = 10000000000; /* longer than a follower goes without asking again */
 
 static struct disk_stage      stage;
 static struct segstore_config config;
@@ -99,6 +101,7 @@ static void begin(void)
     node                    = calloc(1, sizeof *node);
     node->storage           = calloc(1, sizeof *node->storage);
     node->peers             = calloc(2, sizeof *node->peers);
+    node->placements        = calloc(2, sizeof *node->placements);
     node->io                = stage.io;
     node->config            = &config;
     node->transfer          = &node->own_transfer;
@@ -115,6 +118,7 @@ static void begin(void)
     list_init(&node->images_behind);
     list_init(&node->images_waiting);
     list_init(&node->touched);
+    list_init(&node->sessions);
     for (uint16_t i = 0; i < 2; i++) {
         config.nodes[i].id = (uint16_t)(SLOW + i);
         node->peers[i]     = (struct peer){
@@ -142,6 +146,7 @@ static void end(void)
     segments_fini(&node->storage->segments);
     disk_stage_fini(&stage);
     free(node->peers);
+    free(node->placements);
     free(node->storage);
     free(node);
 }
@@ -298,12 +303,29 @@ static void lose(struct node_stripe *st)
     close(fd);
 }
 
+/* What operators read of the stripe, and the sum of all of them. */
+static bool is_told(const struct node_stripe *st)
+{
+    static struct stripe_status places[2];
+    struct shard_status         status = {.stripes = places};
+    node_status(node, &status);
+    cr_assert_eq(status.values[STATUS_IMAGES_WITHHELD], (uint64_t)places[0].withheld + places[1].withheld);
+    return places[st->id].withheld;
+}
+
 Test(image_send, what_no_node_has_is_a_hole_once_the_operator_accepts_it)
 {
     struct sent sent = {0};
+    stripes[0].led   = true;
     lose(&stripes[0]);
     image_send(&stripes[0], FAST);
     cr_assert(!is_sent(&stripes[0], FAST) && stripes[0].withheld_ns > 0, "it is the operator's decision");
+    cr_assert(is_told(&stripes[0]) && !is_told(&stripes[1]));
+    stripes[0].led = false;
+    cr_assert_not(is_told(&stripes[0]), "its leader says so");
+    stripes[0].led = true;
+    stripes[0].withheld_ns -= LATER_NS;
+    cr_assert_not(is_told(&stripes[0]), "nobody has asked for it any more");
     config.accept_damage = true;
     stripes[0].missed++; /* one that may be had yet */
     image_send(&stripes[0], FAST);
