@@ -356,11 +356,75 @@ static void check_hole(struct story *s, uint64_t offset)
     }
 }
 
+/* Files of which little is held are emptied from now on. */
+static void empty_files(struct story *s)
+{
+    struct group *g = &s->group;
+    for (uint32_t i = 0; i < g->count; i++) {
+        group_crash(g, i);
+        g->members[i].config.log_bytes        = 0;
+        g->members[i].config.checkpoint_bytes = world_between(g->world, SALT_SCENARIO, 64 << 10, 1 << 20);
+        g->members[i].config.checkpoint_ns    = world_between(g->world, SALT_SCENARIO, 1, 5) * SIM_S;
+        group_restart(g, i);
+        group_agree(g, LIMIT_S * SIM_S);
+    }
+}
+
+static void write_more(struct story *s)
+{
+    struct group *g = &s->group;
+    group_client_want(&s->client, 0, s->client.stripes[0].answered + world_between(g->world, SALT_SCENARIO, 50, 150));
+    sim_check(g->world, group_run_until(g, group_client_answered, &s->client, LIMIT_S * SIM_S), "all is acknowledged");
+    group_agree(g, LIMIT_S * SIM_S);
+    group_run_ns(g, world_between(g->world, SALT_SCENARIO, 1, 10) * SIM_S);
+}
+
+static bool all_mended(void *ctx)
+{
+    struct story *s = ctx;
+    for (uint32_t i = 0; i < s->group.count; i++) {
+        const struct segments *segments = &s->group.members[i].node->storage->segments;
+        for (const struct log_segment *each = segments_next(segments, 0); each != NULL;
+             each                           = segments_next(segments, each->number + 1)) {
+            if (each->damaged) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* What is held is found wherever it was moved to; the hole stays one, in its file, which counts as damaged for as long as the hole is held. */
+static void check_emptied(struct story *s, uint64_t offset)
+{
+    struct group *g = &s->group;
+    empty_files(s);
+    group_client_trim(&s->client, 0, offset - world_between(g->world, SALT_SCENARIO, 0, offset < 20 ? offset : 20));
+    for (uint32_t i = 1; i < g->stripes; i++) {
+        group_client_trim(&s->client, i, s->client.stripes[i].answered);
+    }
+    for (uint64_t rounds = world_between(g->world, SALT_SCENARIO, 2, 8); rounds > 0; rounds--) {
+        write_more(s);
+    }
+    for (uint32_t i = 0; i < g->count; i++) {
+        uint64_t told = s->client.stripes[0].lost_told;
+        group_client_check_at(&s->client, g, i);
+        sim_check(g->world, s->client.stripes[0].lost_told > told, "it is told that the record is lost");
+    }
+    group_client_trim(&s->client, 0, offset + 1);
+    write_more(s);
+    sim_check(g->world, group_run_until(g, all_mended, s, LIMIT_S * SIM_S), "files that hold no damage are let go of");
+    s->client.stripes[0].lost = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        group_client_check_at(&s->client, g, i);
+    }
+}
+
 /* Some nodes make a checkpoint while it names entries by their places that are durable and not applied there yet: a restart does not read those, and hears of the damage when it
  * applies them. Or the checkpoint was made when it had applied that: then nobody else can, and an image has a hole there. */
 void scenario_group_unreadable(struct world *world)
 {
-    struct story *s = begin_given_up(world, 1);
+    struct story *s = begin_given_up(world, 2);
     struct group *g = &s->group;
     uint64_t      positions[GROUP_MAX];
     write_part(s, 0, 5, 40);
@@ -404,6 +468,7 @@ void scenario_group_unreadable(struct world *world)
     group_agree(g, LIMIT_S * SIM_S);
     if (applied) {
         check_hole(s, offset);
+        check_emptied(s, offset);
         group_client_end(&s->client);
     } else {
         sim_check(world, next_offset(s, 0) <= offset, "what is lost is not made up");

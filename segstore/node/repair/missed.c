@@ -94,9 +94,28 @@ struct missed *missed_add(struct repairs *r, struct node_stripe *st, const struc
     return m;
 }
 
+/* A file that kept what could not be read is one like others when nothing of that is held in it any more. */
+static void file_mended(const struct repairs *r, uint64_t position)
+{
+    struct segments    *segments = &r->node->storage->segments;
+    uint64_t            number   = segments_number(segments, position);
+    struct log_segment *file     = segments_find(segments, number);
+    if (file == NULL || !file->damaged) {
+        return;
+    }
+    LIST_EACH (&r->missed, link) {
+        const struct missed *m = CONTAINER_OF(link, struct missed, link);
+        if (segments_number(segments, m->held.position) == number) {
+            return;
+        }
+    }
+    file->damaged = false;
+}
+
 void missed_drop(struct repairs *r, struct missed *m)
 {
-    struct missed **at = bucket_of(r, m->held.stream_id, m->held.offset);
+    struct missed **at       = bucket_of(r, m->held.stream_id, m->held.offset);
+    uint64_t        position = m->held.position;
     while (*at != m) {
         at = &(*at)->next;
     }
@@ -108,6 +127,7 @@ void missed_drop(struct repairs *r, struct missed *m)
     m->st->lost -= m->lost;
     list_remove(&m->link);
     free(m);
+    file_mended(r, position);
 }
 
 void waiters_wake(struct repairs *r)

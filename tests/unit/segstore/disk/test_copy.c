@@ -303,6 +303,31 @@ Test(copy, what_is_not_what_it_should_be_is_told_and_not_copied)
     teardown(&w);
 }
 
+Test(copy, a_hole_between_records_stays_where_it_is)
+{
+    static const uint8_t   zeros[OP_TARGET_HEADER_BYTES];
+    const struct log_entry hole = {.stripe = 5, .kind = LOG_BODY, .ops = bytes_of(zeros, sizeof zeros)};
+    struct world           w;
+    setup(&w);
+    for (int i = 0; i < 3; i++) {
+        append(&w, 5, 1, 1000);
+        survive(&w, 5, w.at[w.count - 1], 100);
+        const uint8_t *copy = block_append(&w.writer, &hole);
+        w.at[w.count++]     = POSITION + (uint64_t)(copy - w.image);
+        survive(&w, 5, w.at[w.count - 1], 100);
+    }
+    seal(&w);
+    run_to_end(&w, 1);
+    cr_assert_eq(w.copy.placed.count, 3);
+    cr_assert_eq(w.damaged_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(w.copy.placed.them[i].survivor.position, w.at[2 * i]);
+        cr_assert_eq(w.damaged[i], w.at[2 * i + 1]);
+    }
+    check_moves(&w);
+    teardown(&w);
+}
+
 Test(copy, weighing_adds_up_what_copying_would_take_and_keeps_nothing)
 {
     struct world w;
