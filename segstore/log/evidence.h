@@ -34,12 +34,16 @@ enum evidence_kind evidence_of(const struct evidence *e, const struct block_head
                                size_t size, struct log_entry *out_entry);
 
 /* Where in a stripe's order something lies that cannot be proved by its block: from the entries around it, in blocks that are whole, and in one that has changed
- * those that the chain proves. */
+ * those that the chain proves, wherever they are found again behind a head that has changed. */
 struct evidence_place {
-    uint64_t low;   /* behind this entry of the stripe; 0: not known */
-    uint64_t high;  /* and before this one; 0: not known */
-    uint64_t chain; /* of the entry that it stands in, as the log says, which may have changed; 0: not known */
-    uint32_t at;    /* .. where in its ops */
+    uint64_t low;    /* behind this entry of the stripe; 0: not known */
+    uint64_t high;   /* and before this one; 0: not known */
+    uint64_t chain;  /* of the entry that it stands in, as the log says, which may have changed; 0: not known */
+    uint32_t at;     /* .. where in its ops */
+    uint64_t from;   /* low and high are known: all entries between them lie from here .. */
+    uint64_t to;     /* .. to here, beside those of others; 0: it is not known where */
+    uint64_t sealed; /* the chain of the entry high .. */
+    uint64_t term;   /* .. and the term of all of them */
 };
 /* True: the entry that it stands in is as it was written, though its block is not. */
 bool evidence_place(const struct evidence *e, uint16_t stripe, uint64_t position, struct evidence_place *out);

@@ -300,11 +300,13 @@ static void on_error(struct group_client *c, uint64_t id, struct wire_reader *r)
     }
     if ((enum what)(id >> 56) == WHAT_READ && s->lost != 0 && status == ERR_CORRUPT) {
         if (id == id_of(c, WHAT_READ, stripe, 0)) {
-            sim_check(c->world, s->lost > s->read_asked && s->lost <= s->read_asked + s->read_limit,
+            sim_check(c->world,
+                      (s->lost > s->read_asked && s->lost <= s->read_asked + s->read_limit) ||
+                          (s->read_limit == 1 && s->read_asked < s->may_be_count && s->may_be_lost[s->read_asked]),
                       "none of %u records from %llu of stripe %u is lost, and they cannot be read: %s", s->read_limit,
                       (unsigned long long)s->read_asked, stripe, err_name(status));
             s->reading = false;
-            s->lost_told++;
+            s->lost_told += s->read_asked < s->lost;
             s->read_from += s->read_limit == 1 && s->read_from == s->read_asked; /* asked before it was lost: again */
             s->all_read = s->read_from >= s->answered;
         }

@@ -30,7 +30,10 @@ struct client_stripe {
     uint64_t read_asked;    /* where the READ under way begins */
     uint32_t read_limit;    /* records it may be answered with */
     uint64_t lost;          /* offset + 1 of the one record that no node can read any more; 0: all can be read */
-    uint64_t lost_told;     /* times that a READ of it was answered so */
+    const bool      *
+        may_be_lost; /* NULL: none but that one; else, of each that was acknowledged when there was damage: is it perhaps on no node? */
+    uint64_t may_be_count;
+    uint64_t lost_told; /* times that a READ of it was answered so */
     bool     reading;
     bool     all_read;
     bool     records_read;

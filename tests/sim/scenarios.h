@@ -44,6 +44,7 @@ struct world;
     X(group_mending, 1)    \
     X(group_given_up, 1)   \
     X(group_unreadable, 1) \
+    X(group_unplaced, 1)   \
     X(group_readback, 2)   \
     X(group_places, 4)     \
     X(group_spare, 4)      \

@@ -29,6 +29,15 @@ int refill_entry_of(struct node_stripe *st, uint64_t index, struct log_entry *ou
     return entry_ops(st, index, &out->ops);
 }
 
+const struct log_slot *refill_slot_of(const struct node_stripe *st, uint64_t index)
+{
+    const struct refill_entry *e = st->refill == NULL ? NULL : refill_find(st->refill, index);
+    if (e != NULL) {
+        return &e->slot;
+    }
+    return index < st->entries.first || index >= st->entries.end ? NULL : entries_at(&st->entries, index);
+}
+
 uint64_t refill_end(const struct node_stripe *st)
 {
     const struct refill *r   = st->refill;

@@ -156,6 +156,8 @@ void refill_tell(const struct node_stripe *st, uint64_t last, uint64_t answered,
 /* ---- give.c ---- */
 /* What this node's log has of an entry, behind its holes, too: 0 and *out; 1: it is being read; an error: it is not here. */
 MUST_CHECK int refill_entry_of(struct node_stripe *st, uint64_t index, struct log_entry *out);
+/* What is known of it, whether it can be read or not; NULL: nothing. */
+const struct log_slot *refill_slot_of(const struct node_stripe *st, uint64_t index);
 /* Behind the last of them. */
 uint64_t refill_end(const struct node_stripe *st);
 void     refill_asked(struct session *s, struct wire_reader *reader);

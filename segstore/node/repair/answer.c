@@ -1,12 +1,25 @@
 /* answer.c - another node misses a record: what this one's log says of it. */
 #include "segstore/node/peers/peers.h"
-#include "segstore/node/refill/refill.h"
 #include "segstore/node/repair/repair.h"
 
-#include "shared/base/err.h"
-#include "shared/record/record.h"
+enum { ANSWERS_PER_TURN = 16 };
 
-enum { ANSWERS_PER_TURN = 16, UNAPPLIED_MAX = 1024 };
+/* What else is missed there. */
+static void get_near(struct wire_reader *reader, struct asked *ask)
+{
+    ask->place.from   = wire_get_u64(reader);
+    ask->place.to     = wire_get_u64(reader);
+    ask->place.sealed = wire_get_u64(reader);
+    ask->place.term   = wire_get_u64(reader);
+    uint32_t count    = wire_get_u32(reader);
+    (void)wire_get_u32(reader);
+    for (uint32_t i = 0; i < count && i < REPAIR_NEAR_MAX; i++) {
+        ask->near[i].position  = wire_get_u64(reader);
+        ask->near[i].stream_id = wire_get_u64(reader);
+        ask->near[i].offset    = wire_get_u64(reader);
+        ask->near_count++;
+    }
+}
 
 void repair_asked(struct session *s, struct wire_reader *reader)
 {
@@ -17,17 +30,20 @@ void repair_asked(struct session *s, struct wire_reader *reader)
     uint64_t stream_id = wire_get_u64(reader);
     uint64_t offset    = wire_get_u64(reader);
 
-    struct evidence_place place = {.at = at};
-    if (wire_left(reader) > 0) {
-        place.low   = wire_get_u64(reader);
-        place.high  = wire_get_u64(reader);
-        place.chain = wire_get_u64(reader);
-    }
     if (reader->bad || st == NULL || r->ask_count == REPAIR_ASKS_MAX) {
         return; /* it asks again */
     }
-    r->asks[(r->ask_first + r->ask_count++) % REPAIR_ASKS_MAX] =
-        (struct asked){.st = st, .stream_id = stream_id, .offset = offset, .place = place, .node = s->peer};
+    struct asked *ask = &r->asks[(r->ask_first + r->ask_count) % REPAIR_ASKS_MAX];
+    *ask = (struct asked){.st = st, .stream_id = stream_id, .offset = offset, .place = {.at = at}, .node = s->peer};
+    if (wire_left(reader) > 0) {
+        ask->place.low   = wire_get_u64(reader);
+        ask->place.high  = wire_get_u64(reader);
+        ask->place.chain = wire_get_u64(reader);
+    }
+    if (wire_left(reader) > 0) {
+        get_near(reader, ask);
+    }
+    r->ask_count += !reader->bad;
 }
 
 static void answer(const struct repairs *r, uint16_t to, const struct node_stripe *st, const struct stripe_held *held,
@@ -66,46 +82,6 @@ void repair_answer(struct repairs *r, uint16_t to, struct node_stripe *st, const
     answer(r, to, st, held, found);
 }
 
-/* Is it in this entry, which is the same as at the asker? */
-static bool stands_in(const struct asked *ask, const struct log_entry *entry)
-{
-    const struct evidence_place *place = &ask->place;
-    struct op_target             target;
-    struct record                record;
-    return place->chain != 0 && place->chain == entry->chain && place->at < entry->ops.size &&
-           record_at(bytes_of(entry->ops.data + place->at, entry->ops.size - place->at), ask->stream_id, &target,
-                     &record) > 0;
-}
-
-/* Of a record that this node does not hold: is it in an entry that waits here to be applied? */
-static struct found unapplied(const struct asked *ask)
-{
-    const struct evidence_place *place   = &ask->place;
-    struct node_stripe          *st      = ask->st;
-    uint64_t                     applied = stripe_applied(st->stripe);
-    uint64_t                     first   = (place->low > applied ? place->low : applied) + 1;
-    uint64_t                     end     = refill_end(st);
-    struct found                 found   = {.kind = REPAIR_LATER};
-    end                                  = place->high < end ? place->high : end;
-    if (place->high <= applied + 1 ||
-        end > first + UNAPPLIED_MAX) { /* it was applied here and has gone; or too many to look at */
-        return found;
-    }
-    for (uint64_t index = first; index < end; index++) {
-        int result = refill_entry_of(st, index, &found.entry);
-        if (result < 0 || (result == 0 && found.entry.kind != LOG_OPS)) {
-            continue;
-        }
-        if (result == 0 && stands_in(ask, &found.entry)) {
-            found.kind = REPAIR_ENTRY;
-            found.at   = place->at;
-        }
-        return found;
-    }
-    found.kind = REPAIR_NONE;
-    return found;
-}
-
 static void answer_next(struct repairs *r)
 {
     const struct asked ask  = r->asks[r->ask_first];
@@ -117,7 +93,7 @@ static void answer_next(struct repairs *r)
         stripe_positions(ask.st->stripe, held.stream_id, held.offset, &held.position, 1, &first) < 1 ||
         first != held.offset || held.position == UINT64_MAX) {
         const struct found later = {.kind = REPAIR_LATER};
-        const struct found found = ask.st->installing || ask.st->stopped ? later : unapplied(&ask);
+        const struct found found = ask.st->installing || ask.st->stopped ? later : found_among(&ask);
         answer(r, ask.node, ask.st, &held, &found);
         return;
     }

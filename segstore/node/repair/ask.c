@@ -8,7 +8,9 @@
 static const uint64_t ANSWER_NS = 1000000000;  /* until another node is asked */
 static const uint64_t AGAIN_NS  = 50000000;    /* nobody could be asked, or they said: later */
 static const uint64_t LOST_NS   = 30000000000; /* all said no: until they are asked once more */
-static const uint64_t TELL_NS   = 1000000000;
+static const uint64_t UNCLEAR_NS =
+    10000000000; /* .. or that nobody can tell: until that is taken for no, when the damage is accepted */
+static const uint64_t TELL_NS = 1000000000;
 static const uint64_t REMEMBER_NS =
     1000000000; /* so that many that come back one after the other take one checkpoint */
 
@@ -125,7 +127,10 @@ void repair_body_durable(struct node_stripe *st, const struct log_entry *entry)
         if (m->st != st || m->state != REPAIR_WRITING || m->memory != entry->ops.data) {
             continue;
         }
-        count += record_move(st, m->held.stream_id, m->held.offset, m->held.position, entry->position + m->at);
+        if (record_move(st, m->held.stream_id, m->held.offset, m->held.position, entry->position + m->at)) {
+            r->former[r->former_next++ % REPAIR_FORMER_MAX] = (struct former){.st = st, .held = m->held};
+            count++;
+        }
         missed_drop(r, m);
     }
     if (count == 0) {
@@ -168,15 +173,56 @@ static void lost(struct repairs *r, struct missed *m)
         m->lost = true;
         m->st->lost++;
         r->lost_count++;
-        log_error("stripe %u: the record at offset %llu of stream %llx is damaged on every node, here in %s/%s at "
+        log_error("stripe %u: the record at offset %llu of stream %llx is damaged on every node%s, here in %s/%s at "
                   "offset %llu: whoever reads it is told so. Restore that file on one of the nodes from a copy",
                   m->st->id, (unsigned long long)m->held.offset, (unsigned long long)m->held.stream_id,
+                  m->unclear == 0 ? "" : ", or nobody can tell where it is on one that has not applied it",
                   segment_is_run(number) ? r->node->storage->run_directory : r->node->storage->wal_directory, name,
                   (unsigned long long)(m->held.position - segments_position(segments, number)));
     }
     m->said_no = 0;
+    m->unclear = 0;
     ask_at(r, m, now_of(r) + LOST_NS);
     waiters_wake(r);
+}
+
+static void put_held(struct wire_writer *w, const struct stripe_held *held)
+{
+    wire_put_u64(w, held->position);
+    wire_put_u64(w, held->stream_id);
+    wire_put_u64(w, held->offset);
+}
+
+static bool lies_near(const struct missed *wanted, const struct node_stripe *st, const struct stripe_held *held)
+{
+    return st == wanted->st && held->stream_id != 0 && held->position >= wanted->place.from &&
+           held->position < wanted->place.to;
+}
+
+/* It, and others that lie where it does, or did. */
+static void put_near(const struct repairs *r, const struct missed *wanted, struct wire_writer *w)
+{
+    size_t   count_at = w->size;
+    uint32_t count    = 1;
+    wire_put_u32(w, 0);
+    wire_put_u32(w, 0);
+    put_held(w, &wanted->held);
+    LIST_EACH (&r->missed, link) {
+        const struct missed *m = CONTAINER_OF(link, struct missed, link);
+        if (m != wanted && lies_near(wanted, m->st, &m->held) && count < REPAIR_NEAR_MAX) {
+            put_held(w, &m->held);
+            count++;
+        }
+    }
+    for (size_t i = 0; i < REPAIR_FORMER_MAX && count < REPAIR_NEAR_MAX; i++) {
+        if (lies_near(wanted, r->former[i].st, &r->former[i].held)) {
+            put_held(w, &r->former[i].held);
+            count++;
+        }
+    }
+    if (!w->bad) {
+        memcpy(w->data + count_at, &count, sizeof count);
+    }
 }
 
 static void ask(struct repairs *r, struct missed *m, uint64_t now_ns)
@@ -184,10 +230,14 @@ static void ask(struct repairs *r, struct missed *m, uint64_t now_ns)
     const struct node *node = r->node;
     uint16_t           nodes[3 * RAFT_MEMBERS_MAX];
     size_t             count = raft_members_list(raft_members(m->st->raft), nodes);
+    uint64_t           said  = m->said_no;
     size_t             left  = 0; /* who have not said no */
+    if (node->config->accept_damage && m->unclear != 0 && now_ns >= m->unclear_ns + UNCLEAR_NS) {
+        said |= m->unclear;
+    }
     for (size_t i = 0; i < count; i++) {
         const struct peer *peer = peer_find(node, nodes[i]);
-        left += nodes[i] != node->config->node && (peer == NULL || (m->said_no & 1ull << (peer - node->peers)) == 0);
+        left += nodes[i] != node->config->node && (peer == NULL || (said & 1ull << (peer - node->peers)) == 0);
     }
     if (left == 0) {
         lost(r, m);
@@ -209,6 +259,11 @@ static void ask(struct repairs *r, struct missed *m, uint64_t now_ns)
         wire_put_u64(w, m->place.low);
         wire_put_u64(w, m->place.high != 0 ? m->place.high : stripe_applied(m->st->stripe) + 1);
         wire_put_u64(w, m->place.chain);
+        wire_put_u64(w, m->place.from);
+        wire_put_u64(w, m->place.to);
+        wire_put_u64(w, m->place.sealed);
+        wire_put_u64(w, m->place.term);
+        put_near(r, m, w);
         peer_end(peer);
         m->turn    = (uint8_t)n;
         m->state   = REPAIR_ASKED;
@@ -326,6 +381,13 @@ void repair_answered(struct session *s, struct wire_reader *reader)
     m->turn = (uint8_t)(peer - node->peers + 1);
     log_debug("stripe %u: node %u says %u of the record at offset %llu of stream %llx", st->id, s->peer, kind,
               (unsigned long long)offset, (unsigned long long)stream_id);
+    m->unclear &= ~(1ull << (peer - node->peers));
+    if (kind == REPAIR_UNCLEAR) {
+        m->unclear_ns = m->unclear_ns == 0 ? now_of(r) : m->unclear_ns;
+        m->unclear |= 1ull << (peer - node->peers);
+        ask_at(r, m, now_of(r) + ANSWER_NS);
+        return;
+    }
     if (kind == REPAIR_LATER) {
         ask_at(r, m, now_of(r) + AGAIN_NS);
         return;

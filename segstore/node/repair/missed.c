@@ -49,6 +49,11 @@ void repairs_clear(struct node_stripe *st)
             survey_drop(r, s);
         }
     }
+    for (size_t i = 0; i < REPAIR_FORMER_MAX; i++) {
+        if (r->former[i].st == st) {
+            r->former[i].st = NULL;
+        }
+    }
     waiters_wake(r);
 }
 

@@ -18,6 +18,8 @@
  *           may be one)
  *   NONE    cannot be read there either; when all members say so the record is lost: readers are told ERR_CORRUPT, and it is asked for again now and then
  *   LATER   that node does not hold it now: it lags, or is ahead and knows it trimmed
+ *   UNCLEAR it may be in an entry that waits there to be applied, and nobody can tell whether it is. When nobody else has it, either, and the operator accepts the damage,
+ *           the record is lost all the same: else the node that waits would never come back
  *
  * One that waits for an image cannot hold what this node applied, and what this node misses no image can bring it. So who asks says, too, among which entries of the stripe the
  * record stands, as far as its own log tells. Who has not applied these looks among them: ENTRY, when it has the one, and can read it; NONE, when it can read none of them; else
@@ -26,8 +28,12 @@
  * A stripe with such records is led and followed as ever. The repair is durable with the next checkpoint; after a crash before that it
  * is found and repaired anew. A timer's action is in memory: it is written anew without asking.
  *
- *   RPC_REPAIR_ASK     stripe u16 | zero u16 | at u32 | stream u64 | offset u64 | low u64 | high u64 | chain u64
- *                      (struct evidence_place; high is always known. A node of an earlier version says nothing behind offset)
+ * When the head of that entry has gone, too, or a whole page, the asker knows only between which two entries of its log the record stands, where these lie, and where other records that it
+ * misses, or did, lie between them. Who has not applied the entries between the two finds out which one it is by their sizes and by what is in those that it can read (log/layout.h).
+ *
+ *   RPC_REPAIR_ASK     stripe u16 | zero u16 | at u32 | stream u64 | offset u64 | low u64 | high u64 | chain u64 |
+ *                      from u64 | to u64 | sealed u64 | term u64 | count u32 | zero u32 | count x { position u64, stream u64, offset u64 }, the first is the one that is asked for
+ *                      (struct evidence_place; high is always known. Nodes of earlier versions say nothing behind offset, or behind chain)
  *   RPC_REPAIR_ANSWER  stripe u16 | kind u8 | zero u8 | at u32 (of the record's target in ops) | stream u64 | offset u64 |
  *                      ENTRY, PAGES, DOUBT: index u64 | term u64 | wall_ns u64 | chain u64 | entry kind u16 | zero u16 | zero u32 | ops
  *                      (PAGES, DOUBT: ops of its own, an APPEND to this stream alone; index .. chain 0, but of DOUBT index: target_hash)
@@ -46,10 +52,19 @@ enum {
     REPAIR_BUCKETS     = 1024,
     REPAIR_SURVEYS_MAX = 64,
     REPAIR_ASKS_MAX    = 64,
-    REPAIR_ASKED_MAX   = 32
+    REPAIR_ASKED_MAX   = 32,
+    REPAIR_NEAR_MAX    = 64,
+    REPAIR_FORMER_MAX  = 256
 };
 
-enum repair_kind { REPAIR_ENTRY = 1, REPAIR_PAGES = 2, REPAIR_DOUBT = 3, REPAIR_NONE = 4, REPAIR_LATER = 5 };
+enum repair_kind {
+    REPAIR_ENTRY   = 1,
+    REPAIR_PAGES   = 2,
+    REPAIR_DOUBT   = 3,
+    REPAIR_NONE    = 4,
+    REPAIR_LATER   = 5,
+    REPAIR_UNCLEAR = 6
+};
 
 enum repair_state { REPAIR_LOOK, REPAIR_LOOKING, REPAIR_ASK, REPAIR_ASKED, REPAIR_WRITING };
 
@@ -67,9 +82,11 @@ struct missed {
     uint64_t              targets[SEGSTORE_NODES_MAX +
                      1]; /* target_hash as it stands on node->peers[] and, the last one, here; 0: not known */
     uint8_t               state;
-    uint64_t              said_no; /* a bit per node->peers[] */
-    uint8_t               turn;    /* whom it is asked next */
-    bool                  lost;    /* nobody had it, the last time that all were asked */
+    uint64_t              said_no;    /* a bit per node->peers[] */
+    uint64_t              unclear;    /* likewise */
+    uint64_t              unclear_ns; /* when the first one said so */
+    uint8_t               turn;       /* whom it is asked next */
+    bool                  lost;       /* nobody had it, the last time that all were asked */
 };
 _Static_assert(SEGSTORE_NODES_MAX <= 64, "said_no");
 
@@ -106,6 +123,15 @@ struct asked {
     uint64_t              offset;
     struct evidence_place place; /* high 0: it does not say */
     uint16_t              node;
+    uint16_t              near_count;
+    struct stripe_held
+        near[REPAIR_NEAR_MAX]; /* what the asker misses between from and to, or did; the first is what it asks for */
+};
+
+/* Where a record lay that is whole again: it says something of what lies beside it there. */
+struct former {
+    struct node_stripe *st; /* NULL: none */
+    struct stripe_held  held;
 };
 
 struct survey {
@@ -124,6 +150,8 @@ struct repairs {
     struct list    waiters; /* task.link: readers that wait for a record */
     struct asked   asks[REPAIR_ASKS_MAX];
     struct look    look;
+    struct former  former[REPAIR_FORMER_MAX]; /* ring */
+    uint32_t       former_next;
     uint32_t       missed_count;
     uint32_t       lost_count; /* of them */
     uint32_t       survey_count;
@@ -163,6 +191,10 @@ uint64_t look_rest(struct repairs *r, uint64_t now_ns);
 void missed_looked(struct repairs *r, struct missed *m, const struct found *found);
 /* Looks, asks, asks again; sets r->next_ns. */
 void asks_turn(struct repairs *r, uint64_t now_ns);
+
+/* ---- among.c ---- */
+/* Of a record that this node does not hold: is it in an entry that waits here to be applied? */
+struct found found_among(const struct asked *ask);
 
 /* ---- answer.c ---- */
 void answers_turn(struct repairs *r);

@@ -232,17 +232,28 @@ Test(evidence, of_what_is_lost_with_its_head_the_place_is_told_by_the_entries_ar
     }
     memset(page, 0xee, BLOCK_PAGE_BYTES);
     uint64_t position = w.entries[1][first + 2].position + 9;
+    int      next     = first;
+    while (byte_at(&w, w.entries[1][next].position) - BLOCK_ENTRY_BYTES < page + BLOCK_PAGE_BYTES) {
+        next++;
+    }
     cr_assert_not(evidence_place(&all, 4, position, &place));
     cr_assert_eq(place.chain, 0);
-    cr_assert_eq(place.high, w.entries[2][0].index, "what lies behind it in the block is not proved by what is lost");
+    cr_assert(place.low == w.entries[1][first].index - 1 && place.high == w.entries[1][next].index);
+    cr_assert_eq(place.from, w.entries[1][first].position - BLOCK_ENTRY_BYTES);
+    cr_assert_eq(place.to, w.entries[1][next].position - BLOCK_ENTRY_BYTES);
+    cr_assert(place.sealed == w.entries[1][next].chain && place.term == 2);
+    memset(page, 0xee, w.headers[1].length - 2 * BLOCK_PAGE_BYTES);
+    cr_assert_not(evidence_place(&all, 4, position, &place));
+    cr_assert_eq(place.high, w.entries[2][0].index, "nothing is left behind it in the block");
     cr_assert_eq(place.low, 0, "another term begins there: entries before it may have been replaced");
+    cr_assert(place.from == 0 && place.to == 0);
     memset(byte_at(&w, w.headers[2].position), 0, SEGMENT_BYTES - (w.headers[2].position - SEGMENT_BYTES));
     cr_assert_not(evidence_place(&all, 4, position, &place));
     cr_assert_eq(place.high, 0, "nothing comes behind it");
     cr_assert_not(evidence_place(&all, 9, position, &place), "nothing of that stripe is there");
     cr_assert(place.low == 0 && place.high == 0);
-    memset(byte_at(&w, w.headers[0].position), 0xee, BLOCK_PAGE_BYTES);
-    cr_assert_not(evidence_place(&all, 4, w.entries[0][1].position, &place), "its block is not found at all");
+    memset(byte_at(&w, w.headers[0].position), 0xee, w.headers[0].length);
+    cr_assert_not(evidence_place(&all, 4, w.entries[0][1].position, &place), "nothing is left of its block");
     cr_assert_eq(place.low, 0);
     cr_assert_eq(place.high, w.entries[1][0].index, "that one is proved by nothing, but the next one comes behind it");
     free(w.image);
@@ -255,16 +266,59 @@ Test(evidence, in_one_term_the_entries_before_are_in_front_of_it_unless_it_may_h
         struct evidence_place place;
         make_chained(&w, body == 1);
         struct evidence all  = piece(&w, 0, SEGMENT_BYTES);
-        uint8_t        *page = byte_at(&w, w.headers[0].position + 2 * BLOCK_PAGE_BYTES);
+        size_t          last = w.headers[0].length - BLOCK_PAGE_BYTES;
+        uint8_t        *page = byte_at(&w, w.headers[0].position + last);
         uint64_t        low  = 0;
         memset(page, 0xee, BLOCK_PAGE_BYTES);
         for (int i = 0; i < ENTRIES; i++) {
             low = byte_at(&w, w.entries[0][i].position + OPS_BYTES) <= page ? w.entries[0][i].index : low;
         }
-        cr_assert_not(evidence_place(&all, 4, w.headers[0].position + 2 * BLOCK_PAGE_BYTES + 900, &place));
+        cr_assert_not(evidence_place(&all, 4, w.headers[0].position + last + 900, &place));
         cr_assert_eq(place.low, body ? 0 : low);
         cr_assert_eq(place.high, w.entries[1][body].index);
         cr_assert_eq(place.chain, 0);
+        cr_assert_eq(place.to, body ? 0 : w.headers[0].position + w.headers[0].body_offset + w.headers[0].body_bytes);
         free(w.image);
     }
+}
+
+Test(evidence, behind_an_entry_of_another_size_than_it_says_the_others_are_found_again)
+{
+    enum { HURT = 7 };
+    struct world w;
+    make_chained(&w, false);
+    struct evidence         all  = piece(&w, 0, SEGMENT_BYTES);
+    const struct log_entry *hurt = &w.entries[1][HURT];
+    for (int bit = 0; bit < 32; bit++) {
+        byte_at(&w, hurt->position - BLOCK_ENTRY_BYTES)[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        for (int i = HURT - 2; i <= HURT + 2; i++) {
+            struct evidence_place place;
+            bool                  proved = evidence_place(&all, 4, w.entries[1][i].position + 9, &place);
+            cr_assert_eq(proved, i != HURT && (i != HURT + 1 || bit < 2), "bit %d, entry %d", bit, i);
+            cr_assert(place.low == w.entries[1][i].index - 1 && place.high == w.entries[1][i].index + 1, "bit %d", bit);
+            cr_assert(i == HURT || (place.chain == w.entries[1][i].chain && place.at == 9), "bit %d, entry %d", bit, i);
+        }
+        byte_at(&w, hurt->position - BLOCK_ENTRY_BYTES)[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    free(w.image);
+}
+
+Test(evidence, behind_a_header_that_has_changed_the_entries_are_found_again)
+{
+    struct world          w;
+    struct evidence_place place;
+    make_chained(&w, false);
+    struct evidence all  = piece(&w, 0, SEGMENT_BYTES);
+    int             next = 0;
+    memset(byte_at(&w, w.headers[1].position), 0xee, BLOCK_PAGE_BYTES);
+    while (w.entries[1][next].position - BLOCK_ENTRY_BYTES < w.headers[1].position + BLOCK_PAGE_BYTES) {
+        next++;
+    }
+    cr_assert_not(evidence_place(&all, 4, w.entries[1][2].position + 9, &place));
+    cr_assert(place.low == w.entries[0][ENTRIES - 1].index && place.high == w.entries[1][next].index);
+    cr_assert_eq(place.from, w.headers[1].position + BLOCK_HEADER_BYTES, "it is not known how long its page table was");
+    cr_assert_eq(place.to, w.entries[1][next].position - BLOCK_ENTRY_BYTES);
+    cr_assert(evidence_place(&all, 4, w.entries[1][next + 1].position + 9, &place), "its chain proves it");
+    cr_assert(place.low + 2 == place.high && place.chain == w.entries[1][next + 1].chain);
+    free(w.image);
 }

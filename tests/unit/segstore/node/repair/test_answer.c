@@ -16,6 +16,10 @@ static struct node_stripe     stripe;
 static struct wire_writer     ops; /* an APPEND to STREAM */
 static uint32_t               at;  /* of its target */
 static uint64_t               chains[FIRST + ENTRIES];
+static struct stripe_held     near[4]; /* what the asker tells of, too */
+static uint32_t               near_count;
+static uint32_t               told_at;
+static uint64_t               told_index;
 
 /* Two entries that are not applied. */
 static void begin(void)
@@ -95,6 +99,19 @@ static enum repair_kind told(const struct evidence_place *place)
         wire_put_u64(&w, place->high);
         wire_put_u64(&w, place->chain);
     }
+    if (place != NULL && near_count > 0) {
+        wire_put_u64(&w, place->from);
+        wire_put_u64(&w, place->to);
+        wire_put_u64(&w, place->sealed);
+        wire_put_u64(&w, place->term);
+        wire_put_u32(&w, near_count);
+        wire_put_u32(&w, 0);
+        for (uint32_t i = 0; i < near_count; i++) {
+            wire_put_u64(&w, near[i].position);
+            wire_put_u64(&w, near[i].stream_id);
+            wire_put_u64(&w, near[i].offset);
+        }
+    }
     struct wire_reader asked = wire_reader_of(wire_written(&w));
     repair_asked(&s, &asked);
     answers_turn(node->repairs);
@@ -103,6 +120,11 @@ static enum repair_kind told(const struct evidence_place *place)
     struct wire_reader r = wire_reader_of(frame.body);
     (void)wire_get_u16(&r);
     uint8_t kind = wire_get_u8(&r);
+    (void)wire_get_u8(&r);
+    told_at = wire_get_u32(&r);
+    (void)wire_get_u64(&r);
+    (void)wire_get_u64(&r);
+    told_index = kind == REPAIR_ENTRY ? wire_get_u64(&r) : 0;
     frame_reader_fini(&reader);
     node->peers[0].out.size = 0;
     wire_writer_fini(&w);
@@ -129,4 +151,79 @@ Test(answer, who_has_none_of_the_entries_that_it_may_be_in_says_no)
     place = (struct evidence_place){.low = 0, .high = 1};
     cr_assert_eq(told(&place), REPAIR_LATER, "what was applied here, and is not held, was trimmed");
     cr_assert_eq(told(NULL), REPAIR_LATER, "a node of an earlier version does not say where it stands");
+}
+
+/* ---- by their sizes ---- */
+
+/* At the asker the two entries lie one behind the other, room bytes from each other, and the record is in the nth. */
+static struct evidence_place lay_out(uint32_t nth, uint64_t room)
+{
+    uint64_t length  = BLOCK_ENTRY_BYTES + (ops.size + 7) / 8 * 8;
+    near_count       = ENTRIES;
+    stripe.repairing = true; /* it waits for an image */
+    for (uint32_t i = 0; i < ENTRIES; i++) {
+        uint32_t k = i == 0 ? nth : 1 - nth; /* the one that is asked for comes first */
+        near[i]    = (struct stripe_held){.position  = 4096 + k * (length + room) + BLOCK_ENTRY_BYTES + at,
+                                          .stream_id = STREAM,
+                                          .offset    = OFFSET + k - nth};
+    }
+    return (struct evidence_place){
+        .low = 0, .high = 3, .from = 4096, .to = 4096 + 2 * length + 2 * room, .sealed = 1, .term = 1};
+}
+
+/* What is in the nth entry cannot be read. */
+static void lose(uint64_t index)
+{
+    node->storage->fetch.wal                   = &node->storage->wal;
+    node->storage->fetch.chunks                = &node->storage->chunks;
+    node->storage->chunks.segments             = &node->storage->segments;
+    entries_at(&stripe.entries, index)->memory = NULL;
+}
+
+Test(answer, an_entry_is_found_by_the_sizes_of_all_that_lie_there)
+{
+    for (uint32_t nth = 0; nth < ENTRIES; nth++) {
+        for (uint64_t room = 0; room < 4096; room += 512) {
+            struct evidence_place place = lay_out(nth, room);
+            cr_assert_eq(told(&place), REPAIR_ENTRY);
+            cr_assert(told_index == FIRST + nth && told_at == at);
+        }
+    }
+}
+
+Test(answer, who_cannot_read_the_entry_that_it_is_in_says_no_whatever_else_can_be_read)
+{
+    struct evidence_place place = lay_out(0, 64);
+    lose(FIRST);
+    cr_assert_eq(told(&place), REPAIR_NONE);
+    place = lay_out(1, 64);
+    cr_assert_eq(told(&place), REPAIR_ENTRY);
+    cr_assert_eq(told_index, FIRST + 1);
+    near_count = 1; /* it may be in the first, with the second behind it */
+    place.to += 4096;
+    cr_assert_eq(told(&place), REPAIR_UNCLEAR);
+}
+
+Test(answer, nothing_is_said_of_another_history_or_of_what_was_applied_here)
+{
+    struct evidence_place place = lay_out(0, 0);
+    place.term                  = 2;
+    cr_assert_eq(told(&place), REPAIR_UNCLEAR);
+    place        = lay_out(0, 0);
+    place.high   = FIRST + 1;
+    place.to     = (place.from + place.to) / 2;
+    place.sealed = chains[FIRST + 1];
+    near_count   = 1;
+    cr_assert_eq(told(&place), REPAIR_ENTRY);
+    place.sealed++;
+    cr_assert_eq(told(&place), REPAIR_UNCLEAR, "the entry behind it is another one");
+    place        = lay_out(0, 0);
+    place.sealed = 0;
+    cr_assert_eq(told(&place), REPAIR_UNCLEAR, "the asker does not know where they lie");
+    near_count = 0;
+    cr_assert_eq(told(&place), REPAIR_LATER, "a node of an earlier version is told what it knows");
+    place            = lay_out(0, 0);
+    place.term       = 2;
+    stripe.repairing = false;
+    cr_assert_eq(told(&place), REPAIR_LATER, "they will be applied");
 }
