@@ -190,6 +190,7 @@ bool disk_rot(struct disk *disk, const char *path, uint64_t offset)
     uint64_t       bit    = offset % SECTOR_BYTES * 8 + disk_draw(disk, 8);
     bool           saved  = sector->durable == sector->now;
     version_flip(&sector->now, bit);
+    inode->content_end = index >= inode->content_end ? (uint32_t)index + 1 : inode->content_end;
     if (saved) {
         sector->durable = sector->now;
     } else if (sector->durable != NULL) {

@@ -72,7 +72,7 @@ struct disk_op {
     struct disk   *disk;
     enum disk_verb verb;
     struct inode  *inode;
-    uint8_t       *memory; /* of a write: not written to */
+    uint8_t       *memory; /* of a write: not written to; NULL for a write of zeros */
     size_t         size;
     uint64_t       offset;
     char          *path; /* owned by it */

@@ -70,6 +70,7 @@ void disk_sectors_drop(struct inode *inode, uint32_t first)
         sector_free(&inode->sectors[i]);
     }
     inode->sector_count = first < inode->sector_count ? first : inode->sector_count;
+    inode->content_end  = inode->content_end < inode->sector_count ? inode->content_end : inode->sector_count;
     inode->dirty_end    = inode->dirty_end < inode->sector_count ? inode->dirty_end : inode->sector_count;
     inode->dirty_first  = inode->dirty_first < inode->dirty_end ? inode->dirty_first : inode->dirty_end;
 }
@@ -154,6 +155,9 @@ void disk_write_sector(struct inode *inode, uint64_t index, size_t at, const uin
         sector_save(sector);
     }
     sector_overwrite(disk, sector);
+    if (!version_shared(next) && index >= inode->content_end) {
+        inode->content_end = (uint32_t)index + 1;
+    }
     sector->now    = next;
     sector->dirty  = true;
     sector->change = ++disk->change;

@@ -6,27 +6,41 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { ZEROS_KNOWN_SECTORS = 4096 };
+
 uint64_t disk_draw(struct disk *disk, uint64_t below)
 {
     return rand_below(world_rand(disk->world, SALT_DISK), below);
 }
 
-/* The file of a log is prepared by megabytes of zeros: hashed once for each size that is written. */
-static uint64_t hash_of_zeros(const uint8_t *zeros, size_t size)
+static uint64_t hash_zeros(size_t size)
 {
-    static uint64_t known_hash; /* a matter of known_size alone: the same for every world */
-    static size_t   known_size;
-    if (known_size != size) {
-        known_hash = hash_bytes(bytes_of(zeros, size));
-        known_size = size;
+    uint8_t *zeros = calloc(1, size);
+    ASSERT(zeros != NULL);
+    uint64_t hash = hash_bytes(bytes_of(zeros, size));
+    free(zeros);
+    return hash;
+}
+
+/* The file of a log is prepared by megabytes of zeros: hashed once for each number of sectors that is written. */
+static uint64_t hash_of_zeros(size_t size)
+{
+    /* A matter of the size alone, the same for every world; 0 is not known. */
+    static uint64_t known[ZEROS_KNOWN_SECTORS];
+    size_t          sectors = size / SECTOR_BYTES;
+    if (size % SECTOR_BYTES != 0 || sectors >= ZEROS_KNOWN_SECTORS) {
+        return hash_zeros(size);
     }
-    return known_hash;
+    if (known[sectors] == 0) {
+        known[sectors] = hash_zeros(size);
+    }
+    return known[sectors];
 }
 
 static bool unchanged(const struct disk_op *op)
 {
     struct bytes data = bytes_of(op->memory, op->size);
-    return op->zeros ? bytes_zero(data) : hash_bytes(data) == op->checksum;
+    return op->memory == NULL || (op->zeros ? bytes_zero(data) : hash_bytes(data) == op->checksum);
 }
 
 /* each_one: every sector arrives; otherwise each by lot. */
@@ -70,12 +84,22 @@ static uint64_t sectors_wanted(const struct disk_op *op)
     return wanted;
 }
 
+/* Those that are written are counted one by one on a disk that is nearly full. */
+static bool fits(const struct disk_op *op)
+{
+    const struct disk *disk  = op->disk;
+    uint64_t           first = op->offset / SECTOR_BYTES;
+    uint64_t           most  = (op->offset + op->size + SECTOR_BYTES - 1) / SECTOR_BYTES - first;
+    return (disk->used_sectors + most) * SECTOR_BYTES <= disk->capacity_bytes ||
+           (disk->used_sectors + sectors_wanted(op)) * SECTOR_BYTES <= disk->capacity_bytes;
+}
+
 static int do_write(struct disk_op *op, bool durable)
 {
     struct disk *disk = op->disk;
     /* Memory that changes under a write is a bug of the caller, whatever the disk makes of it. */
     ASSERT(unchanged(op));
-    if ((disk->used_sectors + sectors_wanted(op)) * SECTOR_BYTES > disk->capacity_bytes && sectors_wanted(op) != 0) {
+    if (!fits(op) && sectors_wanted(op) != 0) {
         return -ENOSPC;
     }
     if (world_chance(disk->world, SALT_DISK, disk->faults.write_error_one_in) ||
@@ -87,14 +111,21 @@ static int do_write(struct disk_op *op, bool durable)
     return (int)op->size;
 }
 
+/* The sector's content; NULL is zeros. */
 static const uint8_t *version_at(const struct inode *inode, uint64_t index)
 {
-    return index < inode->sector_count ? inode->sectors[index].now : NULL;
+    const uint8_t *version = index < inode->content_end ? inode->sectors[index].now : NULL;
+    return version == NULL || version_shared(version) ? NULL : version;
 }
 
-static bool version_zero(const uint8_t *version)
+/* Where the zeros at offset end, no farther than end. */
+static uint64_t zeros_end(const struct inode *inode, uint64_t offset, uint64_t end)
 {
-    return version == NULL || version_shared(version);
+    uint64_t index = offset / SECTOR_BYTES;
+    while (index < inode->content_end && version_at(inode, index) == NULL) {
+        index++;
+    }
+    return index < inode->content_end && index * SECTOR_BYTES < end ? index * SECTOR_BYTES : end;
 }
 
 static int do_read(struct disk_op *op)
@@ -110,15 +141,12 @@ static int do_read(struct disk_op *op)
         size_t         skip   = at % SECTOR_BYTES;
         size_t         part   = SECTOR_BYTES - skip < size - done ? SECTOR_BYTES - skip : size - done;
         const uint8_t *stored = version_at(inode, at / SECTOR_BYTES);
-        if (!version_zero(stored)) {
+        if (stored != NULL) {
             memcpy(op->memory + done, stored + skip, part);
-            done += part;
-            continue;
+        } else {
+            part = (size_t)(zeros_end(inode, at, end) - at);
+            memset(op->memory + done, 0, part);
         }
-        while (done + part < size && version_zero(version_at(inode, (at + part) / SECTOR_BYTES))) {
-            part = part + SECTOR_BYTES < size - done ? part + SECTOR_BYTES : size - done;
-        }
-        memset(op->memory + done, 0, part);
         done += part;
     }
     return (int)size;
@@ -291,8 +319,8 @@ void disk_begin(struct disk_op *op)
     }
     if (op->verb == DISK_WRITE || op->verb == DISK_WRITE_DURABLE) {
         struct bytes data = bytes_of(op->memory, op->size);
-        op->zeros         = bytes_zero(data);
-        op->checksum      = op->zeros ? hash_of_zeros(data.data, data.size) : hash_bytes(data);
+        op->zeros         = op->memory == NULL || bytes_zero(data);
+        op->checksum      = op->zeros ? hash_of_zeros(data.size) : hash_bytes(data);
         world_trace_hash(disk->world, op->checksum);
     }
     if (op->verb == DISK_SYNC) {
@@ -311,7 +339,7 @@ void disk_op_crash(struct disk_op *op)
     switch (op->verb) {
     case DISK_WRITE:
     case DISK_WRITE_DURABLE:
-        if ((disk->used_sectors + sectors_wanted(op)) * SECTOR_BYTES <= disk->capacity_bytes) {
+        if (fits(op)) {
             write_sectors(op, false, op->verb == DISK_WRITE_DURABLE && disk_coin(disk));
         }
         break;

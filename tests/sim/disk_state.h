@@ -26,6 +26,7 @@ struct inode {
     struct sector  *sectors;
     uint32_t        sector_count;
     uint32_t        sector_room;
+    uint32_t        content_end; /* at most sector_count; from here on all versions are zeros or holes */
     uint32_t        dirty_first; /* all dirty sectors lie in [dirty_first, dirty_end) */
     uint32_t        dirty_end;
     uint64_t        size;

@@ -22,7 +22,6 @@ struct file_op {
     struct io_op   *op;
     struct io_file *file; /* NULL for operations on names */
     struct disk_op  disk;
-    uint8_t        *zeros; /* that are written to make room */
 };
 
 static struct disk *disk_of(const struct io *io)
@@ -37,7 +36,6 @@ static void op_release(struct ready *ready)
     struct file_op *op = CONTAINER_OF(ready, struct file_op, ready);
     free(op->disk.path);
     free(op->disk.path_to);
-    free(op->zeros);
     free(op);
 }
 
@@ -94,13 +92,14 @@ void io_files_submit(struct io *io)
     }
 }
 
-static struct file_op *move(struct io_file *file, struct io_op *told, enum disk_verb verb, void *memory, size_t size,
-                            uint64_t offset)
+/* Memory is NULL for zeros. */
+static void move(struct io_file *file, struct io_op *told, enum disk_verb verb, void *memory, size_t size,
+                 uint64_t offset)
 {
     if (file->io->dead) {
-        return NULL;
+        return;
     }
-    ASSERT(size > 0 && size <= INT32_MAX && memory != NULL);
+    ASSERT(size > 0 && size <= INT32_MAX);
     ASSERT(IMPLIES(verb != DISK_READ, (file->flags & IO_OPEN_READ_ONLY) == 0));
     ASSERT(IMPLIES((file->flags & IO_OPEN_DIRECT) != 0, size % IO_ALIGN_BYTES == 0 && offset % IO_ALIGN_BYTES == 0 &&
                                                             (uintptr_t)memory % IO_ALIGN_BYTES == 0));
@@ -108,37 +107,31 @@ static struct file_op *move(struct io_file *file, struct io_op *told, enum disk_
     op->disk.memory    = memory;
     op->disk.size      = size;
     op->disk.offset    = offset;
-    return op;
 }
 
 void io_read(struct io_file *file, struct io_op *op, void *memory, size_t size, uint64_t offset)
 {
-    (void)move(file, op, DISK_READ, memory, size, offset);
+    ASSERT(memory != NULL);
+    move(file, op, DISK_READ, memory, size, offset);
 }
 
 void io_write(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset)
 {
-    (void)move(file, op, DISK_WRITE, (void *)(uintptr_t)memory, size, offset);
+    ASSERT(memory != NULL);
+    move(file, op, DISK_WRITE, (void *)(uintptr_t)memory, size, offset);
 }
 
 void io_write_durable(struct io_file *file, struct io_op *op, const void *memory, size_t size, uint64_t offset)
 {
-    (void)move(file, op, DISK_WRITE_DURABLE, (void *)(uintptr_t)memory, size, offset);
+    ASSERT(memory != NULL);
+    move(file, op, DISK_WRITE_DURABLE, (void *)(uintptr_t)memory, size, offset);
 }
 
 /* A disk that writes zeros, at the price of a write: what a crash leaves of it is the same. For files that are new. */
 void io_allocate(struct io_file *file, struct io_op *op, uint64_t size)
 {
     ASSERT(file->io->dead || disk_size(file->inode) == 0);
-    uint8_t *zeros = aligned_alloc(IO_ALIGN_BYTES, size);
-    ASSERT(zeros != NULL);
-    memset(zeros, 0, size);
-    struct file_op *moved = move(file, op, DISK_WRITE, zeros, size, 0);
-    if (moved == NULL) {
-        free(zeros);
-    } else {
-        moved->zeros = zeros;
-    }
+    move(file, op, DISK_WRITE, NULL, size, 0);
 }
 
 void io_sync(struct io_file *file, struct io_op *op)
