@@ -72,9 +72,12 @@ static struct tally tallies[SCENARIO_COUNT];
 static const char *program_name;
 
 /* jemalloc's: worlds come and go, and what one has given back is the next one's. Pages that go to the kernel between two of
- * them, or a few kilobytes that never come out of a large piece, are faulted in again by each world: a tenth of the time. */
+ * them, or a few kilobytes that never come out of a large piece, are faulted in again by each world: a tenth of the time. With
+ * small pages a large calloc() gives its pages to the kernel and faults zeros in; with huge ones it writes zeros.
+ * A slab of the size of a disk's sectors has one of them when it is not told otherwise. */
 const char *malloc_conf =
-    "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,oversize_threshold:0,lg_extent_max_active_fit:20";
+    "narenas:1,dirty_decay_ms:-1,muzzy_decay_ms:-1,oversize_threshold:0,lg_extent_max_active_fit:20,"
+    "thp:always,slab_sizes:1024-14336:64";
 
 /* ---- what is told ---- */
 
