@@ -1,7 +1,6 @@
 /* disk_op.c - operations take time, fail, and are cut short. */
 #include "tests/sim/disk_state.h"
-
-#include "shared/base/hash.h"
+#include "tests/sim/trace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -267,7 +266,8 @@ static void op_happens(struct event *event)
         op->result = do_unlink(op);
         break;
     }
-    world_trace(op->disk->world, "disk done", op->disk->machine->name, op->verb, (uint64_t)op->result);
+    const struct machine *machine = op->disk->machine;
+    trace_often(op->disk->world, "disk done", machine->name, machine->name_hash, op->verb, (uint64_t)op->result);
     op_ended(op);
     op->done(op);
 }
@@ -327,7 +327,7 @@ void disk_begin(struct disk_op *op)
         op->inode->syncing++;
         op->inode->sync_change = op->change;
     }
-    world_trace(disk->world, "disk begins", disk->machine->name, op->verb, op->offset);
+    trace_often(disk->world, "disk begins", disk->machine->name, disk->machine->name_hash, op->verb, op->offset);
     world_schedule(disk->world, &op->event, disk->world->now_ns + duration_ns(op));
 }
 

@@ -44,7 +44,7 @@ struct io {
     uint32_t       buffers_left; /* of config.recv_buffers, this turn */
     struct ready **batch;        /* what this turn delivers */
     size_t         batch_room;
-    uint8_t       *chunk; /* what received() borrows now; a block of its own, so that a use after its return shows */
+    void          *chunk; /* what received() borrows now; a block of its own, so that a use after its return shows */
     bool           woken;
     bool           dead;
     bool           dispatching;

@@ -1,6 +1,7 @@
 /* io_sockets.c - the socket half of shared/loop/io.h over the simulated network. */
 #include "tests/sim/io_sim.h"
 #include "tests/sim/net.h"
+#include "tests/sim/trace.h"
 
 #include "shared/base/err.h"
 
@@ -105,9 +106,9 @@ static void take_some(struct io_socket *socket)
         const struct iovec *piece = &socket->pieces[socket->piece];
         size_t              left  = piece->iov_len - socket->piece_taken;
         if (left != 0) {
-            size_t taken = end_take(socket->end, (const uint8_t *)piece->iov_base + socket->piece_taken, left);
-            world_trace_bytes(socket->io->world,
-                              bytes_of((const uint8_t *)piece->iov_base + socket->piece_taken, taken));
+            uint64_t hash;
+            size_t   taken = end_take(socket->end, (const uint8_t *)piece->iov_base + socket->piece_taken, left, &hash);
+            world_trace_hash(socket->io->world, hash);
             socket->piece_taken += taken;
             if (taken < left) {
                 return;
@@ -198,6 +199,25 @@ static bool may_receive(const struct io_socket *socket)
            end_readable(socket->end);
 }
 
+/* What size bytes are read into: one segment that they are, or memory of their own. */
+static uint8_t *chunk_read(struct io_socket *socket, size_t size, uint64_t *out_hash)
+{
+    struct io      *io      = socket->io;
+    struct segment *segment = end_read_segment(socket->end, size);
+    ASSERT(io->chunk == NULL);
+    if (segment != NULL) {
+        io->chunk = segment;
+        *out_hash = segment->hash;
+        return segment->data;
+    }
+    uint8_t *data = malloc(size);
+    ASSERT(data != NULL);
+    (void)end_read(socket->end, data, size);
+    io->chunk = data;
+    *out_hash = hash_bytes(bytes_of(data, size));
+    return data;
+}
+
 static void deliver_received(struct io_socket *socket)
 {
     struct io *io     = socket->io;
@@ -206,14 +226,12 @@ static void deliver_received(struct io_socket *socket)
         size_t size      = end_readable_bytes(socket->end, chunk_size(io));
         socket->one_more = false;
         io->buffers_left--;
-        ASSERT(io->chunk == NULL);
-        io->chunk = malloc(size);
-        ASSERT(io->chunk != NULL);
-        (void)end_read(socket->end, io->chunk, size);
-        world_trace(io->world, "received", io->core->name, socket->end->id, size);
-        world_trace_bytes(io->world, bytes_of(io->chunk, size));
-        socket->handler->received(socket->ctx, bytes_of(io->chunk, size));
-        memset(io->chunk, 0xdd, size);
+        uint64_t hash;
+        uint8_t *data = chunk_read(socket, size, &hash);
+        trace_often(io->world, "received", io->core->name, io->core->name_hash, socket->end->id, size);
+        world_trace_hash(io->world, hash);
+        socket->handler->received(socket->ctx, bytes_of(data, size));
+        memset(data, 0xdd, size);
         free(io->chunk);
         io->chunk = NULL;
     }

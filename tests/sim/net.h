@@ -48,6 +48,7 @@ struct segment {
     enum segment_kind { SEGMENT_DATA, SEGMENT_FIN, SEGMENT_RST } kind;
     uint32_t size;
     uint32_t read; /* bytes already read from its front */
+    uint64_t hash; /* hash_bytes() of its data */
     uint8_t  data[];
 };
 
@@ -117,10 +118,12 @@ void        net_listener_close(struct listener *listener);
 struct end *net_accept(struct listener *listener);
 
 struct end *net_connect(struct process *process, const char *address, uint16_t port);
-/* Takes what the window has room for; returns how much. */
-size_t end_take(struct end *end, const uint8_t *data, size_t size);
+/* Takes what the window has room for; returns how much, and hash_bytes() of it. */
+size_t end_take(struct end *end, const uint8_t *data, size_t size, uint64_t *out_hash);
 /* Copies up to size arrived bytes; 0 when there are none. */
 size_t end_read(struct end *end, uint8_t *out, size_t size);
+/* The next segment, the caller's to free, when it has size bytes and none of them was read; else NULL. */
+struct segment *end_read_segment(struct end *end, size_t size);
 /* How many have arrived, limit at most. */
 size_t end_readable_bytes(const struct end *end, size_t limit);
 bool   end_readable(const struct end *end);

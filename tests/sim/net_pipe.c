@@ -1,5 +1,6 @@
 /* net_pipe.c - segments, windows, retransmission, resets. */
 #include "tests/sim/net_state.h"
+#include "tests/sim/trace.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -35,16 +36,16 @@ void net_break_end(struct end *end, int error)
     net_notify(end);
 }
 
-static void fly(struct end *from, enum segment_kind kind, const uint8_t *data, uint32_t size)
+static void fly(struct end *from, enum segment_kind kind, struct bytes data, uint64_t hash)
 {
     struct pipe    *pipe    = &from->out;
-    struct segment *segment = malloc(sizeof *segment + size);
+    struct segment *segment = malloc(sizeof *segment + data.size);
     ASSERT(segment != NULL);
-    *segment = (struct segment){.kind = kind, .size = size};
-    if (size != 0) {
-        memcpy(segment->data, data, size);
+    *segment = (struct segment){.kind = kind, .size = (uint32_t)data.size, .hash = hash};
+    if (data.size != 0) {
+        memcpy(segment->data, data.data, data.size);
     }
-    uint64_t at_ns        = net_arrival_ns(from, size);
+    uint64_t at_ns        = net_arrival_ns(from, data.size);
     at_ns                 = at_ns < pipe->last_arrival_ns ? pipe->last_arrival_ns : at_ns;
     segment->arrives_ns   = at_ns;
     pipe->last_arrival_ns = at_ns;
@@ -67,7 +68,7 @@ void net_fly_reset(struct end *from)
             break;
         }
     }
-    fly(from, SEGMENT_RST, NULL, 0);
+    fly(from, SEGMENT_RST, bytes_of(NULL, 0), 0);
 }
 
 static void acknowledge(struct pipe *pipe, uint32_t size)
@@ -158,7 +159,8 @@ void net_pipe_arrive(struct event *event)
         return;
     }
     pipe->stuck_since_ns = 0;
-    world_trace(world, "net arrives", pipe->to->process->name, pipe->to->id, segment->size);
+    trace_often(world, "net arrives", pipe->to->process->name, pipe->to->process->name_hash, pipe->to->id,
+                segment->size);
     bool remote = pipe->from->machine != pipe->to->machine;
     if (segment->kind == SEGMENT_DATA && remote && world_chance(world, SALT_NET, world->faults.reset_one_in)) {
         net_break_end(pipe->to, -ECONNRESET);
@@ -178,19 +180,18 @@ void net_pipe_arrive(struct event *event)
     }
 }
 
-size_t end_take(struct end *end, const uint8_t *data, size_t size)
+size_t end_take(struct end *end, const uint8_t *data, size_t size, uint64_t *out_hash)
 {
     struct pipe *pipe = &end->out;
     ASSERT(end->state == END_OPEN);
-    if (end->broken != 0) {
-        return 0;
-    }
-    size_t room  = pipe->window_bytes - pipe->used_bytes;
+    size_t room  = end->broken != 0 ? 0 : pipe->window_bytes - pipe->used_bytes;
     size_t taken = size < room ? size : room;
+    *out_hash    = hash_bytes(bytes_of(data, taken));
     for (size_t done = 0; done < taken;) {
-        size_t part = taken - done < SEGMENT_MAX_BYTES ? taken - done : SEGMENT_MAX_BYTES;
-        fly(end, SEGMENT_DATA, data + done, (uint32_t)part);
-        done += part;
+        size_t       left = taken - done;
+        struct bytes part = bytes_of(data + done, left < SEGMENT_MAX_BYTES ? left : SEGMENT_MAX_BYTES);
+        fly(end, SEGMENT_DATA, part, part.size == taken ? *out_hash : hash_bytes(part));
+        done += part.size;
     }
     pipe->used_bytes += (uint32_t)taken;
     pipe->taken_total += taken;
@@ -238,6 +239,22 @@ size_t end_read(struct end *end, uint8_t *out, size_t size)
     return done;
 }
 
+struct segment *end_read_segment(struct end *end, size_t size)
+{
+    struct pipe *pipe = &end->peer->out;
+    if (list_empty(&pipe->rx)) {
+        return NULL;
+    }
+    struct segment *segment = CONTAINER_OF(pipe->rx.next, struct segment, link);
+    if (segment->read != 0 || segment->size != size) {
+        return NULL;
+    }
+    list_remove(&segment->link);
+    ASSERT(size != 0 && pipe->read_total + size <= pipe->taken_total);
+    acknowledge(pipe, segment->size);
+    return segment;
+}
+
 void end_close(struct end *end, bool abort)
 {
     struct world *world = net_world_of(end);
@@ -262,6 +279,6 @@ void end_close(struct end *end, bool abort)
     if (abort) {
         net_fly_reset(end);
     } else {
-        fly(end, SEGMENT_FIN, NULL, 0);
+        fly(end, SEGMENT_FIN, bytes_of(NULL, 0), 0);
     }
 }

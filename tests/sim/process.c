@@ -5,6 +5,7 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/io_sim.h"
 #include "tests/sim/net.h"
+#include "tests/sim/trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ struct machine *machine_new(struct world *world, const char *name, uint64_t disk
     machine->index   = world->machine_count++;
     machine->powered = true;
     snprintf(machine->name, sizeof machine->name, "%s", name);
+    machine->name_hash = hash_bytes(bytes_str(machine->name));
     snprintf(machine->address, sizeof machine->address, "10.0.%u.%u", (machine->index + 1) / 250 % 250,
              (machine->index + 1) % 250);
     machine->next_port      = 40000;
@@ -128,6 +130,7 @@ struct process *process_new(struct machine *machine, const struct process_spec *
     process->machine = machine;
     process->spec    = *spec;
     snprintf(process->name, sizeof process->name, "%.10s/%.10s", machine->name, spec->name);
+    process->name_hash = hash_bytes(bytes_str(process->name));
     list_init(&process->cores);
     list_push_back(&machine->processes, &process->link);
     return process;
@@ -239,6 +242,7 @@ struct core *core_new(struct process *process)
     core->event.run  = run_turn;
     core->event.kind = EVENT_CORE;
     snprintf(core->name, sizeof core->name, "%s.%u", process->name, index % 1000);
+    core->name_hash = hash_bytes(bytes_str(core->name));
     list_push_back(&process->cores, &core->link);
     world_current_core = core;
     return core;
@@ -287,7 +291,7 @@ static void run_turn(struct event *event)
     struct core    *core    = CONTAINER_OF(event, struct core, event);
     struct process *process = core->process;
     struct world   *world   = process->machine->world;
-    world_trace(world, "turn", core->name, 0, 0);
+    trace_often(world, "turn", core->name, core->name_hash, 0, 0);
     core->ready        = false;
     core->running      = true;
     world_current_core = core;

@@ -38,6 +38,7 @@ struct machine {
     struct list   link; /* in world->machines */
     uint32_t      index;
     char          name[16];
+    uint64_t      name_hash; /* for the trace, as of processes and cores */
     char          address[16];
     bool          powered;
     struct disk  *disk;
@@ -66,6 +67,7 @@ struct process {
     struct list         link;
     struct process_spec spec;
     char                name[24];
+    uint64_t            name_hash;
     bool                alive;
     uint32_t            starts;
     uint64_t            paused_until_ns;
@@ -78,6 +80,7 @@ struct core {
     struct event    event; /* its next turn */
     uint64_t        id;
     char            name[28];
+    uint64_t        name_hash;
     struct io      *io;
     void           *shard;
     uint64_t (*turn)(void *shard);

@@ -263,9 +263,15 @@ static void mix(struct world *world, uint64_t value)
 
 void world_trace(struct world *world, const char *what, const char *who, uint64_t a, uint64_t b)
 {
+    world_trace_hashed(world, what, hash_bytes(bytes_str(what)), who, hash_bytes(bytes_str(who)), a, b);
+}
+
+void world_trace_hashed(struct world *world, const char *what, uint64_t what_hash, const char *who, uint64_t who_hash,
+                        uint64_t a, uint64_t b)
+{
     mix(world, world->now_ns);
-    mix(world, hash_bytes(bytes_str(what)));
-    mix(world, hash_bytes(bytes_str(who)));
+    mix(world, what_hash);
+    mix(world, who_hash);
     mix(world, a);
     mix(world, b);
     if (world->until != 0) {
@@ -273,11 +279,6 @@ void world_trace(struct world *world, const char *what, const char *who, uint64_
                (unsigned long)(world->now_ns / SIM_S), (unsigned long)(world->now_ns % SIM_S), what, who,
                (unsigned long)a, (unsigned long)b);
     }
-}
-
-void world_trace_bytes(struct world *world, struct bytes data)
-{
-    mix(world, hash_bytes(data));
 }
 
 void world_trace_hash(struct world *world, uint64_t hash)

@@ -158,9 +158,10 @@ static inline bool event_scheduled(const struct event *event)
 bool world_step(struct world *world, uint64_t limit_ns);
 /* What happened: goes into the hash, and to standard output while the trace is printed. */
 void world_trace(struct world *world, const char *what, const char *who, uint64_t a, uint64_t b);
-/* Bytes that cross the port: their content goes into the hash. */
-void world_trace_bytes(struct world *world, struct bytes data);
-/* The same, where hash_bytes() of them is known. */
+/* The same, where hash_bytes() of both texts is known. */
+void world_trace_hashed(struct world *world, const char *what, uint64_t what_hash, const char *who, uint64_t who_hash,
+                        uint64_t a, uint64_t b);
+/* Bytes that cross the port: their content, of which this is hash_bytes(), goes into the hash. */
 void world_trace_hash(struct world *world, uint64_t hash);
 /* Gives held events back to the queue. */
 void world_release_held(struct world *world);
