@@ -102,7 +102,11 @@ void machines_free(struct world *world)
 uint64_t machine_monotonic_ns(const struct machine *machine)
 {
     int64_t up_ns = (int64_t)(machine->world->now_ns - machine->boot_ns);
-    return machine->boot_monotonic_ns + (uint64_t)(up_ns + (int64_t)((__int128)up_ns * machine->drift_ppm / 1000000));
+    int64_t scaled;
+    int64_t drift_ns = !__builtin_mul_overflow(up_ns, machine->drift_ppm, &scaled)
+                           ? scaled / 1000000
+                           : (int64_t)((__int128)up_ns * machine->drift_ppm / 1000000);
+    return machine->boot_monotonic_ns + (uint64_t)(up_ns + drift_ns);
 }
 
 uint64_t machine_wall_ns(const struct machine *machine)
