@@ -122,8 +122,9 @@ static uint32_t let_in_count(const struct node *node)
 
 static void live(struct line *line, struct broker *b)
 {
-    struct world *w = line->group.world;
-    sim_check(w, group_run_until(&line->group, is_let_in, b, LET_IN_S * SIM_S), "%s is not let in", b->name);
+    struct world *w      = line->group.world;
+    uint64_t      stalls = w->faults.stall_one_in == 0 ? 0 : 2 * w->faults.stall_ns; /* the store's core and its own */
+    sim_check(w, group_run_until(&line->group, is_let_in, b, LET_IN_S * SIM_S + stalls), "%s is not let in", b->name);
     sim_check(w, let_in_count(line->group.members[0].node) == 1, "%s is let in beside another one", b->name);
     group_run_ns(&line->group, world_between(w, SALT_SCENARIO, SIM_MS, QUIET_S * SIM_S));
     sim_check(w, !b->sent_away, "%s, which is the last one, was sent away", b->name);
