@@ -214,8 +214,10 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
     if (UNLIKELY(unanswered != NULL && unanswered->after == 0)) {
         publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
-    struct number number = marks_number(pending);
-    f.again              = UNLIKELY(k->far != 0) ? !marks_new(k, number) : marks_known(k, number);
+    if (pending != NULL && pending->writer_epoch != 0) {
+        struct number number = marks_number(pending);
+        f.again              = UNLIKELY(k->far != 0) ? !marks_new(k, number) : marks_known(k, number);
+    }
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);
     k->handing = NULL;

@@ -231,9 +231,8 @@ struct found gather(struct kernel *k, const struct message *message, const struc
     const uint32_t          *nodes;
     const struct gathering   g = {
           .message = message, .from_stream = from != NULL ? from->who.stream_id : 0, .here_only = here_only};
-    question.asked = false;
-    question.count = 0;
-    if (!here_only || k->rows.count != 0) {
+    bool elsewhere = k->rows.count != 0 || (!here_only && k->wants.count != 0);
+    if (elsewhere) {
         interest_ask(k, message->topic, &question);
     }
     uint32_t                 count    = match_find(k->tree, message->topic, &nodes);
@@ -242,7 +241,9 @@ struct found gather(struct kernel *k, const struct message *message, const struc
     bool                     recorded = pending != NULL && assign_recorded(pending);
     k->target_count                   = 0;
     k->mark++;
-    route_fetch(k, &question);
+    if (elsewhere) {
+        route_fetch(k, &question);
+    }
     fetch(k, nodes, count);
     for (uint32_t i = 0; i < count; i++) {
         for (struct match_link *link = match_first(k->tree, nodes[i]); link != NULL; link = link->next) {
@@ -279,12 +280,14 @@ struct found gather(struct kernel *k, const struct message *message, const struc
             }
         }
     }
-    gather_rows(k, &g, &question, &found);
+    if (elsewhere) {
+        gather_rows(k, &g, &question, &found);
+        found.shards |= here_only ? 0 : interest_answer(k, &question, message->qos);
+    }
     if (UNLIKELY(recorded && pending->assigned != NULL)) {
         found.any = true;
         assign_gather(k, pending, message);
     }
-    found.shards |= here_only ? 0 : interest_answer(k, &question, message->qos);
     found.any = found.any || found.shards != 0;
     return found;
 }
