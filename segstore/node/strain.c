@@ -10,7 +10,9 @@ static const uint64_t USUAL_MIN_NS = 1000000;
 enum { COUNT_MIN = 4, MEAN_WEIGHT = 8, WORST_WEIGHT = 32, STRAIN_MAX = 1 << 16 };
 /* Of the tail: how many waits and steps tell one, how many of them what is usual; one late one of so many is as many as there may be. */
 enum { TAIL_COUNT_MIN = 200, TAIL_STEPS_MIN = 5, TAILS_MIN = 3, TAIL_ONE_IN = 100 };
-enum { SHARE_ONE = 256, SHARE_WEIGHT = 8 };
+enum { SHARE_ONE = 256, SHARE_WEIGHT = 8, USUAL_SHARE_WEIGHT = 64 };
+/* Of all waits those that are late, in parts of 65,536: fewer than this are not told apart, and more are never usual. */
+enum { ALL = 1 << 16, USUAL_SHARE_MIN = ALL / 2 / TAIL_ONE_IN, USUAL_SHARE_MAX = ALL / 25 };
 enum { OCTAVE_FIRST = 16, PER_OCTAVE_BITS = 2, PER_OCTAVE = 1 << PER_OCTAVE_BITS };
 
 static unsigned bucket_of(uint64_t ns)
@@ -99,14 +101,20 @@ static void learn(struct strain *s, uint64_t worst_ns, uint64_t mean_ns)
     learn_tail(s);
 }
 
-/* How many times as many are late as may be, at the limit: twice. 0: too few to say. */
-static uint64_t of_tail(struct strain *s)
+/* How many of the last second's are late. 0: too few waits to say. */
+static uint64_t share_late(struct strain *s)
 {
     s->late_share += (uint64_t)s->late * SHARE_ONE - s->late_share / SHARE_WEIGHT;
     s->all_share += (uint64_t)s->count * SHARE_ONE - s->all_share / SHARE_WEIGHT;
-    return s->all_share < (uint64_t)TAIL_COUNT_MIN * SHARE_ONE
-               ? 0
-               : s->late_share * TAIL_ONE_IN * PACE_LIMIT / s->all_share;
+    return s->all_share < (uint64_t)TAIL_COUNT_MIN * SHARE_ONE ? 0 : s->late_share * ALL / s->all_share;
+}
+
+/* Disks have moments, a checkpoint now and then: the most that it was is usual, not the mean. */
+static void learn_share(struct strain *s, uint64_t share)
+{
+    uint64_t before = s->usual_share - s->usual_share / USUAL_SHARE_WEIGHT;
+    s->usual_share  = share > before ? share : before;
+    s->usual_share  = s->usual_share < USUAL_SHARE_MAX ? s->usual_share : USUAL_SHARE_MAX;
 }
 
 static uint64_t most(uint64_t a, uint64_t b)
@@ -118,14 +126,15 @@ uint32_t strain_step(struct strain *s, uint64_t now_ns, uint64_t pending_ns, boo
 {
     uint64_t worst = most(s->worst_ns, pending_ns);
     uint64_t mean  = s->count == 0 ? 0 : s->sum_ns / s->count;
-    uint64_t tail  = of_tail(s);
+    uint64_t share = share_late(s);
     uint64_t ratio = 0;
     if (s->usual_mean_ns != 0 && worst != 0) { /* else there is nothing to compare with */
         ratio = times(worst, s->usual_worst_ns);
         ratio = most(ratio, s->count < COUNT_MIN ? 0 : times(mean, s->usual_mean_ns));
-        ratio = most(ratio, tail);
+        ratio = most(ratio, share * PACE_ONE / most(s->usual_share, USUAL_SHARE_MIN));
     }
     if (quiet && s->count >= COUNT_MIN) {
+        learn_share(s, share);
         learn(s, worst, mean + 1);
     }
     memset(s->step, 0, sizeof s->step);

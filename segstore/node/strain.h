@@ -2,9 +2,9 @@
  *
  *   all waits of the last seconds, nothing was sent     ▁▃█▅▂▁    ▁          usual: their mean, the wait that one in a hundred is longer than (the tail), the longest
  *                                                           tail
- *   waits of a step now                                 ▁▂▅█▃▂▁▁ ▁▁▁    ▁    strain 2, which is as much as producers bear: the mean is twice the usual one, or one in a
- *                                                           │    └ late      hundred is later than twice the usual tail (of the last second, about), or the longest
- *                                                         tail   twice       waits twice as long as the longest did
+ *   waits of a step now                                 ▁▂▅█▃▂▁▁ ▁▁▁    ▁    strain 2, which is as much as producers bear: the mean is twice the usual one, or later than
+ *                                                           │    └ late      twice the usual tail (of the last second, about) are one in a hundred and twice as many as
+ *                                                         tail   twice       usual, or the longest waits twice as long as the longest did
  *
  * Who has one request under way at a time gets behind for good when he waits twice as long as at half of his speed: so the mean. What is promised to users is a tail, and
  * it is longer by far than the mean of what disks do: so the tail. The longest wait is there at once, and says the same of few waits.
@@ -33,7 +33,8 @@ struct strain {
     uint32_t late;       /* of the step */
     uint64_t late_share; /* of the last second, about: late ones and all, as sums that fade */
     uint64_t all_share;
-    uint64_t next_ns; /* when the step ends */
+    uint64_t usual_share; /* the most that were late when nothing was sent, of 65,536; fades */
+    uint64_t next_ns;     /* when the step ends */
 };
 
 /* A producer waited so long. */

@@ -120,6 +120,23 @@ Test(test_strain, a_moment_in_which_much_waits_is_not_usual)
     cr_assert_geq(s.usual_tail_ns, 50000000, "but when it stays so it is");
 }
 
+Test(test_strain, late_ones_of_now_and_then_are_usual)
+{
+    struct strain s      = {0};
+    uint32_t      strain = 0;
+    for (int i = 0; i < 100; i++) { /* a checkpoint every two seconds */
+        (void)step_with(&s, i % 20 == 3 ? 9 : 0, 10000000, true);
+    }
+    cr_assert_lt(s.usual_tail_ns, 5000000);
+    for (int i = 0; i < 100; i++) {
+        cr_assert_leq(step_with(&s, i % 20 == 3 ? 9 : 0, 10000000, false), PACE_LIMIT, "%d", i);
+    }
+    for (int i = 0; i < 20; i++) {
+        strain = step_with(&s, 9, 10000000, false);
+    }
+    cr_assert_gt(strain, 2 * PACE_LIMIT, "not when they are late all the time");
+}
+
 Test(test_strain, few_waits_tell_no_tail)
 {
     struct strain s = {0};
