@@ -214,7 +214,7 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
     if (UNLIKELY(unanswered != NULL && unanswered->after == 0)) {
         publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
-    if (pending != NULL && pending->writer_epoch != 0) {
+    if (marks_numbered(pending)) {
         struct number number = marks_number(pending);
         f.again              = UNLIKELY(k->far != 0) ? !marks_new(k, number) : marks_known(k, number);
     }

@@ -317,7 +317,6 @@ void interest_ask(const struct kernel *k, struct bytes topic, struct interest_qu
 {
     bool wanted = k->wants.count != 0;
     bool stored = k->rows.count != 0;
-    out->asked  = wanted || stored;
     out->count  = 0;
     if (wanted) {
         out->told = exact_key(k, hash_bytes(topic));
@@ -327,7 +326,7 @@ void interest_ask(const struct kernel *k, struct bytes topic, struct interest_qu
         out->exact = hash_bytes_seeded(topic, k->shapes.seed);
         rows_fetch(&k->rows, (uint32_t)out->exact);
     }
-    if (out->asked && k->shapes.count != 0) {
+    if ((wanted || stored) && k->shapes.count != 0) {
         out->count = shapes_match(&k->shapes, topic, out->keys, out->shapes);
     }
     for (uint32_t i = 0; i < out->count && wanted; i++) {
@@ -340,7 +339,7 @@ void interest_ask(const struct kernel *k, struct bytes topic, struct interest_qu
 
 uint64_t interest_answer(const struct kernel *k, const struct interest_question *question, uint8_t qos)
 {
-    if (!question->asked || k->wants.count == 0) {
+    if (k->wants.count == 0) {
         return 0;
     }
     uint64_t shards = wants_shards(&k->wants, question->told, qos != 0);

@@ -31,9 +31,8 @@ void interest_receive(struct kernel *kernel, unsigned from, const struct kernel_
  * found by (route.h); something else is done meanwhile. Filters without a shape are not in the answer, but in the tree (interest_link). */
 struct interest_question {
     uint32_t count; /* of shapes that may match */
-    bool     asked; /* else nobody wants anything, and the rest is not set */
-    uint64_t exact; /* what the topic itself is known by here .. */
-    uint64_t told;  /* .. and as other shards announce it */
+    uint64_t exact; /* what the topic itself is known by here: set when there are rows of stored sessions .. */
+    uint64_t told;  /* .. and as other shards announce it: set when one wants anything */
     uint64_t keys[SHAPES_MAX];
     uint8_t  shapes[SHAPES_MAX];
 };

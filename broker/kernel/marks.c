@@ -15,7 +15,7 @@ struct mark {
 
 struct number marks_number(const struct pending *pending)
 {
-    if (pending == NULL || pending->writer_epoch == 0) {
+    if (!marks_numbered(pending)) {
         return (struct number){0};
     }
     return (struct number){

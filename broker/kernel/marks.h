@@ -21,7 +21,12 @@ struct number {
     uint64_t sequence;
 };
 
-/* Of a publish that is being handed out; pending may be NULL. Behind those of its parts (assign.h). */
+/* Has a publish that is being handed out a number? pending may be NULL. */
+static inline bool marks_numbered(const struct pending *pending)
+{
+    return pending != NULL && pending->writer_epoch != 0;
+}
+/* It; zero when it has none. Behind those of its parts (assign.h). */
 struct number marks_number(const struct pending *pending);
 /* The message with this number is about to be delivered here. False: it was before. */
 bool marks_new(struct kernel *kernel, struct number number);

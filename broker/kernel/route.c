@@ -398,7 +398,7 @@ uint64_t route_shares(struct kernel *k, struct bytes client_id)
 
 void route_fetch(const struct kernel *k, const struct interest_question *q)
 {
-    if (!q->asked || k->rows.count == 0) {
+    if (k->rows.count == 0) {
         return;
     }
     rows_fetch_first(&k->rows, (uint32_t)q->exact);
@@ -411,7 +411,7 @@ uint32_t route_match(const struct kernel *k, const struct interest_question *q, 
                      uint32_t out_rows[SHAPES_MAX + 1])
 {
     uint32_t found = 0;
-    if (!q->asked || k->rows.count == 0) {
+    if (k->rows.count == 0) {
         return 0;
     }
     for (uint32_t i = 0; i <= q->count; i++) {
