@@ -160,7 +160,7 @@ static void scan_deliver(struct storage *storage, const uint8_t *image, const st
     struct log_entry    entry;
     block_entries(&cursor, image, header);
     while (block_next(&cursor, &entry)) {
-        storage->hooks.replay(storage->hooks.ctx, &entry);
+        storage->hooks.replay(storage->hooks.ctx, &entry, header->block_seq);
         o->entry_count++;
     }
     o->block_count++;

@@ -74,6 +74,7 @@ void save_fini(struct save *s)
     }
     parts_drop(s);
     XXH3_freeState(s->sum);
+    free(s->taken);
     *s = (struct save){0};
 }
 
@@ -119,8 +120,8 @@ static void section_end(struct save *s, const struct checkpoint_section *section
     XXH128_canonical_t sum;
     XXH128_canonicalFromHash(&sum, XXH3_128bits_digest(s->sum));
     checkpoint_put_section(&s->section->bytes, section, s->image_bytes, sum.digest);
-    s->section = NULL;
-    s->nth++;
+    s->section         = NULL;
+    s->taken[s->nth++] = (struct checkpoint_file){CHECKPOINT_TAKEN + section->stripe, wal_taken_seq(s->wal), 0};
 }
 
 /* One slice of the image whose turn it is; with its last one the writing begins. */
@@ -170,8 +171,8 @@ static struct checkpoint_file ledger(struct save *s)
 static void write_files(struct save *s)
 {
     uint32_t                count = 0;
-    struct checkpoint_file *files =
-        malloc((s->segments->log.count + s->segments->runs.count + 1) * sizeof(struct checkpoint_file));
+    struct checkpoint_file *files = malloc((s->segments->log.count + s->segments->runs.count + 1 + s->stripe_count) *
+                                           sizeof(struct checkpoint_file));
     if (files == NULL) {
         fatal(71, "out of memory for a checkpoint");
     }
@@ -179,6 +180,9 @@ static void write_files(struct save *s)
     for (const struct log_segment *each = segments_next(s->segments, 0); each != NULL;
          each                           = segments_next(s->segments, each->number + 1)) {
         files[count++] = (struct checkpoint_file){each->number, each->total, each->bytes};
+    }
+    for (uint32_t i = 0; i < s->stripe_count; i++) {
+        files[count++] = s->taken[i];
     }
     checkpoint_put_files(&part_add(s)->bytes, files, count);
     free(files);
@@ -230,6 +234,10 @@ static void begin(struct save *s)
     s->urgent      = s->wanted;
     s->wanted      = false; /* what is wanted from here on may not be in this one */
     s->moved_bytes = 0;
+    s->taken       = realloc(s->taken, (s->stripe_count + 1) * sizeof *s->taken);
+    if (s->taken == NULL) {
+        fatal(71, "out of memory for a checkpoint");
+    }
     spare_begin(s->spare, s->begun_ns);
     parts_drop(s);
     checkpoint_put_header(&part_add(s)->bytes, &s->current);

@@ -67,21 +67,22 @@ struct save {
     uint32_t          nth;
     bool              taking; /* of an image, no write is under way; else the parts are being written */
     struct list       parts;
-    size_t            part_at;     /* of the first of them, already written */
-    struct save_part *section;     /* of the image that is being taken: filled in at its end */
-    uint64_t          image_bytes; /* so far */
-    XXH3_state_t     *sum;         /* of them */
-    uint64_t          file_size;
-    uint64_t          unsynced_bytes;
-    bool              stepping; /* they are being synced, and more will come */
-    bool              paused;   /* .. when the log has paid for them, */
-    uint64_t          pause_ns; /* looked at again then */
-    bool              urgent;   /* somebody waits for this one */
-    struct spare_account account;
-    struct io_file      *file;
-    struct io_op         op;
-    uint64_t             begun_bytes; /* the log's byte count when the last one began */
-    uint64_t             begun_entries;
+    size_t            part_at;           /* of the first of them, already written */
+    struct save_part *section;           /* of the image that is being taken: filled in at its end */
+    struct checkpoint_file *taken;       /* of the nth stripe: in which block the log was then */
+    uint64_t                image_bytes; /* so far */
+    XXH3_state_t           *sum;         /* of them */
+    uint64_t                file_size;
+    uint64_t                unsynced_bytes;
+    bool                    stepping; /* they are being synced, and more will come */
+    bool                    paused;   /* .. when the log has paid for them, */
+    uint64_t                pause_ns; /* looked at again then */
+    bool                    urgent;   /* somebody waits for this one */
+    struct spare_account    account;
+    struct io_file         *file;
+    struct io_op            op;
+    uint64_t                begun_bytes; /* the log's byte count when the last one began */
+    uint64_t                begun_entries;
     uint64_t
         moved_bytes; /* of files that can go when one holds where their records are now; since the last one began */
     uint64_t     begun_ns;

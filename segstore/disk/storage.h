@@ -51,8 +51,8 @@ struct storage_config {
 struct storage_hooks {
     void *ctx;
     /* While opening. */
-    int (*load)(void *ctx, const struct checkpoint_section *section); /* 0 or why the image cannot be used */
-    void (*replay)(void *ctx, const struct log_entry *entry);
+    int (*load)(void *ctx, const struct checkpoint_section *section);       /* 0 or why the image cannot be used */
+    void (*replay)(void *ctx, const struct log_entry *entry, uint64_t seq); /* of its block */
     void (*damaged)(
         void    *ctx,
         uint64_t stripes); /* entries of these (a bit per stripe % 64) may be lost at this place of the replay */

@@ -389,6 +389,11 @@ bool wal_view(const struct wal *wal, uint64_t position, struct bytes *out)
     return true;
 }
 
+uint64_t wal_taken_seq(const struct wal *wal)
+{
+    return wal->last.seq + (wal->end - wal->submit);
+}
+
 uint64_t wal_durable_position(const struct wal *wal)
 {
     return wal->applied.position;

@@ -123,6 +123,8 @@ uint64_t wal_segment_left(const struct wal *wal);
 
 /* The bytes from position to the end of its block, when they are still in memory. */
 bool wal_view(const struct wal *wal, uint64_t position, struct bytes *out);
+/* The sequence number that the block has, or will have, which the last entry that was taken is in. */
+uint64_t wal_taken_seq(const struct wal *wal);
 /* Behind this nothing is durable yet. */
 uint64_t wal_durable_position(const struct wal *wal);
 

@@ -159,6 +159,7 @@ int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpo
             (section.stripe == CHECKPOINT_FILES && !is_files(section.image))) {
             return ERR_CORRUPT;
         }
+        c.files = section.stripe == CHECKPOINT_FILES ? section.image : c.files;
     }
     const uint8_t *trailer     = r.at;
     uint64_t       size_before = (uint64_t)(r.at - file.data);
@@ -173,6 +174,18 @@ int checkpoint_decode(struct bytes file, const struct wal_id *id, struct checkpo
     return 0;
 }
 
+static uint64_t taken_seq(struct bytes files, uint16_t stripe)
+{
+    struct checkpoint_file file;
+    size_t                 at = 0;
+    while (checkpoint_next_file(files, &at, &file)) {
+        if (file.number == CHECKPOINT_TAKEN + stripe) {
+            return file.total;
+        }
+    }
+    return 0;
+}
+
 bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, size_t *at, struct checkpoint_section *out)
 {
     size_t             from = *at == 0 ? CHECKPOINT_HEADER_BYTES : *at;
@@ -183,7 +196,8 @@ bool checkpoint_next(struct bytes file, const struct checkpoint *checkpoint, siz
         !section_decode(&r, out, &sum)) {
         return false;
     }
-    *at = file.size - wire_left(&r);
+    *at            = file.size - wire_left(&r);
+    out->taken_seq = taken_seq(checkpoint->files, out->stripe);
     return true;
 }
 

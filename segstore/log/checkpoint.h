@@ -7,13 +7,15 @@
  *            the last replica_bytes of an image are not the stripe's but its replica's (segstore/log/entries.h); none in version 1
  *            behind them, from version 3 on, one with stripe 0xffff and index 0, whose image tells of the files in which records lie:
  *            count u32 | zero u32 | count x { number u64, records that it ever held u64, bytes of a run u64 }
- *            number 0 is no file: bytes that were ever logged up to last_seq, and bytes that were ever copied to runs, without what lies in runs
- *            behind the bytes that are told of them (older programs pass it over; without it the files that are there are counted)
+ *            Two kinds of numbers are no files, and older programs pass them over:
+ *            0: bytes that were ever logged up to last_seq, and bytes that were ever copied to runs, without what lies in runs
+ *            behind the bytes that are told of them (without it the files that are there are counted);
+ *            2^40 + stripe: the sequence number of the block that the log was in when the image of the stripe was taken, and 0
  *   trailer: magic u32 "KCKE" | zero u32 | number u64 | size of all before u64 | checksum u64
  *
  * Checksums without a name are XXH3-64 of the fields before them in the same part.
  * Images are taken one after the other while the log goes on: replay begins behind block last_seq, the last one applied when the
- * first image was taken, and skips what an image already holds (index).
+ * first image was taken, and skips what an image already holds (index), or what had been replaced in it.
  * Threads: any; pure. */
 #ifndef KEEL_SEGSTORE_LOG_CHECKPOINT_H
 #define KEEL_SEGSTORE_LOG_CHECKPOINT_H
@@ -41,11 +43,14 @@ struct checkpoint {
     uint64_t      last_stripes;
     uint32_t      stripe_count;
     uint16_t      version; /* reading; what is written has the newest */
+    struct bytes  files;   /* reading: the image of the section of files, in the file; without size: there is none */
 };
 
-enum { CHECKPOINT_LEDGER = 0 }; /* the number that is no file */
+/* Numbers that are no files. */
+#define CHECKPOINT_LEDGER 0
+#define CHECKPOINT_TAKEN  (1ull << 40) /* and the stripe */
 
-/* What is known of a file, of the log or a run. Of CHECKPOINT_LEDGER: total is what was logged, bytes what was copied. */
+/* What is known of a file, of the log or a run. Of CHECKPOINT_LEDGER: total is what was logged, bytes what was copied. Of CHECKPOINT_TAKEN: total is the sequence number. */
 struct checkpoint_file {
     uint64_t number;
     uint64_t total;
@@ -53,8 +58,10 @@ struct checkpoint_file {
 };
 
 struct checkpoint_section {
-    uint16_t     stripe;
-    uint64_t     index; /* of the last entry in the image */
+    uint16_t stripe;
+    uint64_t index; /* of the last entry in the image */
+    uint64_t
+        taken_seq; /* reading: of the block that the log was in when it was taken; 0: an older program, which did not tell */
     struct bytes image;
     struct bytes replica;
     uint32_t     replica_bytes; /* writing: at the end of what was written */

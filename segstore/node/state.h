@@ -86,6 +86,7 @@ struct node_stripe {
     bool        restored;      /* raft knows what the checkpoint says */
     bool        installing;    /* an image has taken its place, and raft does not know yet: no checkpoint holds it */
     bool        unproved;      /* while the log is replayed: a hole lies behind the last entry (restore.c) */
+    bool        log_damaged;   /* likewise: its entries may have been in a part that is damaged */
     bool        repairing;     /* its log or its history is damaged: it does not lead until an image came .. */
     bool        was_damaged;   /* as of the last look */
     bool        stopped;       /* entries may be missing: it serves nobody */
@@ -101,9 +102,10 @@ struct node_stripe {
     uint32_t            change_capacity;
     uint64_t            replay_commit; /* while the log is replayed: all up to there was committed as it stands here */
     uint64_t            said_commit;   /* likewise, what the log says: behind a hole that may be of other entries */
-    struct task         applying;      /* when what comes next has to be read from disk */
-    struct task         sending;       /* the same, of what a follower wants */
-    uint64_t            sample_index;  /* a producer's entry on its way, 0: none (pacing.c) */
+    uint64_t            image_seq; /* likewise, the block that the log was in when the image was taken; 0: not known */
+    struct task         applying;  /* when what comes next has to be read from disk */
+    struct task         sending;   /* the same, of what a follower wants */
+    uint64_t            sample_index; /* a producer's entry on its way, 0: none (pacing.c) */
     uint64_t            sample_ns;
     uint64_t            cold_position; /* of what a follower wants next, in the log's files, as of cold_ns */
     uint64_t            cold_ns;
@@ -345,7 +347,7 @@ void stripes_make(struct node *node);
 struct stripe      *stripe_of(struct node_stripe *st);
 struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
 int                 stripes_load(void *ctx, const struct checkpoint_section *section);
-void                stripes_replay(void *ctx, const struct log_entry *entry);
+void                stripes_replay(void *ctx, const struct log_entry *entry, uint64_t seq);
 void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
@@ -360,7 +362,7 @@ bool moves_holds(void *ctx, const struct survivor *survivor);
 bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
-MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied);
+MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied, uint64_t seq);
 void           replica_put(struct node_stripe *st, struct wire_writer *w);
 /* All is read: those of which nothing was found begin. */
 void replicas_restored(struct node *node);

@@ -81,6 +81,8 @@ struct known_seed {
       "a node that found an entry unreadable while it campaigned was elected, and waited for itself")                  \
     X(group_holes, 30000057,                                                                                           \
       "a leader that came and went took what was known of the holes with it, and was believed to lead for ever")       \
+    X(group, 4350000342,                                                                                               \
+      "a whole replica took itself for damaged: the replay began amid entries that had been replaced")                 \
     X(group_holes, 40000072, "a leader gave an image up, and the follower waited for it for ever")
 
 #endif

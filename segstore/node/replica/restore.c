@@ -7,7 +7,14 @@
  *   version 2: what lies behind holes, segstore/node/refill/refill.h
  *
  * The replay begins before the image was taken, so it meets some of these entries again: an entry replaces what lies at and behind its index, and the
- * log, read in its order, ends as it was. What the log says to be committed where it says so is applied while its bytes are at hand; what the
+ * log, read in its order, ends as it was. It may begin in the midst of entries that had been replaced when the image was taken: 135 lies behind no hole, it was
+ * written behind entries that are not there any more, and is not, either. (The checkpoint says in which block the log was when the image was taken.)
+ *
+ *   log    .. 133 134 | 135 .. 140      131 132 ..
+ *          replay begins          |
+ *                                 a later leader replaces all from 131 on; the image: it ends with 130
+ *
+ * What the log says to be committed where it says so is applied while its bytes are at hand; what the
  * checkpoint knows of that is younger: it may speak of an entry that is still to come in the place of one that comes now. */
 #include "segstore/node/refill/refill.h"
 #include "segstore/node/replica/members.h"
@@ -64,7 +71,7 @@ static bool read_entry(struct node_stripe *st, struct wire_reader *r, uint64_t i
     return true;
 }
 
-int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied)
+int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied, uint64_t seq)
 {
     struct wire_reader r      = wire_reader_of(image);
     struct raft_stored stored = {.applied = applied};
@@ -72,6 +79,7 @@ int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied
         restore_plain(st, applied);
         return 0;
     }
+    st->image_seq     = seq;
     uint16_t version  = wire_get_u16(&r);
     stored.damaged    = wire_get_u8(&r) != 0;
     uint8_t repairing = wire_get_u8(&r);
@@ -208,7 +216,7 @@ static void close_hole(struct node_stripe *st, struct log_entry *entry)
     ASSERT(taken);
 }
 
-void stripes_replay(void *ctx, const struct log_entry *logged)
+void stripes_replay(void *ctx, const struct log_entry *logged, uint64_t seq)
 {
     struct node        *node = ctx;
     struct node_stripe *st   = stripe_slot(node, logged->stripe);
@@ -246,6 +254,9 @@ void stripes_replay(void *ctx, const struct log_entry *logged)
     }
     st->stale = false;
     if (!raft_restore_entry(st->raft, e.index, e.term)) {
+        if (seq <= st->image_seq && !st->log_damaged) {
+            return; /* it was replaced */
+        }
         if (!alone || !node->config->accept_damage) {
             replay_hole(st);
             return;
@@ -295,6 +306,7 @@ void stripes_damaged(void *ctx, uint64_t stripes)
         if ((stripes & BLOCK_STRIPE_BIT(st->id)) == 0) {
             continue;
         }
+        st->log_damaged = true;
         if (!st->restored) { /* its first entry may be in there */
             restore_plain(st, 0);
         }

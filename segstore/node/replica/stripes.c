@@ -119,7 +119,7 @@ int stripes_load(void *ctx, const struct checkpoint_section *section)
     if (result == 0 && stripe_applied(st->stripe) != section->index) {
         result = ERR_MALFORMED;
     }
-    return result < 0 ? result : replica_restore(st, section->replica, section->index);
+    return result < 0 ? result : replica_restore(st, section->replica, section->index, section->taken_seq);
 }
 
 size_t stripe_slice_bytes(const struct node_stripe *st)

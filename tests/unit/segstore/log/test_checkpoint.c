@@ -14,7 +14,8 @@ static const struct checkpoint the_checkpoint = {.id              = {.bytes = "a
                                                  .last_stripes    = 99,
                                                  .stripe_count    = 3};
 
-static const struct checkpoint_file the_files[2] = {{1, 500, 0}, {(1 << 28) + 1, 7, 8192}};
+static const struct checkpoint_file the_files[3] = {
+    {1, 500, 0}, {(1 << 28) + 1, 7, 8192}, {CHECKPOINT_TAKEN + 2, 123456, 0}};
 
 static struct wire_writer make(void)
 {
@@ -33,7 +34,7 @@ static struct wire_writer make(void)
         checkpoint_put_section(&w, &section, size, sum.digest);
         wire_put(&w, image, size);
     }
-    checkpoint_put_files(&w, the_files, 2);
+    checkpoint_put_files(&w, the_files, 3);
     checkpoint_put_trailer(&w, 3, w.size);
     return w;
 }
@@ -56,13 +57,14 @@ Test(test_checkpoint, images_come_back_in_order)
         cr_assert_eq(section.index, 1000 + i);
         cr_assert_eq(section.image.size, 50 * i - i);
         cr_assert_eq(section.replica.size, i, "the end of it is the replica's");
+        cr_assert_eq(section.taken_seq, section.stripe == 2 ? 123456 : 0, "of the others nothing is told");
         cr_assert(i == 0 || section.image.data[1] == i + 1);
     }
     cr_assert(checkpoint_next(wire_written(&w), &c, &at, &section));
     cr_assert_eq(section.stripe, CHECKPOINT_FILES);
     struct checkpoint_file file;
     size_t                 file_at = 0;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < 3; i++) {
         cr_assert(checkpoint_next_file(section.image, &file_at, &file));
         cr_assert(file.number == the_files[i].number && file.total == the_files[i].total &&
                   file.bytes == the_files[i].bytes);
