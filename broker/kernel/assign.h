@@ -17,7 +17,8 @@
  *
  *     TABLE_ASSIGNED, its stripe   key: the stream's id u64 | its number there u64   value: version u8 = 1 | as below
  *
- * written if there is none, else read: then an earlier broker was at it. It goes when the message is trimmed.
+ * written if there is none, else read: then an earlier broker was at it. It goes when the message is trimmed. Each write of it is fenced by the epoch in which the stream is
+ * followed: nobody else changes it, so it may be written again, when the store is asked again or for another group, and what a former follower writes late does not count.
  * For a message of a client it costs no transaction of its own: the row is written anyway. Nothing is recorded for QoS 0 and 1, nor for publishers without a stored session: what
  * they send again after their broker has died is a new message.
  * Whether a member whose stream is deleted had got it is known by the stripe's answer to the APPEND (a duplicate). If a second broker dies between that
@@ -57,9 +58,8 @@ struct assignments {
     struct assigned *items; /* few, or allocated */
     uint32_t         count;
     uint32_t         capacity;
-    uint16_t         id;      /* of the packet, in publisher.unsure */
-    uint64_t         version; /* of the row of a will */
-    bool             again;   /* an earlier broker may have given it to them */
+    uint16_t         id;    /* of the packet, in publisher.unsure */
+    bool             again; /* an earlier broker may have given it to them */
     struct assigned  few[ASSIGNED_FEW];
 };
 
@@ -106,7 +106,7 @@ void assign_appended(struct kernel *kernel, struct pending *pending, uint32_t at
 void assign_kept(struct pending *pending, const struct message *message);
 /* Writes its row; work.call is answered, with what assign_kept_written makes the status. */
 void assign_kept_write(struct pending *pending, struct work *work);
-int  assign_kept_written(struct pending *pending, int status, struct bytes results);
+int  assign_kept_written(struct pending *pending, int status);
 /* It is done: its row goes. */
 void assign_kept_delete(struct wire_writer *w, uint64_t stream_id, uint64_t sequence);
 

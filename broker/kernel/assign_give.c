@@ -114,6 +114,7 @@ void assign_gather(struct kernel *k, struct pending *pending, const struct messa
 
 static void recorded_again(struct store_call *call, int status, struct bytes results)
 {
+    (void)results;
     struct work      *work    = CONTAINER_OF(call, struct work, call);
     struct publisher *p       = work->publisher;
     struct kernel    *k       = p->kernel;
@@ -121,7 +122,7 @@ static void recorded_again(struct store_call *call, int status, struct bytes res
     uint32_t          at      = work->assigned - 1;
     pool_give(k->works, work);
     if (p->session == NULL) {
-        status = assign_kept_written(pending, status, results);
+        status = assign_kept_written(pending, status);
     }
     if (status != 0) {
         pending->status = pending->status == 0 ? status : pending->status;

@@ -23,32 +23,38 @@ static struct wire_writer *begin(const struct pending *pending)
     return store_txn_begin(p->kernel->store, stream_id_stripe(p->count));
 }
 
-void assign_kept_write(struct pending *pending, struct work *work)
+/* Only the first write looks whether there is one: a later one that did would find itself when the store is asked again (store.h), and take itself for another broker's. */
+static void write_row(struct pending *pending, struct work *work, bool first)
 {
     uint8_t            text[KEY_BYTES];
     struct bytes       key   = key_of(text, pending->publisher->count, pending->sequence);
     struct wire_writer value = wire_writer_growing(SIZE_MAX / 2);
     wire_put_u8(&value, ROW_VERSION);
     assign_write(&value, pending->assigned);
-    struct op check = {.kind = OP_CHECK, .table = TABLE_ASSIGNED, .name = key, .version = pending->assigned->version};
-    struct op put   = {.kind = OP_TABLE_PUT, .table = TABLE_ASSIGNED, .name = key, .value = wire_written(&value)};
+    struct op fence = {
+        .kind = OP_FENCE, .stream_id = pending->publisher->count, .epoch = pending->publisher->stream_epoch};
+    struct op absent      = {.kind = OP_CHECK, .table = TABLE_ASSIGNED, .name = key};
+    struct op put         = {.kind = OP_TABLE_PUT, .table = TABLE_ASSIGNED, .name = key, .value = wire_written(&value)};
     struct wire_writer *w = begin(pending);
     w->bad                = w->bad || value.bad;
-    op_encode(w, &check);
+    op_encode(w, &fence);
+    if (first) {
+        op_encode(w, &absent);
+    }
     op_encode(w, &put);
     store_txn_end(pending->publisher->kernel->store, &work->call);
     wire_writer_fini(&value);
 }
 
-int assign_kept_written(struct pending *pending, int status, struct bytes results)
+void assign_kept_write(struct pending *pending, struct work *work)
 {
-    struct wire_reader r = wire_reader_of(results);
-    if (status == 0) {
-        pending->assigned->version = wire_get_u64(&r);
-    }
-    /* Another broker goes on with it, or this write was answered and the answer lost: it is begun with again, if this one is still to do it. */
-    pending->abandoned = pending->abandoned || status == ERR_CONFLICT;
-    return status == ERR_CONFLICT ? 0 : status;
+    write_row(pending, work, false);
+}
+
+int assign_kept_written(struct pending *pending, int status)
+{
+    pending->abandoned = pending->abandoned || status == ERR_FENCED; /* another broker goes on with it */
+    return status == ERR_FENCED ? 0 : status;
 }
 
 static void written(struct store_call *call, int status, struct bytes results);
@@ -77,15 +83,12 @@ static void found(struct store_call *call, int status, struct bytes results)
     if (before != NULL) {
         assign_free(k, pending->assigned);
         assign_know(k, before);
-        before->version   = version;
         pending->assigned = before;
         status            = assign_all(k, pending, &message, NULL, &more) ? 0 : ERR_QUOTA;
-    } else {
-        pending->assigned->version = 0;
     }
     if (more && status == 0) {
         call->done = written;
-        assign_kept_write(pending, work);
+        write_row(pending, work, before == NULL);
     } else {
         publisher_before_done(call, status, (struct bytes){0});
     }
@@ -105,7 +108,7 @@ static void written(struct store_call *call, int status, struct bytes results)
         store_txn_end(work->publisher->kernel->store, call);
         return;
     }
-    publisher_before_done(call, assign_kept_written(pending, status, results), results);
+    publisher_before_done(call, assign_kept_written(pending, status), results);
 }
 
 void assign_kept(struct pending *pending, const struct message *message)
@@ -121,7 +124,7 @@ void assign_kept(struct pending *pending, const struct message *message)
             return;
         }
         pending->before++;
-        assign_kept_write(pending, work);
+        write_row(pending, work, true);
     }
 }
 

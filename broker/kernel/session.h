@@ -59,12 +59,15 @@ struct publisher {
     struct list    paused_link; /* in kernel.paused */
     uint64_t       slow;        /* shards with a queue over its bound that this publisher fed */
     struct inbound inbound;
-    struct list    unsure;        /* struct assignments.link: of messages in doubt that were not sent again yet */
-    uint64_t       count;         /* QoS 2 publishes of this connection, for sequences; of wills: the writer's id */
-    uint64_t       resumed_epoch; /* the newest number that was in doubt and came again (publish.h) */
-    uint64_t       resumed_sequence;
-    bool           doubts; /* numbers were in doubt when the connection began */
-    bool           flushing;
+    struct list    unsure; /* struct assignments.link: of messages in doubt that were not sent again yet */
+    uint64_t       count;  /* QoS 2 publishes of this connection, for sequences; of wills: the writer's id */
+    union {
+        uint64_t resumed_epoch; /* the newest number that was in doubt and came again (publish.h) */
+        uint64_t stream_epoch;  /* of wills: in which their stream is followed */
+    };
+    uint64_t resumed_sequence;
+    bool     doubts; /* numbers were in doubt when the connection began */
+    bool     flushing;
 };
 
 struct group;

@@ -205,13 +205,14 @@ static void created(struct store_call *call, int status, struct bytes results)
         rest(stream, status != 0 ? status : ERR_MALFORMED);
         return;
     }
-    stream->complained      = 0;
-    stream->state           = WILL_FOLLOWING;
-    stream->publisher.count = stream_id;
-    stream->follow          = (struct store_follow){.record = followed, .ended = ended, .ctx = stream};
-    start                   = start > stream->done_below ? start : stream->done_below;
-    stream->done_below      = start;
-    stream->trim_below      = start;
+    stream->complained             = 0;
+    stream->state                  = WILL_FOLLOWING;
+    stream->publisher.count        = stream_id;
+    stream->publisher.stream_epoch = epoch;
+    stream->follow                 = (struct store_follow){.record = followed, .ended = ended, .ctx = stream};
+    start                          = start > stream->done_below ? start : stream->done_below;
+    stream->done_below             = start;
+    stream->trim_below             = start;
     store_follow_start(stream->kernel->store, &stream->follow, stream_id, epoch, start, CREDIT);
 }
 

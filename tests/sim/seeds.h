@@ -55,6 +55,9 @@ struct known_seed {
     X(segstore_scrub, 1014, "the log grew while it was read to its end, and the next segment did not follow")          \
     X(shared, 147, "another member was chosen by the next broker, in a stripe that took the message for an old one")   \
     X(shared, 195, "the same")                                                                                         \
+    X(shared, 4400000212,                                                                                              \
+      "who was chosen for one that had left was recorded twice, the second time taken for another broker's choice: "   \
+      "what came behind it was given again")                                                                           \
     X(shared, 100025, "the removal of a leftover file met the new file of its name, and the store ended itself")       \
     X(trouble, 80000054,                                                                                               \
       "a disk that had space again waited for zeros, and these for writes of the log that nobody made")                \

@@ -27,6 +27,7 @@ struct fake_world {
     uint64_t        position;
     uint64_t        wall_ns;
     int             refuse;
+    bool            repeat;
     uint16_t        applying; /* the stripe whose observer speaks */
     struct store   *stores[STORES_MAX];
 };
@@ -280,6 +281,11 @@ void fake_world_refuse_appends(struct fake_world *w, int status)
     w->refuse = status;
 }
 
+void fake_world_repeat(struct fake_world *w, bool repeat)
+{
+    w->repeat = repeat;
+}
+
 static bool count_item(void *ctx, const struct stripe_item *item)
 {
     (void)item;
@@ -401,6 +407,9 @@ bool fake_apply(struct store *s, int count)
         } else {
             int valid = stripe_validate(wire_written(&t->ops), RECORD_MAX_BYTES, false);
             ASSERT(valid == 0);
+            if (s->world->repeat) {
+                (void)apply(s->world, t->stripe, wire_written(&t->ops), NULL);
+            }
             t->status = apply(s->world, t->stripe, wire_written(&t->ops), &t->results);
         }
     }

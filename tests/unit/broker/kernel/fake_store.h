@@ -20,7 +20,9 @@ void               fake_world_free(struct fake_world *world);
 void     fake_world_advance(struct fake_world *world, uint64_t ns);
 uint64_t fake_world_wall_ns(const struct fake_world *world);
 /* Every append, of any broker, is refused with status until it is 0 again. */
-void     fake_world_refuse_appends(struct fake_world *world, int status);
+void fake_world_refuse_appends(struct fake_world *world, int status);
+/* Every transaction is applied a second time, and that is answered: the first answer was lost with its connection (store.h). */
+void     fake_world_repeat(struct fake_world *world, bool repeat);
 uint64_t fake_world_rows(const struct fake_world *world, uint32_t table);
 uint64_t fake_world_applied(const struct fake_world *world);
 

@@ -506,20 +506,27 @@ static void row_went(struct store_call *call, int status, struct bytes results)
     cr_assert_eq(status, 0);
 }
 
-/* A store that has not heard of a process for too long deletes its row. Who had been recorded to be served by it is so no more. */
+/* A store that has not heard of a process for too long deletes its row. */
+static void take_for_dead(struct broker *process, struct store_call *call)
+{
+    uint8_t            key[8];
+    struct wire_writer row = wire_writer_fixed(key, sizeof key);
+    wire_put_u64(&row, process->kernels[0]->port.instance);
+    *call                 = (struct store_call){.done = row_went};
+    struct wire_writer *w = store_txn_begin(b->stores[0], 0);
+    op_encode(w, &(struct op){.kind = OP_TABLE_DELETE, .table = TABLE_BROKERS, .name = wire_written(&row)});
+    store_txn_end(b->stores[0], call);
+}
+
+/* Who had been recorded to be served by it is so no more. */
 Test(test_assign, a_process_that_was_taken_for_dead_is_another_one)
 {
     two_up(0, 2);
     uint64_t first = assign_life(a->kernels[0], 0);
     cr_assert_eq(assign_shard(a->kernels[0], first), 0);
     cr_assert_lt(assign_shard(b->kernels[0], first), SHARDS_MAX);
-    uint8_t            key[8];
-    struct wire_writer row = wire_writer_fixed(key, sizeof key);
-    wire_put_u64(&row, a->kernels[0]->port.instance);
-    struct store_call   call = {.done = row_went};
-    struct wire_writer *w    = store_txn_begin(b->stores[0], 0);
-    op_encode(w, &(struct op){.kind = OP_TABLE_DELETE, .table = TABLE_BROKERS, .name = wire_written(&row)});
-    store_txn_end(b->stores[0], &call);
+    struct store_call call;
+    take_for_dead(a, &call);
     for (int i = 0; i < 5; i++) {
         settle_two(a, b);
     }
@@ -579,6 +586,99 @@ Test(test_assign, a_will_that_waits_for_a_live_member_is_given_to_one_that_is_th
     cr_assert_eq(fake_world_rows(world, TABLE_ASSIGNED), 0);
     actor_free(mortal);
     down();
+}
+
+/* MESSAGES delayed ones for live members of so many groups, of whom one leaves after so many turns: each comes once to each group. */
+static void leaves_over_delayed_ones(int leaver, unsigned shards, int groups, int turns)
+{
+    up(shards, 0, "$share/g0/t/+", 2);
+    for (int m = 0; m < 2 && groups > 1; m++) {
+        cr_assert_eq(follow(b, (unsigned)m % shards, members[m], "$share/g1/t/+", 2), 2);
+    }
+    for (int n = 0; n < MESSAGES; n++) {
+        char text[16];
+        snprintf(text, sizeof text, "%d", n);
+        say(b, 0, ann, "$delayed/5/t/x", text, 2, (uint16_t)(n + 1));
+    }
+    settle(b);
+    fake_world_repeat(world,
+                      groups == 1); /* two groups of which one is chosen from again write one row, without that */
+    fake_world_advance(world, 6000000000ull);
+    for (int i = 0; i < turns; i++) {
+        broker_turn(b, 1);
+    }
+    kernel_close(b->kernels[(unsigned)leaver % shards], &members[leaver]->client, &(struct close_request){0});
+    settle(b);
+    pass(b, 3);
+    int times[MESSAGES];
+    count(times);
+    for (int n = 0; n < MESSAGES; n++) {
+        cr_assert_eq(times[n], groups, "%d left after %d turns, %u shards: message %d came %d times", leaver, turns,
+                     shards, n, times[n]);
+    }
+    cr_assert_eq(fake_world_rows(world, TABLE_ASSIGNED), 0);
+    down();
+}
+
+Test(test_assign, a_member_that_leaves_over_delayed_messages_makes_none_of_them_come_twice)
+{
+    for (int leaver = 0; leaver < 2; leaver++) {
+        for (unsigned shards = 1; shards <= 2; shards++) {
+            for (int turns = 0; turns < CUTS; turns++) {
+                leaves_over_delayed_ones(leaver, shards, 1, turns);
+                leaves_over_delayed_ones(leaver, shards, 2, turns);
+            }
+        }
+    }
+}
+
+/* The senior is cut off over a will that it gives to one of two members at the other process, when one of them has left; what it had on its way to the store comes there when the
+ * other one is done with it. */
+static void cut_off_over_a_will(unsigned leaver, int turns, int more)
+{
+    two_up(0, 2);
+    struct actor *mortal = actor_new("mortal");
+    struct will will = {.topic = bytes_str("t/x"), .payload = bytes_str("0"), .qos = 2, .message_expiry_s = UINT32_MAX};
+    join_at(b, members[2], "$share/g/t/+", 2);
+    kernel_close(a->kernels[0], &members[0]->client, &(struct close_request){0});
+    open_only(b, 0, mortal, true, 0, 50, &will);
+    settle_two(a, b);
+    kernel_close(b->kernels[0], &mortal->client, &(struct close_request){0});
+    for (int i = 0; i < turns + more; i++) {
+        if (i == turns) {
+            kernel_close(b->kernels[0], &members[leaver]->client, &(struct close_request){0});
+        }
+        broker_turn(b, 1);
+        broker_turn(a, 1);
+    }
+    fake_cut(a->stores[0], true);
+    struct store_call call;
+    take_for_dead(a, &call);
+    settle(b);
+    pass(b, 2);
+    cr_assert_eq(fake_world_rows(world, TABLE_ASSIGNED), 0);
+    fake_cut(a->stores[0], false);
+    for (int i = 0; i < 5; i++) {
+        settle_two(a, b);
+    }
+    cr_assert_eq(members[1]->got_count + members[2]->got_count, 1, "%u left after %d turns, cut off after %d more",
+                 leaver, turns, more);
+    cr_assert_eq(fake_world_rows(world, TABLE_ASSIGNED), 0, "%u left after %d turns, cut off after %d more", leaver,
+                 turns, more);
+    actor_free(mortal);
+    broker_kill(a);
+    down();
+}
+
+Test(test_assign, who_gets_a_will_is_its_heirs_to_say_when_a_process_was_taken_for_dead)
+{
+    for (unsigned leaver = 1; leaver <= 2; leaver++) {
+        for (int turns = 0; turns < CUTS; turns++) {
+            for (int more = 1; more < 8; more++) {
+                cut_off_over_a_will(leaver, turns, more);
+            }
+        }
+    }
 }
 
 /* ---- rows ---- */
