@@ -112,6 +112,7 @@ static void resume(struct session *s, struct publisher *p, struct pending *pendi
     pending->writer_epoch = id->writer_epoch;
     pending->sequence     = id->sequence;
     pending->recorded     = true;
+    pending->resumed      = true;
     once_assign(s, p, pending, message, true);
 }
 
@@ -189,10 +190,12 @@ void once_answer(struct publisher *p, struct pending *pending)
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
     if (id != NULL && pending->status == 0) {
         id->state = INBOUND_DONE;
-    } else if (id != NULL && (s->client == NULL || (pending->recorded && !s->told))) {
+    } else if (id != NULL && (pending->matched || pending->resumed) &&
+               (s->client == NULL || (pending->recorded && !s->told))) {
         id->state = INBOUND_UNSURE; /* it is not told, and sends it again: a part of it may be appended */
     } else if (id != NULL) {
-        /* The refusal ends this use of the id [MQTT-4.3.3-9]. */
+        /* The refusal ends this use of the id [MQTT-4.3.3-9]. So it does for a client that is not told, when nobody was given anything: by the number that
+         * it has it would be old to those who were given what came behind it. */
         inbound_remove(&p->inbound, pending->id);
         struct work *work = pending->recorded ? publisher_work(p, NULL, pending->id, refused_done) : NULL;
         if (work != NULL) {

@@ -40,6 +40,7 @@ struct pending {
     bool              matched;
     bool              duplicate;
     bool              recorded; /* the id's row is written */
+    bool              resumed;  /* by the number that it has from an earlier connection: somebody may have it */
     bool              delayed;  /* stored for later: not handed out now */
     bool
         abandoned; /* this process was taken for dead over it: neither done nor refused, and nobody is told (company.h) */

@@ -27,6 +27,8 @@ struct fake_world {
     uint64_t        position;
     uint64_t        wall_ns;
     int             refuse;
+    uint32_t        refuse_table;
+    int             refuse_puts;
     bool            repeat;
     uint16_t        applying; /* the stripe whose observer speaks */
     struct store   *stores[STORES_MAX];
@@ -281,6 +283,12 @@ void fake_world_refuse_appends(struct fake_world *w, int status)
     w->refuse = status;
 }
 
+void fake_world_refuse_puts(struct fake_world *w, uint32_t table, int status)
+{
+    w->refuse_table = table;
+    w->refuse_puts  = status;
+}
+
 void fake_world_repeat(struct fake_world *w, bool repeat)
 {
     w->repeat = repeat;
@@ -380,16 +388,20 @@ void fake_store_lose(struct store *s)
     free(s);
 }
 
-static bool has_append(struct bytes ops)
+/* 0: it is not refused. */
+static int refusal(const struct fake_world *w, struct bytes ops)
 {
     struct wire_reader r = wire_reader_of(ops);
     struct op          op;
     while (op_next(&r, &op) > 0) {
-        if (op.kind == OP_APPEND) {
-            return true;
+        if (op.kind == OP_APPEND && w->refuse != 0) {
+            return w->refuse;
+        }
+        if (op.kind == OP_TABLE_PUT && op.table == w->refuse_table && w->refuse_puts != 0) {
+            return w->refuse_puts;
         }
     }
-    return false;
+    return 0;
 }
 
 bool fake_apply(struct store *s, int count)
@@ -400,11 +412,8 @@ bool fake_apply(struct store *s, int count)
         struct txn *t = CONTAINER_OF(list_pop_front(&s->submitted), struct txn, link);
         any           = true;
         list_push_back(&s->applied, &t->link);
-        if (t->bad) {
-            t->status = ERR_TOO_BIG;
-        } else if (s->world->refuse != 0 && has_append(wire_written(&t->ops))) {
-            t->status = s->world->refuse;
-        } else {
+        t->status = t->bad ? ERR_TOO_BIG : refusal(s->world, wire_written(&t->ops));
+        if (t->status == 0) {
             int valid = stripe_validate(wire_written(&t->ops), RECORD_MAX_BYTES, false);
             ASSERT(valid == 0);
             if (s->world->repeat) {

@@ -143,6 +143,55 @@ Test(test_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not_t
     release();
 }
 
+Test(test_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_is_behind_it)
+{
+    struct actor *live = actor_new("live");
+    enter(b, 0, live, true, 0);
+    follow(b, 0, live, "t", 2);
+    enter(b, 0, full, true, 0);
+    leave(b, 0, full);
+    leave(b, 0, pub);
+    pub->untold = true;
+    enter(b, 0, pub, false, 1000);
+    fake_world_refuse_puts(world, TABLE_RETAINED, ERR_QUOTA);
+    say_retained(b, 0, pub, "t", "first", 2, ID, 0);
+    say(b, 0, pub, "t", "second", 2, ID + 1);
+    settle(b);
+    cr_assert_eq(pub->published[0].status, ERR_QUOTA);
+    cr_assert_eq(pub->published[1].status, 0);
+    leave(b, 0, pub);
+    fake_world_refuse_puts(world, TABLE_RETAINED, 0);
+    enter(b, 0, pub, false, 1000);
+    say_retained(b, 0, pub, "t", "first", 2, ID, 0);
+    settle(b);
+    cr_assert_eq(pub->published[2].status, 0);
+    cr_assert_eq(times("first"), 1);
+    cr_assert(heard(live, "second first"));
+    actor_free(live);
+}
+
+Test(test_once, what_is_in_doubt_stays_so_when_it_is_refused_before_it_is_handed_out_again)
+{
+    leave(b, 0, pub);
+    pub->untold = true;
+    for (int i = 0; i < 3; i++) { /* a queue is full; the table of retained messages is; neither is */
+        fake_world_refuse_puts(world, TABLE_RETAINED, i == 1 ? ERR_QUOTA : 0);
+        if (i == 2) {
+            enter(b, 0, full, true, 0);
+            leave(b, 0, full);
+        }
+        enter(b, 0, pub, false, 1000);
+        say_retained(b, 0, pub, "t", "refused", 2, ID, 0);
+        settle(b);
+        cr_assert_eq(pub->published[i].status, i == 2 ? 0 : ERR_QUOTA);
+        cr_assert_eq(times("refused"), 1);
+        if (i < 2) {
+            leave(b, 0, pub);
+        }
+    }
+    release();
+}
+
 Test(test_once, another_message_under_an_id_in_doubt_goes_to_everybody)
 {
     struct actor *member = actor_new("member");
