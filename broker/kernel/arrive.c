@@ -20,11 +20,10 @@ static void note_far(struct kernel *k, unsigned from, const struct message *mess
     }
 }
 
-/* Noted whoever it is from, while there are other processes: what one of them sent may come behind it, over a connection that stood still. */
+/* Whoever it is from: it may come again from there, or behind this one from a process that stood still. */
 static bool was_new(struct kernel *k, struct wire_reader *r)
 {
-    struct number number = marks_read(r);
-    return k->far != 0 ? marks_new(k, number) : !marks_known(k, number);
+    return marks_new(k, marks_read(r));
 }
 
 static void receive_member(struct kernel *k, unsigned from, const struct kernel_mail *mail)

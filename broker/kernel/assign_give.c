@@ -53,9 +53,8 @@ static bool is_member(const struct kernel *k, const struct assigned *a)
 
 static void gather_here(struct kernel *k, struct pending *pending, uint32_t at)
 {
-    struct assigned *a      = &pending->assigned->items[at];
-    struct number    number = assign_number(pending, at);
-    if (UNLIKELY(k->far != 0) ? !marks_new(k, number) : marks_known(k, number)) {
+    struct assigned *a = &pending->assigned->items[at];
+    if (!marks_new(k, assign_number(pending, at))) {
         return;
     }
     struct session *s = session_find(k, a->serial);

@@ -173,7 +173,7 @@ static void mail_others(struct kernel *k, uint64_t shards, const struct fanout *
         }
         struct wire_writer w = mail_begin();
         message_write(&w, f->message);
-        struct number number = k->company != NULL ? marks_number(k->handing) : (struct number){0};
+        struct number number = marks_number(k->handing);
         if (number.writer != 0) {
             marks_write(&w, number);
         }
@@ -215,8 +215,7 @@ bool fanout_publish(struct kernel *k, struct publisher *p, const struct session 
         publisher_flush(unanswered->publisher); /* nothing could be asked */
     }
     if (marks_numbered(pending)) {
-        struct number number = marks_number(pending);
-        f.again              = UNLIKELY(k->far != 0) ? !marks_new(k, number) : marks_known(k, number);
+        f.again = !marks_new(k, marks_number(pending));
     }
     fanout_deliver(k, &f);
     mail_others(k, found.shards, &f);

@@ -127,7 +127,7 @@ bool gather_mail_member(struct kernel *k, const struct to_member *to, struct pen
     wire_put_u32(&w, to->sub_id);
     wire_put_blob(&w, g == NULL ? (struct bytes){0} : group_filter(g));
     message_write(&w, message);
-    if (to->number.writer != 0 && k->company != NULL) {
+    if (to->number.writer != 0) {
         marks_write(&w, to->number);
     }
     if (!mail_post(k, to->shard, MAIL_PUBLISH_MEMBER, to->serial, &w)) {

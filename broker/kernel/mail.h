@@ -14,7 +14,7 @@ enum mail_kind {                   /* from -> to                      value     
                  MAIL_INTEREST, /* announcer -> every shard        -                    flags u8 (1 any, 2 QoS 1 and 2), filter */
                  MAIL_ROUTE,  /* shard of a session -> every     version              as route.h says */
                  MAIL_MEMBER, /* shard of a session -> every     serial               joined u8, flags u8, id u32, stream_id u64, since u64, whole filter */
-                 MAIL_PUBLISH, /* shard of the publisher -> some  publisher's serial   message, then, if it is counted and there may be other processes (marks.h): writer u64, epoch u64, sequence u64 */
+                 MAIL_PUBLISH, /* shard of the publisher -> some  publisher's serial   message, then, if it is counted (marks.h): writer u64, epoch u64, sequence u64 */
                  MAIL_PUBLISH_MEMBER, /* shard of the publisher -> one   member's serial      flags u8, id u32, filter blob (empty: unknown), message, its number likewise */
                  MAIL_EXCLUSIVE_ASK, /* subscribing session -> home    serial         ticket u32, index u32, client id blob, filter */
                  MAIL_EXCLUSIVE_ANSWER, /* home -> subscribing session    serial         ticket u32, index u32, -status u32, filter */

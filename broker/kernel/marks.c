@@ -74,12 +74,6 @@ static bool passed(const struct mark *m, struct number number)
     return number.epoch < m->last.epoch || (number.epoch == m->last.epoch && number.sequence <= m->last.sequence);
 }
 
-bool marks_known(struct kernel *k, struct number number)
-{
-    const struct mark *m = number.writer == 0 || k->marks.count == 0 ? NULL : find(k, number.writer);
-    return m != NULL && passed(m, number);
-}
-
 bool marks_new(struct kernel *k, struct number number)
 {
     struct mark *m = number.writer == 0 ? NULL : find(k, number.writer);

@@ -1,11 +1,11 @@
-/* marks - what live sessions here have been given already of publishers that count their messages (QoS 2 of stored sessions, wills), when there are other broker processes.
+/* marks - what live sessions here have been given already of publishers that count their messages (QoS 2 of stored sessions, wills).
  *
  *     a process hands a message out, to subscribers here too, and dies before it has recorded that: whoever finishes its work hands it out again, with
  *     the same number. Streams of stored sessions take it once (op.h, APPEND); for live ones the last number of each writer is kept here. What goes to a live member of a group has
  *     a number of its own (assign.h).
+ *     a queue takes no more, and live sessions have the message already: its publisher, which is not told of the refusal, sends it again, to this process perhaps (once.h)
  *
- * The heir may be the last process that is left, and its own shards have been told by the dead one as well: the numbers are looked at
- * then too, and mails between shards of one process carry them.
+ * Mails between shards carry the numbers, those of one process too.
  * The last MARKS_MAX writers that were heard of are remembered.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_MARKS_H
@@ -30,8 +30,6 @@ static inline bool marks_numbered(const struct pending *pending)
 struct number marks_number(const struct pending *pending);
 /* The message with this number is about to be delivered here. False: it was before. */
 bool marks_new(struct kernel *kernel, struct number number);
-/* It was, as far as is known. Notes nothing: who hands it out here dies with who gets it. */
-bool marks_known(struct kernel *kernel, struct number number);
 struct wire_writer;
 struct wire_reader;
 /* As it is mailed. */

@@ -30,11 +30,6 @@ static bool is_new(uint64_t writer, uint64_t epoch, uint64_t sequence)
     return marks_new(&kernel, number(writer, epoch, sequence));
 }
 
-static bool is_known(uint64_t writer, uint64_t epoch, uint64_t sequence)
-{
-    return marks_known(&kernel, number(writer, epoch, sequence));
-}
-
 Test(marks, a_message_is_new_once)
 {
     cr_assert(is_new(1, 1, 5));
@@ -48,8 +43,8 @@ Test(marks, writers_are_told_apart)
 {
     cr_assert(is_new(1, 1, 5));
     cr_assert(is_new(2, 1, 5));
-    cr_assert(!is_known(3, 1, 1));
-    cr_assert(is_known(2, 1, 5));
+    cr_assert(!is_new(1, 1, 5));
+    cr_assert(!is_new(2, 1, 5));
 }
 
 Test(marks, a_later_epoch_counts_from_the_beginning_and_an_earlier_one_has_passed)
@@ -60,22 +55,10 @@ Test(marks, a_later_epoch_counts_from_the_beginning_and_an_earlier_one_has_passe
     cr_assert(is_new(1, 3, 2));
 }
 
-Test(marks, to_ask_notes_nothing)
-{
-    cr_assert(!is_known(1, 1, 5));
-    cr_assert(!is_known(1, 1, 5));
-    cr_assert(is_new(1, 1, 5));
-    cr_assert(is_known(1, 1, 5));
-    cr_assert(is_known(1, 1, 4));
-    cr_assert(!is_known(1, 1, 6));
-    cr_assert(is_new(1, 1, 6));
-}
-
 Test(marks, what_is_not_counted_is_always_new)
 {
     cr_assert(is_new(0, 0, 0));
     cr_assert(is_new(0, 0, 0));
-    cr_assert(!is_known(0, 0, 0));
     cr_assert_eq(kernel.marks.count, 0);
     cr_assert_eq(marks_number(NULL).writer, 0);
     const struct pending uncounted = {.sequence = 9};
@@ -90,8 +73,8 @@ Test(marks, the_writer_that_was_heard_of_longest_ago_is_forgotten_first)
     cr_assert(is_new(1, 1, 2)); /* heard of again */
     cr_assert(is_new(MARKS_MAX + 1, 1, 1));
     cr_assert_eq(kernel.marks.count, MARKS_MAX);
-    cr_assert(is_known(1, 1, 2));
-    cr_assert(!is_known(2, 1, 1));
-    cr_assert(is_known(3, 1, 1));
-    cr_assert(is_known(MARKS_MAX + 1, 1, 1));
+    cr_assert(!is_new(1, 1, 2));
+    cr_assert(!is_new(3, 1, 1));
+    cr_assert(!is_new(MARKS_MAX + 1, 1, 1));
+    cr_assert(is_new(2, 1, 1));
 }

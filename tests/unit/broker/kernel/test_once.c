@@ -143,6 +143,50 @@ Test(test_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not_t
     release();
 }
 
+/* What live sessions are given goes out at once, before it is known that a queue takes nothing. */
+static void comes_once_to_live_ones(unsigned shards)
+{
+    struct actor *live   = actor_new("live");
+    struct actor *member = actor_new("member");
+    struct actor *other  = actor_new("other");
+    broker_kill(b);
+    b = broker_new(world, shards, NULL);
+    enter(b, shards - 1, live, true, 0);
+    follow(b, shards - 1, live, "t", 2);
+    enter(b, shards - 1, member, true, 0);
+    follow(b, shards - 1, member, "$share/g/t", 2);
+    pub->untold = true;
+    for (int i = 0; i < 2; i++) {
+        enter(b, 0, pub, false, 1000);
+        say(b, 0, pub, "t", "refused", 2, ID);
+        settle(b);
+        cr_assert_eq(pub->published[i].status, i == 0 ? ERR_QUOTA : 0);
+        cr_assert(heard(live, "refused"));
+        cr_assert(heard(member, "refused"));
+        cr_assert(heard(other, ""));
+        if (i == 0) {
+            leave(b, 0, pub);
+            leave(b, shards - 1, member);
+            enter(b, shards - 1, other, true, 0);
+            follow(b, shards - 1, other, "$share/g/t", 2);
+            enter(b, 0, full, true, 0);
+            leave(b, 0, full);
+        }
+    }
+    release();
+    actor_free(live);
+    actor_free(member);
+    actor_free(other);
+}
+
+Test(test_once, what_is_refused_in_part_comes_once_to_live_sessions_though_it_is_sent_again)
+{
+    comes_once_to_live_ones(1);
+    end();
+    begin();
+    comes_once_to_live_ones(2);
+}
+
 Test(test_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_is_behind_it)
 {
     struct actor *live = actor_new("live");
