@@ -1,11 +1,13 @@
 # Keel: a message platform in C. Rooms: shared/ (ground floor), broker/ (protocols), segstore/ (storage), tests/, bench/, deploy/.
-#   make run     installs what is needed, builds, starts `keel dev` with its data in ./data
-#   make test    installs, builds, runs every test; ends with "N passed, N failed"
-#   make         builds build/keel, build/keel-broker, build/keel-segstore      make deps    installs the Debian packages
-#   make lint    layers, lone headers, exits, clang-format, clang-tidy          make bench   the table in bench/README.md
+#   make run     installs what building needs, builds, starts `keel dev` with its data in ./data
+#   make test    installs what tests need, too, builds, runs every test; ends with "N passed, N failed"
+#   make         builds build/keel, build/keel-broker, build/keel-segstore      make deps    installs the Debian packages of all of this
+#   make unit    the unit tests, a minute     make e2e   real processes     make lint   layers, lone headers, exits, clang-format, clang-tidy
 #   make sim SEED=n RUNS=n    simulated clusters      make fuzz SECONDS=n    every decoder      make chaos   faults of machines, networks and disks, long
-#   make sim-mutants          breaks the code on purpose and sees whether a test finds it, long
+#   make sim-mutants          breaks the code on purpose and sees whether a test finds it, long      tests/README.md: one test of each kind
 #   make asan, make tsan      the tests under a sanitizer    MODE=release|debug|asan|tsan chooses build/$(MODE)
+#   make bench   the table in bench/README.md      make format   clang-format      make clean   removes build/      V=1 shows how programs are linked
+#   make install [PREFIX=/usr] [DESTDIR=..]    programs, units of systemd and documents; the configuration when there is none
 # Every .c under shared/, broker/ and segstore/ is found by itself; main.c files are the programs.
 
 MODE ?= release
@@ -31,10 +33,10 @@ comma := ,
 IPSEC_MB := $(if $(wildcard /usr/include/intel-ipsec-mb.h),-Wl$(comma)--push-state$(comma)--as-needed -lIPSec_MB -Wl$(comma)--pop-state)
 LIBS := -luring -lssl -lcrypto -lwslay -lhttp_parser -lyaml -ljansson -lmicrohttpd -lcurl -largon2 -ljwt $(IPSEC_MB) -lpthread -lm $(MALLOC_$(MODE))
 
-DEPS := gcc make clang clang-format clang-tidy libclang-rt-14-dev pkg-config liburing-dev libjemalloc-dev libxxhash-dev \
-        libcriterion-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libwslay-dev libhttp-parser-dev openssl \
-        libargon2-dev libjwt-dev python3-cryptography $(if $(filter x86_64,$(shell uname -m)),libipsec-mb-dev) \
-        mosquitto mosquitto-clients libpaho-mqtt-dev python3 python3-paho-mqtt fio curl procps haproxy iproute2 nftables e2fsprogs
+BUILD_DEPS := gcc libc6-dev make liburing-dev libjemalloc-dev libxxhash-dev libyaml-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev \
+              libssl-dev libwslay-dev libhttp-parser-dev libargon2-dev libjwt-dev $(if $(filter x86_64,$(shell uname -m)),libipsec-mb-dev)
+TEST_DEPS  := clang clang-format clang-tidy libclang-rt-14-dev libcriterion-dev openssl python3 python3-cryptography python3-paho-mqtt mosquitto \
+              mosquitto-clients libpaho-mqtt-dev fio curl procps haproxy iproute2 nftables e2fsprogs
 
 MAINS    := broker/main.c segstore/main.c keel/main.c
 SOURCES  := $(shell find shared broker segstore keel -name '*.c' 2>/dev/null | sort)
@@ -48,11 +50,13 @@ CRASH    := $(wildcard tests/crash/*.c)
 FUZZ     := $(notdir $(basename $(wildcard tests/fuzz/fuzz_*.c)))
 BENCH    := $(notdir $(basename $(wildcard bench/micro/*.c bench/load/*.c)))
 obj       = $(patsubst %.c,$(B)/%.o,$(1))
+# One word instead of a command of 5 KB. (tests/mutants.py reads what `make -n` prints: commands are apart by ; there.)
+LD        = $(if $(V),,@echo "LD $@"; )mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@
 
 PROGRAMS := $(if $(wildcard broker/main.c),build/keel-broker) $(if $(wildcard segstore/main.c),build/keel-segstore) \
             $(if $(wildcard keel/main.c),build/keel)
 
-.PHONY: all programs run test deps lint sim sim-mutants fuzz chaos bench asan tsan clean unit e2e clients next format $(PROGRAMS)
+.PHONY: all programs run install test deps build-deps lint sim sim-mutants fuzz chaos bench asan tsan clean unit e2e clients next format $(PROGRAMS)
 all: $(PROGRAMS)
 programs: $(patsubst build/%,$(B)/bin/%,$(PROGRAMS))
 
@@ -67,39 +71,56 @@ $(B)/libcore.a: $(call obj,$(CORE))
 	@rm -f $@; ar rcs $@ $^
 $(B)/libedge.a: $(call obj,$(EDGE))
 	@rm -f $@; ar rcs $@ $^
-$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
-$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
-$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; @mkdir -p $(@D); $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
-$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
-$(B)/unit_store: $(call obj,$(UNIT_STORE)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS)) -lcriterion
+$(B)/bin/keel-broker:   $(B)/broker/main.o   $(B)/libcore.a $(B)/libedge.a ; $(LD) $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel-segstore: $(B)/segstore/main.o $(B)/libcore.a $(B)/libedge.a ; $(LD) $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/bin/keel:          $(B)/keel/main.o     $(B)/libcore.a $(B)/libedge.a ; $(LD) $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/unit: $(call obj,$(UNIT)) $(B)/libcore.a $(B)/libedge.a ; $(LD) $(filter %.o,$^) $(ARCHIVES) $(LIBS) -lcriterion
+$(B)/unit_store: $(call obj,$(UNIT_STORE)) $(B)/libcore.a ; $(LD) $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS)) -lcriterion
 # What has unlikely branches is compiled again for the simulator, where they are likely; the archive's own copies are then not taken.
 BUGGY := $(shell grep -lrw BUGGIFY shared broker segstore --include='*.c' 2>/dev/null)
 $(B)/buggy/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DKEEL_BUGGIFY -c -o $@ $<
-$(B)/sim:  $(call obj,$(SIM)) $(patsubst %.c,$(B)/buggy/%.o,$(BUGGY)) $(B)/libcore.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
+$(B)/sim:  $(call obj,$(SIM)) $(patsubst %.c,$(B)/buggy/%.o,$(BUGGY)) $(B)/libcore.a ; $(LD) $(filter %.o,$^) $(B)/libcore.a $(filter-out -luring,$(LIBS))
 # Its trace.c stands between the store and the port.
 CRASH_WRAP := $(foreach f,mkdir file_open file_close write write_durable allocate sync sync_directory rename unlink,-Wl,--wrap=io_$(f))
-$(B)/crash: $(call obj,$(CRASH)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) $(CRASH_WRAP) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/crash: $(call obj,$(CRASH)) $(B)/libcore.a $(B)/libedge.a ; $(LD) $(CRASH_WRAP) $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 # The segment store as a newer minor version may be (shared/rpc/next.h), for the test that upgrades a cluster; not installed.
 NEXT := $(shell grep -lrwE 'NEXT_FIELDS|NEXT_FRAME|RPC_VERSION_MINOR' shared segstore --include='*.c' 2>/dev/null)
 $(B)/next/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -DKEEL_NEXT -c -o $@ $<
-$(B)/next/keel-segstore: $(B)/segstore/main.o $(patsubst %.c,$(B)/next/%.o,$(NEXT)) $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ARCHIVES) $(LIBS)
+$(B)/next/keel-segstore: $(B)/segstore/main.o $(patsubst %.c,$(B)/next/%.o,$(NEXT)) $(B)/libcore.a $(B)/libedge.a ; $(LD) $(filter %.o,$^) $(ARCHIVES) $(LIBS)
 next: $(B)/next/keel-segstore
-$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
-$(B)/tests/sanitizer/%: $(B)/tests/sanitizer/%.o $(B)/libcore.a $(B)/libedge.a ; $(CC) $(LDFLAGS) -o $@ $< $(ARCHIVES) $(LIBS)
+$(B)/bench/%: $(B)/bench/%.o $(B)/libcore.a $(B)/libedge.a ; $(LD) $< $(ARCHIVES) $(LIBS)
+$(B)/tests/sanitizer/%: $(B)/tests/sanitizer/%.o $(B)/libcore.a $(B)/libedge.a ; $(LD) $< $(ARCHIVES) $(LIBS)
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 -include $(shell find $(B) build/fuzz/obj -name '*.d' 2>/dev/null)
 
 deps:
-	@tests/deps.sh $(DEPS)
-run: deps
-	@$(MAKE) --no-print-directory all
+	@tests/deps.sh $(BUILD_DEPS) $(TEST_DEPS)
+build-deps:
+	@tests/deps.sh $(BUILD_DEPS)
+run: build-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	build/keel dev --data data
+# The units name the places that PREFIX says. Whoever has a configuration keeps it.
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+DOCUMENTS  := $(DESTDIR)$(PREFIX)/share/doc/keel
+UNITS      := $(DESTDIR)$(PREFIX)/lib/systemd/system
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DOCUMENTS)/docs $(DOCUMENTS)/deploy $(DOCUMENTS)/bench $(UNITS) $(DESTDIR)$(SYSCONFDIR)/keel
+	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 README.md ARCHITECTURE.md LICENSE $(DOCUMENTS)
+	install -m 644 docs/*.md $(DOCUMENTS)/docs
+	install -m 644 bench/README.md $(DOCUMENTS)/bench
+	install -m 644 deploy/keel.yaml deploy/90-keel.conf deploy/kernel-settings.md $(DOCUMENTS)/deploy
+	for unit in keel-segstore keel-broker; do \
+	    sed 's|/usr/|$(PREFIX)/|; s|/etc/|$(SYSCONFDIR)/|' deploy/$$unit.service >$(UNITS)/$$unit.service && chmod 644 $(UNITS)/$$unit.service || exit 1; done
+	[ -e $(DESTDIR)$(SYSCONFDIR)/keel/keel.yaml ] || install -m 644 deploy/keel.yaml $(DESTDIR)$(SYSCONFDIR)/keel/keel.yaml
 unit: $(B)/unit $(B)/unit_store
 	$(B)/unit
 	$(B)/unit_store
