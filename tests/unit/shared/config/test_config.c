@@ -226,3 +226,26 @@ Test(config, deploy_keel_yaml_is_the_printed_table)
                  error);
     free(printed);
 }
+
+/* YAML forbids a key twice in one map; other readers keep the last of two sections. */
+Test(config, each_section_stands_once_in_the_printed_table)
+{
+    char  *printed = NULL, *rest = NULL, seen[64][64];
+    size_t size = 0, sections = 0;
+    FILE  *memory = open_memstream(&printed, &size);
+    config_print_yaml(&settings_table, memory);
+    fclose(memory);
+    for (char *line = strtok_r(printed, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        if (line[0] == ' ' || line[0] == '#') {
+            continue;
+        }
+        cr_assert_lt(sections, sizeof seen / sizeof *seen);
+        snprintf(seen[sections], sizeof *seen, "%.*s", (int)strcspn(line, ":"), line);
+        for (size_t i = 0; i < sections; i++) {
+            cr_expect_str_neq(seen[i], seen[sections], "it stands twice");
+        }
+        sections++;
+    }
+    cr_expect_gt(sections, 10);
+    free(printed);
+}
