@@ -54,6 +54,10 @@ settings() {
         [ "$field" = config ] && continue
         grep -rqE "(->|\.)$field\b" broker segstore keel --include='*.c' || { echo "shared/config/settings.h: no program reads $field"; wrong=1; }
     done
+    # One that no document tells of is not found by those who need it.
+    for field in $(sed -nE 's/^    X\([a-z_0-9]+, +"([a-z_0-9.]+)",.*/\1/p' shared/config/settings.h); do
+        grep -qE "(^|[^a-z_.])${field//./\\.}([^a-z_0-9]|$)" docs/*.md || { echo "shared/config/settings.h: $field is in no docs/*.md"; wrong=1; }
+    done
     return $wrong
 }
 
