@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Checks every include line of shared/, broker/, segstore/ and keel/ against tests/lint/layers.
 
-Prints file:line: sentence for each that is not in the plan; the exit status says whether there was one.
+Prints file:line: sentence for each that is not in the plan, for each that no file makes use of, and where the table of ARCHITECTURE.md says something
+else; the exit status says whether there was one.
 """
 import pathlib
 import re
@@ -24,7 +25,7 @@ def read_plan():
         for other in below:
             if other not in plan:
                 sys.exit(f"{PLAN}:{number}: {other} is not a floor below {folder}")
-        plan[folder] = (kind, {folder, *below})
+        plan[folder] = (kind, {folder, *below}, number)
     return plan
 
 
@@ -35,12 +36,13 @@ def folder_of(path, plan):
     return folder if folder in plan else None
 
 
-def check(path, plan):
+def check(path, plan, used):
+    """The sentences about one file; used: the edges that were met, (folder, floor below)."""
     own = folder_of(path, plan)
     if own is None:
         yield 1, "its folder is not in tests/lint/layers"
         return
-    kind, allowed = plan[own]
+    kind, allowed, _ = plan[own]
     includes = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         found = INCLUDE.match(line)
@@ -55,6 +57,7 @@ def check(path, plan):
             yield number, f'"{target}" is not written from the root'
         else:
             floor = folder_of(target, plan)
+            used.add((own, floor))
             if floor not in allowed:
                 yield number, f"{own} may not include {floor} ({target})"
     header = str(path.with_suffix(".h"))
@@ -64,13 +67,38 @@ def check(path, plan):
         yield 1, f'its own header "{header}" comes first'
 
 
+def check_table(plan):
+    """The rows of ARCHITECTURE.md: | `folder` | what it is | the last words of the folders it may use; in brackets, what of them |"""
+    table, told = pathlib.Path("ARCHITECTURE.md"), set()
+    for number, line in enumerate(table.read_text().splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        folder = cells[0].strip("`")
+        if len(cells) != 3 or folder not in plan:
+            continue
+        told.add(folder)
+        said = sorted(re.sub(r"\(.*?\)", "", cells[2]).replace(" ", "").split(","))
+        may = sorted(floor.rsplit("/", 1)[-1] for floor in plan[folder][1] - {folder}) or ["nothing"]
+        if said != may:
+            yield f"{table}:{number}: {folder} may use {', '.join(may)}, says {PLAN}"
+    for folder in sorted(plan.keys() - told):
+        yield f"{table}:1: {folder} has no row"
+
+
 def main():
-    plan, wrong = read_plan(), 0
+    plan, used, wrong = read_plan(), set(), 0
     for room in ROOMS:
         for path in sorted(pathlib.Path(room).rglob("*.[ch]")):
-            for number, sentence in check(path, plan):
+            for number, sentence in check(path, plan, used):
                 print(f"{path}:{number}: {sentence}")
                 wrong += 1
+    for folder, (_, allowed, number) in plan.items():
+        for floor in sorted(allowed - {folder}):
+            if (folder, floor) not in used:
+                print(f"{PLAN}:{number}: no file of {folder} includes anything of {floor}")
+                wrong += 1
+    for sentence in check_table(plan):
+        print(sentence)
+        wrong += 1
     return 1 if wrong else 0
 
 
