@@ -198,7 +198,7 @@ int main(int argc, char **argv)
     int                    loaded = config_load(argc, argv, &settings_table, &settings, error);
     if (loaded == CONFIG_HELP) {
         puts("keel-broker - speaks MQTT to clients and keeps what matters in a segment store\n");
-        config_print_flags(&settings_table, stdout);
+        config_print_flags(&settings_table, (const char *const[]){"data", "segstore-admin", NULL}, stdout);
         return 0;
     }
     if (loaded < 0) {

@@ -45,7 +45,7 @@ static void print_help(FILE *to)
           "  keel dev [--data DIR] [--mqtt ADDR:PORT] [--admin ADDR:PORT] [--segstore ADDR:PORT] [--shards N] "
           "[--config FILE] [--set KEY=VALUE]\n\n",
           to);
-    config_print_flags(&settings_table, to);
+    config_print_flags(&settings_table, NULL, to);
     fputs("\nPrints `keel ready mqtt=.. admin=.. segstore=.. segstore-admin=.. data=..` when clients can connect; port "
           "0 picks a free "
           "one.\n"

@@ -179,7 +179,7 @@ int main(int argc, char **argv)
     int                    loaded = config_load(argc, argv, &settings_table, &settings, error);
     if (loaded == CONFIG_HELP) {
         puts("keel-segstore - keeps streams, cursors, tables and timers on disk for keel-broker\n");
-        config_print_flags(&settings_table, stdout);
+        config_print_flags(&settings_table, (const char *const[]){"mqtt", "mqtts", "ws", "wss", "admin", NULL}, stdout);
         return 0;
     }
     if (loaded < 0) {

@@ -218,11 +218,19 @@ int config_load(int argc, char *const *argv, const struct config_table *table, v
     return 0;
 }
 
-void config_print_flags(const struct config_table *table, FILE *to)
+static bool is_among(const char *const *names, const char *name)
+{
+    while (names != NULL && *names != NULL && strcmp(*names, name) != 0) {
+        names++;
+    }
+    return names != NULL && *names != NULL;
+}
+
+void config_print_flags(const struct config_table *table, const char *const *left_out, FILE *to)
 {
     for (size_t i = 0; i < table->count; i++) {
         const struct config_key *key = &table->keys[i];
-        if (key->flag == NULL) {
+        if (key->flag == NULL || is_among(left_out, key->flag)) {
             continue;
         }
         char left[64];

@@ -86,8 +86,8 @@ MUST_CHECK int config_read_yaml(const char *name, const char *text, size_t size,
 MUST_CHECK int config_set(const struct config_table *table, const char *key, const char *value, void *out,
                           const char *where, char *error);
 
-/* The flags, one line each. */
-void config_print_flags(const struct config_table *table, FILE *to);
+/* The flags, one line each, but for those left out (ends with NULL; NULL: none is): a program takes the whole table and shows what it has a use for. */
+void config_print_flags(const struct config_table *table, const char *const *left_out, FILE *to);
 /* All keys as a YAML file of the defaults with their sentences: deploy/keel.yaml. */
 void config_print_yaml(const struct config_table *table, FILE *to);
 /* "host:port", with brackets around IPv6. Returns text. */

@@ -46,6 +46,16 @@ def test_help_is_given():
         assert done.returncode == 0 and len(done.stdout) > 20, f"{program}: {done.stdout} {done.stderr}"
 
 
+def test_help_lists_the_flags_of_the_program_only():
+    broker, store = {"mqtt", "mqtts", "ws", "wss", "admin"}, {"data", "segstore-admin"}
+    both = {"config", "ready-fd", "shards", "segstore", "set", "help"}
+    for program, flags in (("keel-broker", broker | both), ("keel-segstore", store | both), ("keel dev", broker | store | both)):
+        name, *words = program.split()
+        lines = run(BUILD / name, *words, "--help").stdout.splitlines()
+        listed = {line.split()[0][2:] for line in lines if line.startswith("  --")}
+        assert listed == flags, f"{program}: {listed ^ flags}"
+
+
 def test_unknown_commands_are_refused():
     assert "did you mean dev?" in run(BUILD / "keel", "dav").stderr
     assert "did you mean status?" in run(BUILD / "keel", "ctl", "stat").stderr
