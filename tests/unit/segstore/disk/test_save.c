@@ -54,7 +54,7 @@ static void begin(void)
     disk_stage_init(&stage);
     disk_stage_segments(&stage, 1, SEGMENTS);
     chunks_init(&chunks, stage.io, &stage.segments, 1, 1, 0);
-    wal         = (struct wal){.segment_number = SEGMENTS, .applied = {.position = position(1)}};
+    wal         = (struct wal){.segment_number = SEGMENTS, .delivered = {.position = position(1)}};
     spare       = (struct spare){0};
     save        = (struct save){.wal           = &wal,
                                 .spare         = &spare,
@@ -95,9 +95,9 @@ static void settle(bool disk_full)
 /* One that a replay behind it begins with in this segment. */
 static void checkpoint(uint64_t segment)
 {
-    int before           = saved;
-    wal.applied.position = position(segment);
-    save.wanted          = true;
+    int before             = saved;
+    wal.delivered.position = position(segment);
+    save.wanted            = true;
     while (saved == before) {
         save_turn(&save, false);
         io_turn(stage.io, save_busy(&save) && !save.taking ? UINT64_MAX : 0);
@@ -252,9 +252,9 @@ Test(save, files_in_which_nothing_is_held_are_not_kept)
 Test(save, what_was_replayed_is_checkpointed_when_a_full_disk_wants_its_files_back)
 {
     checkpoint(2);
-    save.previous        = (struct saved){0}; /* as after a restart: nothing was appended yet, and nothing can be */
-    save.begun_ns        = 0;
-    wal.applied.position = position(5);
+    save.previous          = (struct saved){0}; /* as after a restart: nothing was appended yet, and nothing can be */
+    save.begun_ns          = 0;
+    wal.delivered.position = position(5);
     settle(false);
     cr_assert_eq(saved, 1);
     cr_assert_eq(first_left(), 1);
@@ -281,9 +281,9 @@ static void wait(void)
 /* One begins because of the clock, and goes on until it waits for the log. */
 static void begin_large(void)
 {
-    image_bytes          = 1 << 20;
-    wal.applied.position = position(3);
-    save.every_ns        = 0;
+    image_bytes            = 1 << 20;
+    wal.delivered.position = position(3);
+    save.every_ns          = 0;
     wal.counts.entries++;
     for (int i = 0; !save.paused; i++) {
         cr_assert_lt(i, POLLS_MAX);

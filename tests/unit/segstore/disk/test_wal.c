@@ -1,4 +1,4 @@
-/* What the log says that it has room for it takes, wherever the head of its ring is: nothing is written there, blocks are called applied.
+/* What the log says that it has room for it takes, wherever the head of its ring is: nothing is written there, blocks are called delivered.
  * What it has handed on is durable: there it writes a real file, and hears of a write when the test says so. */
 #include "segstore/disk/wal.h"
 
@@ -40,7 +40,7 @@ static int append(size_t size)
 static void written(uint64_t blocks)
 {
     for (; blocks > 0 && wal.deliver < wal.end; blocks--) {
-        wal.blocks[wal.deliver % wal.capacity].state = WAL_APPLIED;
+        wal.blocks[wal.deliver % wal.capacity].state = WAL_DELIVERED;
         wal.deliver++;
         wal.submit++;
     }
