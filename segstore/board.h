@@ -27,6 +27,5 @@ void                 board_put(struct board *board, uint32_t shard);
 /* A copy of what each shard says, in order; those that do not answer within a second are not fresh. NULL: no memory. One piece of memory: the
  * caller frees it. */
 struct shard_status *board_look(struct board *board);
-uint32_t             board_shards(const struct board *board);
 
 #endif

@@ -13,8 +13,6 @@
 
 enum { TOPIC_MAX_BYTES = 65535 };
 
-/* May a message be published to it? At least one character, no wildcard, no NUL. */
-bool topic_name_valid(struct bytes name);
 /* May it be subscribed to? A filter that begins with "$share/" must be a complete shared one. */
 bool topic_filter_valid(struct bytes filter);
 /* Has it a wildcard? Of a valid filter. */

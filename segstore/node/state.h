@@ -480,8 +480,6 @@ void leave_told(struct session *s, struct wire_reader *r);
 
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);
-/* The next step of a stripe towards where it belongs; false: none, or not yet. */
-bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next);
 /* replica.c: of the stripe that this node leads. What finds no room is proposed again with the next look. */
 void propose_members(struct node_stripe *st, const struct raft_members *members);
 
@@ -582,10 +580,8 @@ void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to);
 /* repair/ask.c. True: there is more for the next turn. */
 bool     repairs_turn(struct node *node);
 uint64_t repairs_next_ns(const struct node *node);
-/* What was damaged here is whole again: a checkpoint says so soon, since a restart goes back to what is damaged until then. */
-void repairs_remember(struct node *node);
-void repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
-void repair_answered(struct session *s, struct wire_reader *r);
+void     repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
+void     repair_answered(struct session *s, struct wire_reader *r);
 /* repair/answer.c */
 void repair_asked(struct session *s, struct wire_reader *r);
 

@@ -172,9 +172,6 @@ struct stripe_live {
     bool                 timers;
 };
 bool stripe_live_more(struct stripe_live *walk, size_t most, void (*each)(void *ctx, uint64_t position), void *ctx);
-/* Its place is taken by another image: tells observer.released of every position that it holds. Then it is good for stripe_free only. Load the other one first,
- * so that what both hold is held all the time. */
-void stripe_forget(struct stripe *stripe);
 
 /* ---- records that are moved ----
  * Where a record lies is local to a node: no part of what replicas compare (stripe_hash, the chain), not in the log, and durable with the next image only. So

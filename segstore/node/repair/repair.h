@@ -180,17 +180,13 @@ bool survey_turn(struct repairs *r);
 void look_begin(struct repairs *r, struct node_stripe *st, const struct stripe_held *held, uint16_t asker);
 /* Target and record at the front of data are whole, as far as they can tell: how long they are together; 0: they are not. */
 size_t record_at(struct bytes data, uint64_t stream_id, struct op_target *out, struct record *out_record);
-/* What stands where a target is (how far it points ahead, the tag), whatever became of the bytes around it; 0: no target can be there. */
-uint64_t target_hash(struct bytes data);
-void     look_fini(struct look *look);
+void   look_fini(struct look *look);
 /* Gives memory back that was not used for a while; when to call it again. */
 uint64_t look_rest(struct repairs *r, uint64_t now_ns);
 
 /* ---- ask.c ---- */
 /* What this node's own log says of a record that it misses. */
 void missed_looked(struct repairs *r, struct missed *m, const struct found *found);
-/* Looks, asks, asks again; sets r->next_ns. */
-void asks_turn(struct repairs *r, uint64_t now_ns);
 
 /* ---- among.c ---- */
 /* Of a record that this node does not hold: is it in an entry that waits here to be applied? */

@@ -97,11 +97,10 @@ static void echo_thread(void *ctx)
         abort();
     }
     mailbox_reader(pair->to_other, io);
+    struct mail mail;
+    bool        full = false; /* then mail is to be pushed once more */
     for (uint32_t echoed = 0; echoed < MAILS;) {
-        struct mail mail;
-        bool        full;
-        while (!(full = mailbox_room(pair->to_us) == 0) && mailbox_pop(pair->to_other, &mail)) {
-            mailbox_push(pair->to_us, &mail);
+        while ((full || mailbox_pop(pair->to_other, &mail)) && !(full = !mailbox_push(pair->to_us, &mail))) {
             echoed++;
         }
         mailbox_ring(pair->to_us);

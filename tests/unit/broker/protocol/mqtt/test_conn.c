@@ -56,7 +56,8 @@ Test(conn, an_empty_client_id_is_assigned_or_refused)
     cr_assert_eq(out[3], 0);
     cr_assert_eq(out[4], 11 + 26);
     cr_assert_eq(out[13], 0x12);
-    cr_assert_arr_eq(out + 16, mqtt_conn_client_id(rig->conn).data, 23);
+    cr_assert_eq(strlen(rig_last(rig)->text), 23);
+    cr_assert_arr_eq(out + 16, rig_last(rig)->text, 23);
     rig_free(rig);
 
     rig = rig_new();
