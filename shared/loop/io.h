@@ -1,6 +1,7 @@
-/* io - the port between this program and the world. Everything that touches a socket, a file or a clock goes through here.
- * Two fulfilments, chosen at link time: shared/loop/uring.c (io_uring) and tests/sim/ (a seeded world of virtual
- * time, network and disks). Beside main.c nothing else makes system calls.
+/* io - the port between a shard and the world: sockets, files, the clock.
+ * Two fulfilments, chosen at link time: shared/loop/uring*.c (io_uring; each verb in the file of its section, sockets one file for
+ * each part of their life) and tests/sim/ (a seeded world of virtual time, network and disks).
+ * While it serves, a shard touches the world through here only; start-up, the operators' HTTP and workers have system calls of their own.
  *
  *   one thread:   for (;;) { deadline = shard_turn(shard); io_turn(io, deadline); }
  *   io_turn       submits what was asked for, sleeps until something completes, the deadline passes or io_wake rings,
