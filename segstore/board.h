@@ -5,7 +5,7 @@
  * A shard that nobody asks loads one flag per turn of its loop; one that is asked looks at itself once, at most so often as FRESH_NS allows, and
  * waits for nobody longer than another thread copies what it said before.
  * asked is stored (release) before the wake and loaded (acquire) in the turn that follows it; what is handed over goes through the slot's mutex.
- * Lifetime: from before the shards start until they and the HTTP threads have ended. */
+ * Lifetime: from before the shards start until they and the HTTP threads have ended.   Threads: as the sections say. */
 #ifndef KEEL_SEGSTORE_BOARD_H
 #define KEEL_SEGSTORE_BOARD_H
 

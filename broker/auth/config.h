@@ -1,5 +1,6 @@
 /* config - what the shards of a broker are told about who may do what. Filled by main.c from the settings before any shard starts, then constant.
- * Texts of files are read by main.c; each shard takes them in for itself. */
+ * Texts of files are read by main.c; each shard takes them in for itself.
+ * Threads: any, since it is constant. */
 #ifndef KEEL_BROKER_AUTH_CONFIG_H
 #define KEEL_BROKER_AUTH_CONFIG_H
 

@@ -20,6 +20,8 @@
  * counted; it is whole again, and counts as having voted for the leader, when it durably holds what a leader has committed in its own term since it knows
  * of the damage and was confirmed by a majority of others. Until raft_is_damaged is false and the state saved since then is durable the edge must remember
  * that it is damaged, over restarts too.
+ * raft.c takes what comes: messages, the clock, what was saved. Elections: election.c; a follower's side: append.c; a leader's: progress.c; who counts: members.c;
+ * how a member starts: start.c; which term wrote what: log.c.
  * Threads: the shard of the stripe.   Units: ns of io_now_ns; indices count entries from 1. Nothing allocates after raft_new, but the runs of terms. */
 #ifndef KEEL_SEGSTORE_RAFT_RAFT_H
 #define KEEL_SEGSTORE_RAFT_RAFT_H

@@ -1,4 +1,5 @@
-/* state - what the files of this room share. Nobody else includes it. */
+/* state - what the files of this room share. Nobody else includes it.
+ * Threads: the shard of the stripe. */
 #ifndef KEEL_SEGSTORE_RAFT_STATE_H
 #define KEEL_SEGSTORE_RAFT_STATE_H
 

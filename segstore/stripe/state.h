@@ -9,7 +9,8 @@
  *   save.c load.c  image, hash                       live.c     which positions are held
  *   move.c      records that lie elsewhere now
  *
- * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
+ * Every verb that changes state adds to the journal; what it frees or tells waits for the commit.
+ * Threads: those of the stripe. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
 #define KEEL_SEGSTORE_STRIPE_STATE_H
 

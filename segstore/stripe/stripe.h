@@ -7,6 +7,7 @@
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
  * Memory: an idle stream costs about 85 bytes and its name (bench/micro/streams), a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
  * the newest record of each topic: see latest.h.
+ * Which file does what: state.h.
  * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
 #ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H
 #define KEEL_SEGSTORE_STRIPE_STRIPE_H
