@@ -74,8 +74,8 @@ struct node_stripe {
     uint64_t         next_due_ns;  /* wall clock */
     uint64_t         lead_index;   /* of the entry that began this node's lead */
     uint64_t         noted_commit; /* the log says that so much is committed */
-    uint64_t
-                unreadable; /* repairing: this entry, behind the applied one, cannot be read, and nothing else is wrong; 0: something else is */
+    /* Repairing: this entry, behind the applied one, cannot be read, and nothing else is wrong; 0: something else is. */
+    uint64_t    unreadable;
     uint64_t    seen_term; /* as of the last look: replica_settle */
     uint16_t    seen_leader;
     uint16_t    id;
@@ -236,8 +236,8 @@ struct owner {
 enum node_mail {
     NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
     NODE_MAIL_PLAN  = 3, /* shard 0 -> shard i. body: struct plan, owned by the receiver */
-    NODE_MAIL_SOCKET =
-        2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
+    /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
+    NODE_MAIL_SOCKET = 2,
 };
 
 struct moved {
@@ -290,8 +290,8 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t
-        company_ns; /* the first shard: since when it has been together with most voters of stripe 0, 0: it is not */
+    /* The first shard: since when it has been together with most voters of stripe 0, 0: it is not. */
+    uint64_t           company_ns;
     struct image_walk *image_walk; /* over the log, for the images on their way; NULL: there never were any */
     struct list        images_out; /* struct image_out.link: images on their way to other nodes */
     struct list  images_waiting;   /* struct image_out.link of those that were sent: the follower makes them durable */

@@ -21,14 +21,14 @@ struct stripe;
 /* How much a stripe may hold: part of its state, set by OP_LIMITS. Until its first one nothing is limited but writers. What is over a limit that was lowered
  * stays, except for writers. */
 struct stripe_limits {
-    uint64_t
-             table_bytes_max; /* keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA */
-    uint64_t streams_max;     /* ERR_QUOTA */
-    uint64_t
-        stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
-                                    STREAM_LATEST without a max_count forgets as many as come when it is there. 0: no limit */
-    uint64_t
-        delays_max; /* timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit */
+    /* Keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA. */
+    uint64_t table_bytes_max;
+    uint64_t streams_max; /* ERR_QUOTA */
+    /* Backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
+     * STREAM_LATEST without a max_count forgets as many as come when it is there. 0: no limit. */
+    uint64_t stream_records_max;
+    /* Timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit. */
+    uint64_t delays_max;
     uint32_t bounded_table; /* one table with bounds of its own: TABLE_PUT above them fails with ERR_QUOTA. 0: none */
     uint64_t bounded_rows_max;  /* 0: no limit */
     uint64_t bounded_bytes_max; /* of its keys and values. 0: no limit */
@@ -120,8 +120,8 @@ struct stripe_item {
 /* A filter like +/+/x may find little among a million keys: how far a scan goes before it gives way to others. */
 struct stripe_pace {
     uint32_t steps_left;
-    struct bytes
-        at; /* steps_left 0: the last key looked at, to go on behind; borrowed until the next change of the table */
+    /* steps_left 0: the last key looked at, to go on behind; borrowed until the next change of the table. */
+    struct bytes at;
 };
 
 /* Walks a table in key order, behind `after` (empty: from the start), items that match; each returns false to stop. kind: enum rpc_scan_kind. A topic filter

@@ -62,14 +62,14 @@ struct io_handler {
 struct io_listener;
 
 struct io_listen_spec {
-    const char
-        *address;  /* "127.0.0.1", "0.0.0.0", "::", or "unix:/path" (port and the two flags below mean nothing then) */
-    uint32_t mode; /* of that path: who may connect, as chmod has it */
-    uint16_t port; /* 0 picks a free one */
-    bool     reuse_port; /* several shards listen on the same port */
-    bool     first;      /* of this process: -EADDRINUSE when somebody listens there already (tried for 5 s) */
-    bool     movable;    /* accepted sockets may be passed to another shard (io_socket_move) */
-    uint32_t backlog;
+    /* "127.0.0.1", "0.0.0.0", "::", or "unix:/path" (port and the two flags below mean nothing then). */
+    const char *address;
+    uint32_t    mode;       /* of that path: who may connect, as chmod has it */
+    uint16_t    port;       /* 0 picks a free one */
+    bool        reuse_port; /* several shards listen on the same port */
+    bool        first;      /* of this process: -EADDRINUSE when somebody listens there already (tried for 5 s) */
+    bool        movable;    /* accepted sockets may be passed to another shard (io_socket_move) */
+    uint32_t    backlog;
     /* A new connection: give it a handler at once with io_socket_adopt or close it. */
     void (*accepted)(void *ctx, struct io_socket *socket);
     void *ctx;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a compiler does not check: layers, lone headers, exits, state in pure rooms, names defined twice, settings that nobody reads, form, clang-tidy.
+# What a compiler does not check: layers, lone headers, guards, exits, state in pure rooms, names defined twice, settings that nobody reads, form, clang-tidy.
 #   tests/lint/lint.sh [check ..]     all of them, or those named
 # Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`.
 set -u
@@ -17,6 +17,16 @@ layers() { /usr/bin/python3 tests/lint/layers.py; }
 # Every header compiles alone.
 lone_headers() {
     headers | xargs -P 2 -I{} sh -c "gcc $flags -Wall -Wextra -Werror -fsyntax-only -x c -include stddef.h {} 2>&1 || { echo '{} does not compile alone'; exit 255; }"
+}
+
+# An include guard is the path: two headers of one name do not hide each other.
+guards() {
+    local wrong=0 file guard
+    for file in $(headers; find tests bench -name '*.h' 2>/dev/null); do
+        guard=KEEL_$(tr 'a-z/.-' 'A-Z___' <<<"$file")
+        grep -qx "#ifndef $guard" "$file" && grep -qx "#define $guard" "$file" || { echo "$file: its guard is not $guard"; wrong=1; }
+    done
+    return $wrong
 }
 
 # Only main.c and assert.c end the process. fatal (memory at start, a failed fsync) may in the rooms that own a thread, never in a pure one; _exit in a fork that cannot become its program.
@@ -76,7 +86,7 @@ tidy() {
 passed=0
 failed=0
 checks=("$@")
-[ $# -gt 0 ] || checks=(layers lone_headers exits state symbols settings finished form tidy)
+[ $# -gt 0 ] || checks=(layers lone_headers guards exits state symbols settings finished form tidy)
 for check in "${checks[@]}"; do
     if output=$("$check" 2>&1); then
         echo "ok   lint $check"

@@ -18,8 +18,8 @@
  * In slices: made while the leader's stripe stands still, some hundred microseconds in a turn; loaded, and what was there before is freed, likewise. The leader
  * keeps what is made until it is sent; the follower what came and is not loaded, at most LOAD_AHEAD_BYTES: then the leader's connection waits.
  * Threads: the shard. */
-#ifndef KEEL_SEGSTORE_NODE_IMAGE_H
-#define KEEL_SEGSTORE_NODE_IMAGE_H
+#ifndef KEEL_SEGSTORE_NODE_IMAGE_IMAGE_H
+#define KEEL_SEGSTORE_NODE_IMAGE_IMAGE_H
 
 #include "segstore/log/bodies.h"
 #include "segstore/log/hold.h"

@@ -1,6 +1,6 @@
 /* rig - one connection between a test and a kernel that does what the test says: packets in and out as text (hex.h). */
-#ifndef KEEL_TESTS_MQTT_RIG_H
-#define KEEL_TESTS_MQTT_RIG_H
+#ifndef KEEL_TESTS_UNIT_BROKER_PROTOCOL_MQTT_RIG_H
+#define KEEL_TESTS_UNIT_BROKER_PROTOCOL_MQTT_RIG_H
 
 #include "broker/protocol/mqtt/conn.h"
 #include "shared/base/err.h"
