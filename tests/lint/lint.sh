@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a compiler does not check: layers, lone headers, guards, exits, state in pure rooms, names defined twice, settings that nobody reads, form, clang-tidy.
+# What a compiler does not check: layers, lone headers, guards, exits, state in pure rooms, names defined twice, functions and settings that nobody uses, form, clang-tidy.
 #   tests/lint/lint.sh [check ..]     all of them, or those named
-# Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`.
+# Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`, `symbols` and `unused`.
 set -u
 cd "$(dirname "$0")/../.."
 rooms=(shared broker segstore keel)
@@ -56,6 +56,9 @@ symbols() {
     [ -z "$twice" ] || { echo "defined in more than one file: $twice"; return 1; }
 }
 
+# Functions that no program calls, or only their own file. Tests do not count, but for those that the list there has a reason for.
+unused() { /usr/bin/python3 tests/lint/unused.py; }
+
 # A setting that is accepted and ignored would be a lie.
 settings() {
     local wrong=0 field
@@ -86,7 +89,7 @@ tidy() {
 passed=0
 failed=0
 checks=("$@")
-[ $# -gt 0 ] || checks=(layers lone_headers guards exits state symbols settings finished form tidy)
+[ $# -gt 0 ] || checks=(layers lone_headers guards exits state symbols unused settings finished form tidy)
 for check in "${checks[@]}"; do
     if output=$("$check" 2>&1); then
         echo "ok   lint $check"
