@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a compiler does not check: layers, lone headers, guards, exits, state in pure rooms, names defined twice, functions and settings that nobody uses, form, clang-tidy.
+# What a compiler does not check: layers, lone headers, guards, exits, state in pure rooms, names defined twice, functions and settings that nobody uses, names of tests, form, clang-tidy.
 #   tests/lint/lint.sh [check ..]     all of them, or those named
 # Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`, `symbols` and `unused`.
 set -u
@@ -59,6 +59,18 @@ symbols() {
 # Functions that no program calls, or only their own file. Tests do not count, but for those that the list there has a reason for.
 unused() { /usr/bin/python3 tests/lint/unused.py; }
 
+# A suite is its folder and its file (tests/unit/../raft/test_append.c: raft_append), or the file alone where that says both (stripe/test_stripe.c: stripe).
+suites() {
+    local wrong=0 file name folder suite
+    while read -r file; do
+        name=${file##*/test_} name=${name%.c} folder=${file%/*} folder=${folder##*/}
+        suite=${folder}_$name
+        case $name in "$folder" | "${folder}_"*) suite=$name ;; esac
+        ! grep -nE '^(Test|TestSuite|ParameterizedTest|ParameterizedTestParameters)\(' "$file" | grep -vE "[(,] ?$suite\b" || { echo "$file: its suite is $suite"; wrong=1; }
+    done < <(find tests/unit -name 'test_*.c' | sort)
+    return $wrong
+}
+
 # A setting that is accepted and ignored would be a lie.
 settings() {
     local wrong=0 field
@@ -89,7 +101,7 @@ tidy() {
 passed=0
 failed=0
 checks=("$@")
-[ $# -gt 0 ] || checks=(layers lone_headers guards exits state symbols unused settings finished form tidy)
+[ $# -gt 0 ] || checks=(layers lone_headers guards exits state symbols unused suites settings finished form tidy)
 for check in "${checks[@]}"; do
     if output=$("$check" 2>&1); then
         echo "ok   lint $check"

@@ -2,7 +2,7 @@
 
 #include <criterion/criterion.h>
 
-Test(test_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
+Test(kernel_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
 {
     const char *good[] = {"#",  "+",  "/",   "+/+",    "a/#",    "a/+/b",    "+/#",
                           "/+", "+/", "//#", "$SYS/#", "$share", "$shared/a"};
@@ -16,7 +16,7 @@ Test(test_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
     cr_expect_not(topic_filter_valid(bytes_of("a\0b", 3)));
 }
 
-Test(test_topic, a_shared_filter_has_a_plain_group_and_a_filter)
+Test(kernel_topic, a_shared_filter_has_a_plain_group_and_a_filter)
 {
     const char *good[] = {"$share/g/a", "$share/g/#", "$share/g/+/a", "$share/g//", "$share/g h/a"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

@@ -63,7 +63,7 @@ static size_t draw(struct rand *r, size_t *sizes, size_t max)
     return count;
 }
 
-Test(wal, takes_whatever_it_has_said_to_have_room_for)
+Test(disk_wal, takes_whatever_it_has_said_to_have_room_for)
 {
     uint64_t refused = 0;
     for (uint64_t seed = 1; seed <= 20; seed++) {
@@ -92,7 +92,7 @@ Test(wal, takes_whatever_it_has_said_to_have_room_for)
     cr_assert(refused > 300, "%lu", refused);
 }
 
-Test(wal, has_room_for_the_largest_entry_when_nothing_waits)
+Test(disk_wal, has_room_for_the_largest_entry_when_nothing_waits)
 {
     begin();
     for (size_t before = 0; before < 40; before++) { /* the head comes to lie anywhere */
@@ -199,7 +199,7 @@ static void hear_of(int flight)
     tell_log(&wal.flights[flight].op, results[flight]);
 }
 
-Test(wal, hands_an_entry_on_when_its_write_has_completed_and_not_before)
+Test(disk_wal, hands_an_entry_on_when_its_write_has_completed_and_not_before)
 {
     begin_writing();
     write_entry(1);
@@ -217,7 +217,7 @@ Test(wal, hands_an_entry_on_when_its_write_has_completed_and_not_before)
     end_writing();
 }
 
-Test(wal, hands_entries_on_in_order_when_a_later_write_completes_first)
+Test(disk_wal, hands_entries_on_in_order_when_a_later_write_completes_first)
 {
     begin_writing();
     write_entry(1);

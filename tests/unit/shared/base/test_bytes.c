@@ -2,7 +2,7 @@
 
 #include <criterion/criterion.h>
 
-Test(bytes, zeros_of_any_length_are_zero_and_one_bit_anywhere_is_seen)
+Test(base_bytes, zeros_of_any_length_are_zero_and_one_bit_anywhere_is_seen)
 {
     enum { LONGEST = 300, AHEAD = 3 /* no vector begins aligned */ };
     static uint8_t memory[AHEAD + LONGEST + 1];

@@ -6,7 +6,7 @@
 #include <criterion/criterion.h>
 #include <sched.h>
 
-Test(test_mailbox, is_full_after_its_slots_and_has_room_after_a_pop)
+Test(loop_mailbox, is_full_after_its_slots_and_has_room_after_a_pop)
 {
     struct mailbox *box = mailbox_new(4);
     struct mail     out;
@@ -40,7 +40,7 @@ static void write_all(void *ctx)
     }
 }
 
-Test(test_mailbox, every_mail_crosses_once_and_in_order)
+Test(loop_mailbox, every_mail_crosses_once_and_in_order)
 {
     struct mailbox *box = mailbox_new(256);
     struct thread  *writer;
