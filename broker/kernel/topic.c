@@ -101,6 +101,13 @@ bool topic_group_split(struct bytes filter, struct bytes *out_group, struct byte
     return topic_share_split(filter, out_group, out_filter);
 }
 
+bool topic_is_grouped(struct bytes filter)
+{
+    struct bytes group;
+    struct bytes rest;
+    return topic_group_split(filter, &group, &rest);
+}
+
 struct bytes topic_level(struct bytes topic, size_t *at)
 {
     const uint8_t *begin = topic.data + *at;

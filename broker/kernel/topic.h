@@ -24,6 +24,8 @@ bool topic_share_split(struct bytes filter, struct bytes *out_group, struct byte
 bool topic_exclusive_split(struct bytes filter, struct bytes *out_filter);
 /* Either of the two: one of several subscribers gets each message. Of a valid filter. */
 bool topic_group_split(struct bytes filter, struct bytes *out_group, struct bytes *out_filter);
+/* The same, without the parts. */
+bool topic_is_grouped(struct bytes filter);
 /* The level that begins at *at; moves *at behind it and its '/', or beyond size at the end. */
 struct bytes topic_level(struct bytes topic, size_t *at);
 /* Does a valid filter, neither shared nor exclusive, match a topic? */
