@@ -158,8 +158,3 @@ struct shard_status *board_look(struct board *board)
     }
     return shards;
 }
-
-uint32_t board_shards(const struct board *board)
-{
-    return board->shards;
-}

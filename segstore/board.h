@@ -5,7 +5,7 @@
  * A shard that nobody asks loads one flag per turn of its loop; one that is asked looks at itself once, at most so often as FRESH_NS allows, and
  * waits for nobody longer than another thread copies what it said before.
  * asked is stored (release) before the wake and loaded (acquire) in the turn that follows it; what is handed over goes through the slot's mutex.
- * Lifetime: from before the shards start until they and the HTTP threads have ended. */
+ * Lifetime: from before the shards start until they and the HTTP threads have ended.   Threads: as the sections say. */
 #ifndef KEEL_SEGSTORE_BOARD_H
 #define KEEL_SEGSTORE_BOARD_H
 
@@ -27,6 +27,5 @@ void                 board_put(struct board *board, uint32_t shard);
 /* A copy of what each shard says, in order; those that do not answer within a second are not fresh. NULL: no memory. One piece of memory: the
  * caller frees it. */
 struct shard_status *board_look(struct board *board);
-uint32_t             board_shards(const struct board *board);
 
 #endif

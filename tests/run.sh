@@ -38,7 +38,7 @@ count() {
     passed=$((passed + ok))
     failed=$((failed + bad))
     printf '%-6s %5d passed, %d failed  %4d s  build/test-%s.log\n' "$part" "$ok" "$bad" "$SECONDS" "$part"
-    [ "$bad" -eq 0 ] || grep -aE '^FAIL|FAIL\]|CRASH|Assertion|Unexpected|ERROR|error:|seed|Error [0-9]|^     ' "$log" | head -60 | sed 's/^/    /'
+    [ "$bad" -eq 0 ] || grep -aE '^FAIL|FAIL\]|CRASH|Assertion|assertion failed|Unexpected|ERROR|error:|seed|Error [0-9]|^     ' "$log" | head -60 | sed 's/^/    /'
 }
 
 run() {

@@ -5,7 +5,7 @@
  * A slot has one writer, so a plain store is enough and no read-modify-write is needed on the hot path: the shard keeps its
  * counts in plain memory and publishes them a few times a second. Numbers of one scrape may be from slightly different moments.
  * Order: relaxed; nothing is published through these numbers but themselves, so they pair with nothing.
- * Lifetime: made by main.c before the shards and freed after them.   Units: in the name of each metric. */
+ * Lifetime: made by main.c before the shards and freed after them.   Threads: as drawn.   Units: in the name of each metric. */
 #ifndef KEEL_BROKER_ADMIN_METRICS_H
 #define KEEL_BROKER_ADMIN_METRICS_H
 

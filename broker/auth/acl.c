@@ -154,6 +154,32 @@ static bool topic_meant(const struct acl_rule *rule, const struct acl_topic *top
     return overlaps(topic->filter, subject, who);
 }
 
+static struct bytes behind_level(struct bytes text)
+{
+    const uint8_t *slash = text.size == 0 ? NULL : memchr(text.data, '/', text.size);
+    if (slash == NULL) {
+        return (struct bytes){0};
+    }
+    return bytes_of(slash + 1, text.size - (size_t)(slash - text.data) - 1);
+}
+
+/* The topic or filter without $share/group/, $exclusive/ or $delayed/N/. */
+static struct bytes acl_subject(enum acl_action action, struct bytes topic)
+{
+    struct bytes rest = {0};
+    if (LIKELY(topic.size == 0 || topic.data[0] != '$')) {
+        return topic;
+    }
+    if (action == ACL_SUBSCRIBE && bytes_starts_with(topic, bytes_str("$share/"))) {
+        rest = behind_level(behind_level(topic));
+    } else if (action == ACL_SUBSCRIBE && bytes_starts_with(topic, bytes_str("$exclusive/"))) {
+        rest = behind_level(topic);
+    } else if (action == ACL_PUBLISH && bytes_starts_with(topic, bytes_str("$delayed/"))) {
+        rest = behind_level(behind_level(topic));
+    }
+    return rest.size > 0 ? rest : topic;
+}
+
 enum acl_verdict acl_rule_says(const struct acl_rule *rule, const struct acl_who *who, const struct acl_wish *wish)
 {
     if ((rule->actions & wish->action) == 0 || (rule->qos >> wish->qos & 1) == 0) {
@@ -170,31 +196,6 @@ enum acl_verdict acl_rule_says(const struct acl_rule *rule, const struct acl_who
         }
     }
     return ACL_SILENT;
-}
-
-static struct bytes behind_level(struct bytes text)
-{
-    const uint8_t *slash = text.size == 0 ? NULL : memchr(text.data, '/', text.size);
-    if (slash == NULL) {
-        return (struct bytes){0};
-    }
-    return bytes_of(slash + 1, text.size - (size_t)(slash - text.data) - 1);
-}
-
-struct bytes acl_subject(enum acl_action action, struct bytes topic)
-{
-    struct bytes rest = {0};
-    if (LIKELY(topic.size == 0 || topic.data[0] != '$')) {
-        return topic;
-    }
-    if (action == ACL_SUBSCRIBE && bytes_starts_with(topic, bytes_str("$share/"))) {
-        rest = behind_level(behind_level(topic));
-    } else if (action == ACL_SUBSCRIBE && bytes_starts_with(topic, bytes_str("$exclusive/"))) {
-        rest = behind_level(topic);
-    } else if (action == ACL_PUBLISH && bytes_starts_with(topic, bytes_str("$delayed/"))) {
-        rest = behind_level(behind_level(topic));
-    }
-    return rest.size > 0 ? rest : topic;
 }
 
 /* ---- sets --------------------------------------------------------------------------------------------------------------------- */

@@ -76,8 +76,6 @@ bool acl_rule_concerns(const struct acl_rule *rule, const struct acl_who *who);
 enum acl_verdict acl_rule_says(const struct acl_rule *rule, const struct acl_who *who, const struct acl_wish *wish);
 /* An IPv4 or IPv6 address. False: it is neither. */
 bool acl_address(const char *text, uint8_t out[ACL_ADDRESS_BYTES]);
-/* The topic or filter without $share/group/, $exclusive/ or $delayed/N/. */
-struct bytes acl_subject(enum acl_action action, struct bytes topic);
 
 /* ---- an ordered set: immutable and counted, so that a connection may look at the one it knows while a newer one is made -------- */
 

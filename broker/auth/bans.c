@@ -58,7 +58,7 @@ struct bytes ban_value(uint8_t out[BAN_REASON_MAX_BYTES + 9], uint64_t until_wal
     return wire_written(&w);
 }
 
-bool ban_value_read(struct bytes value, uint64_t *until_wall_ns, struct bytes *reason)
+static bool ban_value_read(struct bytes value, uint64_t *until_wall_ns, struct bytes *reason)
 {
     struct wire_reader r       = wire_reader_of(value);
     uint8_t            version = wire_get_u8(&r);

@@ -31,7 +31,6 @@ struct bytes ban_key(uint8_t out[BAN_KEY_MAX_BYTES], enum ban_kind kind, struct 
 bool ban_key_read(struct bytes key, enum ban_kind *kind, struct bytes *name);
 /* The value of a row: version u8 = 1 | until u64 | reason. */
 struct bytes ban_value(uint8_t out[BAN_REASON_MAX_BYTES + 9], uint64_t until_wall_ns, struct bytes reason);
-bool         ban_value_read(struct bytes value, uint64_t *until_wall_ns, struct bytes *reason);
 
 void bans_fini(struct bans *bans);
 /* One that is in force, or NULL. */

@@ -1,5 +1,6 @@
 /* config - what the shards of a broker are told about who may do what. Filled by main.c from the settings before any shard starts, then constant.
- * Texts of files are read by main.c; each shard takes them in for itself. */
+ * Texts of files are read by main.c; each shard takes them in for itself.
+ * Threads: any, since it is constant. */
 #ifndef KEEL_BROKER_AUTH_CONFIG_H
 #define KEEL_BROKER_AUTH_CONFIG_H
 
@@ -24,8 +25,8 @@ struct auth_config {
     uint32_t scram_iterations;
     uint32_t connections_per_address; /* of one broker; 0: any, as for all below */
     uint32_t connections_per_user;
-    uint32_t
-        flap_connects; /* CONNECTs of one client identifier within flap_window_ns; one more is a ban for flap_ban_ns */
+    /* CONNECTs of one client identifier within flap_window_ns; one more is a ban for flap_ban_ns. */
+    uint32_t         flap_connects;
     uint64_t         flap_window_ns;
     uint64_t         flap_ban_ns;
     uint32_t         hook_timeout_ms;

@@ -27,17 +27,6 @@ static void free_rules(struct acl_rule *const *rules, uint32_t count)
     }
 }
 
-static struct bytes keep(char **at, struct bytes text)
-{
-    struct bytes kept = bytes_of(*at, text.size);
-    if (text.size > 0) {
-        memcpy(*at, text.data, text.size);
-    }
-    (*at)[text.size] = '\0';
-    *at += text.size + 1;
-    return kept;
-}
-
 struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec *spec)
 {
     struct bytes   groups  = bytes_str(spec->groups != NULL ? spec->groups : "");
@@ -61,11 +50,11 @@ struct ticket *ticket_new(struct ticket_office *office, const struct ticket_spec
     ticket->in_table   = spec->in_table;
     ticket->counted    = spec->counted;
     ticket->own_only   = spec->rules_only;
-    ticket->who.user   = keep(&at, spec->user);
-    ticket->who.client = keep(&at, spec->client_id);
+    ticket->who.user   = bytes_keep(&at, spec->user);
+    ticket->who.client = bytes_keep(&at, spec->client_id);
     ticket->who.groups = at;
-    (void)keep(&at, groups);
-    ticket->address         = address.size > 0 ? (const char *)keep(&at, address).data : NULL;
+    (void)bytes_keep(&at, groups);
+    ticket->address         = address.size > 0 ? (const char *)bytes_keep(&at, address).data : NULL;
     ticket->who.has_address = spec->address != NULL && acl_address(spec->address, ticket->who.address);
     list_init(&ticket->questions);
     list_push_back(&office->tickets, &ticket->link);

@@ -24,17 +24,6 @@ void attempt_free(struct attempt *a)
     free(a);
 }
 
-static struct bytes keep(char **at, struct bytes text)
-{
-    struct bytes kept = bytes_of(*at, text.size);
-    if (text.size > 0) {
-        memcpy(*at, text.data, text.size);
-    }
-    (*at)[text.size] = '\0';
-    *at += text.size + 1;
-    return kept;
-}
-
 static struct attempt *attempt_new(struct gate *gate, struct auth_attempt *client, const struct auth_request *request)
 {
     struct bytes address     = bytes_str(request->address != NULL ? request->address : "");
@@ -53,13 +42,13 @@ static struct attempt *attempt_new(struct gate *gate, struct auth_attempt *clien
     a->has_password     = request->has_password;
     a->loopback         = request->loopback;
     a->again            = request->again;
-    a->client_id        = keep(&at, request->client_id);
-    a->user             = keep(&at, request->user_name);
-    a->password         = keep(&at, request->password);
-    a->address          = keep(&at, address);
-    a->certificate      = keep(&at, certificate);
-    a->only_user        = keep(&at, request->only_user);
-    a->listener         = keep(&at, listener);
+    a->client_id        = bytes_keep(&at, request->client_id);
+    a->user             = bytes_keep(&at, request->user_name);
+    a->password         = bytes_keep(&at, request->password);
+    a->address          = bytes_keep(&at, address);
+    a->certificate      = bytes_keep(&at, certificate);
+    a->only_user        = bytes_keep(&at, request->only_user);
+    a->listener         = bytes_keep(&at, listener);
     a->port             = request->port;
     a->protocol_version = request->protocol_version;
     a->wall_ns          = gate->wall_ns;

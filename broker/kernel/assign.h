@@ -91,6 +91,8 @@ static inline bool assign_recorded(const struct pending *pending)
 {
     return pending->writer_epoch != 0 && pending->qos == 2;
 }
+/* ---- handed out: assign_give.c */
+
 /* The number by which the member in that place is given it. */
 struct number assign_number(const struct pending *pending, uint32_t at);
 /* It is handed out: adds to kernel.targets those whose stream gets it or who are here, and mails it to others. */

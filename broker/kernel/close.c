@@ -8,6 +8,7 @@
 #include "broker/kernel/delivery.h"
 #include "broker/kernel/events.h"
 #include "broker/kernel/life.h"
+#include "broker/kernel/opening.h"
 #include "broker/kernel/reader.h"
 #include "broker/kernel/once.h"
 #include "broker/kernel/reshare.h"
@@ -15,6 +16,7 @@
 #include "broker/kernel/session.h"
 #include "broker/kernel/stored.h"
 #include "broker/kernel/sub.h"
+#include "broker/kernel/subscribe.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
 #include "shared/rpc/op.h"
@@ -143,4 +145,28 @@ void close_begin(struct session *s, bool discard_will, bool set_expiry, uint32_t
         events_disconnected(s, why_closed(s, discard_will));
     }
     close_continue(s);
+}
+
+void kernel_close(struct kernel *k, struct client *client, const struct close_request *request)
+{
+    (void)k;
+    struct session *s = client->session;
+    if (s == NULL) {
+        return;
+    }
+    s->client       = NULL;
+    client->session = NULL;
+    switch ((enum session_state)s->state) {
+    case SESSION_CLAIMING:
+        directory_release(s);
+        session_free(s);
+        return;
+    case SESSION_LOADING:
+        s->opening->discard_will = request->discard_will;
+        s->opening->set_expiry   = request->set_expiry;
+        s->opening->expiry_s     = request->expiry_s;
+        return;
+    default:
+        close_begin(s, request->discard_will, request->set_expiry, request->expiry_s);
+    }
 }

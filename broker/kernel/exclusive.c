@@ -2,10 +2,10 @@
 #include "broker/kernel/exclusive.h"
 
 #include "broker/kernel/group.h"
-#include "broker/kernel/life.h"
 #include "broker/kernel/mail.h"
 #include "broker/kernel/company.h"
 #include "broker/kernel/stored.h"
+#include "broker/kernel/subscribe.h"
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 

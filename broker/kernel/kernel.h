@@ -87,12 +87,12 @@ enum { STORED_ID_MAX_BYTES = 65500 };
 struct open_request {
     bool own;  /* a client of the broker itself: may publish to topics that are the broker's own (reserved.h) */
     bool told; /* of a publish that is refused (MQTT 5), and does not send it again: without, it does when it is back */
-    struct bytes
-         client_id; /* not empty: the protocol assigns one first; STORED_ID_MAX_BYTES at most when expiry_s is not 0 */
-    bool clean_start;
-    uint32_t    expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
-    uint16_t    receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
-    struct will will;
+    /* Not empty: the protocol assigns one first; STORED_ID_MAX_BYTES at most when expiry_s is not 0. */
+    struct bytes client_id;
+    bool         clean_start;
+    uint32_t     expiry_s;    /* of the session; 0: ends with the connection; EXPIRY_NEVER */
+    uint16_t     receive_max; /* QoS 1 and 2 deliveries that may be unacknowledged, 1.. */
+    struct will  will;
 };
 
 struct subscription {
@@ -192,8 +192,8 @@ struct kernel_limits {
     uint32_t subscriptions_max;   /* per client */
     uint32_t inflight_max;        /* unacknowledged deliveries per client, bounds receive_max */
     uint32_t publish_pending_max; /* unanswered publishes per client; beyond it the client is paused */
-    uint32_t
-             live_queue_bytes; /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN */
+    /* QoS 1 and 2 waiting in memory for one live session; beyond it publishers are paused, then EVICT_OVERRUN. */
+    uint32_t live_queue_bytes;
     uint64_t overrun_after_ns;     /* how long they are paused before that */
     uint32_t session_expiry_max_s; /* caps expiry_s; EXPIRY_NEVER: no cap */
     bool     retain_available;
@@ -216,8 +216,8 @@ struct kernel_port {
     /* Posts to another shard; false when its mailbox is full (nothing was sent; try again next turn). */
     bool (*post)(void *ctx, unsigned shard, const struct kernel_mail *mail);
     uint64_t (*random)(void *ctx);
-    uint64_t
-             instance; /* of this broker process, random; 0: it neither looks for others at the same store nor tells of itself (company.h) */
+    /* Of this broker process, random; 0: it neither looks for others at the same store nor tells of itself (company.h). */
+    uint64_t instance;
     uint64_t place; /* where it runs: an earlier process of the same place is dead (schema.h, HELLO); 0: not known */
 };
 

@@ -275,9 +275,9 @@ static uint32_t find_in_tree(struct match *m, struct bytes topic, uint64_t topic
     if (m->set_capacity == 0 && !set_grow(m, 64)) {
         return 0;
     }
-    struct tree_probe
-             exact; /* the filter that is the topic: one step further with each level, so that its misses of the cache cost nothing */
-    uint32_t steps = 0;
+    /* The filter that is the topic: one step further with each level, so that its misses of the cache cost nothing. */
+    struct tree_probe exact;
+    uint32_t          steps = 0;
     tree_probe_begin(&m->tree, &exact, TREE_EXACT, topic_hash);
     m->set[0]          = TREE_ROOT;
     struct bytes level = {0};

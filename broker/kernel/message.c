@@ -1,7 +1,7 @@
 /* message - fields in the order of the picture. */
 #include "broker/kernel/message.h"
 
-size_t message_size(const struct message *m)
+static size_t message_size(const struct message *m)
 {
     return 8 + 8 + 1 + 1 + 4 + m->topic.size + 4 + m->properties.size + 4 + m->payload.size;
 }

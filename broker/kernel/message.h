@@ -11,8 +11,7 @@
 #include "shared/base/wire.h"
 #include "shared/record/record.h"
 
-size_t message_size(const struct message *message);
-void   message_write(struct wire_writer *w, const struct message *message);
+void message_write(struct wire_writer *w, const struct message *message);
 /* Views into what was written. The reader turns bad when it was cut short. */
 struct message message_read(struct wire_reader *r);
 /* One reference; NULL when memory is out. */

@@ -390,27 +390,3 @@ void kernel_open(struct kernel *k, struct client *client, const struct open_requ
     s->opening         = o;
     directory_claim(s);
 }
-
-void kernel_close(struct kernel *k, struct client *client, const struct close_request *request)
-{
-    (void)k;
-    struct session *s = client->session;
-    if (s == NULL) {
-        return;
-    }
-    s->client       = NULL;
-    client->session = NULL;
-    switch ((enum session_state)s->state) {
-    case SESSION_CLAIMING:
-        directory_release(s);
-        session_free(s);
-        return;
-    case SESSION_LOADING:
-        s->opening->discard_will = request->discard_will;
-        s->opening->set_expiry   = request->set_expiry;
-        s->opening->expiry_s     = request->expiry_s;
-        return;
-    default:
-        close_begin(s, request->discard_will, request->set_expiry, request->expiry_s);
-    }
-}

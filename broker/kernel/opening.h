@@ -1,6 +1,6 @@
 /* opening - a session between its CONNECT and opened(): what open.c, which claims and fences it, and restore.c, which loads what a stored one has, share.
  *
- * Lives from kernel_open to open_finish or open_refuse. Thread: the shard. */
+ * Lives from kernel_open to open_finish or open_refuse.   Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_OPENING_H
 #define KEEL_BROKER_KERNEL_OPENING_H
 

@@ -13,20 +13,6 @@ static bool after(struct bytes text, const char *prefix, struct bytes *out)
     return true;
 }
 
-static bool number_of(struct bytes text, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        uint64_t digit = (uint64_t)text.data[i] - '0';
-        if (text.data[i] < '0' || digit > 9 || value > (UINT64_MAX - digit) / 10) {
-            return false;
-        }
-        value = value * 10 + digit;
-    }
-    *out = value;
-    return text.size != 0;
-}
-
 bool position_read(struct bytes text, struct position *out)
 {
     static const char *const words[] = {[POSITION_FIRST] = "first", [POSITION_LAST] = "last", [POSITION_NEXT] = "next"};
@@ -40,7 +26,7 @@ bool position_read(struct bytes text, struct position *out)
     }
     if (after(text, "offset:", &rest)) {
         out->kind = POSITION_OFFSET;
-        return number_of(rest, &out->value);
+        return bytes_number(rest, &out->value);
     }
     if (after(text, "time:", &rest)) {
         out->kind = POSITION_TIME;

@@ -6,7 +6,7 @@
  * Per publisher the handing out and the answers keep the order of the calls. A retained message is put into its table before it is matched: a
  * subscriber that is entered in between finds it there.
  *
- * gather.c finds who is owed, fanout.c hands out, publisher.c keeps the order, once.c the packet ids of QoS 2, pause.c holds back.
+ * gather.c finds who is owed, fanout.c hands out, publisher.c keeps the order, once.c the packet ids of QoS 2, pause.c holds back, arrive.c takes what other shards hand out.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_PUBLISH_H
 #define KEEL_BROKER_KERNEL_PUBLISH_H
@@ -16,7 +16,7 @@
 /* Takes a message in that is not from a client (a will). copy's ownership moves. False: no memory. */
 bool publish_kept(struct publisher *publisher, struct buf *copy, uint64_t writer_epoch, uint64_t sequence);
 void publish_answer_client(struct publisher *publisher, struct pending *pending);
-/* From another shard. */
+/* arrive.c: from another shard. */
 void publish_receive(struct kernel *kernel, unsigned from, const struct kernel_mail *mail);
 
 /* The numbers of a stored session's QoS 2 publishes, by which stripes know what they have appended already (op.h, APPEND): a writer's sequences only grow.

@@ -3,8 +3,8 @@
 
 #include "broker/kernel/assign.h"
 #include "broker/kernel/fanout.h"
-#include "broker/kernel/life.h"
 #include "broker/kernel/message.h"
+#include "broker/kernel/subscribe.h"
 
 void publisher_init(struct publisher *p, struct kernel *k, struct session *s,
                     void (*answered)(struct publisher *, struct pending *))

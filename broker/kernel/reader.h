@@ -20,6 +20,7 @@
  * Pace: readers of a session have half of its Receive Maximum, its own messages the other half (with a Receive Maximum of 1 they take turns). What finds no
  * slot or no room in the output is let go and read again later: nothing waits in memory.
  * Packet ids are WINDOW_WIDTH_MAX + 1 and up, so that they never meet those of the session's own stream.
+ * reader.c makes and ends them, follow.c reads, flight.c counts what is not acknowledged, bookmark.c keeps positions.
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_READER_H
 #define KEEL_BROKER_KERNEL_READER_H
@@ -53,6 +54,13 @@ void reader_forget(struct session *session, struct bytes filter);
 /* Recorded and answered: now it reads. */
 void reader_begin(struct session *session, struct bytes filter);
 void reader_remove(struct reader *reader);
+/* A rule came, or its stream is another one now. */
+void readers_capture_entered(struct kernel *kernel, const struct capture *capture);
+/* Reads no more. */
+void readers_stop(struct session *session);
+void readers_free(struct session *session);
+
+/* ---- bookmark.c ---- */
 
 /* Writes its cursor row (false: there is no reader any more), or deletes it. */
 bool reader_put_row(struct wire_writer *w, struct session *session, struct bytes filter);
@@ -64,20 +72,17 @@ void            readers_begin(struct session *session);
 
 /* The last position of each goes into the transaction that closes the session. */
 void readers_close_rows(struct session *session, struct wire_writer *w);
-/* Reads no more. */
-void readers_stop(struct session *session);
-void readers_free(struct session *session);
+/* At the end of a turn: cursor rows of those that moved. */
+void readers_flush(struct kernel *kernel);
+
+/* ---- flight.c ---- */
 
 /* How many slots of the Receive Maximum the session's own messages leave to readers; is one of theirs free now? */
 uint32_t readers_reserved(const struct session *session);
 bool     readers_block_own(const struct session *session);
 /* PUBACK of one of their ids. ERR_NOT_FOUND. */
 int readers_done(struct session *session, uint16_t id);
-/* A slot or room in the output came free. */
+/* follow.c: a slot or room in the output came free. */
 void readers_continue(struct session *session);
-/* A rule came, or its stream is another one now. */
-void readers_capture_entered(struct kernel *kernel, const struct capture *capture);
-/* At the end of a turn: cursor rows of those that moved. */
-void readers_flush(struct kernel *kernel);
 
 #endif

@@ -13,13 +13,6 @@
 
 #include <stdlib.h>
 
-static bool is_shared(struct bytes filter)
-{
-    struct bytes group;
-    struct bytes rest;
-    return topic_group_split(filter, &group, &rest);
-}
-
 static bool has_any(const struct stored *stored)
 {
     return stored->rows.count != 0 || !list_empty(&stored->who.subs);
@@ -104,7 +97,7 @@ static bool put(struct kernel *k, struct stored *stored, struct bytes filter, co
 {
     uint32_t    at  = row_find(k, stored, filter);
     struct sub *sub = at != ROWS_NONE ? NULL : sub_of(k, stored, filter);
-    if (at == ROWS_NONE && sub == NULL && !is_shared(filter)) {
+    if (at == ROWS_NONE && sub == NULL && !topic_is_grouped(filter)) {
         at = row_add(k, stored, filter);
     }
     if (at != ROWS_NONE) {
@@ -318,7 +311,7 @@ bool route_changed(struct session *s, struct bytes filter, const struct sub_row 
     } else {
         entered = enter(k, session_id(s), filter, row, version);
     }
-    struct stored *stored = deleted || is_shared(filter) ? NULL : stored_find(k, session_id(s));
+    struct stored *stored = deleted || topic_is_grouped(filter) ? NULL : stored_find(k, session_id(s));
     if (stored != NULL) {
         stored_attach(stored, s);
     }
@@ -344,7 +337,7 @@ static struct stored *stored_by(struct session *s)
 
 bool route_has(struct session *s, struct bytes filter)
 {
-    struct stored *stored = is_shared(filter) ? NULL : stored_by(s);
+    struct stored *stored = topic_is_grouped(filter) ? NULL : stored_by(s);
     return stored != NULL &&
            (row_find(s->kernel, stored, filter) != ROWS_NONE || sub_of(s->kernel, stored, filter) != NULL);
 }
@@ -453,7 +446,7 @@ void route_receive(struct kernel *k, unsigned from, const struct kernel_mail *ma
         leave(k, client_id, filter, UINT64_MAX);
         return;
     }
-    if (what != ROUTE_PUT || !is_shared(filter)) {
+    if (what != ROUTE_PUT || !topic_is_grouped(filter)) {
         stored_seen(k, from, client_id, what != ROUTE_ABSENT);
     }
     if (what != ROUTE_PUT) {

@@ -42,8 +42,8 @@ struct pending {
     bool              recorded; /* the id's row is written */
     bool              resumed;  /* by the number that it has from an earlier connection: somebody may have it */
     bool              delayed;  /* stored for later: not handed out now */
-    bool
-        abandoned; /* this process was taken for dead over it: neither done nor refused, and nobody is told (company.h) */
+    /* This process was taken for dead over it: neither done nor refused, and nobody is told (company.h). */
+    bool                abandoned;
     struct assignments *assigned; /* members of groups that have it, recorded (assign.h); NULL: none */
     bool                awaited;  /* a request of the same client comes behind it */
 };

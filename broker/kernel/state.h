@@ -38,8 +38,8 @@ struct subscriber {
 
 /* One subscription of one subscriber. A live one that is not shared is this and no more; others are struct sub_wide. */
 struct sub {
-    struct match_link
-        link; /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared */
+    /* flags: enum sub_flags; spare: route generation. In the tree, or in a group's list when shared. */
+    struct match_link   link;
     struct list         of_owner; /* in subscriber.subs */
     struct hashmap_node by_key;   /* in kernel.subs: owner, node or group; extra: subscription id */
     struct subscriber  *owner;

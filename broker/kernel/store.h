@@ -1,5 +1,5 @@
 /* store - the port: what the kernel needs of the segment store. broker/store/ fulfils it over RPC; unit tests with a store in memory.
- * Everything is asynchronous; callbacks come from store_turn (or from the shard's turn that received the bytes), never from
+ * Everything is asynchronous; callbacks come from store_client_turn (or from the shard's turn that received the bytes), never from
  * inside the call that asked. Requests are kept and repeated over a lost connection, or at the node that leads their stripe then, until they are answered, in their order per stripe:
  * what the kernel asks must be safe to repeat (idempotent appends, puts, moves).
  * Threads: one struct store per broker shard.   Units: wall ns; offsets count records. */

@@ -28,16 +28,9 @@ static struct sub *find_at(struct kernel *k, const struct subscriber *owner, uin
     return NULL;
 }
 
-static bool is_shared(struct bytes filter)
-{
-    struct bytes group;
-    struct bytes rest;
-    return topic_group_split(filter, &group, &rest);
-}
-
 struct sub *sub_find(struct kernel *k, const struct subscriber *owner, struct bytes filter)
 {
-    if (is_shared(filter)) {
+    if (topic_is_grouped(filter)) {
         struct group *g = group_find(k, filter);
         return g == NULL ? NULL : find_at(k, owner, MATCH_NONE, g);
     }
@@ -124,7 +117,7 @@ static void count(struct kernel *k, const struct sub *sub, int step)
 
 static struct sub *sub_new(struct kernel *k, struct subscriber *owner, enum link_kind kind, struct bytes filter)
 {
-    bool          shared = is_shared(filter);
+    bool          shared = topic_is_grouped(filter);
     struct group *group  = NULL;
     struct sub   *sub    = calloc(1, shared || kind == LINK_STORED ? sizeof(struct sub_wide) : sizeof *sub);
     if (sub == NULL) {

@@ -1,5 +1,7 @@
 /* subscribe - subscriptions come and go: recorded first if the session is stored, then entered here, then known to every shard, then answered.
  * Retained messages come after the answer: what is published in between finds the subscription already. */
+#include "broker/kernel/subscribe.h"
+
 #include "broker/kernel/events.h"
 #include "broker/kernel/exclusive.h"
 #include "broker/kernel/life.h"

@@ -4,20 +4,6 @@
 static const char share_prefix[]     = "$share/";
 static const char exclusive_prefix[] = "$exclusive/";
 
-bool topic_name_valid(struct bytes name)
-{
-    if (name.size == 0 || name.size > TOPIC_MAX_BYTES) {
-        return false;
-    }
-    for (size_t i = 0; i < name.size; i++) {
-        uint8_t c = name.data[i];
-        if (c == '+' || c == '#' || c == 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* [MQTT-4.7.1-1], [MQTT-4.7.1-2]: a wildcard is alone in its level, and '#' is in the last one. */
 static bool levels_valid(struct bytes filter)
 {
@@ -113,6 +99,13 @@ bool topic_group_split(struct bytes filter, struct bytes *out_group, struct byte
         return true;
     }
     return topic_share_split(filter, out_group, out_filter);
+}
+
+bool topic_is_grouped(struct bytes filter)
+{
+    struct bytes group;
+    struct bytes rest;
+    return topic_group_split(filter, &group, &rest);
 }
 
 struct bytes topic_level(struct bytes topic, size_t *at)

@@ -13,8 +13,6 @@
 
 enum { TOPIC_MAX_BYTES = 65535 };
 
-/* May a message be published to it? At least one character, no wildcard, no NUL. */
-bool topic_name_valid(struct bytes name);
 /* May it be subscribed to? A filter that begins with "$share/" must be a complete shared one. */
 bool topic_filter_valid(struct bytes filter);
 /* Has it a wildcard? Of a valid filter. */
@@ -26,6 +24,8 @@ bool topic_share_split(struct bytes filter, struct bytes *out_group, struct byte
 bool topic_exclusive_split(struct bytes filter, struct bytes *out_filter);
 /* Either of the two: one of several subscribers gets each message. Of a valid filter. */
 bool topic_group_split(struct bytes filter, struct bytes *out_group, struct bytes *out_filter);
+/* The same, without the parts. */
+bool topic_is_grouped(struct bytes filter);
 /* The level that begins at *at; moves *at behind it and its '/', or beyond size at the end. */
 struct bytes topic_level(struct bytes topic, size_t *at);
 /* Does a valid filter, neither shared nor exclusive, match a topic? */

@@ -26,16 +26,16 @@ struct will_stream {
     uint64_t            retry_ns;
     uint64_t            done_below; /* published */
     uint64_t            trim_below; /* asked to be forgotten */
-    uint64_t *
-        twos; /* numbers of those with QoS 2 among what is published and not forgotten: they may have rows (assign.h) */
-    uint32_t two_count;
-    uint32_t two_capacity;
-    uint32_t two_trimming; /* of them, those that are being forgotten */
-    uint16_t stripe;
-    uint8_t  state;
-    bool     trimming;
-    bool     abandoned;  /* one of those under way was: nothing behind it counts as done */
-    int      complained; /* the status of the last complaint */
+    /* Numbers of those with QoS 2 among what is published and not forgotten: they may have rows (assign.h). */
+    uint64_t *twos;
+    uint32_t  two_count;
+    uint32_t  two_capacity;
+    uint32_t  two_trimming; /* of them, those that are being forgotten */
+    uint16_t  stripe;
+    uint8_t   state;
+    bool      trimming;
+    bool      abandoned;  /* one of those under way was: nothing behind it counts as done */
+    int       complained; /* the status of the last complaint */
 };
 
 struct wills {

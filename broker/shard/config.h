@@ -1,5 +1,5 @@
 /* config - what the shards of a broker are told: the settings (shared/config/settings.h) in the shapes that its rooms take.
- * Lifetime: filled by main.c before any shard starts, constant from then on. */
+ * Lifetime: filled by main.c before any shard starts, constant from then on.   Threads: any. */
 #ifndef KEEL_BROKER_SHARD_CONFIG_H
 #define KEEL_BROKER_SHARD_CONFIG_H
 

@@ -136,20 +136,6 @@ static void run(struct question *question)
 
 /* ---- on the other thread ------------------------------------------------------------------------------------------------ */
 
-static bool number_of(struct bytes text, uint64_t *out)
-{
-    uint64_t value = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        uint64_t digit = (uint64_t)text.data[i] - '0';
-        if (text.data[i] < '0' || digit > 9 || value > (UINT64_MAX - digit) / 10) {
-            return false;
-        }
-        value = value * 10 + digit;
-    }
-    *out = value;
-    return text.size != 0;
-}
-
 /* "key=value"; false: not understood. */
 static bool take_line(struct capture_request *r, struct bytes line)
 {
@@ -169,13 +155,13 @@ static bool take_line(struct capture_request *r, struct bytes line)
         return true;
     }
     if (bytes_equal(key, bytes_str("last_value"))) {
-        bool good      = number_of(value, &latest) && latest <= 1;
+        bool good      = bytes_number(value, &latest) && latest <= 1;
         r->rule.latest = good && latest == 1;
         return good;
     }
-    return (bytes_equal(key, bytes_str("max_age_ns")) && number_of(value, &r->rule.max_age_ns)) ||
-           (bytes_equal(key, bytes_str("max_bytes")) && number_of(value, &r->rule.max_bytes)) ||
-           (bytes_equal(key, bytes_str("max_count")) && number_of(value, &r->rule.max_count));
+    return (bytes_equal(key, bytes_str("max_age_ns")) && bytes_number(value, &r->rule.max_age_ns)) ||
+           (bytes_equal(key, bytes_str("max_bytes")) && bytes_number(value, &r->rule.max_bytes)) ||
+           (bytes_equal(key, bytes_str("max_count")) && bytes_number(value, &r->rule.max_count));
 }
 
 static bool take_body(struct capture_request *r, struct bytes body)

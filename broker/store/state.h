@@ -80,9 +80,9 @@ struct store {
     struct list                failed;  /* calls to be answered ERR_TOO_BIG */
     struct list                watches; /* not begun */
     struct list                scans;   /* all that are not done */
-    struct list
-         scans_waiting; /* started, resumed or refused: their next page is asked at the end of the turn, if it can be */
-    bool scans_stale;   /* pages may be under way where their stripe is no longer led */
+    /* Started, resumed or refused: their next page is asked at the end of the turn, if it can be. */
+    struct list         scans_waiting;
+    bool                scans_stale; /* pages may be under way where their stripe is no longer led */
     struct subscriber  *subscribers;
     uint32_t            subscriber_count; /* slots */
     uint32_t            free_slot;        /* 1-based, 0: none */

@@ -21,8 +21,8 @@ struct tls_spec {
     const char *key;
     const char *authority; /* who signs clients' certificates */
     const char *revoked;   /* a CRL of that authority */
-    const char
-        *directory; /* further certificates, NAME.crt and NAME.key, chosen by the name that a client asks for (SNI) */
+    /* Further certificates, NAME.crt and NAME.key, chosen by the name that a client asks for (SNI). */
+    const char     *directory;
     const char     *ciphers; /* of TLS 1.2, as OpenSSL writes them */
     bool            tls_1_3_only;
     enum tls_client client;

@@ -1,4 +1,5 @@
-/* tls_private - between tls.c and tls_context.c. */
+/* tls_private - between tls.c and tls_context.c.
+ * Threads: as tls.h. */
 #ifndef KEEL_BROKER_TRANSPORT_TLS_PRIVATE_H
 #define KEEL_BROKER_TRANSPORT_TLS_PRIVATE_H
 

@@ -54,7 +54,8 @@ void reclaim_fini(struct reclaim *r)
     *r = (struct reclaim){0};
 }
 
-void reclaim_sleep(struct reclaim *r, uint64_t ns)
+/* No step before then. */
+static void reclaim_sleep(struct reclaim *r, uint64_t ns)
 {
     r->next_ns = io_now_ns(r->io) + ns;
 }

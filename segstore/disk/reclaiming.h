@@ -14,8 +14,6 @@ enum { RECLAIM_READ_BYTES = 256 * 1024, RECLAIM_WINDOW_BYTES = BLOCK_MAX_BYTES +
 enum { RECLAIM_SLICE_NS = 1000000 }; /* between two slices */
 
 /* reclaim.c */
-/* No step before then. */
-void reclaim_sleep(struct reclaim *r, uint64_t ns);
 /* No step before the next slice. */
 void reclaim_slice(struct reclaim *r);
 /* So many bytes were read or written: no more before the rate allows it. */
@@ -40,8 +38,6 @@ static inline uint64_t reclaim_base(const struct reclaim *r, uint64_t number)
 /* source.c */
 /* The file at file_at, from its front. */
 void source_begin(struct reclaim *r);
-/* It is through, as far as it can be read. */
-void source_end(struct reclaim *r);
 /* A slice: until a block is to be looked at, or a read is under way, or all files are through. */
 void source_step(struct reclaim *r);
 void source_read_done(struct reclaim *r, int result);

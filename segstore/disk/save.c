@@ -205,10 +205,10 @@ static void begin(struct save *s)
     s->current = (struct checkpoint){
         .id              = s->wal->id,
         .number          = s->newest.number + 1,
-        .replay_position = s->wal->applied.position,
-        .last_seq        = s->wal->applied.seq,
-        .last_checksum   = s->wal->applied.checksum,
-        .last_stripes    = s->wal->applied.stripes,
+        .replay_position = s->wal->delivered.position,
+        .last_seq        = s->wal->delivered.seq,
+        .last_checksum   = s->wal->delivered.checksum,
+        .last_stripes    = s->wal->delivered.stripes,
         .stripe_count    = s->stripe_count,
     };
     s->begun_bytes    = s->wal->counts.bytes;
@@ -426,7 +426,7 @@ static void forget(struct save *s, bool disk_full)
 static bool is_stale(const struct save *s, bool disk_full)
 {
     return s->wal->counts.entries != s->begun_entries || s->moved_bytes != 0 ||
-           (disk_full && s->wal->applied.position > s->newest.replay_position);
+           (disk_full && s->wal->delivered.position > s->newest.replay_position);
 }
 
 static bool is_due(const struct save *s, bool disk_full)

@@ -83,8 +83,8 @@ struct save {
     struct io_op            op;
     uint64_t                begun_bytes; /* the log's byte count when the last one began */
     uint64_t                begun_entries;
-    uint64_t
-        moved_bytes; /* of files that can go when one holds where their records are now; since the last one began */
+    /* Of files that can go when one holds where their records are now; since the last one began. */
+    uint64_t     moved_bytes;
     uint64_t     begun_ns;
     uint64_t     logged_before;     /* bytes that were ever logged before this start */
     uint64_t     begun_logged;      /* ever, of what the one that is made holds */

@@ -256,7 +256,7 @@ static void look_begin(struct scrub *s, enum block_state state, const struct blo
 /* No segment goes on from the last whole block. */
 static void look_end(struct scrub *s)
 {
-    bool went_on = s->wal->applied.seq > s->last.seq;
+    bool went_on = s->wal->delivered.seq > s->last.seq;
     s->state     = SCRUB_WALKING;
     if (went_on && (s->bad.changed || (s->last.sure && !s->look_gap))) {
         damage(s);

@@ -31,7 +31,8 @@ static void pass_over(struct reclaim *r, uint64_t end)
     }
 }
 
-void source_end(struct reclaim *r)
+/* It is through, as far as it can be read. */
+static void source_end(struct reclaim *r)
 {
     uint64_t number = r->files[r->file_at];
     pass_over(r, reclaim_base(r, number) + r->segments->segment_bytes);

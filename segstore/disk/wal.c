@@ -51,7 +51,7 @@ void wal_init(struct wal *wal, struct io *io, struct prepare *prepare, const str
 void wal_start(struct wal *wal, const struct wal_end *end, uint64_t stable_seq)
 {
     wal->last               = *end;
-    wal->applied            = *end;
+    wal->delivered          = *end;
     wal->stable_seq         = stable_seq;
     wal->claimed_stable_seq = stable_seq;
     wal->data_seq           = stable_seq;
@@ -66,7 +66,7 @@ void wal_fini(struct wal *wal)
 
 /* ---- memory ---- */
 
-/* Forgets applied blocks that lie in ring[from, from + size); false when one of them is still needed. */
+/* Forgets delivered blocks that lie in ring[from, from + size); false when one of them is still needed. */
 static bool evict(struct wal *wal, size_t from, size_t size)
 {
     while (wal->first < wal->end) {
@@ -74,7 +74,7 @@ static bool evict(struct wal *wal, size_t from, size_t size)
         if (b->at >= from + size || b->at + b->room <= from) {
             return true;
         }
-        if (b->state != WAL_APPLIED) {
+        if (b->state != WAL_DELIVERED) {
             return false;
         }
         wal->first++;
@@ -86,7 +86,7 @@ static bool evict(struct wal *wal, size_t from, size_t size)
 static bool claim(struct wal *wal, size_t size, size_t *out_at)
 {
     if (wal->end - wal->first == wal->capacity) {
-        if (block_at(wal, wal->first)->state != WAL_APPLIED) {
+        if (block_at(wal, wal->first)->state != WAL_DELIVERED) {
             return false;
         }
         wal->first++;
@@ -189,7 +189,7 @@ static void written(struct io_op *op, int result)
     b->state = WAL_DURABLE;
     for (uint64_t i = wal->deliver; i < wal->submit; i++) {
         const struct wal_block *next = block_at(wal, i);
-        if (next->state != WAL_DURABLE && next->state != WAL_APPLIED) {
+        if (next->state != WAL_DURABLE && next->state != WAL_DELIVERED) {
             break;
         }
         wal->stable_seq = next->header.block_seq > wal->stable_seq ? next->header.block_seq : wal->stable_seq;
@@ -301,9 +301,9 @@ static void deliver(struct wal *wal)
         while (block_next(&cursor, &entry)) {
             wal->hooks.durable(wal->hooks.ctx, &entry);
         }
-        b->state     = WAL_APPLIED;
-        wal->applied = (struct wal_end){b->header.block_seq, b->header.checksum, b->header.stripes,
-                                        b->header.position + b->header.length};
+        b->state       = WAL_DELIVERED;
+        wal->delivered = (struct wal_end){b->header.block_seq, b->header.checksum, b->header.stripes,
+                                          b->header.position + b->header.length};
         wal->deliver++;
     }
 }
@@ -396,5 +396,5 @@ uint64_t wal_taken_seq(const struct wal *wal)
 
 uint64_t wal_durable_position(const struct wal *wal)
 {
-    return wal->applied.position;
+    return wal->delivered.position;
 }

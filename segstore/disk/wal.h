@@ -1,7 +1,7 @@
 /* wal - group commit: entries gather in memory while the write before them is under way, then go out in one durable write.
  *
  *     append           submit              completed             in order
- *   entry -> OPEN ----------------> FLYING ----------> DURABLE ----------> APPLIED -> (memory is used again)
+ *   entry -> OPEN ----------------> FLYING ----------> DURABLE ----------> DELIVERED -> (memory is used again)
  *              \-> CLOSED (a group is full) -/
  *
  * A write begins when fewer are under way than the depth allows. There is no timer: the time that writes take is the time that
@@ -10,9 +10,9 @@
  * groups cost less processor, which is what is short then. After 10 ms of rest a block without entries is written, whose
  * stable_seq says that the last one was durable (recover.h).
  *
- *   ring:  | APPLIED .. APPLIED | FLYING | CLOSED | OPEN .....  room for a group .. |       one piece of memory, tail_bytes
+ *   ring:  | DELIVERED .. DELIVERED | FLYING | CLOSED | OPEN .....  room for a group .. |       one piece of memory, tail_bytes
  *
- * Applied blocks stay in the ring until their memory is needed: they are what readers near the end of a stream read.
+ * Delivered blocks stay in the ring until their memory is needed: they are what readers near the end of a stream read.
  * Durable is not committed: between the two stands the consensus (segstore/raft).
  * A failed write is final: it is reported once and nothing more is written.
  * Threads: the shard.   Units: bytes, ns. */
@@ -27,7 +27,7 @@ enum {
     WAL_TAIL_MIN_BYTES = 10 * 1024 * 1024 /* the largest entry, and what blocks waste beside it (wal_roomy) */
 };
 
-enum wal_block_state { WAL_OPEN, WAL_CLOSED, WAL_FLYING, WAL_DURABLE, WAL_APPLIED };
+enum wal_block_state { WAL_OPEN, WAL_CLOSED, WAL_FLYING, WAL_DURABLE, WAL_DELIVERED };
 
 /* A block in the ring. */
 struct wal_block {
@@ -78,7 +78,7 @@ struct wal {
     struct wal_block   *blocks; /* blocks[i % capacity], i in [first, end) */
     uint64_t            capacity;
     uint64_t            first;
-    uint64_t            deliver; /* first not applied */
+    uint64_t            deliver; /* first not handed on */
     uint64_t            submit;  /* first not submitted */
     uint64_t            end;
     struct block_writer writer; /* of blocks[end - 1] while that is OPEN */
@@ -88,8 +88,8 @@ struct wal {
     uint64_t            segment_number; /* that is written now; 0: none yet */
     struct io_file     *segment_file;
     uint64_t            segment_used;
-    struct wal_end      last; /* submitted */
-    struct wal_end      applied;
+    struct wal_end      last;               /* submitted */
+    struct wal_end      delivered;          /* handed on */
     uint64_t            stable_seq;         /* every block up to this one is durable */
     uint64_t            claimed_stable_seq; /* what the last submitted block says about it */
     uint64_t            data_seq;           /* last block with entries */

@@ -60,8 +60,8 @@ struct checkpoint_file {
 struct checkpoint_section {
     uint16_t stripe;
     uint64_t index; /* of the last entry in the image */
-    uint64_t
-        taken_seq; /* reading: of the block that the log was in when it was taken; 0: an older program, which did not tell */
+    /* Reading: of the block that the log was in when it was taken; 0: an older program, which did not tell. */
+    uint64_t     taken_seq;
     struct bytes image;
     struct bytes replica;
     uint32_t     replica_bytes; /* writing: at the end of what was written */

@@ -25,14 +25,14 @@ struct log_slot {
 enum { ENTRIES_PIECE = 64 };
 
 struct entries {
-    struct log_slot *
-        *pieces; /* ring: the slot of index in [first, end) is pieces[index / 64 & (capacity - 1)][index % 64] */
-    struct log_slot *spare; /* a piece for the next one, or NULL */
-    uint64_t         first;
-    uint64_t         end;
-    uint64_t         capacity;     /* pieces */
-    uint64_t         bytes;        /* of ops, all together */
-    uint64_t         chain_before; /* at entry first - 1 */
+    /* Ring: the slot of index in [first, end) is pieces[index / 64 & (capacity - 1)][index % 64]. */
+    struct log_slot **pieces;
+    struct log_slot  *spare; /* a piece for the next one, or NULL */
+    uint64_t          first;
+    uint64_t          end;
+    uint64_t          capacity;     /* pieces */
+    uint64_t          bytes;        /* of ops, all together */
+    uint64_t          chain_before; /* at entry first - 1 */
 };
 
 /* An empty log behind entry `before`, whose chain is known. */

@@ -11,8 +11,8 @@ struct ways {
     const struct layout *l;
     size_t               units;
     size_t              *first; /* per unit: of the records that lie at it or behind it */
-    uint8_t
-        *front; /* [entry][unit]: all before the entry, and all records before the unit, can lie in front of the unit */
+    /* [entry][unit]: all before the entry, and all records before the unit, can lie in front of the unit. */
+    uint8_t *front;
     uint8_t *behind; /* the entry and all after it, and all records from the unit on, can lie from the unit on */
 };
 

@@ -33,10 +33,10 @@ struct layout {
     uint64_t                   to;
     const struct layout_entry *entries;
     size_t                     entry_count;
-    const struct layout_record
-          *records; /* ascending, all between from and to; those that are not told of make nothing wrong */
-    size_t record_count;
-    void  *ctx;
+    /* Ascending, all between from and to; those that are not told of make nothing wrong. */
+    const struct layout_record *records;
+    size_t                      record_count;
+    void                       *ctx;
     /* Does a record of this stream stand at this byte of the ops of an entry that is known? */
     bool (*stands)(void *ctx, size_t entry, size_t at, uint64_t stream_id);
 };

@@ -76,9 +76,3 @@ uint64_t pick_position(const struct pick *p)
 {
     return p->at == p->count ? UINT64_MAX : p->live[p->at];
 }
-
-void pick_end(struct pick *p)
-{
-    p->missed += p->count - p->at;
-    p->at = p->count;
-}

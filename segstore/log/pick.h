@@ -33,7 +33,5 @@ bool pick_next(struct pick *p, struct block_cursor *c, struct log_entry *out);
 bool pick_lost(struct pick *p, uint64_t end, struct log_entry *out);
 /* The first live position that was not met yet; UINT64_MAX: all were. */
 uint64_t pick_position(const struct pick *p);
-/* There are no more blocks: what was not met was missed. */
-void pick_end(struct pick *p);
 
 #endif

@@ -35,8 +35,8 @@ struct log_segment {
     uint64_t held_bytes;     /* when it was weighed (disk/victims.h), and so the most that is held in it */
     uint64_t weighed_live;   /* live at that time; 0: it was not weighed */
     uint64_t weighed_logged; /* bytes that had ever been logged then, or when it was looked at first */
-    uint64_t
-             moved; /* records were moved away, or copied to it: it is kept until the oldest checkpoint that counts has at least this number; 0: none were */
+    /* Records were moved away, or copied to it: it is kept until the oldest checkpoint that counts has at least this number; 0: none were. */
+    uint64_t moved;
     uint64_t seen_ns; /* when reclaim looked at it first, 0: not yet; it is older */
     uint64_t next_ns; /* .. and not again before */
     void    *file;    /* the owner's handle, NULL when it is not open */

@@ -38,18 +38,18 @@ struct segstore_config {
     uint64_t             replace_after_ns; /* a node that is away for so long is replaced; 0: never */
     uint64_t transfer_rate;     /* bytes a second that others get at most so that they catch up, all shards together */
     uint64_t transfer_rate_min; /* .. and at least, whatever producers feel of it */
-    struct pace *
-        transfer; /* that all shards of the process keep; made by whoever starts them. NULL: each keeps its part of it */
-    uint64_t election_ns; /* without a leader for so long, at most twice as long, a node wants to be it */
-    uint64_t
-        kept_entries; /* applied ones, of all stripes, that stay known for followers that lag; behind them they get an image */
+    /* That all shards of the process keep; made by whoever starts them. NULL: each keeps its part of it. */
+    struct pace *transfer;
+    uint64_t     election_ns; /* without a leader for so long, at most twice as long, a node wants to be it */
+    /* Applied ones, of all stripes, that stay known for followers that lag; behind them they get an image. */
+    uint64_t kept_entries;
 
     uint64_t segment_bytes;    /* of a log file; fixed when the directory is formatted */
     uint64_t checkpoint_bytes; /* of log between checkpoints */
     uint64_t checkpoint_ns;    /* between checkpoints, when something changed */
-    uint32_t
-        checkpoint_slice_bytes; /* of the image of a stripe that are made in one turn of the loop: some hundred microseconds */
-    uint64_t tail_bytes;        /* memory: the end of the log, for readers that keep up */
+    /* Of the image of a stripe that are made in one turn of the loop: some hundred microseconds. */
+    uint32_t checkpoint_slice_bytes;
+    uint64_t tail_bytes;         /* memory: the end of the log, for readers that keep up */
     uint32_t cold_chunks;        /* memory: 256 KiB each, for readers that do not */
     uint32_t cold_depth;         /* their reads under way at once */
     uint64_t cold_rate;          /* bytes a second that they read, all shards together; 0: any */

@@ -1,16 +1,18 @@
 /* state - what the parts of a node share: its stripes, connections, subscriptions and tasks. Only for files of this folder and of those in it.
  *
- *   node ── stripes            replica/: replica.c (propose, durable, commit), apply.c, forget.c, replicate.c (a leader's followers), restore.c,
- *        │                     leader.c (who leads, and whom that concerns), change.c moves.c plans.c leave.c (members), limits.c, due.c, lost.c,
- *        │                     pacing.c (what followers that lag are sent)
- *        ── peers              peers/: peers.c (connections to other nodes), known.c peer.c (from them), pulses.c (heartbeats), clock.c
+ *   node ── stripes            replica/: stripes.c (all of a shard), replica.c (propose, durable, commit), apply.c, forget.c, replicate.c (a leader's followers),
+ *        │                     message.c (what replicas say), restore.c, leader.c (who leads, and whom that concerns), balance.c (who is to lead), plans.c (which nodes
+ *        │                     hold places), change.c changes.c members.c leave.c (who the replicas are), moves.c (records that reclaim moves), limits.c, due.c,
+ *        │                     lost.c, pacing.c (what followers that lag are sent)
+ *        ── peers              peers/: peers.c (connections to other nodes), known.c peer.c (from them), pulse.c pulses.c (heartbeats), clock.c
  *        ── an image           image/: from a leader to a follower that is too far behind
  *        ── repairs            repair/: a damaged record, asked for at the other nodes
  *        ── refills            refill/: entries that a replay missed, when no leader can give them
- *        ── sessions           session/: session.c (one connection: frames in, frames out), request.c
- *        │   └ subscriptions   follow.c watch.c
+ *        ── sessions           session/: session.c (one connection: frames in, frames out), request.c, scan.c, relay.c (between brokers), silence.c
+ *        │   └ subscriptions   subscription.c follow.c watch.c, found by index.c
  *        ── tasks              something that reads records and may have to wait for the disk: followers and jobs (read.c)
  *        ── owners             owner.c
+ *        ── strain.c pace.c    how long producers wait; how much others may get meanwhile so that they catch up
  *        ── status.c           all of it in plain numbers, for operators
  * Threads: the shard. */
 #ifndef KEEL_SEGSTORE_NODE_STATE_H
@@ -74,8 +76,8 @@ struct node_stripe {
     uint64_t         next_due_ns;  /* wall clock */
     uint64_t         lead_index;   /* of the entry that began this node's lead */
     uint64_t         noted_commit; /* the log says that so much is committed */
-    uint64_t
-                unreadable; /* repairing: this entry, behind the applied one, cannot be read, and nothing else is wrong; 0: something else is */
+    /* Repairing: this entry, behind the applied one, cannot be read, and nothing else is wrong; 0: something else is. */
+    uint64_t    unreadable;
     uint64_t    seen_term; /* as of the last look: replica_settle */
     uint16_t    seen_leader;
     uint16_t    id;
@@ -235,9 +237,9 @@ struct owner {
 /* Mail between shards. */
 enum node_mail {
     NODE_MAIL_READY = 1, /* shard i -> shard 0: my stripes are open. number: i */
-    NODE_MAIL_PLAN  = 3, /* shard 0 -> shard i. body: struct plan, owned by the receiver */
-    NODE_MAIL_SOCKET =
-        2, /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
+    /* shard 0 -> shard i: a connection. value: handle; body: struct moved, owned by the receiver */
+    NODE_MAIL_SOCKET = 2,
+    NODE_MAIL_PLAN   = 3, /* shard 0 -> shard i. body: struct plan, owned by the receiver */
 };
 
 struct moved {
@@ -290,8 +292,8 @@ struct node {
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */
     uint64_t           plan_term;
-    uint64_t
-        company_ns; /* the first shard: since when it has been together with most voters of stripe 0, 0: it is not */
+    /* The first shard: since when it has been together with most voters of stripe 0, 0: it is not. */
+    uint64_t           company_ns;
     struct image_walk *image_walk; /* over the log, for the images on their way; NULL: there never were any */
     struct list        images_out; /* struct image_out.link: images on their way to other nodes */
     struct list  images_waiting;   /* struct image_out.link of those that were sent: the follower makes them durable */
@@ -347,8 +349,6 @@ void stripes_make(struct node *node);
 struct stripe      *stripe_of(struct node_stripe *st);
 struct node_stripe *stripe_slot(struct node *node, uint16_t stripe);
 int                 stripes_load(void *ctx, const struct checkpoint_section *section);
-void                stripes_replay(void *ctx, const struct log_entry *entry, uint64_t seq);
-void                stripes_damaged(void *ctx, uint64_t stripes);
 /* How much of an image is made in one turn; if too much waits for the stripe to go on, all. */
 size_t stripe_slice_bytes(const struct node_stripe *st);
 bool   stripes_image(void *ctx, uint32_t nth, struct wire_writer *w, struct checkpoint_section *out);
@@ -362,6 +362,8 @@ bool moves_holds(void *ctx, const struct survivor *survivor);
 bool moves_move(void *ctx, const struct survivor *survivor, uint64_t to);
 
 /* restore.c: a replica as the checkpoint and the log know it. */
+void           stripes_replay(void *ctx, const struct log_entry *entry, uint64_t seq);
+void           stripes_damaged(void *ctx, uint64_t stripes);
 MUST_CHECK int replica_restore(struct node_stripe *st, struct bytes image, uint64_t applied, uint64_t seq);
 void           replica_put(struct node_stripe *st, struct wire_writer *w);
 /* All is read: those of which nothing was found begin. */
@@ -480,8 +482,6 @@ void leave_told(struct session *s, struct wire_reader *r);
 
 /* change.c: who the replicas are. */
 void change_turn(struct node *node);
-/* The next step of a stripe towards where it belongs; false: none, or not yet. */
-bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next);
 /* replica.c: of the stripe that this node leads. What finds no room is proposed again with the next look. */
 void propose_members(struct node_stripe *st, const struct raft_members *members);
 
@@ -582,10 +582,8 @@ void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to);
 /* repair/ask.c. True: there is more for the next turn. */
 bool     repairs_turn(struct node *node);
 uint64_t repairs_next_ns(const struct node *node);
-/* What was damaged here is whole again: a checkpoint says so soon, since a restart goes back to what is damaged until then. */
-void repairs_remember(struct node *node);
-void repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
-void repair_answered(struct session *s, struct wire_reader *r);
+void     repair_body_durable(struct node_stripe *st, const struct log_entry *entry);
+void     repair_answered(struct session *s, struct wire_reader *r);
 /* repair/answer.c */
 void repair_asked(struct session *s, struct wire_reader *r);
 
@@ -642,6 +640,7 @@ void     owner_gone(struct node *node, uint64_t instance, uint64_t owner);
 void     owners_found(struct node_stripe *st);
 void     owners_turn(struct node *node);
 uint64_t owners_next_ns(const struct node *node);
+void     owners_free(struct node *node);
 /* relay.c: from one broker shard to another. */
 void relay_add(struct session *s);
 void relay_remove(struct session *s);
@@ -649,6 +648,5 @@ void relay(struct session *s, struct bytes body);
 /* silence.c: connections that say nothing any more. */
 void     silence_turn(struct node *node);
 uint64_t silence_next_ns(const struct node *node);
-void     owners_free(struct node *node);
 
 #endif

@@ -8,8 +8,8 @@
  * Step 1 moves nothing but what it must when a place comes or goes; step 2 corrects what chance left uneven, which is little and mostly the same before
  * and after. A stripe keeps the order of its ranks: nodes[0] is its first choice.
  * Pure. Threads: any. With thousands of stripes it takes some ten milliseconds: once per plan. */
-#ifndef KEEL_SEGSTORE_PLACEMENT_H
-#define KEEL_SEGSTORE_PLACEMENT_H
+#ifndef KEEL_SEGSTORE_PLACEMENT_PLACEMENT_H
+#define KEEL_SEGSTORE_PLACEMENT_PLACEMENT_H
 
 #include "segstore/placement/plan.h"
 

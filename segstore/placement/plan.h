@@ -17,8 +17,8 @@
  *   row:  version u8 (1) | replicas u8 | count u8 | home u8 | epoch u64 | basis u64 | count x { node u16, key u16, rack u16, flags u16 (1 drained) } | home x node u16
  *
  * Pure. Threads: any.   Units: a rack is a number, 0: a rack of its own. */
-#ifndef KEEL_SEGSTORE_PLAN_H
-#define KEEL_SEGSTORE_PLAN_H
+#ifndef KEEL_SEGSTORE_PLACEMENT_PLAN_H
+#define KEEL_SEGSTORE_PLACEMENT_PLAN_H
 
 #include "shared/base/assert.h"
 #include "shared/base/wire.h"

@@ -3,7 +3,7 @@
 
 enum { PROBE_ENTRIES = 256, PROBE_BYTES = 256 * 1024 };
 
-struct follower *follower_find(const struct raft *r, uint16_t node)
+static struct follower *follower_find(const struct raft *r, uint16_t node)
 {
     for (uint8_t i = 0; i < r->follower_count; i++) {
         if (r->followers[i].node == node) {
@@ -206,7 +206,7 @@ static void refused(struct raft *r, struct follower *f, const struct raft_messag
     f->next = (common > f->match ? common : f->match) + 1;
 }
 
-void transfer_now(struct raft *r)
+static void transfer_now(struct raft *r)
 {
     const struct follower *f = follower_find(r, r->transferee);
     if (f != NULL && f->match == r->log.last) {

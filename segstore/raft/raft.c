@@ -1,7 +1,8 @@
 /* raft.c - terms, messages, the clock, members: what one event does to a member. Elections: election.c. The log: append.c, progress.c. */
 #include "segstore/raft/state.h"
 
-uint64_t draw(struct raft *r, uint64_t below)
+/* A number below `below`. */
+static uint64_t draw(struct raft *r, uint64_t below)
 {
     r->random ^= r->random << 13;
     r->random ^= r->random >> 7;

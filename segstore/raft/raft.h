@@ -20,6 +20,8 @@
  * counted; it is whole again, and counts as having voted for the leader, when it durably holds what a leader has committed in its own term since it knows
  * of the damage and was confirmed by a majority of others. Until raft_is_damaged is false and the state saved since then is durable the edge must remember
  * that it is damaged, over restarts too.
+ * raft.c takes what comes: messages, the clock, what was saved. Elections: election.c; a follower's side: append.c; a leader's: progress.c; who counts: members.c;
+ * how a member starts: start.c; which term wrote what: log.c.
  * Threads: the shard of the stripe.   Units: ns of io_now_ns; indices count entries from 1. Nothing allocates after raft_new, but the runs of terms. */
 #ifndef KEEL_SEGSTORE_RAFT_RAFT_H
 #define KEEL_SEGSTORE_RAFT_RAFT_H
@@ -36,11 +38,11 @@ enum { RAFT_MEMBERS_MAX = 7, RAFT_NONE = 0 };
 struct raft_members {
     uint16_t voters[RAFT_MEMBERS_MAX];
     uint16_t outgoing[RAFT_MEMBERS_MAX];
-    uint16_t learners
-        [RAFT_MEMBERS_MAX]; /* take entries, are not counted; those that leave a voter's place are in outgoing until the joint one ends */
-    uint8_t voter_count;
-    uint8_t outgoing_count;
-    uint8_t learner_count;
+    /* Take entries, are not counted; those that leave a voter's place are in outgoing until the joint one ends. */
+    uint16_t learners[RAFT_MEMBERS_MAX];
+    uint8_t  voter_count;
+    uint8_t  outgoing_count;
+    uint8_t  learner_count;
 };
 
 enum raft_role { RAFT_FOLLOWER, RAFT_PRECANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
@@ -48,14 +50,14 @@ enum raft_role { RAFT_FOLLOWER, RAFT_PRECANDIDATE, RAFT_CANDIDATE, RAFT_LEADER }
 /* Numbers travel over RPC: never reused. */
 enum raft_kind {
     RAFT_APPEND = 1, /* index, log_term: what the entries follow; count, terms: of the entries; commit */
-    RAFT_APPEND_ACK =
-        2, /* refused 0: index = durable and matching up to here. refused 1: index = that of the APPEND; hint, log_term:
-                               the last entry at or before it that may match, and its term */
+    /* refused 0: index = durable and matching up to here. refused 1: index = that of the APPEND; hint, log_term: the last entry at or before it that may match,
+     * and its term */
+    RAFT_APPEND_ACK    = 2,
     RAFT_HEARTBEAT     = 3, /* commit (at most what the receiver is known to hold), clock: echoed */
     RAFT_HEARTBEAT_ACK = 4, /* clock */
     RAFT_VOTE = 5, /* index, log_term: the candidate's last entry; pre; transfer: the old leader asked for it */
-    RAFT_VOTE_ACK =
-        6, /* pre, refused; index, log_term: what the voter knows to be committed; hint: ns that a former leader's lease may go on */
+    /* pre, refused; index, log_term: what the voter knows to be committed; hint: ns that a former leader's lease may go on. */
+    RAFT_VOTE_ACK    = 6,
     RAFT_TIMEOUT_NOW = 7, /* leader -> the one that is to lead: campaign at once */
 };
 
@@ -64,9 +66,9 @@ struct raft_message {
     bool    refused;
     bool    pre;
     bool    transfer;
-    bool
-                    damaged; /* of an answer: the sender is not to be counted. Of a HEARTBEAT: the leader knows that the receiver is; commit is all of its own,
-                                hint is the clock of the newest heartbeat that a majority of others answered */
+    /* Of an answer: the sender is not to be counted. Of a HEARTBEAT: the leader knows that the receiver is; commit is all of its own,
+     * hint is the clock of the newest heartbeat that a majority of others answered. */
+    bool            damaged;
     uint16_t        from;
     uint16_t        to;
     uint32_t        count;
@@ -93,9 +95,9 @@ struct raft_options {
     uint16_t self;
     uint64_t heartbeat_ns;
     uint64_t election_ns; /* a follower waits election_ns .. 2 * election_ns, drawn anew each time */
-    uint64_t
-             lease_ns; /* at most election_ns: a leader trusts nine tenths of it from a heartbeat on that a majority answered; one that is elected sooner lets it run out
-                                before it commits */
+    /* At most election_ns: a leader trusts nine tenths of it from a heartbeat on that a majority answered; one that is elected sooner lets it run out
+     * before it commits. */
+    uint64_t lease_ns;
     uint32_t window_entries; /* under way to one follower that keeps up */
     uint64_t window_bytes;
     uint64_t seed; /* of its own random numbers */

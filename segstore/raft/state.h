@@ -1,4 +1,5 @@
-/* state - what the files of this room share. Nobody else includes it. */
+/* state - what the files of this room share. Nobody else includes it.
+ * Threads: the shard of the stripe. */
 #ifndef KEEL_SEGSTORE_RAFT_STATE_H
 #define KEEL_SEGSTORE_RAFT_STATE_H
 
@@ -90,7 +91,6 @@ uint64_t   quorum_value(const struct raft *r, uint64_t (*value)(const struct raf
 enum tally tally(const struct raft *r);
 
 /* raft.c */
-uint64_t draw(struct raft *r, uint64_t below); /* a number below `below` */
 /* Forgets what holds in one term alone. */
 void begin_term(struct raft *r, uint64_t term);
 /* For an election timeout at least. */
@@ -124,16 +124,14 @@ void heal(struct raft *r);
 void receive_heartbeat(struct raft *r, const struct raft_message *m);
 
 /* progress.c */
-struct follower *follower_find(const struct raft *r, uint16_t node);
-void             followers_reset(struct raft *r);
-void             followers_members(struct raft *r);
-void             receive_append_ack(struct raft *r, const struct raft_message *m);
-void             receive_heartbeat_ack(struct raft *r, const struct raft_message *m);
-void             send_heartbeats(struct raft *r);
+void followers_reset(struct raft *r);
+void followers_members(struct raft *r);
+void receive_append_ack(struct raft *r, const struct raft_message *m);
+void receive_heartbeat_ack(struct raft *r, const struct raft_message *m);
+void send_heartbeats(struct raft *r);
 /* The leader's commit index, as far as it may rise. */
 void maybe_commit(struct raft *r);
 /* Has a majority been heard of since the last check? Begins the next one. */
 bool check_quorum(struct raft *r);
-void transfer_now(struct raft *r);
 
 #endif

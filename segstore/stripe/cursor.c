@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-struct cursor *cursor_find(const struct stream *stream, uint32_t id)
+static struct cursor *cursor_find(const struct stream *stream, uint32_t id)
 {
     struct cursor *cursor = stream_cursor(stream);
     while (cursor != NULL && cursor->id < id) {
@@ -55,7 +55,7 @@ static uint32_t range_at(const struct cursor *cursor, uint64_t offset)
     return low;
 }
 
-bool cursor_is_done(const struct cursor *cursor, uint64_t offset)
+static bool cursor_is_done(const struct cursor *cursor, uint64_t offset)
 {
     if (offset < cursor->position) {
         return true;

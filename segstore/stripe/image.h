@@ -29,8 +29,4 @@ enum {
     IMAGE_CHECKSUM_BYTES = 8
 };
 
-/* The entries of a map as an array in order; the caller frees it. */
-void **image_sorted(const struct map *map, int (*compare)(const void *, const void *));
-int    image_by_order(const void *a, const void *b); /* of timers */
-
 #endif

@@ -82,11 +82,3 @@ void stripe_live_positions(const struct stripe *s, void (*each)(void *ctx, uint6
     struct stripe_live walk = {.stripe = s};
     (void)stripe_live_more(&walk, SIZE_MAX, each, ctx);
 }
-
-void stripe_forget(struct stripe *s)
-{
-    ASSERT(s->journal.count == 0);
-    if (s->observer.released != NULL) {
-        stripe_live_positions(s, s->observer.released, s->observer.ctx);
-    }
-}

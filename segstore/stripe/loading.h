@@ -56,11 +56,11 @@ struct stripe_loading {
     struct cursor      *cursor;
     uint32_t            ranges;
     const struct item  *item;
-    struct deadline     *
-        *timers; /* a heap by order: they are entered in the order they were set, and timers of one owner keep it */
-    size_t   timer_count;
-    size_t   timer_capacity;
-    uint64_t order; /* of the last one that was entered */
+    /* A heap by order: they are entered in the order they were set, and timers of one owner keep it. */
+    struct deadline  **timers;
+    size_t             timer_count;
+    size_t             timer_capacity;
+    uint64_t           order; /* of the last one that was entered */
     struct stripe_live walk;
     uint64_t           told;
     XXH3_state_t      *sum;

@@ -36,14 +36,15 @@ static int by_id(const void *a, const void *b)
     return (*left)->local < (*right)->local ? -1 : (*left)->local > (*right)->local;
 }
 
-int image_by_order(const void *a, const void *b)
+static int image_by_order(const void *a, const void *b)
 {
     const struct deadline *const *left  = a;
     const struct deadline *const *right = b;
     return (*left)->node.order < (*right)->node.order ? -1 : (*left)->node.order > (*right)->node.order;
 }
 
-void **image_sorted(const struct map *map, int (*compare)(const void *, const void *))
+/* The entries of a map as an array in order; the caller frees it. */
+static void **image_sorted(const struct map *map, int (*compare)(const void *, const void *))
 {
     void **entries = malloc((map->count + 1) * sizeof(void *));
     ASSERT(entries != NULL);

@@ -9,7 +9,8 @@
  *   save.c load.c  image, hash                       live.c     which positions are held
  *   move.c      records that lie elsewhere now
  *
- * Every verb that changes state adds to the journal; what it frees or tells waits for the commit. */
+ * Every verb that changes state adds to the journal; what it frees or tells waits for the commit.
+ * Threads: those of the stripe. */
 #ifndef KEEL_SEGSTORE_STRIPE_STATE_H
 #define KEEL_SEGSTORE_STRIPE_STATE_H
 
@@ -271,11 +272,9 @@ int stream_append_run(struct stripe *s, const struct ops_context *context, const
                       struct wire_writer *results);
 
 /* cursor.c */
-struct cursor *cursor_find(const struct stream *stream, uint32_t id);
 struct cursor *cursor_make(uint32_t id, uint64_t position);
 void           cursor_insert(struct stream *stream, struct cursor *cursor);
 void           cursor_free(struct cursor *cursor);
-bool           cursor_is_done(const struct cursor *cursor, uint64_t offset);
 int            cursor_move(struct stripe *s, struct stream *stream, const struct op *op, struct wire_writer *results);
 void           cursor_get(const struct stream *stream, uint32_t id, struct wire_writer *results);
 void           cursor_raise(struct stripe *s, struct stream *stream, struct cursor *cursor, uint64_t start);
@@ -285,7 +284,6 @@ void tables_init(struct stripe *s);
 void tables_fini(struct stripe *s);
 /* Frees the items of a stripe that is being freed, at most so many (*most becomes less). False: there are more. */
 bool         tables_clear(struct stripe *s, size_t *most);
-struct item *table_find(const struct stripe *s, uint32_t table, struct bytes key);
 struct bytes item_key(const struct item *item);
 int          table_check(const struct stripe *s, const struct op *op);
 int          table_put(struct stripe *s, const struct op *op, struct wire_writer *results);

@@ -7,6 +7,7 @@
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
  * Memory: an idle stream costs about 85 bytes and its name (bench/micro/streams), a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
  * the newest record of each topic: see latest.h.
+ * Which file does what: state.h.
  * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
 #ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H
 #define KEEL_SEGSTORE_STRIPE_STRIPE_H
@@ -20,14 +21,14 @@ struct stripe;
 /* How much a stripe may hold: part of its state, set by OP_LIMITS. Until its first one nothing is limited but writers. What is over a limit that was lowered
  * stays, except for writers. */
 struct stripe_limits {
-    uint64_t
-             table_bytes_max; /* keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA */
-    uint64_t streams_max;     /* ERR_QUOTA */
-    uint64_t
-        stream_records_max; /* backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
-                                    STREAM_LATEST without a max_count forgets as many as come when it is there. 0: no limit */
-    uint64_t
-        delays_max; /* timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit */
+    /* Keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA. */
+    uint64_t table_bytes_max;
+    uint64_t streams_max; /* ERR_QUOTA */
+    /* Backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
+     * STREAM_LATEST without a max_count forgets as many as come when it is there. 0: no limit. */
+    uint64_t stream_records_max;
+    /* Timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit. */
+    uint64_t delays_max;
     uint32_t bounded_table; /* one table with bounds of its own: TABLE_PUT above them fails with ERR_QUOTA. 0: none */
     uint64_t bounded_rows_max;  /* 0: no limit */
     uint64_t bounded_bytes_max; /* of its keys and values. 0: no limit */
@@ -119,8 +120,8 @@ struct stripe_item {
 /* A filter like +/+/x may find little among a million keys: how far a scan goes before it gives way to others. */
 struct stripe_pace {
     uint32_t steps_left;
-    struct bytes
-        at; /* steps_left 0: the last key looked at, to go on behind; borrowed until the next change of the table */
+    /* steps_left 0: the last key looked at, to go on behind; borrowed until the next change of the table. */
+    struct bytes at;
 };
 
 /* Walks a table in key order, behind `after` (empty: from the start), items that match; each returns false to stop. kind: enum rpc_scan_kind. A topic filter
@@ -172,9 +173,6 @@ struct stripe_live {
     bool                 timers;
 };
 bool stripe_live_more(struct stripe_live *walk, size_t most, void (*each)(void *ctx, uint64_t position), void *ctx);
-/* Its place is taken by another image: tells observer.released of every position that it holds. Then it is good for stripe_free only. Load the other one first,
- * so that what both hold is held all the time. */
-void stripe_forget(struct stripe *stripe);
 
 /* ---- records that are moved ----
  * Where a record lies is local to a node: no part of what replicas compare (stripe_hash, the chain), not in the log, and durable with the next image only. So

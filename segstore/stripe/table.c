@@ -92,7 +92,7 @@ static bool is_item(const void *entry, const void *key)
     return item->table->id == k->table && bytes_equal(item_key(item), k->key);
 }
 
-struct item *table_find(const struct stripe *s, uint32_t table, struct bytes key)
+static struct item *table_find(const struct stripe *s, uint32_t table, struct bytes key)
 {
     return map_find(&s->items, hash_key(table, key), is_item, &(struct item_key){table, key});
 }

@@ -67,4 +67,31 @@ static inline bool bytes_starts_with(struct bytes text, struct bytes prefix)
     return text.size >= prefix.size && (prefix.size == 0 || memcmp(text.data, prefix.data, prefix.size) == 0);
 }
 
+/* A decimal number that is all of text. False: it is none, or larger than fits. */
+static inline bool bytes_number(struct bytes text, uint64_t *out)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        uint64_t digit = (uint64_t)text.data[i] - '0';
+        if (text.data[i] < '0' || digit > 9 || value > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return text.size != 0;
+}
+
+/* Copies text and an end mark to *at, which goes behind them. The copy. */
+static inline struct bytes bytes_keep(char **at, struct bytes text)
+{
+    struct bytes kept = bytes_of(*at, text.size);
+    if (text.size > 0) {
+        memcpy(*at, text.data, text.size);
+    }
+    (*at)[text.size] = '\0';
+    *at += text.size + 1;
+    return kept;
+}
+
 #endif

@@ -1,6 +1,7 @@
-/* io - the port between this program and the world. Everything that touches a socket, a file or a clock goes through here.
- * Two fulfilments, chosen at link time: shared/loop/uring.c (io_uring) and tests/sim/ (a seeded world of virtual
- * time, network and disks). Beside main.c nothing else makes system calls.
+/* io - the port between a shard and the world: sockets, files, the clock.
+ * Two fulfilments, chosen at link time: shared/loop/uring*.c (io_uring; each verb in the file of its section, sockets one file for
+ * each part of their life) and tests/sim/ (a seeded world of virtual time, network and disks).
+ * While it serves, a shard touches the world through here only; start-up, the operators' HTTP and workers have system calls of their own.
  *
  *   one thread:   for (;;) { deadline = shard_turn(shard); io_turn(io, deadline); }
  *   io_turn       submits what was asked for, sleeps until something completes, the deadline passes or io_wake rings,
@@ -61,14 +62,14 @@ struct io_handler {
 struct io_listener;
 
 struct io_listen_spec {
-    const char
-        *address;  /* "127.0.0.1", "0.0.0.0", "::", or "unix:/path" (port and the two flags below mean nothing then) */
-    uint32_t mode; /* of that path: who may connect, as chmod has it */
-    uint16_t port; /* 0 picks a free one */
-    bool     reuse_port; /* several shards listen on the same port */
-    bool     first;      /* of this process: -EADDRINUSE when somebody listens there already (tried for 5 s) */
-    bool     movable;    /* accepted sockets may be passed to another shard (io_socket_move) */
-    uint32_t backlog;
+    /* "127.0.0.1", "0.0.0.0", "::", or "unix:/path" (port and the two flags below mean nothing then). */
+    const char *address;
+    uint32_t    mode;       /* of that path: who may connect, as chmod has it */
+    uint16_t    port;       /* 0 picks a free one */
+    bool        reuse_port; /* several shards listen on the same port */
+    bool        first;      /* of this process: -EADDRINUSE when somebody listens there already (tried for 5 s) */
+    bool        movable;    /* accepted sockets may be passed to another shard (io_socket_move) */
+    uint32_t    backlog;
     /* A new connection: give it a handler at once with io_socket_adopt or close it. */
     void (*accepted)(void *ctx, struct io_socket *socket);
     void *ctx;

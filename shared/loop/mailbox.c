@@ -83,13 +83,6 @@ void mailbox_ring(struct mailbox *box)
     }
 }
 
-uint32_t mailbox_room(const struct mailbox *box)
-{
-    uint32_t tail = atomic_load_explicit(&box->tail, memory_order_relaxed);
-    uint32_t head = atomic_load_explicit(&box->head, memory_order_acquire);
-    return box->mask + 1 - (tail - head);
-}
-
 bool mailbox_pop(struct mailbox *box, struct mail *out)
 {
     uint32_t head = atomic_load_explicit(&box->head, memory_order_relaxed); /* ours */

@@ -6,8 +6,8 @@
  * No mail sleeps: io_wake exchanges the reader's state for "rung" and io_turn exchanges it for "asleep" (both acquire and
  * release, of one object, so one of them is first). Either the reader sees the tail before it sleeps or the bell rings.
  *
- * Full is an answer: mailbox_push returns false and the writer stops receiving from the connections that fill it
- * until mailbox_room says otherwise; nothing is dropped. Head and tail live on cache lines of their own.
+ * Full is an answer: mailbox_push returns false, the writer keeps what it has and tries again in a later turn.
+ * Head and tail live on cache lines of their own.
  * In the simulator both ends are in one thread, the code is the same.
  * Threads: push by the writing shard only, pop by the reading shard only. */
 #ifndef KEEL_SHARED_LOOP_MAILBOX_H
@@ -41,8 +41,6 @@ void mailbox_reader(struct mailbox *box, struct io *reader);
 bool mailbox_push(struct mailbox *box, const struct mail *mail);
 /* Wakes the reader if anything was pushed since the last ring. By the writer. */
 void mailbox_ring(struct mailbox *box);
-/* How many pushes would succeed now, at least. By the writer. */
-uint32_t mailbox_room(const struct mailbox *box);
 /* The oldest mail, or false when there is none. By the reader. */
 bool mailbox_pop(struct mailbox *box, struct mail *out);
 

@@ -14,17 +14,6 @@ struct thread {
     void *ctx;
 };
 
-int thread_pin_self(int cpu)
-{
-    if (cpu < 0 || cpu >= CPU_SETSIZE) {
-        return -EINVAL;
-    }
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    CPU_SET((size_t)cpu, &cpus);
-    return -pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus);
-}
-
 int thread_cpu_count(void)
 {
     cpu_set_t cpus;

@@ -12,8 +12,6 @@ struct thread;
 MUST_CHECK int thread_start(struct thread **out, const char *name, int cpu, void (*run)(void *ctx), void *ctx);
 /* Waits until run() has returned, then frees; accepts NULL. */
 void thread_join(struct thread *thread);
-/* Pins the calling thread; 0 or -errno. */
-MUST_CHECK int thread_pin_self(int cpu);
 /* Cores this process may run on, 1 at least. */
 int thread_cpu_count(void);
 

@@ -1,4 +1,4 @@
-/* poison - tells the address sanitizer which memory of a pool or arena nobody may touch now. Nothing in other builds.
+/* poison - tells the address sanitizer which memory of a pool nobody may touch now. Nothing in other builds.
  * Threads: any. */
 #ifndef KEEL_SHARED_MEM_POISON_H
 #define KEEL_SHARED_MEM_POISON_H

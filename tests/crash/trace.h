@@ -39,8 +39,8 @@ struct trace_event {
     uint8_t *bytes; /* WRITE: a copy */
     char    *path;  /* of what; WRITE and SYNC: as the file was called when it was opened */
     char    *to;    /* RENAME */
-    uint32_t
-        file; /* CREATE, WRITE, SYNC: a number for each file that was ever made; those found are numbered by trace_found */
+    /* CREATE, WRITE, SYNC: a number for each file that was ever made; those found are numbered by trace_found. */
+    uint32_t file;
 };
 
 struct trace {

@@ -23,7 +23,7 @@ static void check_rule(struct bytes text)
     const struct acl_who who = {.user = bytes_str("u+"), .client = bytes_str("c"), .groups = "g"};
     for (uint8_t action = ACL_PUBLISH; action <= ACL_SUBSCRIBE; action++) {
         struct acl_wish wish = {.action = action, .topic = topic};
-        if ((action == ACL_PUBLISH ? topic_name_valid(topic) : topic_filter_valid(topic)) &&
+        if (topic_filter_valid(topic) && (action == ACL_SUBSCRIBE || !topic_filter_wild(topic)) &&
             acl_rule_concerns(rule, &who)) {
             enum acl_verdict said = acl_rule_says(rule, &who, &wish);
             ASSERT(said == ACL_SILENT || (said == ACL_ALLOW) == rule->allow);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What a compiler does not check: layers, lone headers, exits, state in pure rooms, names defined twice, settings that nobody reads, form, clang-tidy.
+# What a compiler does not check: layers, lone headers, guards, exits, state in pure rooms, names defined twice, functions and settings that nobody uses, names of tests, form, clang-tidy.
 #   tests/lint/lint.sh [check ..]     all of them, or those named
-# Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`.
+# Prints "ok" or "FAIL" per check and ends with "N passed, N failed". Needs the objects of `make` for `state`, `symbols` and `unused`.
 set -u
 cd "$(dirname "$0")/../.."
 rooms=(shared broker segstore keel)
@@ -17,6 +17,16 @@ layers() { /usr/bin/python3 tests/lint/layers.py; }
 # Every header compiles alone.
 lone_headers() {
     headers | xargs -P 2 -I{} sh -c "gcc $flags -Wall -Wextra -Werror -fsyntax-only -x c -include stddef.h {} 2>&1 || { echo '{} does not compile alone'; exit 255; }"
+}
+
+# An include guard is the path: two headers of one name do not hide each other.
+guards() {
+    local wrong=0 file guard
+    for file in $(headers; find tests bench -name '*.h' 2>/dev/null); do
+        guard=KEEL_$(tr 'a-z/.-' 'A-Z___' <<<"$file")
+        grep -qx "#ifndef $guard" "$file" && grep -qx "#define $guard" "$file" || { echo "$file: its guard is not $guard"; wrong=1; }
+    done
+    return $wrong
 }
 
 # Only main.c and assert.c end the process. fatal (memory at start, a failed fsync) may in the rooms that own a thread, never in a pure one; _exit in a fork that cannot become its program.
@@ -44,6 +54,21 @@ symbols() {
     local twice
     twice=$(nm --defined-only build/release/libcore.a 2>/dev/null | awk '$2 ~ /^[TDBR]$/ {print $3}' | sort | uniq -d)
     [ -z "$twice" ] || { echo "defined in more than one file: $twice"; return 1; }
+}
+
+# Functions that no program calls, or only their own file. Tests do not count, but for those that the list there has a reason for.
+unused() { /usr/bin/python3 tests/lint/unused.py; }
+
+# A suite is its folder and its file (tests/unit/../raft/test_append.c: raft_append), or the file alone where that says both (stripe/test_stripe.c: stripe).
+suites() {
+    local wrong=0 file name folder suite
+    while read -r file; do
+        name=${file##*/test_} name=${name%.c} folder=${file%/*} folder=${folder##*/}
+        suite=${folder}_$name
+        case $name in "$folder" | "${folder}_"*) suite=$name ;; esac
+        ! grep -nE '^(Test|TestSuite|ParameterizedTest|ParameterizedTestParameters)\(' "$file" | grep -vE "[(,] ?$suite\b" || { echo "$file: its suite is $suite"; wrong=1; }
+    done < <(find tests/unit -name 'test_*.c' | sort)
+    return $wrong
 }
 
 # A setting that is accepted and ignored would be a lie.
@@ -80,7 +105,7 @@ tidy() {
 passed=0
 failed=0
 checks=("$@")
-[ $# -gt 0 ] || checks=(layers lone_headers exits state symbols settings finished form tidy)
+[ $# -gt 0 ] || checks=(layers lone_headers guards exits state symbols unused suites settings finished form tidy)
 for check in "${checks[@]}"; do
     if output=$("$check" 2>&1); then
         echo "ok   lint $check"

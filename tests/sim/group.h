@@ -30,8 +30,8 @@ struct group_member {
     uint64_t               terms[GROUP_STRIPES_MAX];
     uint64_t               commits[GROUP_STRIPES_MAX];
     bool                   left[GROUP_STRIPES_MAX]; /* it was no member, and holds nothing */
-    uint64_t
-        led[GROUP_STRIPES_MAX]; /* the last term in which it was seen to lead: a disk that is not lost remembers it */
+    /* The last term in which it was seen to lead: a disk that is not lost remembers it. */
+    uint64_t led[GROUP_STRIPES_MAX];
 };
 
 struct group {

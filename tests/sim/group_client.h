@@ -30,17 +30,17 @@ struct client_stripe {
     uint64_t read_asked;    /* where the READ under way begins */
     uint32_t read_limit;    /* records it may be answered with */
     uint64_t lost;          /* offset + 1 of the one record that no node can read any more; 0: all can be read */
-    const bool      *
-        may_be_lost; /* NULL: none but that one; else, of each that was acknowledged when there was damage: is it perhaps on no node? */
-    uint64_t may_be_count;
-    uint64_t lost_told; /* times that a READ of it was answered so */
-    bool     reading;
-    bool     all_read;
-    bool     records_read;
-    bool     scanning;
-    uint64_t scanned;  /* rows of transactions below are there */
-    uint64_t refused;  /* NOT_LEADER */
-    uint64_t acked_ns; /* when the last one was acknowledged */
+    /* NULL: none but that one; else, of each that was acknowledged when there was damage: is it perhaps on no node?. */
+    const bool *may_be_lost;
+    uint64_t    may_be_count;
+    uint64_t    lost_told; /* times that a READ of it was answered so */
+    bool        reading;
+    bool        all_read;
+    bool        records_read;
+    bool        scanning;
+    uint64_t    scanned;  /* rows of transactions below are there */
+    uint64_t    refused;  /* NOT_LEADER */
+    uint64_t    acked_ns; /* when the last one was acknowledged */
 };
 
 struct group_client {

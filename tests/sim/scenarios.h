@@ -75,8 +75,8 @@ struct world;
 
 struct scenario {
     const char *name;
-    uint64_t
-        every; /* a run of all scenarios over ten seeds or more plays it with each so many-th: long ones leave room for the others */
+    /* A run of all scenarios over ten seeds or more plays it with each so many-th: long ones leave room for the others. */
+    uint64_t every;
     void (*run)(struct world *world);
 };
 

@@ -73,8 +73,8 @@ struct store_tester {
     uint32_t                  scan_left; /* stripes, one bit each */
     uint32_t                  scan_asked;
     const struct tester_node *scan_node; /* that was asked for the page that is awaited */
-    uint64_t
-             scan_again_ns; /* that page was refused by a node that does not lead, or lost with the connection: when to ask again; 0: it was not */
+    /* That page was refused by a node that does not lead, or lost with the connection: when to ask again; 0: it was not. */
+    uint64_t scan_again_ns;
     uint16_t scan_stripe; /* where that page begins .. */
     uint8_t  scan_after[32];
     size_t   scan_after_size; /* .. behind this key */

@@ -266,11 +266,6 @@ const char *mqtt_conn_state_name(const struct mqtt_conn *conn)
     return mqtt_conn_states[conn->state].name;
 }
 
-struct bytes mqtt_conn_client_id(const struct mqtt_conn *conn)
-{
-    return bytes_of(conn->client.id, conn->client.id_size);
-}
-
 uint8_t mqtt_conn_version(const struct mqtt_conn *conn)
 {
     return conn->client.version;

@@ -46,10 +46,9 @@ bool mqtt_conn_move(struct mqtt_conn *conn);
 /* The socket is gone; so is conn when this returns. */
 void mqtt_conn_closed(struct mqtt_conn *conn);
 
-/* For lists of connections: "open" and the like; never NULL. The client identifier is empty before CONNECT. */
-const char  *mqtt_conn_state_name(const struct mqtt_conn *conn);
-struct bytes mqtt_conn_client_id(const struct mqtt_conn *conn);
-uint8_t      mqtt_conn_version(const struct mqtt_conn *conn);
+/* "open" and the like; never NULL. */
+const char *mqtt_conn_state_name(const struct mqtt_conn *conn);
+uint8_t     mqtt_conn_version(const struct mqtt_conn *conn);
 /* Memory that this connection holds now, what it reaches included, kernel and output apart. */
 size_t mqtt_conn_memory_bytes(const struct mqtt_conn *conn);
 

@@ -19,8 +19,8 @@
 /* All chosen at start-up. What MQTT 5 has a word for is told to the client in CONNACK. */
 struct mqtt_limits {
     uint32_t packet_max_bytes; /* of an incoming packet, header included */
-    uint16_t
-        receive_max; /* QoS 1 and 2 publishes of one client that may be unanswered (MQTT 5 only: 3.x has no such word) */
+    /* QoS 1 and 2 publishes of one client that may be unanswered (MQTT 5 only: 3.x has no such word). */
+    uint16_t receive_max;
     uint16_t topic_alias_in_max;  /* that a client may set */
     uint16_t topic_alias_out_max; /* that we set, at most what the client allows */
     uint8_t  qos_max;             /* 0..2 */
@@ -40,8 +40,8 @@ struct mqtt_limits {
     uint64_t publish_bytes_rate;  /* their bytes */
     uint64_t publish_patience_ns; /* over it for so long: closed; 0: never */
     uint64_t connect_rate;        /* CONNECTs of this shard per second; 0: any */
-    size_t
-        output_max_bytes; /* queued for one client: nothing is delivered beyond it, nothing read beyond twice as much */
+    /* Queued for one client: nothing is delivered beyond it, nothing read beyond twice as much. */
+    size_t output_max_bytes;
 };
 
 extern const struct mqtt_limits mqtt_limits_default;

@@ -174,8 +174,8 @@ static inline bool mqtt_has(const struct mqtt_properties *p, enum mqtt_property 
 
 struct mqtt_connect {
     uint8_t version; /* enum mqtt_version */
-    bool
-        bridge; /* the level has bit 7 set: another broker, which filters its own messages and wants RETAIN as published */
+    /* The level has bit 7 set: another broker, which filters its own messages and wants RETAIN as published. */
+    bool     bridge;
     bool     clean_start;
     bool     has_will;
     bool     has_user_name;

@@ -310,15 +310,6 @@ void mqtt_property_put_u32(struct wire_writer *w, enum mqtt_property id, uint32_
     put_big_endian(w, id, value, 4);
 }
 
-void mqtt_property_put_varint(struct wire_writer *w, enum mqtt_property id, uint32_t value)
-{
-    uint8_t *room = wire_reserve(w, 1 + mqtt_varint_size(value));
-    if (room != NULL) {
-        room[0] = (uint8_t)id;
-        mqtt_varint_write(room + 1, value);
-    }
-}
-
 void mqtt_property_put_bytes(struct wire_writer *w, enum mqtt_property id, struct bytes value)
 {
     ASSERT(value.size <= MQTT_STRING_BYTES_MAX);

@@ -27,7 +27,6 @@ bool mqtt_properties_scattered(const struct mqtt_properties *p);
 void mqtt_property_put_u8(struct wire_writer *w, enum mqtt_property id, uint8_t value);
 void mqtt_property_put_u16(struct wire_writer *w, enum mqtt_property id, uint16_t value);
 void mqtt_property_put_u32(struct wire_writer *w, enum mqtt_property id, uint32_t value);
-void mqtt_property_put_varint(struct wire_writer *w, enum mqtt_property id, uint32_t value);
 void mqtt_property_put_bytes(struct wire_writer *w, enum mqtt_property id, struct bytes value);
 
 /* ---- variable byte integers (1.5.5) -------------------------------------------------------------------------------- */

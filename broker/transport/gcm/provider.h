@@ -1,4 +1,5 @@
-/* provider - cipher.h in the form in which OpenSSL takes foreign algorithms (provider-cipher(7)). */
+/* provider - cipher.h in the form in which OpenSSL takes foreign algorithms (provider-cipher(7)).
+ * Threads: any. */
 #ifndef KEEL_BROKER_TRANSPORT_GCM_PROVIDER_H
 #define KEEL_BROKER_TRANSPORT_GCM_PROVIDER_H
 

@@ -18,8 +18,8 @@
  * In slices: made while the leader's stripe stands still, some hundred microseconds in a turn; loaded, and what was there before is freed, likewise. The leader
  * keeps what is made until it is sent; the follower what came and is not loaded, at most LOAD_AHEAD_BYTES: then the leader's connection waits.
  * Threads: the shard. */
-#ifndef KEEL_SEGSTORE_NODE_IMAGE_H
-#define KEEL_SEGSTORE_NODE_IMAGE_H
+#ifndef KEEL_SEGSTORE_NODE_IMAGE_IMAGE_H
+#define KEEL_SEGSTORE_NODE_IMAGE_IMAGE_H
 
 #include "segstore/log/bodies.h"
 #include "segstore/log/hold.h"
@@ -77,12 +77,6 @@ struct wire_writer *image_frame(const struct node_stripe *st, struct peer *peer,
 
 /* image_send.c: the follower said what became of it. */
 void image_done(struct node_stripe *st, uint16_t from, uint64_t transfer, bool ok);
-/* image_take.c: tells the leader what became of its image, over this node's own connection to it. */
-void image_answer(struct node_stripe *st, uint16_t to, uint64_t transfer, bool ok);
-/* It is of no use. */
-void image_give_up(struct node_stripe *st, const char *why);
-/* It was taken. */
-void image_finish(struct node_stripe *st);
 /* image_load.c: a slice of what has come, when all bodies are durable. 0: it is loaded; 1: go on in the next turn; 2: when more came; ERR_MALFORMED. */
 MUST_CHECK int image_load(struct node_stripe *st);
 /* bury.c: an old stripe is freed in slices. releases: it lets go of what it holds. */

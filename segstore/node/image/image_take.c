@@ -33,14 +33,26 @@ void image_drop(struct node_stripe *st)
     st->image_in = NULL;
 }
 
-void image_give_up(struct node_stripe *st, const char *why)
+/* Tells the leader what became of its image, over this node's own connection to it. */
+static void image_answer(struct node_stripe *st, uint16_t to, uint64_t transfer, bool ok)
+{
+    struct peer *peer = peer_find(st->node, to);
+    if (peer != NULL && peer_roomy(peer)) { /* else the leader finds out */
+        wire_put_u8(image_frame(st, peer, IMAGE_DONE, raft_term(st->raft), transfer), ok);
+        peer_end(peer);
+    }
+}
+
+/* It is of no use. */
+static void image_give_up(struct node_stripe *st, const char *why)
 {
     log_warn("stripe %u: the image that node %u sends is of no use: %s", st->id, st->image_in->from, why);
     image_answer(st, st->image_in->from, st->image_in->transfer, false);
     image_drop(st);
 }
 
-void image_finish(struct node_stripe *st)
+/* It was taken. */
+static void image_finish(struct node_stripe *st)
 {
     st->image_last = st->image_in->transfer;
     image_answer(st, st->image_in->from, st->image_in->transfer, true);
@@ -374,15 +386,6 @@ void image_ask(struct node_stripe *st)
             in->heard_ns = now_ns; /* once in so long */
         }
         (void)image_frame(st, peer, IMAGE_ASK, raft_term(st->raft), 0);
-        peer_end(peer);
-    }
-}
-
-void image_answer(struct node_stripe *st, uint16_t to, uint64_t transfer, bool ok)
-{
-    struct peer *peer = peer_find(st->node, to);
-    if (peer != NULL && peer_roomy(peer)) { /* else the leader finds out */
-        wire_put_u8(image_frame(st, peer, IMAGE_DONE, raft_term(st->raft), transfer), ok);
         peer_end(peer);
     }
 }

@@ -6,8 +6,8 @@
  * them for longer. Up to CLOCK_TOLERANCE_NS nothing is corrected. Each node says its time in PEER_WELCOME and PONG; what one said last counts, also when
  * it is away now.
  * Threads: any; pure.   Units: ns. */
-#ifndef KEEL_SEGSTORE_NODE_CLOCK_H
-#define KEEL_SEGSTORE_NODE_CLOCK_H
+#ifndef KEEL_SEGSTORE_NODE_PEERS_CLOCK_H
+#define KEEL_SEGSTORE_NODE_PEERS_CLOCK_H
 
 #include <stddef.h>
 #include <stdint.h>

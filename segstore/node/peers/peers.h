@@ -1,7 +1,7 @@
 /* peers - a connection to another node, as the files of this folder see it.
  * Threads: the shard.   Units: bytes, ns. */
-#ifndef KEEL_SEGSTORE_NODE_PEERS_H
-#define KEEL_SEGSTORE_NODE_PEERS_H
+#ifndef KEEL_SEGSTORE_NODE_PEERS_PEERS_H
+#define KEEL_SEGSTORE_NODE_PEERS_PEERS_H
 
 #include "segstore/node/peers/clock.h"
 #include "segstore/node/peers/pulse.h"

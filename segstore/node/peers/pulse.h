@@ -16,8 +16,8 @@
  * without a gap: what bits refer to is what was heard, or the frame is refused. An answer names generation and serial: it counts for the term in which
  * the stripe beat in that pulse, and for nothing when that term, or the connection, is another one by now.
  * Pure. Lifetime: of the pair of nodes, made anew (pulse_out_begin) with each connection.   Threads: the shard.   Units: ns of the leader's clock. */
-#ifndef KEEL_SEGSTORE_NODE_PULSE_H
-#define KEEL_SEGSTORE_NODE_PULSE_H
+#ifndef KEEL_SEGSTORE_NODE_PEERS_PULSE_H
+#define KEEL_SEGSTORE_NODE_PEERS_PULSE_H
 
 #include "shared/base/assert.h"
 #include "shared/base/wire.h"

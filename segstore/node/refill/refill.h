@@ -35,8 +35,8 @@
  *
  * Memory: 64 bytes an entry behind a hole.
  * Threads: the shard.   Units: ns; bytes. */
-#ifndef KEEL_SEGSTORE_NODE_REFILL_H
-#define KEEL_SEGSTORE_NODE_REFILL_H
+#ifndef KEEL_SEGSTORE_NODE_REFILL_REFILL_H
+#define KEEL_SEGSTORE_NODE_REFILL_REFILL_H
 
 #include "segstore/node/state.h"
 
@@ -90,8 +90,8 @@ struct refill {
     bool     open;    /* nothing came behind the last hole */
     bool     voted;   /* a term and vote may have been in a hole */
     bool     known;   /* what the replay reads now was written when the damage was known */
-    bool
-        giving_up; /* what nobody has, as the operator accepts it. said_no: who was asked for the entry behind the last one */
+    /* What nobody has, as the operator accepts it. said_no: who was asked for the entry behind the last one. */
+    bool     giving_up;
     bool     given_up;      /* it counts again, but another one has more and is to lead .. */
     uint64_t given_up_term; /* .. in this term or a later one */
 };

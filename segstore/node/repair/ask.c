@@ -113,6 +113,16 @@ static void write_entry(struct repairs *r, struct missed *m, const struct log_en
     write_body(r, m, bytes_of(rest.data, record_at(rest, m->held.stream_id, &target, &record)), 0, UINT64_MAX);
 }
 
+/* What was damaged here is whole again: a checkpoint says so soon, since a restart goes back to what is damaged until then. */
+static void repairs_remember(struct node *node)
+{
+    struct repairs *r = node->repairs;
+    if (r->remember_ns == 0) {
+        r->remember_ns = now_of(r) + REMEMBER_NS;
+        r->next_ns     = r->remember_ns < r->next_ns ? r->remember_ns : r->next_ns;
+    }
+}
+
 void repair_body_durable(struct node_stripe *st, const struct log_entry *entry)
 {
     struct node    *node  = st->node;
@@ -319,7 +329,8 @@ static void step(struct repairs *r, struct missed *m, uint64_t now_ns)
     }
 }
 
-void asks_turn(struct repairs *r, uint64_t now_ns)
+/* Looks, asks, asks again; sets r->next_ns. */
+static void asks_turn(struct repairs *r, uint64_t now_ns)
 {
     r->next_ns = UINT64_MAX;
     LIST_EACH (&r->missed, link) {
@@ -424,15 +435,6 @@ void repair_answered(struct session *s, struct wire_reader *reader)
 }
 
 /* ---- the turn ---- */
-
-void repairs_remember(struct node *node)
-{
-    struct repairs *r = node->repairs;
-    if (r->remember_ns == 0) {
-        r->remember_ns = now_of(r) + REMEMBER_NS;
-        r->next_ns     = r->remember_ns < r->next_ns ? r->remember_ns : r->next_ns;
-    }
-}
 
 static void remember(struct repairs *r, uint64_t now_ns)
 {

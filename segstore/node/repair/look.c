@@ -10,7 +10,8 @@
 enum { REACH_FIRST = 64 * 1024 };
 static const uint64_t FORGET_NS = 100000000; /* what was read is looked at again within that */
 
-uint64_t target_hash(struct bytes data)
+/* What stands where a target is (how far it points ahead, the tag), whatever became of the bytes around it; 0: no target can be there. */
+static uint64_t target_hash(struct bytes data)
 {
     enum { STREAM_BYTES = 8 };
     struct wire_reader r = wire_reader_of(data);

@@ -40,8 +40,8 @@
  *
  * Memory: at most REPAIR_RECORDS_MAX records are dealt with at a time on a shard, beside those that are lost; a survey that finds more waits.
  * Threads: the shard. */
-#ifndef KEEL_SEGSTORE_NODE_REPAIR_H
-#define KEEL_SEGSTORE_NODE_REPAIR_H
+#ifndef KEEL_SEGSTORE_NODE_REPAIR_REPAIR_H
+#define KEEL_SEGSTORE_NODE_REPAIR_REPAIR_H
 
 #include "segstore/log/evidence.h"
 #include "segstore/node/state.h"
@@ -79,14 +79,14 @@ struct missed {
     const uint8_t        *memory;  /* WRITING: the body, and where in it */
     uint64_t              at;
     struct evidence_place place; /* as far as the own log tells */
-    uint64_t              targets[SEGSTORE_NODES_MAX +
-                     1]; /* target_hash as it stands on node->peers[] and, the last one, here; 0: not known */
-    uint8_t               state;
-    uint64_t              said_no;    /* a bit per node->peers[] */
-    uint64_t              unclear;    /* likewise */
-    uint64_t              unclear_ns; /* when the first one said so */
-    uint8_t               turn;       /* whom it is asked next */
-    bool                  lost;       /* nobody had it, the last time that all were asked */
+    /* target_hash as it stands on node->peers[] and, the last one, here; 0: not known. */
+    uint64_t targets[SEGSTORE_NODES_MAX + 1];
+    uint8_t  state;
+    uint64_t said_no;    /* a bit per node->peers[] */
+    uint64_t unclear;    /* likewise */
+    uint64_t unclear_ns; /* when the first one said so */
+    uint8_t  turn;       /* whom it is asked next */
+    bool     lost;       /* nobody had it, the last time that all were asked */
 };
 _Static_assert(SEGSTORE_NODES_MAX <= 64, "said_no");
 
@@ -124,8 +124,8 @@ struct asked {
     struct evidence_place place; /* high 0: it does not say */
     uint16_t              node;
     uint16_t              near_count;
-    struct stripe_held
-        near[REPAIR_NEAR_MAX]; /* what the asker misses between from and to, or did; the first is what it asks for */
+    /* What the asker misses between from and to, or did; the first is what it asks for. */
+    struct stripe_held near[REPAIR_NEAR_MAX];
 };
 
 /* Where a record lay that is whole again: it says something of what lies beside it there. */
@@ -159,8 +159,8 @@ struct repairs {
     uint32_t       ask_count;
     uint32_t       asked_count; /* without an answer yet */
     uint64_t       next_ns;     /* when something is to be done that nothing else brings about */
-    uint64_t
-        remember_ns; /* when a checkpoint is to say where records that are whole again lie now; 0: it does, or there are none */
+    /* When a checkpoint is to say where records that are whole again lie now; 0: it does, or there are none. */
+    uint64_t         remember_ns;
     struct log_limit told_found;
     struct log_limit told_repaired;
 };
@@ -180,17 +180,13 @@ bool survey_turn(struct repairs *r);
 void look_begin(struct repairs *r, struct node_stripe *st, const struct stripe_held *held, uint16_t asker);
 /* Target and record at the front of data are whole, as far as they can tell: how long they are together; 0: they are not. */
 size_t record_at(struct bytes data, uint64_t stream_id, struct op_target *out, struct record *out_record);
-/* What stands where a target is (how far it points ahead, the tag), whatever became of the bytes around it; 0: no target can be there. */
-uint64_t target_hash(struct bytes data);
-void     look_fini(struct look *look);
+void   look_fini(struct look *look);
 /* Gives memory back that was not used for a while; when to call it again. */
 uint64_t look_rest(struct repairs *r, uint64_t now_ns);
 
 /* ---- ask.c ---- */
 /* What this node's own log says of a record that it misses. */
 void missed_looked(struct repairs *r, struct missed *m, const struct found *found);
-/* Looks, asks, asks again; sets r->next_ns. */
-void asks_turn(struct repairs *r, uint64_t now_ns);
 
 /* ---- among.c ---- */
 /* Of a record that this node does not hold: is it in an entry that waits here to be applied? */

@@ -41,7 +41,8 @@ static bool caught_up(const struct node_stripe *st, uint16_t node)
                                               !p.damaged && p.match + CAUGHT_UP_ENTRIES >= raft_last(st->raft));
 }
 
-bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next)
+/* The next step of a stripe towards where it belongs; false: none, or not yet. */
+static bool change_next(const struct node_stripe *st, const struct placement *wanted, struct raft_members *next)
 {
     const struct raft_members *now = raft_members(st->raft);
     *next                          = *now;

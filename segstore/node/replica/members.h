@@ -3,8 +3,8 @@
  *   version u8 (1) | voters u8 | outgoing u8 | learners u8 | node u16 x all of them, in that order
  *
  * Threads: any; pure. */
-#ifndef KEEL_SEGSTORE_NODE_MEMBERS_H
-#define KEEL_SEGSTORE_NODE_MEMBERS_H
+#ifndef KEEL_SEGSTORE_NODE_REPLICA_MEMBERS_H
+#define KEEL_SEGSTORE_NODE_REPLICA_MEMBERS_H
 
 #include "segstore/raft/raft.h"
 #include "shared/base/wire.h"

@@ -6,8 +6,8 @@
  *
  * kind and the numbers: segstore/raft/raft.h. From whom it is, the connection says.
  * Threads: any; pure. */
-#ifndef KEEL_SEGSTORE_NODE_MESSAGE_H
-#define KEEL_SEGSTORE_NODE_MESSAGE_H
+#ifndef KEEL_SEGSTORE_NODE_REPLICA_MESSAGE_H
+#define KEEL_SEGSTORE_NODE_REPLICA_MESSAGE_H
 
 #include "segstore/log/block.h"
 #include "segstore/raft/raft.h"

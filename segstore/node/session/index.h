@@ -1,7 +1,7 @@
 /* index - finds things by a 64-bit hash: chains of links that live inside the things. Doubles when it is full.
  * Threads: those of the owner. */
-#ifndef KEEL_SEGSTORE_NODE_INDEX_H
-#define KEEL_SEGSTORE_NODE_INDEX_H
+#ifndef KEEL_SEGSTORE_NODE_SESSION_INDEX_H
+#define KEEL_SEGSTORE_NODE_SESSION_INDEX_H
 
 #include "shared/base/list.h"
 

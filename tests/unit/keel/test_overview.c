@@ -44,7 +44,7 @@ static void expect(const char *text, const char *line)
 
 #define MEMBERS "'members':{'voters':[1,2,3],'outgoing':[],'learners':[]}"
 
-Test(overview, all_is_well_when_every_node_is_up_and_every_stripe_led)
+Test(keel_overview, all_is_well_when_every_node_is_up_and_every_stripe_led)
 {
     say(0,
         "{'stripe':0,'leader':1,'term':4,'commit':90," MEMBERS
@@ -59,7 +59,7 @@ Test(overview, all_is_well_when_every_node_is_up_and_every_stripe_led)
     cr_expect_null(strstr(text, "warning"), "%s", text);
 }
 
-Test(overview, a_node_that_is_away_is_named_once_for_all_stripes_that_miss_it)
+Test(keel_overview, a_node_that_is_away_is_named_once_for_all_stripes_that_miss_it)
 {
     say(0,
         "{'stripe':0,'leader':1,'term':4," MEMBERS "},{'stripe':1,'leader':2,'term':9," MEMBERS
@@ -75,13 +75,13 @@ Test(overview, a_node_that_is_away_is_named_once_for_all_stripes_that_miss_it)
     cr_expect_null(strstr(text, "all is well"), "%s", text);
 }
 
-Test(overview, half_of_the_replicas_is_too_few)
+Test(keel_overview, half_of_the_replicas_is_too_few)
 {
     say(0, "{'stripe':0,'leader':0,'term':4,'members':{'voters':[1,3],'outgoing':[],'learners':[]}}", "false,false");
     expect(print(1, 1), "warning: stripe 0: too few for a majority: 1 of 2 replicas are up; away: node 3\n");
 }
 
-Test(overview, a_connection_that_is_not_whole_is_said_when_the_node_is_up)
+Test(keel_overview, a_connection_that_is_not_whole_is_said_when_the_node_is_up)
 {
     say(0, "", "true,false");
     say(1, "", "true,true");
@@ -91,7 +91,7 @@ Test(overview, a_connection_that_is_not_whole_is_said_when_the_node_is_up)
     cr_expect_null(strstr(text, "down"), "%s", text);
 }
 
-Test(overview, damage_and_silence_are_told)
+Test(keel_overview, damage_and_silence_are_told)
 {
     say(0,
         "{'stripe':0,'leader':1,'term':4,'stopped':true," MEMBERS
@@ -105,7 +105,7 @@ Test(overview, damage_and_silence_are_told)
     expect(text, "warning: stripes 1-2: damaged on node 1");
 }
 
-Test(overview, of_damaged_records_that_is_told_which_an_operator_has_to_see_to_first)
+Test(keel_overview, of_damaged_records_that_is_told_which_an_operator_has_to_see_to_first)
 {
     say(0,
         "{'stripe':0,'leader':1,'term':4,'damaged_records':2,'lost_records':0,'image_withheld':false," MEMBERS
@@ -121,7 +121,7 @@ Test(overview, of_damaged_records_that_is_told_which_an_operator_has_to_see_to_f
                  "of node 1 says what to do\n");
 }
 
-Test(overview, the_newest_term_tells_who_leads)
+Test(keel_overview, the_newest_term_tells_who_leads)
 {
     say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");
     say(1, "{'stripe':0,'leader':2,'term':5," MEMBERS "}", "true,true");
@@ -130,7 +130,7 @@ Test(overview, the_newest_term_tells_who_leads)
     expect(text, "2      a:2                          up           1");
 }
 
-Test(overview, a_node_of_another_cluster_is_left_out)
+Test(keel_overview, a_node_of_another_cluster_is_left_out)
 {
     say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");
     say(1, "{'stripe':0,'leader':0,'term':5," MEMBERS "}", "true,true");
@@ -141,14 +141,14 @@ Test(overview, a_node_of_another_cluster_is_left_out)
     cr_expect_null(strstr(text, "no leader"), "%s", text);
 }
 
-Test(overview, that_nobody_answers_is_not_well)
+Test(keel_overview, that_nobody_answers_is_not_well)
 {
     snprintf(answers[0].address, sizeof answers[0].address, "h:0");
     snprintf(answers[0].why, sizeof answers[0].why, "refused");
     expect(print(1, 1), "warning: no node answers on h:0: refused\n");
 }
 
-Test(overview, replicas_that_are_not_where_they_belong_are_on_their_way)
+Test(keel_overview, replicas_that_are_not_where_they_belong_are_on_their_way)
 {
     say(0,
         "{'stripe':0,'leader':1,'term':4," MEMBERS ",'place':[1,2,3]},"

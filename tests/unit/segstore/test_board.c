@@ -37,7 +37,7 @@ static void *turn(void *ctx)
     return NULL;
 }
 
-Test(board, every_shard_is_asked_and_answers_with_its_own)
+Test(segstore_board, every_shard_is_asked_and_answers_with_its_own)
 {
     pthread_t threads[SHARDS];
     board = board_new(SHARDS, STRIPES, wake, NULL);
@@ -63,7 +63,7 @@ Test(board, every_shard_is_asked_and_answers_with_its_own)
     board_free(board);
 }
 
-Test(board, a_shard_that_does_not_answer_is_not_waited_for_long)
+Test(segstore_board, a_shard_that_does_not_answer_is_not_waited_for_long)
 {
     pthread_t thread;
     board = board_new(SHARDS, STRIPES, wake, NULL);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-Test(metrics, each_is_printed_as_a_sum_and_by_shard)
+Test(admin_metrics, each_is_printed_as_a_sum_and_by_shard)
 {
     struct metrics *metrics = metrics_new(2);
     size_t          size    = 0;

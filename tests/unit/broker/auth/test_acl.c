@@ -29,7 +29,7 @@ static enum acl_verdict says(const char *text, const char *user, const char *cli
 #define PUB(text, topic) says(text, "alice", "c1", ACL_PUBLISH, topic, 0, false)
 #define SUB(text, topic) says(text, "alice", "c1", ACL_SUBSCRIBE, topic, 0, false)
 
-Test(acl, a_publish_is_spoken_of_by_the_filters_that_match_its_topic)
+Test(auth_acl, a_publish_is_spoken_of_by_the_filters_that_match_its_topic)
 {
     static const struct {
         const char *filter, *topic;
@@ -53,7 +53,7 @@ Test(acl, a_publish_is_spoken_of_by_the_filters_that_match_its_topic)
     }
 }
 
-Test(acl, an_allowed_filter_covers_what_is_wanted_and_a_denied_one_only_has_to_meet_it)
+Test(auth_acl, an_allowed_filter_covers_what_is_wanted_and_a_denied_one_only_has_to_meet_it)
 {
     static const struct {
         const char *filter, *wanted;
@@ -101,7 +101,7 @@ Test(acl, an_allowed_filter_covers_what_is_wanted_and_a_denied_one_only_has_to_m
     }
 }
 
-Test(acl, names_stand_in_for_c_and_u)
+Test(auth_acl, names_stand_in_for_c_and_u)
 {
     cr_expect_eq(PUB("allow all publish up/%u/%c/x", "up/alice/c1/x"), ACL_ALLOW);
     cr_expect_eq(PUB("allow all publish up/%u-%c", "up/alice-c1"), ACL_ALLOW);
@@ -112,7 +112,7 @@ Test(acl, names_stand_in_for_c_and_u)
     cr_expect_eq(SUB("allow all subscribe eq %c/#", "c1/a"), ACL_SILENT);
 }
 
-Test(acl, a_name_is_never_a_wildcard_and_never_more_than_a_level)
+Test(auth_acl, a_name_is_never_a_wildcard_and_never_more_than_a_level)
 {
     cr_expect_eq(says("allow all subscribe in/%c", "", "+", ACL_SUBSCRIBE, "in/+", 0, false), ACL_SILENT);
     cr_expect_eq(says("allow all subscribe in/%c", "", "#", ACL_SUBSCRIBE, "in/#", 0, false), ACL_SILENT);
@@ -121,7 +121,7 @@ Test(acl, a_name_is_never_a_wildcard_and_never_more_than_a_level)
     cr_expect_eq(says("deny all subscribe in/%c", "", "+", ACL_SUBSCRIBE, "in/+", 0, false), ACL_DENY);
 }
 
-Test(acl, who_is_meant)
+Test(auth_acl, who_is_meant)
 {
     cr_expect_eq(PUB("allow user alice publish a", "a"), ACL_ALLOW);
     cr_expect_eq(PUB("allow user bob publish a", "a"), ACL_SILENT);
@@ -133,7 +133,7 @@ Test(acl, who_is_meant)
     cr_expect_eq(PUB("allow address 10.0.0.0/8 publish a", "a"), ACL_SILENT, "no address is none");
 }
 
-Test(acl, qos_and_retain)
+Test(auth_acl, qos_and_retain)
 {
     cr_expect_eq(says("allow all publish qos 1,2 a", "", "c", ACL_PUBLISH, "a", 0, false), ACL_SILENT);
     cr_expect_eq(says("allow all publish qos 1,2 a", "", "c", ACL_PUBLISH, "a", 2, false), ACL_ALLOW);
@@ -144,7 +144,7 @@ Test(acl, qos_and_retain)
     cr_expect_eq(SUB("allow all both a", "a"), ACL_ALLOW);
 }
 
-Test(acl, prefixes_of_our_own_are_not_part_of_a_topic)
+Test(auth_acl, prefixes_of_our_own_are_not_part_of_a_topic)
 {
     cr_expect_eq(PUB("deny all publish a", "$delayed/10/a"), ACL_DENY);
     cr_expect_eq(PUB("deny all publish a", "$delayed/10"), ACL_SILENT);
@@ -153,7 +153,7 @@ Test(acl, prefixes_of_our_own_are_not_part_of_a_topic)
     cr_expect_eq(PUB("allow all publish #", "$share/g/a"), ACL_SILENT, "only a filter is shared");
 }
 
-Test(acl, addresses)
+Test(auth_acl, addresses)
 {
     static const struct {
         const char *cidr, *address;
@@ -192,7 +192,7 @@ Test(acl, addresses)
     }
 }
 
-Test(acl, what_is_no_rule_is_refused_with_a_sentence)
+Test(auth_acl, what_is_no_rule_is_refused_with_a_sentence)
 {
     static const char *const wrong[] = {
         "",
@@ -223,14 +223,14 @@ Test(acl, what_is_no_rule_is_refused_with_a_sentence)
     }
 }
 
-Test(acl, words_in_quotes_have_blanks_and_are_no_keywords)
+Test(auth_acl, words_in_quotes_have_blanks_and_are_no_keywords)
 {
     cr_expect_eq(says("allow user \"a b\\\"\" publish \"x y\"", "a b\"", "c", ACL_PUBLISH, "x y", 0, false), ACL_ALLOW);
     cr_expect_eq(PUB("allow all publish topic user topic \"qos\"", "user"), ACL_ALLOW);
     cr_expect_eq(PUB("allow all publish topic user topic \"qos\"", "qos"), ACL_ALLOW);
 }
 
-Test(acl_file, lines_and_maps_are_the_same_rules)
+Test(auth_acl, lines_and_maps_are_the_same_rules)
 {
     static const char text[]   = "# who may do what\n"
                                  "rules:\n"
@@ -250,7 +250,7 @@ Test(acl_file, lines_and_maps_are_the_same_rules)
     acl_file_free(rules, count);
 }
 
-Test(acl_file, what_is_wrong_is_told_with_its_line)
+Test(auth_acl, what_is_wrong_is_told_with_its_line)
 {
     static const struct {
         const char *text, *begin;

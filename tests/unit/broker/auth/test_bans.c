@@ -10,7 +10,7 @@ static struct ban *put(struct bans *bans, enum ban_kind kind, const char *name, 
     return bans_put(bans, ban_key(key, kind, bytes_str(name)), ban_value(value, until, bytes_str(why)));
 }
 
-Test(test_bans, a_ban_is_of_one_kind_and_name_and_ends)
+Test(auth_bans, a_ban_is_of_one_kind_and_name_and_ends)
 {
     struct bans bans = {0};
     cr_assert_null(bans_find(&bans, BAN_USER, bytes_str("eve"), 5));
@@ -28,7 +28,7 @@ Test(test_bans, a_ban_is_of_one_kind_and_name_and_ends)
     bans_fini(&bans);
 }
 
-Test(test_bans, rows_that_are_none_are_refused)
+Test(auth_bans, rows_that_are_none_are_refused)
 {
     struct bans   bans = {0};
     uint8_t       value[BAN_REASON_MAX_BYTES + 9];

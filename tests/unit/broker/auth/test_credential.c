@@ -8,7 +8,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 
-Test(base64, the_vectors_of_rfc_4648_and_nothing_else)
+Test(auth_credential, the_vectors_of_rfc_4648_and_nothing_else)
 {
     static const struct {
         const char *plain, *text;
@@ -36,7 +36,7 @@ Test(base64, the_vectors_of_rfc_4648_and_nothing_else)
     cr_expect_lt(base64_decode(BASE64_PADDED, bytes_str("Zm9v"), data, 2), 0);
 }
 
-Test(prep, what_saslprep_prohibits_or_changes_is_refused)
+Test(auth_credential, what_saslprep_prohibits_or_changes_is_refused)
 {
     static const char *const good[]  = {"a",   "pencil",          "Zo\xc3\xab", "\xe6\xbc\xa2\xe5\xad\x97",
                                         "a b", "\xf0\x9f\x90\x8b"};
@@ -69,7 +69,7 @@ static const char known[] = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXP
 /* Made by mosquitto_passwd: PBKDF2-SHA512 of "password". */
 static const char pbkdf2[] = "$7$101$c2FsdHNhbHRzYWx0";
 
-Test(credential, a_known_hash_belongs_to_its_password_only)
+Test(auth_credential, a_known_hash_belongs_to_its_password_only)
 {
     cr_expect(credential_verify(known, bytes_str("password")));
     cr_expect_not(credential_verify(known, bytes_str("Password")));
@@ -84,7 +84,7 @@ Test(credential, a_known_hash_belongs_to_its_password_only)
 
 static const struct password_cost cheap = {.memory_kib = 64, .passes = 1, .lanes = 1, .scram_iterations = 4096};
 
-Test(credential, what_is_made_is_written_read_and_verified)
+Test(auth_credential, what_is_made_is_written_read_and_verified)
 {
     uint8_t           salts[2 * CREDENTIAL_SALT_BYTES] = {1, 2, 3};
     struct credential made                             = {.groups = "a,bc"}, read;
@@ -100,7 +100,7 @@ Test(credential, what_is_made_is_written_read_and_verified)
     cr_expect_lt(credential_make(bytes_str("bell\a"), &cheap, salts, &made), 0, "SCRAM does not take it");
 }
 
-Test(credential, what_is_no_line_is_refused)
+Test(auth_credential, what_is_no_line_is_refused)
 {
     static const char *const wrong[] = {
         "",
@@ -120,7 +120,7 @@ Test(credential, what_is_no_line_is_refused)
     }
 }
 
-Test(users, a_file_takes_the_place_of_all_or_of_nothing)
+Test(auth_credential, a_file_takes_the_place_of_all_or_of_nothing)
 {
     struct users users    = {0};
     char         why[256] = "";

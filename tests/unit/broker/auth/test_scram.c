@@ -34,7 +34,7 @@ static void begin(struct scram *scram, const struct scram_keys *keys)
     memcpy(scram->nonce, server_first + 2, scram->nonce_size);
 }
 
-Test(scram, the_exchange_of_rfc_7677)
+Test(auth_scram, the_exchange_of_rfc_7677)
 {
     struct scram      scram;
     struct scram_keys keys = keys_of("pencil");
@@ -47,7 +47,7 @@ Test(scram, the_exchange_of_rfc_7677)
     cr_expect(bytes_equal(bytes_of(out, size), bytes_str(server_final)), "%.*s", (int)size, out);
 }
 
-Test(scram, another_password_another_bit_or_nobody_is_not_let_in)
+Test(auth_scram, another_password_another_bit_or_nobody_is_not_let_in)
 {
     struct scram      scram;
     struct scram_keys keys = keys_of("pen");
@@ -70,7 +70,7 @@ Test(scram, another_password_another_bit_or_nobody_is_not_let_in)
     cr_expect_not_null(scram_final(&scram, bytes_str(client_final), out, &size));
 }
 
-Test(scram, a_challenge_has_the_clients_nonce_and_more)
+Test(auth_scram, a_challenge_has_the_clients_nonce_and_more)
 {
     static const uint8_t secret[32] = {7}, nonce[SCRAM_OWN_NONCE_BYTES] = {1, 2, 3};
     struct scram_keys    keys  = keys_of("pencil");
@@ -83,7 +83,7 @@ Test(scram, a_challenge_has_the_clients_nonce_and_more)
         bytes_starts_with(bytes_of(said.data + said.size - 34, 34), bytes_str(",s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096")));
 }
 
-Test(scram, names_are_unescaped)
+Test(auth_scram, names_are_unescaped)
 {
     struct scram scram = {0};
     cr_assert_null(scram_first(&scram, bytes_str("y,a=a=2Cb=3Dc,n=a=2Cb=3Dc,r=x")));

@@ -87,7 +87,7 @@ static enum access publish(struct ticket *ticket, const char *topic)
     return ticket_check(ticket, &wish);
 }
 
-Test(ticket, without_rules_the_default_counts)
+Test(auth_ticket, without_rules_the_default_counts)
 {
     open_stage(true);
     struct ticket *ticket = let_in("u", "c");
@@ -102,7 +102,7 @@ Test(ticket, without_rules_the_default_counts)
     close_stage();
 }
 
-Test(ticket, the_first_rule_that_speaks_decides_and_a_change_counts_with_the_next_check)
+Test(auth_ticket, the_first_rule_that_speaks_decides_and_a_change_counts_with_the_next_check)
 {
     static const char *const before[] = {"allow user u publish a/b", "deny all publish a/#", "deny user other both #"};
     static const char *const after[]  = {"deny all publish a/b x"};
@@ -127,7 +127,7 @@ Test(ticket, the_first_rule_that_speaks_decides_and_a_change_counts_with_the_nex
     close_stage();
 }
 
-Test(ticket, rules_of_its_own_come_first_and_may_be_all_there_are)
+Test(auth_ticket, rules_of_its_own_come_first_and_may_be_all_there_are)
 {
     static const char *const rules[] = {"deny all publish a"};
     char                     why[64];
@@ -145,7 +145,7 @@ Test(ticket, rules_of_its_own_come_first_and_may_be_all_there_are)
     close_stage();
 }
 
-Test(ticket, the_hook_is_asked_once_and_its_answer_waits_until_it_was_used)
+Test(auth_ticket, the_hook_is_asked_once_and_its_answer_waits_until_it_was_used)
 {
     open_stage(true);
     stage.office.ask      = ask;
@@ -167,7 +167,7 @@ Test(ticket, the_hook_is_asked_once_and_its_answer_waits_until_it_was_used)
     close_stage();
 }
 
-Test(ticket, who_expires_or_is_removed_must_go)
+Test(auth_ticket, who_expires_or_is_removed_must_go)
 {
     open_stage(true);
     struct ticket *gone = let_in("u", "c"), *stays = let_in("v", "d");
@@ -183,7 +183,7 @@ Test(ticket, who_expires_or_is_removed_must_go)
     close_stage();
 }
 
-Test(cache, the_one_not_used_for_longest_goes_and_none_stays_for_ever)
+Test(auth_ticket, the_one_not_used_for_longest_goes_and_none_stays_for_ever)
 {
     struct cache cache;
     uint8_t      value = 9;
@@ -205,7 +205,7 @@ Test(cache, the_one_not_used_for_longest_goes_and_none_stays_for_ever)
     cache_fini(&cache);
 }
 
-Test(auth_config, the_chain_is_words_in_an_order)
+Test(auth_ticket, the_chain_is_words_in_an_order)
 {
     struct auth_config config;
     char               why[128];

@@ -18,7 +18,7 @@ static void leave(struct census *c, const char *name, const char *client)
     census_leave(c, BAN_USER, bytes_str(name), bytes_str(client));
 }
 
-Test(test_census, as_many_as_are_allowed_are_let_in)
+Test(gate_census, as_many_as_are_allowed_are_let_in)
 {
     struct census      *c   = census_new();
     struct census_limit two = {.connections = 2};
@@ -34,7 +34,7 @@ Test(test_census, as_many_as_are_allowed_are_let_in)
     census_free(c);
 }
 
-Test(test_census, who_comes_more_often_than_is_allowed_flaps_until_the_window_ends)
+Test(gate_census, who_comes_more_often_than_is_allowed_flaps_until_the_window_ends)
 {
     struct census      *c     = census_new();
     struct census_limit three = {.comings = 3, .window_ns = 100};
@@ -48,7 +48,7 @@ Test(test_census, who_comes_more_often_than_is_allowed_flaps_until_the_window_en
     census_free(c);
 }
 
-Test(test_census, those_who_are_gone_are_forgotten_and_those_who_are_here_are_not)
+Test(gate_census, those_who_are_gone_are_forgotten_and_those_who_are_here_are_not)
 {
     struct census      *c = census_new();
     struct census_limit l = {.connections = 1, .comings = 10, .window_ns = 50};

@@ -95,7 +95,7 @@ static void each_came_once(const char *where, int turns)
     }
 }
 
-Test(test_assign, stored_members_get_it_once_wherever_the_broker_is_killed)
+Test(kernel_assign, stored_members_get_it_once_wherever_the_broker_is_killed)
 {
     for (unsigned shards = 1; shards <= 2; shards++) {
         for (int turns = 0; turns < CUTS; turns++) {
@@ -114,7 +114,7 @@ Test(test_assign, stored_members_get_it_once_wherever_the_broker_is_killed)
     }
 }
 
-Test(test_assign, connected_stored_members_finish_what_they_have)
+Test(kernel_assign, connected_stored_members_finish_what_they_have)
 {
     for (int turns = 0; turns < CUTS; turns++) {
         up(1, 1000, "$share/g/t/+", MEMBERS);
@@ -129,7 +129,7 @@ Test(test_assign, connected_stored_members_finish_what_they_have)
     }
 }
 
-Test(test_assign, an_exclusive_subscriber_gets_it_once)
+Test(kernel_assign, an_exclusive_subscriber_gets_it_once)
 {
     for (int turns = 0; turns < CUTS; turns++) {
         up(1, 1000, "$exclusive/t/+", 1);
@@ -177,14 +177,14 @@ static int came_when_its_session_ended(uint64_t transactions)
     return came;
 }
 
-Test(test_assign, what_a_member_cannot_have_goes_to_another_when_its_session_ends)
+Test(kernel_assign, what_a_member_cannot_have_goes_to_another_when_its_session_ends)
 {
     cr_assert_eq(came_when_its_session_ended(0), 2);
     cr_assert_eq(came_when_its_session_ended(1), 2, "recorded, and not in its queue");
     cr_assert_eq(came_when_its_session_ended(2), 1, "it was in the queue of the one whose session ended");
 }
 
-Test(test_assign, what_a_live_member_may_have_been_sent_goes_to_nobody_when_the_broker_dies)
+Test(kernel_assign, what_a_live_member_may_have_been_sent_goes_to_nobody_when_the_broker_dies)
 {
     for (int turns = 0; turns < CUTS; turns++) {
         up(1, 0, "$share/g/t/+", 2);
@@ -212,7 +212,7 @@ Test(test_assign, what_a_live_member_may_have_been_sent_goes_to_nobody_when_the_
     }
 }
 
-Test(test_assign, what_was_not_recorded_goes_to_who_is_there_after_the_broker_died)
+Test(kernel_assign, what_was_not_recorded_goes_to_who_is_there_after_the_broker_died)
 {
     up(1, 0, "$share/g/t/+", 1);
     say(b, 0, ann, "t/x", "0", 2, 1);
@@ -227,7 +227,7 @@ Test(test_assign, what_was_not_recorded_goes_to_who_is_there_after_the_broker_di
     down();
 }
 
-Test(test_assign, a_member_that_leaves_before_it_is_given_the_message_is_replaced)
+Test(kernel_assign, a_member_that_leaves_before_it_is_given_the_message_is_replaced)
 {
     for (uint32_t expiry_s = 0; expiry_s <= 1000; expiry_s += 1000) {
         up(1, expiry_s, "$share/g/t/+", 2);
@@ -244,7 +244,7 @@ Test(test_assign, a_member_that_leaves_before_it_is_given_the_message_is_replace
     }
 }
 
-Test(test_assign, more_groups_than_there_are_parts_of_a_number_get_it_once_each)
+Test(kernel_assign, more_groups_than_there_are_parts_of_a_number_get_it_once_each)
 {
     enum { GROUPS = ASSIGNED_PARTS + 6 };
     for (int turns = 0; turns < CUTS * GROUPS; turns += 29) {
@@ -278,7 +278,7 @@ Test(test_assign, more_groups_than_there_are_parts_of_a_number_get_it_once_each)
 
 static struct broker *a;
 
-Test(test_assign, a_live_member_at_another_process_gets_it_once_when_the_publishers_process_dies)
+Test(kernel_assign, a_live_member_at_another_process_gets_it_once_when_the_publishers_process_dies)
 {
     for (int turns = 0; turns < CUTS; turns++) {
         world      = fake_world_new(STAGE_STRIPES, 0);
@@ -318,7 +318,7 @@ Test(test_assign, a_live_member_at_another_process_gets_it_once_when_the_publish
     }
 }
 
-Test(test_assign, a_message_that_a_dead_process_may_have_given_its_live_member_goes_to_nobody_else)
+Test(kernel_assign, a_message_that_a_dead_process_may_have_given_its_live_member_goes_to_nobody_else)
 {
     int lost = 0;
     for (int turns = 0; turns < CUTS; turns++) {
@@ -386,7 +386,7 @@ static void two_up(uint32_t publisher_expiry_s, uint8_t qos)
 }
 
 /* It does nothing any more, and nobody knows: the other one goes on for a while. */
-Test(test_assign, what_a_dead_process_was_not_sent_goes_to_a_member_that_lives)
+Test(kernel_assign, what_a_dead_process_was_not_sent_goes_to_a_member_that_lives)
 {
     for (unsigned variant = 0; variant < 4;
          variant++) { /* with and without a stored session; to subscriptions of QoS 1 and 2 */
@@ -409,7 +409,7 @@ Test(test_assign, what_a_dead_process_was_not_sent_goes_to_a_member_that_lives)
     }
 }
 
-Test(test_assign, messages_that_are_sent_when_asked_come_among_others_of_their_publisher)
+Test(kernel_assign, messages_that_are_sent_when_asked_come_among_others_of_their_publisher)
 {
     for (unsigned variant = 0; variant < 2; variant++) {
         two_up(variant * 1000, 2);
@@ -452,7 +452,7 @@ static void join_one_of_three(struct broker *at, struct actor *actor, struct bro
 }
 
 /* The publisher's process dies, then the member's; a third one finishes it. */
-Test(test_assign, what_an_earlier_process_may_have_sent_a_member_goes_to_nobody_when_it_does_not_answer)
+Test(kernel_assign, what_an_earlier_process_may_have_sent_a_member_goes_to_nobody_when_it_does_not_answer)
 {
     int had = 0;
     for (int turns = 0; turns < CUTS; turns++) {
@@ -519,7 +519,7 @@ static void take_for_dead(struct broker *process, struct store_call *call)
 }
 
 /* Who had been recorded to be served by it is so no more. */
-Test(test_assign, a_process_that_was_taken_for_dead_is_another_one)
+Test(kernel_assign, a_process_that_was_taken_for_dead_is_another_one)
 {
     two_up(0, 2);
     uint64_t first = assign_life(a->kernels[0], 0);
@@ -540,7 +540,7 @@ Test(test_assign, a_process_that_was_taken_for_dead_is_another_one)
 
 /* ---- wills and delayed messages ---- */
 
-Test(test_assign, a_delayed_message_comes_once_wherever_the_broker_that_publishes_it_is_killed)
+Test(kernel_assign, a_delayed_message_comes_once_wherever_the_broker_that_publishes_it_is_killed)
 {
     for (int twice = 0; twice < 2; twice++) {
         for (int turns = 0; turns < CUTS; turns++) {
@@ -573,7 +573,7 @@ Test(test_assign, a_delayed_message_comes_once_wherever_the_broker_that_publishe
     }
 }
 
-Test(test_assign, a_will_that_waits_for_a_live_member_is_given_to_one_that_is_there)
+Test(kernel_assign, a_will_that_waits_for_a_live_member_is_given_to_one_that_is_there)
 {
     up(1, 0, "$share/g/t/+", 2);
     struct actor *mortal = actor_new("mortal");
@@ -620,7 +620,7 @@ static void leaves_over_delayed_ones(int leaver, unsigned shards, int groups, in
     down();
 }
 
-Test(test_assign, a_member_that_leaves_over_delayed_messages_makes_none_of_them_come_twice)
+Test(kernel_assign, a_member_that_leaves_over_delayed_messages_makes_none_of_them_come_twice)
 {
     for (int leaver = 0; leaver < 2; leaver++) {
         for (unsigned shards = 1; shards <= 2; shards++) {
@@ -670,7 +670,7 @@ static void cut_off_over_a_will(unsigned leaver, int turns, int more)
     down();
 }
 
-Test(test_assign, who_gets_a_will_is_its_heirs_to_say_when_a_process_was_taken_for_dead)
+Test(kernel_assign, who_gets_a_will_is_its_heirs_to_say_when_a_process_was_taken_for_dead)
 {
     for (unsigned leaver = 1; leaver <= 2; leaver++) {
         for (int turns = 0; turns < CUTS; turns++) {
@@ -683,7 +683,7 @@ Test(test_assign, who_gets_a_will_is_its_heirs_to_say_when_a_process_was_taken_f
 
 /* ---- rows ---- */
 
-Test(test_assign, a_row_that_is_cut_off_is_refused)
+Test(kernel_assign, a_row_that_is_cut_off_is_refused)
 {
     up(1, 1000, "$share/g/t/+", 0);
     struct publisher p;

@@ -94,7 +94,7 @@ static void say_numbers(int from, int to)
     }
 }
 
-Test(test_capture, every_qos_is_kept_and_read_again_from_the_first)
+Test(kernel_capture, every_qos_is_kept_and_read_again_from_the_first)
 {
     for (unsigned shards = 1; shards <= 3; shards += 2) {
         up(shards);
@@ -122,7 +122,7 @@ Test(test_capture, every_qos_is_kept_and_read_again_from_the_first)
     }
 }
 
-Test(test_capture, a_puback_waits_until_the_stream_has_the_message)
+Test(kernel_capture, a_puback_waits_until_the_stream_has_the_message)
 {
     up(1);
     cr_assert_eq(rule("s", "#", false), 0);
@@ -137,7 +137,7 @@ Test(test_capture, a_puback_waits_until_the_stream_has_the_message)
     down();
 }
 
-Test(test_capture, where_to_begin_is_said_in_the_filter_or_beside_it)
+Test(kernel_capture, where_to_begin_is_said_in_the_filter_or_beside_it)
 {
     up(1);
     cr_assert_eq(rule("s", "t", false), 0);
@@ -197,7 +197,7 @@ static int got_of(const char *payload)
     return -1;
 }
 
-Test(test_capture, a_stored_session_goes_on_behind_what_it_acknowledged)
+Test(kernel_capture, a_stored_session_goes_on_behind_what_it_acknowledged)
 {
     for (int killed = 0; killed < 2; killed++) {
         up(2);
@@ -235,7 +235,7 @@ Test(test_capture, a_stored_session_goes_on_behind_what_it_acknowledged)
     }
 }
 
-Test(test_capture, a_session_that_ends_leaves_no_cursor)
+Test(kernel_capture, a_session_that_ends_leaves_no_cursor)
 {
     up(1);
     cr_assert_eq(rule("s", "t", false), 0);
@@ -254,7 +254,7 @@ Test(test_capture, a_session_that_ends_leaves_no_cursor)
 }
 
 /* Its own messages and captured ones together never pass the Receive Maximum, and both come. */
-Test(test_capture, slots_are_shared_with_the_sessions_own_messages)
+Test(kernel_capture, slots_are_shared_with_the_sessions_own_messages)
 {
     for (int stored = 0; stored < 2; stored++) {
         for (uint16_t most = 1; most <= 5; most++) {
@@ -286,7 +286,7 @@ Test(test_capture, slots_are_shared_with_the_sessions_own_messages)
     }
 }
 
-Test(test_capture, a_full_output_is_waited_for)
+Test(kernel_capture, a_full_output_is_waited_for)
 {
     up(1);
     cr_assert_eq(rule("s", "t", false), 0);
@@ -306,7 +306,7 @@ Test(test_capture, a_full_output_is_waited_for)
     down();
 }
 
-Test(test_capture, the_latest_of_each_topic_come_first_then_what_follows)
+Test(kernel_capture, the_latest_of_each_topic_come_first_then_what_follows)
 {
     up(2);
     cr_assert_eq(rule("l", "t/#", true), 0);
@@ -323,7 +323,7 @@ Test(test_capture, the_latest_of_each_topic_come_first_then_what_follows)
     down();
 }
 
-Test(test_capture, a_rule_that_goes_and_comes_again_is_read_anew)
+Test(kernel_capture, a_rule_that_goes_and_comes_again_is_read_anew)
 {
     up(2);
     cr_assert_eq(rule("s", "t", false), 0);
@@ -345,7 +345,7 @@ Test(test_capture, a_rule_that_goes_and_comes_again_is_read_anew)
     down();
 }
 
-Test(test_capture, a_rule_is_known_again_after_a_restart_and_a_lost_watch)
+Test(kernel_capture, a_rule_is_known_again_after_a_restart_and_a_lost_watch)
 {
     up(2);
     cr_assert_eq(rule("s", "t", false), 0);

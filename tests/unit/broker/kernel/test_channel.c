@@ -22,7 +22,7 @@ static void end(void)
     channel_fini(&ends[THERE]);
 }
 
-TestSuite(channel, .init = begin, .fini = end);
+TestSuite(kernel_channel, .init = begin, .fini = end);
 
 struct packet {
     size_t  size;
@@ -91,7 +91,7 @@ static void expect_none(int at)
     cr_assert(!channel_mail(&ends[at], &to, &mail));
 }
 
-Test(channel, mails_arrive_in_their_order_and_the_channel_is_quiet_then)
+Test(kernel_channel, mails_arrive_in_their_order_and_the_channel_is_quiet_then)
 {
     put(HERE, 1, "one");
     put(HERE, 2, "");
@@ -107,7 +107,7 @@ Test(channel, mails_arrive_in_their_order_and_the_channel_is_quiet_then)
     cr_assert_eq(ends[HERE].out.size, 0);
 }
 
-Test(channel, what_is_lost_comes_again_when_patience_is_over_and_another_way)
+Test(kernel_channel, what_is_lost_comes_again_when_patience_is_over_and_another_way)
 {
     struct packet p;
     carry();
@@ -124,7 +124,7 @@ Test(channel, what_is_lost_comes_again_when_patience_is_over_and_another_way)
     expect_none(THERE);
 }
 
-Test(channel, patience_doubles_while_nobody_answers_and_begins_anew_when_somebody_does)
+Test(kernel_channel, patience_doubles_while_nobody_answers_and_begins_anew_when_somebody_does)
 {
     struct packet p;
     uint64_t      before = 0;
@@ -144,7 +144,7 @@ Test(channel, patience_doubles_while_nobody_answers_and_begins_anew_when_somebod
     cr_assert_eq(channel_wish_ns(&ends[HERE]) - now_ns, 50000000);
 }
 
-Test(channel, what_comes_twice_or_late_is_taken_once)
+Test(kernel_channel, what_comes_twice_or_late_is_taken_once)
 {
     struct packet one, two;
     put(HERE, 1, "one");
@@ -165,7 +165,7 @@ Test(channel, what_comes_twice_or_late_is_taken_once)
     expect_none(THERE);
 }
 
-Test(channel, a_packet_that_begins_with_what_is_known_brings_the_rest)
+Test(kernel_channel, a_packet_that_begins_with_what_is_known_brings_the_rest)
 {
     struct packet one, both;
     put(HERE, 1, "one");
@@ -181,7 +181,7 @@ Test(channel, a_packet_that_begins_with_what_is_known_brings_the_rest)
     expect_none(THERE);
 }
 
-Test(channel, a_flipped_bit_anywhere_is_refused)
+Test(kernel_channel, a_flipped_bit_anywhere_is_refused)
 {
     struct packet p, whole;
     put(HERE, 1, "one");
@@ -201,7 +201,7 @@ Test(channel, a_flipped_bit_anywhere_is_refused)
     expect(THERE, 1, "one");
 }
 
-Test(channel, an_earlier_life_of_either_process_is_passed_over)
+Test(kernel_channel, an_earlier_life_of_either_process_is_passed_over)
 {
     struct packet  p;
     struct channel earlier, other;
@@ -223,7 +223,7 @@ Test(channel, an_earlier_life_of_either_process_is_passed_over)
     channel_fini(&other);
 }
 
-Test(channel, what_was_said_before_the_other_one_was_heard_of_is_said_again_at_once)
+Test(kernel_channel, what_was_said_before_the_other_one_was_heard_of_is_said_again_at_once)
 {
     struct packet p;
     put(HERE, 1, "one");
@@ -236,7 +236,7 @@ Test(channel, what_was_said_before_the_other_one_was_heard_of_is_said_again_at_o
     expect(HERE, 2, "two");
 }
 
-Test(channel, a_large_mail_comes_in_pieces_and_is_handed_on_whole)
+Test(kernel_channel, a_large_mail_comes_in_pieces_and_is_handed_on_whole)
 {
     size_t size = 3 * CHANNEL_PIECE_BYTES + 17;
     char  *text = malloc(size + 1);
@@ -258,7 +258,7 @@ Test(channel, a_large_mail_comes_in_pieces_and_is_handed_on_whole)
     free(p);
 }
 
-Test(channel, no_more_is_under_way_than_the_window_and_no_more_is_kept_than_fits)
+Test(kernel_channel, no_more_is_under_way_than_the_window_and_no_more_is_kept_than_fits)
 {
     static uint8_t           bytes[CHANNEL_PIECE_BYTES];
     static struct packet     p;
@@ -284,7 +284,7 @@ Test(channel, no_more_is_under_way_than_the_window_and_no_more_is_kept_than_fits
     cr_assert(channel_put(&ends[HERE], &mail, bytes_of(bytes, sizeof bytes)));
 }
 
-Test(channel, an_acknowledgement_of_what_was_never_said_is_passed_over)
+Test(kernel_channel, an_acknowledgement_of_what_was_never_said_is_passed_over)
 {
     struct packet p;
     put(HERE, 1, "one");

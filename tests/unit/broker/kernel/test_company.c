@@ -34,7 +34,7 @@ static void end(void)
     fake_world_free(world);
 }
 
-TestSuite(company, .init = begin, .fini = end);
+TestSuite(kernel_company, .init = begin, .fini = end);
 
 static void both(void)
 {
@@ -59,7 +59,7 @@ static void subscribe(struct broker *at, unsigned shard, struct actor *actor, co
     cr_assert_eq(actor->results[0], qos);
 }
 
-Test(company, a_live_subscriber_gets_what_is_published_at_the_other_process)
+Test(kernel_company, a_live_subscriber_gets_what_is_published_at_the_other_process)
 {
     come(a, 0, actors[0], 0);
     come(b, 1, actors[2], 0);
@@ -74,7 +74,7 @@ Test(company, a_live_subscriber_gets_what_is_published_at_the_other_process)
     cr_assert(actors[0]->published[0].matched && actors[0]->published[0].status == 0);
 }
 
-Test(company, who_was_subscribed_before_a_process_came_gets_what_is_published_there)
+Test(kernel_company, who_was_subscribed_before_a_process_came_gets_what_is_published_there)
 {
     come(a, 0, actors[0], 0);
     subscribe(a, 0, actors[0], "t/+", 1);
@@ -95,7 +95,7 @@ Test(company, who_was_subscribed_before_a_process_came_gets_what_is_published_th
     actor_free(x);
 }
 
-Test(company, a_subscribe_is_answered_when_the_other_process_knows_it)
+Test(kernel_company, a_subscribe_is_answered_when_the_other_process_knows_it)
 {
     come(b, 0, actors[2], 0);
     struct subscription s = {.filter = bytes_str("t/+"), .qos = 1};
@@ -106,7 +106,7 @@ Test(company, a_subscribe_is_answered_when_the_other_process_knows_it)
     cr_assert_eq(actors[2]->subscribed, 1);
 }
 
-Test(company, a_publish_is_answered_when_the_other_process_has_taken_it)
+Test(kernel_company, a_publish_is_answered_when_the_other_process_has_taken_it)
 {
     come(a, 0, actors[0], 0);
     come(b, 0, actors[2], 0);
@@ -119,7 +119,7 @@ Test(company, a_publish_is_answered_when_the_other_process_has_taken_it)
     cr_assert(heard(actors[2], "one"));
 }
 
-Test(company, lost_packets_are_sent_again_and_nothing_comes_twice)
+Test(kernel_company, lost_packets_are_sent_again_and_nothing_comes_twice)
 {
     come(a, 0, actors[0], 0);
     come(b, 0, actors[2], 0);
@@ -145,7 +145,7 @@ Test(company, lost_packets_are_sent_again_and_nothing_comes_twice)
     cr_assert_eq(actors[0]->published_count, 40);
 }
 
-Test(company, when_a_process_dies_those_who_wait_for_it_go_on)
+Test(kernel_company, when_a_process_dies_those_who_wait_for_it_go_on)
 {
     come(a, 0, actors[0], 0);
     come(a, 0, actors[1], 0);
@@ -168,7 +168,7 @@ Test(company, when_a_process_dies_those_who_wait_for_it_go_on)
     cr_assert_not(actors[0]->published[1].matched);
 }
 
-Test(company, one_client_id_is_connected_at_one_process)
+Test(kernel_company, one_client_id_is_connected_at_one_process)
 {
     struct actor *twin = actor_new("b0");
     come(b, 1, actors[2], 0);
@@ -182,7 +182,7 @@ Test(company, one_client_id_is_connected_at_one_process)
     actor_free(twin);
 }
 
-Test(company, of_two_that_come_at_the_same_time_with_one_client_id_one_stays)
+Test(kernel_company, of_two_that_come_at_the_same_time_with_one_client_id_one_stays)
 {
     struct actor *twin = actor_new("b0");
     open_only(b, 1, actors[2], true, 0, 50, NULL);
@@ -194,7 +194,7 @@ Test(company, of_two_that_come_at_the_same_time_with_one_client_id_one_stays)
     actor_free(twin);
 }
 
-Test(company, a_stored_session_goes_from_one_process_to_the_other)
+Test(kernel_company, a_stored_session_goes_from_one_process_to_the_other)
 {
     struct actor *twin = actor_new("b0");
     come(a, 0, actors[0], 0);
@@ -211,7 +211,7 @@ Test(company, a_stored_session_goes_from_one_process_to_the_other)
     actor_free(twin);
 }
 
-Test(company, a_message_for_a_group_goes_to_one_member_of_all_processes)
+Test(kernel_company, a_message_for_a_group_goes_to_one_member_of_all_processes)
 {
     come(a, 0, actors[0], 0);
     come(a, 0, actors[1], 0);
@@ -241,7 +241,7 @@ Test(company, a_message_for_a_group_goes_to_one_member_of_all_processes)
     cr_assert_eq(actors[1]->got_count, 11);
 }
 
-Test(company, what_a_member_that_died_with_its_process_had_not_taken_goes_to_another)
+Test(kernel_company, what_a_member_that_died_with_its_process_had_not_taken_goes_to_another)
 {
     come(a, 0, actors[0], 0);
     come(a, 0, actors[1], 0);
@@ -259,7 +259,7 @@ Test(company, what_a_member_that_died_with_its_process_had_not_taken_goes_to_ano
     cr_assert_eq(actors[0]->published_count, 4);
 }
 
-Test(company, an_exclusive_subscription_is_had_by_one_of_all_processes)
+Test(kernel_company, an_exclusive_subscription_is_had_by_one_of_all_processes)
 {
     come(a, 0, actors[0], 0);
     come(b, 0, actors[2], 0);
@@ -282,7 +282,7 @@ Test(company, an_exclusive_subscription_is_had_by_one_of_all_processes)
     cr_assert_eq(actors[3]->results[0], 1);
 }
 
-Test(company, a_will_is_published_once_and_by_the_other_process_when_its_own_has_died)
+Test(kernel_company, a_will_is_published_once_and_by_the_other_process_when_its_own_has_died)
 {
     struct will will = {
         .topic = bytes_str("will"), .payload = bytes_str("gone"), .qos = 1, .message_expiry_s = UINT32_MAX};
@@ -300,7 +300,7 @@ Test(company, a_will_is_published_once_and_by_the_other_process_when_its_own_has
     cr_assert(heard(actors[2], "gone gone"));
 }
 
-Test(company, a_process_that_does_not_hear_of_the_store_holds_back_what_others_may_be_owed)
+Test(kernel_company, a_process_that_does_not_hear_of_the_store_holds_back_what_others_may_be_owed)
 {
     come(b, 0, actors[2], 0);
     come(b, 0, actors[3], 0);

@@ -47,7 +47,7 @@ static int answer(void)
     return ann->published[ann->published_count - 1].status;
 }
 
-Test(test_delayed, what_the_topic_says_is_understood_or_refused)
+Test(kernel_delayed, what_the_topic_says_is_understood_or_refused)
 {
     static const struct {
         const char *topic;
@@ -91,7 +91,7 @@ Test(test_delayed, what_the_topic_says_is_understood_or_refused)
     down();
 }
 
-Test(test_delayed, it_comes_after_its_time_with_its_qos)
+Test(kernel_delayed, it_comes_after_its_time_with_its_qos)
 {
     for (unsigned shards = 1; shards <= 2; shards++) {
         up(shards);
@@ -123,7 +123,7 @@ Test(test_delayed, it_comes_after_its_time_with_its_qos)
     }
 }
 
-Test(test_delayed, it_comes_though_everybody_was_away_meanwhile)
+Test(kernel_delayed, it_comes_though_everybody_was_away_meanwhile)
 {
     up(2);
     say(b, 0, ann, "$delayed/10/t/x", "1", 1, 1);
@@ -140,7 +140,7 @@ Test(test_delayed, it_comes_though_everybody_was_away_meanwhile)
     down();
 }
 
-Test(test_delayed, a_retained_one_is_retained_when_its_time_has_come)
+Test(kernel_delayed, a_retained_one_is_retained_when_its_time_has_come)
 {
     up(1);
     say_retained(b, 0, ann, "$delayed/10/t/r", "kept", 1, 1, 0);
@@ -153,7 +153,7 @@ Test(test_delayed, a_retained_one_is_retained_when_its_time_has_come)
     down();
 }
 
-Test(test_delayed, one_that_expires_before_its_time_is_not_published)
+Test(kernel_delayed, one_that_expires_before_its_time_is_not_published)
 {
     up(1);
     struct actor *eve = actor_new("eve"); /* whose messages pass through memory only */
@@ -170,7 +170,7 @@ Test(test_delayed, one_that_expires_before_its_time_is_not_published)
     down();
 }
 
-Test(test_delayed, a_qos_2_one_is_published_once_though_it_is_sent_again_after_a_crash)
+Test(kernel_delayed, a_qos_2_one_is_published_once_though_it_is_sent_again_after_a_crash)
 {
     for (int lost = 0; lost <= 60; lost++) {
         uint64_t away_s = lost % 2 == 0 ? 0 : 20; /* it may be due before it is sent again */
@@ -193,7 +193,7 @@ Test(test_delayed, a_qos_2_one_is_published_once_though_it_is_sent_again_after_a
     }
 }
 
-Test(test_delayed, refusals_are_answered_in_order_and_free_the_id)
+Test(kernel_delayed, refusals_are_answered_in_order_and_free_the_id)
 {
     up(1);
     say(b, 0, ann, "$delayed/1001/t/x", "x", 1, 1);
@@ -212,7 +212,7 @@ Test(test_delayed, refusals_are_answered_in_order_and_free_the_id)
     down();
 }
 
-Test(test_delayed, a_will_may_not_use_them)
+Test(kernel_delayed, a_will_may_not_use_them)
 {
     up(1);
     struct actor *eve  = actor_new("eve");

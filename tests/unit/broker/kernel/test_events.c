@@ -47,7 +47,7 @@ static void all_acked(void)
     settle(b);
 }
 
-Test(test_events, every_step_of_a_client_is_told_to_those_who_subscribe)
+Test(kernel_events, every_step_of_a_client_is_told_to_those_who_subscribe)
 {
     for (unsigned shards = 1; shards <= 2; shards++) {
         up(shards, 1000);
@@ -73,7 +73,7 @@ Test(test_events, every_step_of_a_client_is_told_to_those_who_subscribe)
     }
 }
 
-Test(test_events, a_stored_session_gets_what_happened_while_it_was_away)
+Test(kernel_events, a_stored_session_gets_what_happened_while_it_was_away)
 {
     up(1, 1000);
     follow(b, 0, eye, "$events/client/connected", 1);
@@ -84,7 +84,7 @@ Test(test_events, a_stored_session_gets_what_happened_while_it_was_away)
     down();
 }
 
-Test(test_events, too_many_in_a_second_are_left_out_and_counted)
+Test(kernel_events, too_many_in_a_second_are_left_out_and_counted)
 {
     up(1, 3);
     follow(b, 0, eye, "$events/client/subscribed", 1);

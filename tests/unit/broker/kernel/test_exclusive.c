@@ -36,7 +36,7 @@ static void down(void)
 /* So that homes are on every shard. */
 static const char *const filters[] = {"$exclusive/t/x", "$exclusive/t/+", "$exclusive/#", "$exclusive/t"};
 
-Test(test_exclusive, filters_are_checked_and_matched)
+Test(kernel_exclusive, filters_are_checked_and_matched)
 {
     struct bytes rest;
     cr_expect(topic_filter_valid(bytes_str("$exclusive/a/+/#")));
@@ -65,7 +65,7 @@ Test(test_exclusive, filters_are_checked_and_matched)
     }
 }
 
-Test(test_exclusive, the_second_is_refused_until_the_first_unsubscribes_or_leaves)
+Test(kernel_exclusive, the_second_is_refused_until_the_first_unsubscribes_or_leaves)
 {
     for (unsigned shards = 1; shards <= 3; shards++) {
         up(shards, 0);
@@ -86,7 +86,7 @@ Test(test_exclusive, the_second_is_refused_until_the_first_unsubscribes_or_leave
     }
 }
 
-Test(test_exclusive, both_at_once_on_two_shards_make_one_holder)
+Test(kernel_exclusive, both_at_once_on_two_shards_make_one_holder)
 {
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {
         up(3, 0);
@@ -100,7 +100,7 @@ Test(test_exclusive, both_at_once_on_two_shards_make_one_holder)
     }
 }
 
-Test(test_exclusive, it_gets_what_matches_once_with_what_is_retained_and_beside_other_subscriptions)
+Test(kernel_exclusive, it_gets_what_matches_once_with_what_is_retained_and_beside_other_subscriptions)
 {
     for (unsigned shards = 1; shards <= 3; shards++) {
         up(shards, 0);
@@ -117,7 +117,7 @@ Test(test_exclusive, it_gets_what_matches_once_with_what_is_retained_and_beside_
     }
 }
 
-Test(test_exclusive, no_local_is_kept)
+Test(kernel_exclusive, no_local_is_kept)
 {
     up(1, 0);
     follow_with(b, 0, ann, (struct subscription){.filter = bytes_str("$exclusive/t/x"), .qos = 1, .no_local = true});
@@ -128,7 +128,7 @@ Test(test_exclusive, no_local_is_kept)
     down();
 }
 
-Test(test_exclusive, a_stored_session_that_is_away_still_has_it_until_it_ends)
+Test(kernel_exclusive, a_stored_session_that_is_away_still_has_it_until_it_ends)
 {
     for (unsigned shards = 1; shards <= 3; shards++) {
         up(shards, 100);
@@ -151,7 +151,7 @@ Test(test_exclusive, a_stored_session_that_is_away_still_has_it_until_it_ends)
     }
 }
 
-Test(test_exclusive, a_session_that_closes_before_the_answer_leaves_nothing_behind)
+Test(kernel_exclusive, a_session_that_closes_before_the_answer_leaves_nothing_behind)
 {
     for (int turns = 0; turns < 6; turns++) {
         for (size_t i = 0; i < sizeof filters / sizeof *filters; i++) {

@@ -72,7 +72,7 @@ static void takes_turns(unsigned shards, uint32_t expiry_s, uint8_t qos)
     down();
 }
 
-Test(test_group, members_take_turns_on_any_shard_live_or_stored)
+Test(kernel_group, members_take_turns_on_any_shard_live_or_stored)
 {
     for (unsigned shards = 1; shards <= 3; shards++) {
         takes_turns(shards, 0, 0);
@@ -82,7 +82,7 @@ Test(test_group, members_take_turns_on_any_shard_live_or_stored)
     }
 }
 
-Test(test_group, those_who_are_connected_come_first_and_the_others_keep_what_nobody_took)
+Test(kernel_group, those_who_are_connected_come_first_and_the_others_keep_what_nobody_took)
 {
     up(2, 1000);
     leave(b, 0, members[0]);
@@ -104,7 +104,7 @@ Test(test_group, those_who_are_connected_come_first_and_the_others_keep_what_nob
     down();
 }
 
-Test(test_group, a_group_and_a_plain_subscription_of_one_client_are_two_copies)
+Test(kernel_group, a_group_and_a_plain_subscription_of_one_client_are_two_copies)
 {
     up(1, 0);
     leave(b, 0, members[1]);
@@ -121,7 +121,7 @@ Test(test_group, a_group_and_a_plain_subscription_of_one_client_are_two_copies)
     down();
 }
 
-Test(test_group, groups_are_apart)
+Test(kernel_group, groups_are_apart)
 {
     up(2, 0);
     struct actor *other = actor_new("other");
@@ -141,7 +141,7 @@ Test(test_group, groups_are_apart)
     down();
 }
 
-Test(test_group, a_message_for_a_member_that_just_left_goes_to_another)
+Test(kernel_group, a_message_for_a_member_that_just_left_goes_to_another)
 {
     up(3, 0);
     say(b, 0, ann, "t/x", "0", 1, 1);

@@ -45,7 +45,7 @@ static uint32_t walked(const struct hashmap *map)
     return count;
 }
 
-Test(hashmap, random_inserts_and_removals_are_all_seen_while_it_grows)
+Test(kernel_hashmap, random_inserts_and_removals_are_all_seen_while_it_grows)
 {
     enum { THINGS = 700 };
     static struct thing things[THINGS];
@@ -84,7 +84,7 @@ Test(hashmap, random_inserts_and_removals_are_all_seen_while_it_grows)
     hashmap_fini(&map);
 }
 
-Test(hashmap, an_insert_moves_a_few_chains_however_large_the_map)
+Test(kernel_hashmap, an_insert_moves_a_few_chains_however_large_the_map)
 {
     enum { THINGS = 300000, CHAINS_MAX = 8 };
     struct thing  *things = calloc(THINGS, sizeof *things);

@@ -398,14 +398,14 @@ static void history(uint64_t seed, int steps, int kills)
     free(people);
 }
 
-Test(test_history, nothing_is_lost_when_connections_come_and_go)
+Test(kernel_history, nothing_is_lost_when_connections_come_and_go)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
         history(seed, 6000, 0);
     }
 }
 
-Test(test_history, nothing_is_lost_when_brokers_are_killed)
+Test(kernel_history, nothing_is_lost_when_brokers_are_killed)
 {
     for (uint64_t seed = 100; seed <= 130; seed++) {
         history(seed, 6000, 8);

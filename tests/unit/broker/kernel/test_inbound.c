@@ -3,7 +3,7 @@
 
 #include <criterion/criterion.h>
 
-Test(test_inbound, it_holds_what_an_array_of_all_ids_holds)
+Test(kernel_inbound, it_holds_what_an_array_of_all_ids_holds)
 {
     static uint64_t model[65536]; /* sequence, 0: not there */
     struct inbound  in = {0};
@@ -33,7 +33,7 @@ Test(test_inbound, it_holds_what_an_array_of_all_ids_holds)
     inbound_fini(&in);
 }
 
-Test(test_inbound, every_id_at_once)
+Test(kernel_inbound, every_id_at_once)
 {
     struct inbound in = {0};
     for (uint32_t id = 1; id <= 65535; id++) {

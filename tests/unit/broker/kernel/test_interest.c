@@ -37,7 +37,7 @@ static void end(void)
     }
 }
 
-TestSuite(interest, .init = begin, .fini = end);
+TestSuite(kernel_interest, .init = begin, .fini = end);
 
 /* ---- a model --------------------------------------------------------------------------------------------------------------- */
 
@@ -84,7 +84,7 @@ static void publish_and_look(struct rand *r)
     settle(b);
 }
 
-Test(interest, what_comes_goes_and_changes_is_followed)
+Test(kernel_interest, what_comes_goes_and_changes_is_followed)
 {
     struct rand r;
     rand_init(&r, 11, 1);
@@ -155,7 +155,7 @@ static void hear(uint64_t hash, uint8_t now, uint8_t stood)
     free(w.data);
 }
 
-Test(interest, of_two_filters_with_one_hash_one_may_go_and_the_other_stays)
+Test(kernel_interest, of_two_filters_with_one_hash_one_may_go_and_the_other_stays)
 {
     struct bytes topic = bytes_str("t");
     uint64_t     hash  = hash_of(topic);

@@ -18,7 +18,7 @@ static void end(void)
     marks_fini(&kernel);
 }
 
-TestSuite(marks, .init = begin, .fini = end);
+TestSuite(kernel_marks, .init = begin, .fini = end);
 
 static struct number number(uint64_t writer, uint64_t epoch, uint64_t sequence)
 {
@@ -30,7 +30,7 @@ static bool is_new(uint64_t writer, uint64_t epoch, uint64_t sequence)
     return marks_new(&kernel, number(writer, epoch, sequence));
 }
 
-Test(marks, a_message_is_new_once)
+Test(kernel_marks, a_message_is_new_once)
 {
     cr_assert(is_new(1, 1, 5));
     cr_assert(!is_new(1, 1, 5));
@@ -39,7 +39,7 @@ Test(marks, a_message_is_new_once)
     cr_assert(!is_new(1, 1, 6));
 }
 
-Test(marks, writers_are_told_apart)
+Test(kernel_marks, writers_are_told_apart)
 {
     cr_assert(is_new(1, 1, 5));
     cr_assert(is_new(2, 1, 5));
@@ -47,7 +47,7 @@ Test(marks, writers_are_told_apart)
     cr_assert(!is_new(2, 1, 5));
 }
 
-Test(marks, a_later_epoch_counts_from_the_beginning_and_an_earlier_one_has_passed)
+Test(kernel_marks, a_later_epoch_counts_from_the_beginning_and_an_earlier_one_has_passed)
 {
     cr_assert(is_new(1, 2, 100));
     cr_assert(is_new(1, 3, 1));
@@ -55,7 +55,7 @@ Test(marks, a_later_epoch_counts_from_the_beginning_and_an_earlier_one_has_passe
     cr_assert(is_new(1, 3, 2));
 }
 
-Test(marks, what_is_not_counted_is_always_new)
+Test(kernel_marks, what_is_not_counted_is_always_new)
 {
     cr_assert(is_new(0, 0, 0));
     cr_assert(is_new(0, 0, 0));
@@ -65,7 +65,7 @@ Test(marks, what_is_not_counted_is_always_new)
     cr_assert_eq(marks_number(&uncounted).writer, 0);
 }
 
-Test(marks, the_writer_that_was_heard_of_longest_ago_is_forgotten_first)
+Test(kernel_marks, the_writer_that_was_heard_of_longest_ago_is_forgotten_first)
 {
     for (uint64_t writer = 1; writer <= MARKS_MAX; writer++) {
         cr_assert(is_new(writer, 1, 1));

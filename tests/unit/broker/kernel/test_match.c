@@ -149,7 +149,7 @@ static const struct pair pairs[] = {
     {"+/x", "/x", true},
 };
 
-Test(test_match, every_pattern_of_the_standard_matches_as_written)
+Test(kernel_match, every_pattern_of_the_standard_matches_as_written)
 {
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         cr_expect_eq(tree_matches(pairs[i].filter, pairs[i].topic), pairs[i].hit, "%s on %s", pairs[i].filter,
@@ -233,18 +233,18 @@ static void churn(uint32_t cache_slots)
     match_free(m);
 }
 
-Test(test_match, random_filters_and_topics_match_as_the_naive_matcher_says)
+Test(kernel_match, random_filters_and_topics_match_as_the_naive_matcher_says)
 {
     churn(0);
 }
 
-Test(test_match, the_cache_never_answers_with_what_was)
+Test(kernel_match, the_cache_never_answers_with_what_was)
 {
     churn(64);
     churn(4096);
 }
 
-Test(test_match, a_topic_of_65535_levels_is_matched_without_recursion)
+Test(kernel_match, a_topic_of_65535_levels_is_matched_without_recursion)
 {
     static uint8_t topic[TOPIC_MAX_BYTES];
     memset(topic, '/', sizeof topic);
@@ -260,7 +260,7 @@ Test(test_match, a_topic_of_65535_levels_is_matched_without_recursion)
     match_free(m);
 }
 
-Test(test_match, many_links_of_one_filter_come_and_go_in_any_order)
+Test(kernel_match, many_links_of_one_filter_come_and_go_in_any_order)
 {
     static struct match_link links[1000];
     memset(links, 0, sizeof links);
@@ -280,7 +280,7 @@ Test(test_match, many_links_of_one_filter_come_and_go_in_any_order)
     match_free(m);
 }
 
-Test(test_match, marked_nodes_are_found_in_the_order_of_their_numbers_and_no_others)
+Test(kernel_match, marked_nodes_are_found_in_the_order_of_their_numbers_and_no_others)
 {
     enum { MARKED = 3000 }; /* in more than one chunk of nodes */
     static struct match_link links[MARKED];

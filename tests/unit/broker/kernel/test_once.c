@@ -44,7 +44,7 @@ static void end(void)
     actor_free(roomy);
 }
 
-TestSuite(test_once, .init = begin, .fini = end);
+TestSuite(kernel_once, .init = begin, .fini = end);
 
 /* One transaction is applied, then answered, and so on. */
 static void go_on(int steps)
@@ -112,7 +112,7 @@ static bool refused_in_part(int steps)
     return told;
 }
 
-Test(test_once, what_is_refused_in_part_makes_neither_itself_nor_the_next_one_of_its_id_lost_or_doubled)
+Test(kernel_once, what_is_refused_in_part_makes_neither_itself_nor_the_next_one_of_its_id_lost_or_doubled)
 {
     bool told[STEPS_MAX + 1];
     for (int steps = 0; steps <= STEPS_MAX; steps++) {
@@ -123,7 +123,7 @@ Test(test_once, what_is_refused_in_part_makes_neither_itself_nor_the_next_one_of
     cr_assert(!told[0] && told[STEPS_MAX], "both cases were there");
 }
 
-Test(test_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not_told_and_sends_it_again)
+Test(kernel_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not_told_and_sends_it_again)
 {
     leave(b, 0, pub);
     pub->untold = true;
@@ -179,7 +179,7 @@ static void comes_once_to_live_ones(unsigned shards)
     actor_free(other);
 }
 
-Test(test_once, what_is_refused_in_part_comes_once_to_live_sessions_though_it_is_sent_again)
+Test(kernel_once, what_is_refused_in_part_comes_once_to_live_sessions_though_it_is_sent_again)
 {
     comes_once_to_live_ones(1);
     end();
@@ -187,7 +187,7 @@ Test(test_once, what_is_refused_in_part_comes_once_to_live_sessions_though_it_is
     comes_once_to_live_ones(2);
 }
 
-Test(test_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_is_behind_it)
+Test(kernel_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_is_behind_it)
 {
     struct actor *live = actor_new("live");
     enter(b, 0, live, true, 0);
@@ -214,7 +214,7 @@ Test(test_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_is
     actor_free(live);
 }
 
-Test(test_once, what_is_in_doubt_stays_so_when_it_is_refused_before_it_is_handed_out_again)
+Test(kernel_once, what_is_in_doubt_stays_so_when_it_is_refused_before_it_is_handed_out_again)
 {
     leave(b, 0, pub);
     pub->untold = true;
@@ -236,7 +236,7 @@ Test(test_once, what_is_in_doubt_stays_so_when_it_is_refused_before_it_is_handed
     release();
 }
 
-Test(test_once, another_message_under_an_id_in_doubt_goes_to_everybody)
+Test(kernel_once, another_message_under_an_id_in_doubt_goes_to_everybody)
 {
     struct actor *member = actor_new("member");
     struct actor *other  = actor_new("other");
@@ -258,7 +258,7 @@ Test(test_once, another_message_under_an_id_in_doubt_goes_to_everybody)
 }
 
 /* The publisher goes to another process when the first one is cut off over its PUBREL, which that one sends the store when it is back. */
-Test(test_once, what_a_process_that_was_cut_off_forgets_late_is_not_what_its_heir_recorded)
+Test(kernel_once, what_a_process_that_was_cut_off_forgets_late_is_not_what_its_heir_recorded)
 {
     struct fake_world *other = fake_world_new(STAGE_STRIPES, 0);
     struct broker     *cut   = broker_beside(other, 1, NULL, NULL);
@@ -300,7 +300,7 @@ Test(test_once, what_a_process_that_was_cut_off_forgets_late_is_not_what_its_hei
 }
 
 /* The next message of that id may be refused in part as well, by a broker that goes on. */
-Test(test_once, another_message_under_an_id_in_doubt_is_itself_when_it_comes_again)
+Test(kernel_once, another_message_under_an_id_in_doubt_is_itself_when_it_comes_again)
 {
     bool in_doubt = false;
     for (int steps = 0; steps <= STEPS_MAX; steps++) {

@@ -29,7 +29,7 @@ static void down(void)
     actor_free(bob);
 }
 
-Test(test_publish, qos_0_and_1_reach_a_live_subscriber_in_the_call)
+Test(kernel_publish, qos_0_and_1_reach_a_live_subscriber_in_the_call)
 {
     up(1);
     cr_assert_eq(follow(b, 0, bob, "a/+", 1), 1);
@@ -56,7 +56,7 @@ Test(test_publish, qos_0_and_1_reach_a_live_subscriber_in_the_call)
     down();
 }
 
-Test(test_publish, qos_2_of_a_live_publisher_is_delivered_once_until_it_is_released)
+Test(kernel_publish, qos_2_of_a_live_publisher_is_delivered_once_until_it_is_released)
 {
     up(1);
     follow(b, 0, bob, "#", 2);
@@ -85,7 +85,7 @@ Test(test_publish, qos_2_of_a_live_publisher_is_delivered_once_until_it_is_relea
     down();
 }
 
-Test(test_publish, overlapping_subscriptions_are_one_copy_at_the_highest_qos_with_all_ids)
+Test(kernel_publish, overlapping_subscriptions_are_one_copy_at_the_highest_qos_with_all_ids)
 {
     up(1);
     follow_with(b, 0, bob, (struct subscription){.filter = bytes_str("a/#"), .qos = 0, .id = 11});
@@ -99,7 +99,7 @@ Test(test_publish, overlapping_subscriptions_are_one_copy_at_the_highest_qos_wit
     down();
 }
 
-Test(test_publish, no_local_and_retain_as_published)
+Test(kernel_publish, no_local_and_retain_as_published)
 {
     up(1);
     follow_with(b, 0, ann, (struct subscription){.filter = bytes_str("t"), .no_local = true});
@@ -121,7 +121,7 @@ Test(test_publish, no_local_and_retain_as_published)
     down();
 }
 
-Test(test_publish, subscribers_on_other_shards_are_reached_from_the_suback_on)
+Test(kernel_publish, subscribers_on_other_shards_are_reached_from_the_suback_on)
 {
     up(3);
     struct subscription sub = {.filter = bytes_str("t/#"), .qos = 1};
@@ -141,7 +141,7 @@ Test(test_publish, subscribers_on_other_shards_are_reached_from_the_suback_on)
     down();
 }
 
-Test(test_publish, a_full_mailbox_delays_and_loses_nothing_and_keeps_the_order)
+Test(kernel_publish, a_full_mailbox_delays_and_loses_nothing_and_keeps_the_order)
 {
     up(2);
     follow(b, 1, bob, "t", 1);
@@ -156,7 +156,7 @@ Test(test_publish, a_full_mailbox_delays_and_loses_nothing_and_keeps_the_order)
     down();
 }
 
-Test(test_publish, the_receive_maximum_is_never_exceeded_and_what_waits_follows_in_order)
+Test(kernel_publish, the_receive_maximum_is_never_exceeded_and_what_waits_follows_in_order)
 {
     up(1);
     struct actor *slow = actor_new("slow");
@@ -191,7 +191,7 @@ Test(test_publish, the_receive_maximum_is_never_exceeded_and_what_waits_follows_
     down();
 }
 
-Test(test_publish, what_is_too_big_for_a_client_counts_as_delivered)
+Test(kernel_publish, what_is_too_big_for_a_client_counts_as_delivered)
 {
     up(1);
     bob->too_big = 3;
@@ -226,17 +226,17 @@ static void overrun(unsigned shards)
     down();
 }
 
-Test(test_publish, who_does_not_keep_up_pauses_its_publishers_and_is_evicted)
+Test(kernel_publish, who_does_not_keep_up_pauses_its_publishers_and_is_evicted)
 {
     overrun(1);
 }
 
-Test(test_publish, so_it_is_across_shards)
+Test(kernel_publish, so_it_is_across_shards)
 {
     overrun(2);
 }
 
-Test(test_publish, who_catches_up_in_time_stays)
+Test(kernel_publish, who_catches_up_in_time_stays)
 {
     up(2);
     bob->full = true;
@@ -256,7 +256,7 @@ Test(test_publish, who_catches_up_in_time_stays)
     down();
 }
 
-Test(test_publish, expired_messages_are_not_given_late)
+Test(kernel_publish, expired_messages_are_not_given_late)
 {
     up(1);
     bob->full = true;
@@ -276,7 +276,7 @@ Test(test_publish, expired_messages_are_not_given_late)
     down();
 }
 
-Test(test_publish, a_live_take_over_evicts_the_older_connection)
+Test(kernel_publish, a_live_take_over_evicts_the_older_connection)
 {
     up(2);
     follow(b, 1, bob, "t", 1);
@@ -294,7 +294,7 @@ Test(test_publish, a_live_take_over_evicts_the_older_connection)
     down();
 }
 
-Test(test_publish, of_a_storm_of_connects_with_one_id_the_last_stays)
+Test(kernel_publish, of_a_storm_of_connects_with_one_id_the_last_stays)
 {
     up(3);
     struct actor *storm[60];
@@ -321,7 +321,7 @@ Test(test_publish, of_a_storm_of_connects_with_one_id_the_last_stays)
     down();
 }
 
-Test(test_publish, too_many_subscriptions_are_refused_one_by_one)
+Test(kernel_publish, too_many_subscriptions_are_refused_one_by_one)
 {
     up(1);
     for (int i = 0; i < 201; i++) {
@@ -336,7 +336,7 @@ Test(test_publish, too_many_subscriptions_are_refused_one_by_one)
 extern int mallctl(const char *name, void *old, size_t *old_size, void *new_value, size_t new_size)
     __attribute__((weak));
 
-Test(test_publish, an_idle_live_session_with_one_subscription_takes_at_most_400_bytes)
+Test(kernel_publish, an_idle_live_session_with_one_subscription_takes_at_most_400_bytes)
 {
     enum { COUNT = 20000 };
     if (mallctl == NULL) {

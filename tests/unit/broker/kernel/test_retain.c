@@ -30,7 +30,7 @@ static void down(void)
     actor_free(bob);
 }
 
-Test(test_retain, the_last_one_is_shown_and_an_empty_one_clears_it)
+Test(kernel_retain, the_last_one_is_shown_and_an_empty_one_clears_it)
 {
     up(2);
     say_retained(b, 0, ann, "a/1", "old", 1, 1, 0);
@@ -56,7 +56,7 @@ Test(test_retain, the_last_one_is_shown_and_an_empty_one_clears_it)
     down();
 }
 
-Test(test_retain, retain_handling_decides_per_filter_and_session)
+Test(kernel_retain, retain_handling_decides_per_filter_and_session)
 {
     up(1);
     say_retained(b, 0, ann, "t", "x", 0, 0, 0);
@@ -93,7 +93,7 @@ Test(test_retain, retain_handling_decides_per_filter_and_session)
     down();
 }
 
-Test(test_retain, no_local_leaves_out_what_the_same_client_published)
+Test(kernel_retain, no_local_leaves_out_what_the_same_client_published)
 {
     up(1);
     say_retained(b, 0, ann, "t/ann", "a", 0, 0, 0);
@@ -112,7 +112,7 @@ Test(test_retain, no_local_leaves_out_what_the_same_client_published)
     down();
 }
 
-Test(test_retain, it_expires_and_is_counted_down)
+Test(kernel_retain, it_expires_and_is_counted_down)
 {
     up(1);
     say_retained(b, 0, ann, "t", "x", 0, 0, 10);
@@ -169,20 +169,20 @@ static void many(uint8_t published, uint8_t granted, uint32_t expiry_s)
     down();
 }
 
-Test(test_retain, many_are_paced_by_the_output_of_a_live_client)
+Test(kernel_retain, many_are_paced_by_the_output_of_a_live_client)
 {
     many(0, 0, 0);
     many(1, 1, 0);
     many(1, 0, 0);
 }
 
-Test(test_retain, many_go_to_a_stored_session_and_wait_for_it)
+Test(kernel_retain, many_go_to_a_stored_session_and_wait_for_it)
 {
     many(1, 1, 1000);
     many(0, 1, 1000);
 }
 
-Test(test_retain, a_subscriber_that_goes_away_during_a_replay_is_no_harm)
+Test(kernel_retain, a_subscriber_that_goes_away_during_a_replay_is_no_harm)
 {
     for (int turns = 0; turns < 6; turns++) {
         up(1);
@@ -207,7 +207,7 @@ Test(test_retain, a_subscriber_that_goes_away_during_a_replay_is_no_harm)
     }
 }
 
-Test(test_retain, whoever_subscribes_while_it_is_replaced_gets_the_new_one)
+Test(kernel_retain, whoever_subscribes_while_it_is_replaced_gets_the_new_one)
 {
     for (int before = 0; before < 4; before++) {
         for (int after = 0; after < 4; after++) {
@@ -231,7 +231,7 @@ Test(test_retain, whoever_subscribes_while_it_is_replaced_gets_the_new_one)
     }
 }
 
-Test(test_retain, a_publisher_keeps_its_order_around_a_retained_message)
+Test(kernel_retain, a_publisher_keeps_its_order_around_a_retained_message)
 {
     up(1);
     follow(b, 0, bob, "t", 2);

@@ -85,7 +85,7 @@ static void check_all(void)
     }
 }
 
-Test(test_rows, hold_what_a_model_of_arrays_holds)
+Test(kernel_rows, hold_what_a_model_of_arrays_holds)
 {
     struct rand r;
     uint32_t    id = 0;
@@ -122,7 +122,7 @@ Test(test_rows, hold_what_a_model_of_arrays_holds)
     check_all();
 }
 
-Test(test_rows, many_filters_are_found_while_the_buckets_grow_and_cost_what_is_said)
+Test(kernel_rows, many_filters_are_found_while_the_buckets_grow_and_cost_what_is_said)
 {
     enum { MANY = 300000, EACH = 100 };
     static struct row_set owners[MANY / EACH];
@@ -153,7 +153,7 @@ Test(test_rows, many_filters_are_found_while_the_buckets_grow_and_cost_what_is_s
     cr_expect_eq(rows_bytes(&rows), 0);
 }
 
-Test(test_rows, cells_that_were_given_back_are_used_again)
+Test(kernel_rows, cells_that_were_given_back_are_used_again)
 {
     enum { TOGETHER = 50 };
     struct row_set set = {0};
@@ -171,7 +171,7 @@ Test(test_rows, cells_that_were_given_back_are_used_again)
     rows_remove(&rows, stays);
 }
 
-Test(test_rows, what_is_left_at_the_end_is_freed)
+Test(kernel_rows, what_is_left_at_the_end_is_freed)
 {
     struct row_set set  = {0};
     struct row_set more = {0};

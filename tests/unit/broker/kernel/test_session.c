@@ -38,7 +38,7 @@ static void restart(void)
     actor_clear(ann);
 }
 
-Test(test_session, what_comes_while_it_is_away_waits_in_order)
+Test(kernel_session, what_comes_while_it_is_away_waits_in_order)
 {
     up(2);
     enter(b, 1, bob, false, 1000);
@@ -68,7 +68,7 @@ Test(test_session, what_comes_while_it_is_away_waits_in_order)
     down();
 }
 
-Test(test_session, a_clean_start_forgets_and_an_unacknowledged_one_comes_again)
+Test(kernel_session, a_clean_start_forgets_and_an_unacknowledged_one_comes_again)
 {
     up(1);
     enter(b, 0, bob, false, 1000);
@@ -116,7 +116,7 @@ Test(test_session, a_clean_start_forgets_and_an_unacknowledged_one_comes_again)
     down();
 }
 
-Test(test_session, a_clean_start_without_expiry_ends_a_stored_session)
+Test(kernel_session, a_clean_start_without_expiry_ends_a_stored_session)
 {
     up(1);
     enter(b, 0, bob, false, 1000);
@@ -132,7 +132,7 @@ Test(test_session, a_clean_start_without_expiry_ends_a_stored_session)
     down();
 }
 
-Test(test_session, a_resume_without_expiry_serves_the_stored_session_until_it_closes)
+Test(kernel_session, a_resume_without_expiry_serves_the_stored_session_until_it_closes)
 {
     up(1);
     enter(b, 0, bob, false, 1000);
@@ -150,7 +150,7 @@ Test(test_session, a_resume_without_expiry_serves_the_stored_session_until_it_cl
     down();
 }
 
-Test(test_session, it_expires_when_its_time_is_over_and_a_disconnect_may_change_that)
+Test(kernel_session, it_expires_when_its_time_is_over_and_a_disconnect_may_change_that)
 {
     up(1);
     enter(b, 0, bob, false, 10);
@@ -184,7 +184,7 @@ Test(test_session, it_expires_when_its_time_is_over_and_a_disconnect_may_change_
     down();
 }
 
-Test(test_session, a_take_over_moves_it_whole_to_the_other_shard)
+Test(kernel_session, a_take_over_moves_it_whole_to_the_other_shard)
 {
     up(3);
     struct actor *new = actor_new("bob");
@@ -209,7 +209,7 @@ Test(test_session, a_take_over_moves_it_whole_to_the_other_shard)
     down();
 }
 
-Test(test_session, another_broker_fences_the_former_owner)
+Test(kernel_session, another_broker_fences_the_former_owner)
 {
     up(1);
     struct broker *other = broker_new(world, 1, NULL);
@@ -241,7 +241,7 @@ Test(test_session, another_broker_fences_the_former_owner)
     down();
 }
 
-Test(test_session, one_fenced_session_does_not_fail_the_acknowledgements_of_the_others)
+Test(kernel_session, one_fenced_session_does_not_fail_the_acknowledgements_of_the_others)
 {
     up(1);
     /* One stripe for all. */
@@ -276,7 +276,7 @@ Test(test_session, one_fenced_session_does_not_fail_the_acknowledgements_of_the_
     down();
 }
 
-Test(test_session, a_killed_broker_loses_nothing_acknowledged_and_says_duplicate)
+Test(kernel_session, a_killed_broker_loses_nothing_acknowledged_and_says_duplicate)
 {
     up(2);
     enter(b, 1, bob, false, 1000);
@@ -361,7 +361,7 @@ static void exactly_once(int applies, bool release_first)
     down();
 }
 
-Test(test_session, qos_2_of_a_stored_publisher_is_exactly_once_wherever_the_broker_dies)
+Test(kernel_session, qos_2_of_a_stored_publisher_is_exactly_once_wherever_the_broker_dies)
 {
     for (int applies = 0; applies <= 5; applies++) {
         exactly_once(applies, false);
@@ -382,7 +382,7 @@ static void recorded_only(struct actor *pub, const char *const *texts, uint16_t 
     cr_assert(pub->present);
 }
 
-Test(test_session, a_qos_2_message_that_was_refused_and_comes_again_does_not_make_those_behind_it_old)
+Test(kernel_session, a_qos_2_message_that_was_refused_and_comes_again_does_not_make_those_behind_it_old)
 {
     up(1);
     struct actor *pub = actor_new("publisher");
@@ -414,7 +414,7 @@ Test(test_session, a_qos_2_message_that_was_refused_and_comes_again_does_not_mak
     down();
 }
 
-Test(test_session, the_packet_id_of_a_message_that_is_refused_when_its_client_is_gone_is_kept)
+Test(kernel_session, the_packet_id_of_a_message_that_is_refused_when_its_client_is_gone_is_kept)
 {
     up(1);
     struct actor *pub = actor_new("publisher");
@@ -436,7 +436,7 @@ Test(test_session, the_packet_id_of_a_message_that_is_refused_when_its_client_is
     down();
 }
 
-Test(test_session, qos_2_messages_that_come_again_in_another_order_are_all_taken)
+Test(kernel_session, qos_2_messages_that_come_again_in_another_order_are_all_taken)
 {
     up(1);
     struct actor *pub = actor_new("publisher");
@@ -458,7 +458,7 @@ Test(test_session, qos_2_messages_that_come_again_in_another_order_are_all_taken
     down();
 }
 
-Test(test_session, a_packet_id_published_before_an_orderly_close_is_not_published_again)
+Test(kernel_session, a_packet_id_published_before_an_orderly_close_is_not_published_again)
 {
     up(2);
     struct actor *pub = actor_new("publisher");
@@ -483,7 +483,7 @@ Test(test_session, a_packet_id_published_before_an_orderly_close_is_not_publishe
     down();
 }
 
-Test(test_session, the_errors_of_the_store_reach_the_publisher_and_free_the_packet_id)
+Test(kernel_session, the_errors_of_the_store_reach_the_publisher_and_free_the_packet_id)
 {
     up(1);
     struct actor *pub = actor_new("publisher");
@@ -511,7 +511,7 @@ Test(test_session, the_errors_of_the_store_reach_the_publisher_and_free_the_pack
     down();
 }
 
-Test(test_session, a_full_backlog_is_a_quota)
+Test(kernel_session, a_full_backlog_is_a_quota)
 {
     world = fake_world_new(STAGE_STRIPES, 3);
     b     = broker_new(world, 1, NULL);
@@ -530,7 +530,7 @@ Test(test_session, a_full_backlog_is_a_quota)
     down();
 }
 
-Test(test_session, the_window_bounds_what_a_stored_session_is_sent_and_output_that_is_full_is_waited_for)
+Test(kernel_session, the_window_bounds_what_a_stored_session_is_sent_and_output_that_is_full_is_waited_for)
 {
     up(1);
     open_only(b, 0, bob, false, 1000, 3, NULL);
@@ -565,7 +565,7 @@ Test(test_session, the_window_bounds_what_a_stored_session_is_sent_and_output_th
     down();
 }
 
-Test(test_session, expired_and_too_large_messages_are_passed_over)
+Test(kernel_session, expired_and_too_large_messages_are_passed_over)
 {
     up(1);
     enter(b, 0, bob, false, 1000);
@@ -593,7 +593,7 @@ Test(test_session, expired_and_too_large_messages_are_passed_over)
     down();
 }
 
-Test(test_session, packet_ids_go_around_after_32767)
+Test(kernel_session, packet_ids_go_around_after_32767)
 {
     up(1);
     enter(b, 0, bob, false, 1000);
@@ -616,7 +616,7 @@ Test(test_session, packet_ids_go_around_after_32767)
     down();
 }
 
-Test(test_session, overlapping_stored_subscriptions_are_one_record_with_all_ids)
+Test(kernel_session, overlapping_stored_subscriptions_are_one_record_with_all_ids)
 {
     up(2);
     enter(b, 1, bob, false, 1000);
@@ -647,7 +647,7 @@ Test(test_session, overlapping_stored_subscriptions_are_one_record_with_all_ids)
     down();
 }
 
-Test(test_session, an_unsubscribe_ends_a_stored_subscription_everywhere)
+Test(kernel_session, an_unsubscribe_ends_a_stored_subscription_everywhere)
 {
     up(3);
     enter(b, 2, bob, false, 1000);
@@ -662,7 +662,7 @@ Test(test_session, an_unsubscribe_ends_a_stored_subscription_everywhere)
     down();
 }
 
-Test(test_session, routes_survive_a_lost_connection_to_the_store)
+Test(kernel_session, routes_survive_a_lost_connection_to_the_store)
 {
     up(2);
     enter(b, 1, bob, false, 1000);
@@ -681,7 +681,7 @@ Test(test_session, routes_survive_a_lost_connection_to_the_store)
     down();
 }
 
-Test(test_session, a_connection_that_ends_while_it_opens_is_undone)
+Test(kernel_session, a_connection_that_ends_while_it_opens_is_undone)
 {
     for (int turns = 0; turns < 6; turns++) {
         up(2);

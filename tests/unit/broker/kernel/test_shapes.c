@@ -12,7 +12,7 @@ static void begin(void)
     shapes_init(&shapes, 4711);
 }
 
-TestSuite(shapes, .init = begin);
+TestSuite(kernel_shapes, .init = begin);
 
 static uint64_t enter(const char *filter, unsigned shard)
 {
@@ -53,7 +53,7 @@ static void make(struct rand *r, char *out, bool filter)
     } while (!wild || out[0] == 0);
 }
 
-Test(shapes, a_topic_finds_exactly_the_filters_that_match_it)
+Test(kernel_shapes, a_topic_finds_exactly_the_filters_that_match_it)
 {
     enum { FILTERS = 800 };
     static char     filters[FILTERS][64];
@@ -85,7 +85,7 @@ Test(shapes, a_topic_finds_exactly_the_filters_that_match_it)
     cr_assert_eq(shapes.count, 0);
 }
 
-Test(shapes, the_parent_of_the_rest_matches_and_first_wildcards_leave_dollar_topics_alone)
+Test(kernel_shapes, the_parent_of_the_rest_matches_and_first_wildcards_leave_dollar_topics_alone)
 {
     uint64_t rest   = enter("a/#", 0);
     uint64_t all    = enter("#", 0);
@@ -97,7 +97,7 @@ Test(shapes, the_parent_of_the_rest_matches_and_first_wildcards_leave_dollar_top
     cr_expect(finds("$sys/b", inside) && !finds("$sys", inside));
 }
 
-Test(shapes, the_same_level_at_another_place_is_another_key)
+Test(kernel_shapes, the_same_level_at_another_place_is_another_key)
 {
     uint64_t key = enter("a/b/+", 0);
     cr_expect(finds("a/b/c", key));
@@ -105,7 +105,7 @@ Test(shapes, the_same_level_at_another_place_is_another_key)
     cr_expect_neq(key, enter("b/a/+", 0));
 }
 
-Test(shapes, more_shapes_than_there_is_room_for_are_refused_until_one_has_gone)
+Test(kernel_shapes, more_shapes_than_there_is_room_for_are_refused_until_one_has_gone)
 {
     uint64_t key;
     char     filter[200];
@@ -129,7 +129,7 @@ Test(shapes, more_shapes_than_there_is_room_for_are_refused_until_one_has_gone)
     cr_expect(finds("a/+/+/+/+/+/+/x", key));
 }
 
-Test(shapes, a_filter_that_is_too_deep_is_refused_and_deep_topics_are_matched)
+Test(kernel_shapes, a_filter_that_is_too_deep_is_refused_and_deep_topics_are_matched)
 {
     uint64_t key;
     char     deep[2 * SHAPE_LEVELS_MAX + 8] = "";
@@ -148,7 +148,7 @@ Test(shapes, a_filter_that_is_too_deep_is_refused_and_deep_topics_are_matched)
     cr_expect_not(shapes_enter(&shapes, bytes_str(deep), 0, &unused));
 }
 
-Test(shapes, of_a_shape_one_filter_fits_a_topic_and_no_other)
+Test(kernel_shapes, of_a_shape_one_filter_fits_a_topic_and_no_other)
 {
     static const char *const texts[] = {"a/+/c", "a/+/d", "a/+/c/#", "+/b/c", "a/b/#", "a/#",
                                         "#",     "a/+/",  "a/+/cc",  "+/+/c", "+/#"};

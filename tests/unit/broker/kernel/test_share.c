@@ -71,7 +71,7 @@ static int total(void)
     return all;
 }
 
-Test(test_share, names_and_rules)
+Test(kernel_share, names_and_rules)
 {
     enum share_strategy      strategy;
     const struct share_rule  rule  = {.group = bytes_str("g"), .strategy = SHARE_STICKY};
@@ -84,7 +84,7 @@ Test(test_share, names_and_rules)
     cr_assert_eq(share_strategy_of(NULL, bytes_str("g")), SHARE_ROUND_ROBIN);
 }
 
-Test(test_share, a_group_may_have_a_strategy_of_its_own)
+Test(kernel_share, a_group_may_have_a_strategy_of_its_own)
 {
     up_with(SHARE_STICKY, 2, 50, 0);
     for (unsigned i = 0; i < MEMBERS; i++) {
@@ -97,7 +97,7 @@ Test(test_share, a_group_may_have_a_strategy_of_its_own)
     down();
 }
 
-Test(test_share, random_reaches_everybody)
+Test(kernel_share, random_reaches_everybody)
 {
     up_with(SHARE_RANDOM, 2, 50, 0);
     say_to("t/x", 0, 400, 0);
@@ -108,7 +108,7 @@ Test(test_share, random_reaches_everybody)
     down();
 }
 
-Test(test_share, sticky_stays_with_the_one_that_came_first_until_it_goes)
+Test(kernel_share, sticky_stays_with_the_one_that_came_first_until_it_goes)
 {
     up_with(SHARE_STICKY, 3, 50, 0);
     say_to("t/x", 0, 20, 0);
@@ -127,7 +127,7 @@ Test(test_share, sticky_stays_with_the_one_that_came_first_until_it_goes)
     down();
 }
 
-Test(test_share, hash_by_topic_gives_a_topic_to_one_member_wherever_it_is_published)
+Test(kernel_share, hash_by_topic_gives_a_topic_to_one_member_wherever_it_is_published)
 {
     up_with(SHARE_HASH_TOPIC, 3, 50, 0);
     struct actor *ben = actor_new("ben");
@@ -152,7 +152,7 @@ Test(test_share, hash_by_topic_gives_a_topic_to_one_member_wherever_it_is_publis
     down();
 }
 
-Test(test_share, hash_by_client_gives_a_publisher_to_one_member_and_moves_only_what_it_must)
+Test(kernel_share, hash_by_client_gives_a_publisher_to_one_member_and_moves_only_what_it_must)
 {
     up_with(SHARE_HASH_CLIENT, 2, 50, 0);
     int whose[20];
@@ -186,7 +186,7 @@ Test(test_share, hash_by_client_gives_a_publisher_to_one_member_and_moves_only_w
     down();
 }
 
-Test(test_share, least_inflight_goes_to_the_one_that_owes_least)
+Test(kernel_share, least_inflight_goes_to_the_one_that_owes_least)
 {
     for (unsigned count = 1; count <= 3; count++) {
         up_with(SHARE_LEAST_INFLIGHT, count, 50, 0);
@@ -206,7 +206,7 @@ Test(test_share, least_inflight_goes_to_the_one_that_owes_least)
     }
 }
 
-Test(test_share, one_that_takes_nothing_now_is_passed_over_and_waits_only_when_all_do)
+Test(kernel_share, one_that_takes_nothing_now_is_passed_over_and_waits_only_when_all_do)
 {
     for (unsigned count = 1; count <= 2; count++) {
         for (uint32_t expiry_s = 0; expiry_s <= 1000; expiry_s += 1000) {
@@ -238,7 +238,7 @@ Test(test_share, one_that_takes_nothing_now_is_passed_over_and_waits_only_when_a
     }
 }
 
-Test(test_share, what_a_live_member_did_not_acknowledge_goes_to_another)
+Test(kernel_share, what_a_live_member_did_not_acknowledge_goes_to_another)
 {
     for (unsigned count = 1; count <= 3; count++) {
         up_with(SHARE_STICKY, count, 5, 0);
@@ -263,7 +263,7 @@ Test(test_share, what_a_live_member_did_not_acknowledge_goes_to_another)
     }
 }
 
-Test(test_share, what_a_live_member_left_is_stored_for_a_stored_member)
+Test(kernel_share, what_a_live_member_left_is_stored_for_a_stored_member)
 {
     up_with(SHARE_STICKY, 2, 50, 0);
     for (unsigned i = 1; i < MEMBERS; i++) {
@@ -282,7 +282,7 @@ Test(test_share, what_a_live_member_left_is_stored_for_a_stored_member)
     down();
 }
 
-Test(test_share, qos_2_that_was_sent_goes_to_nobody_else_and_what_was_not_sent_does)
+Test(kernel_share, qos_2_that_was_sent_goes_to_nobody_else_and_what_was_not_sent_does)
 {
     up_with(SHARE_STICKY, 2, 2, 0);
     for (unsigned i = 1; i < MEMBERS; i++) {
@@ -296,7 +296,7 @@ Test(test_share, qos_2_that_was_sent_goes_to_nobody_else_and_what_was_not_sent_d
     down();
 }
 
-Test(test_share, a_refused_or_acknowledged_message_goes_to_nobody_else)
+Test(kernel_share, a_refused_or_acknowledged_message_goes_to_nobody_else)
 {
     up_with(SHARE_STICKY, 1, 50, 0);
     say_to("t/x", 0, 3, 1);
@@ -308,7 +308,7 @@ Test(test_share, a_refused_or_acknowledged_message_goes_to_nobody_else)
     down();
 }
 
-Test(test_share, what_is_held_when_the_last_member_goes_is_dropped_with_the_group)
+Test(kernel_share, what_is_held_when_the_last_member_goes_is_dropped_with_the_group)
 {
     up_with(SHARE_STICKY, 2, 2, 0);
     say_to("t/x", 0, 4, 1);
@@ -325,7 +325,7 @@ Test(test_share, what_is_held_when_the_last_member_goes_is_dropped_with_the_grou
     down();
 }
 
-Test(test_share, a_qos_2_message_completes_with_the_stored_member_that_has_it)
+Test(kernel_share, a_qos_2_message_completes_with_the_stored_member_that_has_it)
 {
     up_with(SHARE_STICKY, 2, 50, 1000);
     say_to("t/x", 0, 2, 2);
@@ -383,7 +383,7 @@ static void others_got_it(void)
     cr_assert_eq(fake_world_rows(world, TABLE_ORPHANS), 0);
 }
 
-Test(test_share, what_a_stored_member_left_goes_to_another_when_its_session_expires)
+Test(kernel_share, what_a_stored_member_left_goes_to_another_when_its_session_expires)
 {
     for (unsigned count = 1; count <= 3; count++) {
         leave_a_queue(count);
@@ -399,7 +399,7 @@ Test(test_share, what_a_stored_member_left_goes_to_another_when_its_session_expi
     }
 }
 
-Test(test_share, what_a_stored_member_left_goes_to_another_when_its_session_is_ended)
+Test(kernel_share, what_a_stored_member_left_goes_to_another_when_its_session_is_ended)
 {
     for (int how = 0; how < 3; how++) {
         leave_a_queue(2);
@@ -421,7 +421,7 @@ Test(test_share, what_a_stored_member_left_goes_to_another_when_its_session_is_e
     }
 }
 
-Test(test_share, what_a_stored_member_left_goes_to_another_though_the_broker_was_away_or_is_killed_over_it)
+Test(kernel_share, what_a_stored_member_left_goes_to_another_though_the_broker_was_away_or_is_killed_over_it)
 {
     for (int turns = 0; turns < 30; turns++) {
         leave_a_queue(1);
@@ -447,7 +447,7 @@ Test(test_share, what_a_stored_member_left_goes_to_another_though_the_broker_was
     }
 }
 
-Test(test_share, a_stored_session_without_shares_leaves_its_queue_to_nobody)
+Test(kernel_share, a_stored_session_without_shares_leaves_its_queue_to_nobody)
 {
     up_with(SHARE_STICKY, 1, 50, 100);
     for (unsigned i = 0; i < MEMBERS; i++) {

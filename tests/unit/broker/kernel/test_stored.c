@@ -45,7 +45,7 @@ static uint64_t seen_at(unsigned shard)
     return stored == NULL ? 0 : stored->at;
 }
 
-Test(test_stored, qos_0_follows_a_session_from_shard_to_shard_and_ends_with_its_connection)
+Test(kernel_stored, qos_0_follows_a_session_from_shard_to_shard_and_ends_with_its_connection)
 {
     up(3);
     enter(b, 0, bob, false, 1000);
@@ -73,7 +73,7 @@ Test(test_stored, qos_0_follows_a_session_from_shard_to_shard_and_ends_with_its_
     down();
 }
 
-Test(test_stored, nothing_is_kept_of_a_session_that_had_shared_subscriptions_alone)
+Test(kernel_stored, nothing_is_kept_of_a_session_that_had_shared_subscriptions_alone)
 {
     up(2);
     enter(b, 0, bob, false, 1000);
@@ -88,7 +88,7 @@ Test(test_stored, nothing_is_kept_of_a_session_that_had_shared_subscriptions_alo
     down();
 }
 
-Test(test_stored, qos_0_follows_a_session_to_another_process_and_forgets_one_that_died)
+Test(kernel_stored, qos_0_follows_a_session_to_another_process_and_forgets_one_that_died)
 {
     up(1);
     struct broker *other = broker_beside(world, 2, b, NULL);
@@ -113,7 +113,7 @@ Test(test_stored, qos_0_follows_a_session_to_another_process_and_forgets_one_tha
     down();
 }
 
-Test(test_stored, where_it_is_seen_does_not_hang_on_the_order_in_which_shards_say_so)
+Test(kernel_stored, where_it_is_seen_does_not_hang_on_the_order_in_which_shards_say_so)
 {
     up(1);
     struct kernel *k  = b->kernels[0];
@@ -134,7 +134,7 @@ Test(test_stored, where_it_is_seen_does_not_hang_on_the_order_in_which_shards_sa
 }
 
 /* A shard that is slow to hear of the store knows of a session what was before; its publishes are not for the one of the same name that is now. */
-Test(test_stored, a_new_session_gets_nothing_that_an_earlier_one_of_its_name_asked_for)
+Test(kernel_stored, a_new_session_gets_nothing_that_an_earlier_one_of_its_name_asked_for)
 {
     for (unsigned slow = 0; slow < 2; slow++) {
         up(2);
@@ -157,7 +157,7 @@ Test(test_stored, a_new_session_gets_nothing_that_an_earlier_one_of_its_name_ask
     }
 }
 
-Test(test_stored, a_row_of_an_earlier_session_that_is_shown_late_is_passed_over)
+Test(kernel_stored, a_row_of_an_earlier_session_that_is_shown_late_is_passed_over)
 {
     up(1);
     struct kernel *k = b->kernels[0];
@@ -207,7 +207,7 @@ static bool noted(const char *text)
     return false;
 }
 
-Test(test_stored, a_client_is_asked_after_all_its_filters_shared_ones_and_those_without_a_shape_too)
+Test(kernel_stored, a_client_is_asked_after_all_its_filters_shared_ones_and_those_without_a_shape_too)
 {
     enum { SHAPES = SHAPES_MAX + 6 };
     up(2);
@@ -251,7 +251,7 @@ Test(test_stored, a_client_is_asked_after_all_its_filters_shared_ones_and_those_
 
 /* ---- the watch begins anew --------------------------------------------------------------------------------------------- */
 
-Test(test_stored, rows_that_are_not_shown_again_are_forgotten_and_others_stay)
+Test(kernel_stored, rows_that_are_not_shown_again_are_forgotten_and_others_stay)
 {
     up(1);
     struct kernel *k = b->kernels[0];
@@ -423,7 +423,7 @@ static void check_counters(void)
     cr_assert_eq(counted, open);
 }
 
-Test(test_stored, sessions_that_come_and_go_and_move_get_what_a_model_says)
+Test(kernel_stored, sessions_that_come_and_go_and_move_get_what_a_model_says)
 {
     struct actor *speakers[SHARDS];
     struct rand   r;

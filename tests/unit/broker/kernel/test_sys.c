@@ -39,7 +39,7 @@ static void tell(const char *version, const char *total)
     settle(b);
 }
 
-Test(test_sys, a_new_subscriber_gets_what_is_kept_and_then_what_changes)
+Test(kernel_sys, a_new_subscriber_gets_what_is_kept_and_then_what_changes)
 {
     for (unsigned shards = 1; shards <= 3; shards++) {
         up(shards);
@@ -71,7 +71,7 @@ Test(test_sys, a_new_subscriber_gets_what_is_kept_and_then_what_changes)
     }
 }
 
-Test(test_sys, leading_wildcards_do_not_match_and_a_group_gets_each_once)
+Test(kernel_sys, leading_wildcards_do_not_match_and_a_group_gets_each_once)
 {
     up(2);
     follow(b, 0, ann, "#", 1);
@@ -83,7 +83,7 @@ Test(test_sys, leading_wildcards_do_not_match_and_a_group_gets_each_once)
     down();
 }
 
-Test(test_sys, sessions_and_subscriptions_are_counted)
+Test(kernel_sys, sessions_and_subscriptions_are_counted)
 {
     up(2);
     const struct kernel_counters *zero = kernel_counters(b->kernels[0]);

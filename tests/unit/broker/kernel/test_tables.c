@@ -4,7 +4,7 @@
 
 static uint8_t memory[SUB_KEY_MAX_BYTES];
 
-Test(test_tables, rows_are_read_as_they_were_written_and_never_when_cut_short)
+Test(kernel_tables, rows_are_read_as_they_were_written_and_never_when_cut_short)
 {
     uint8_t            s[SESSION_ROW_BYTES];
     uint8_t            u[SUB_ROW_BYTES];
@@ -35,7 +35,7 @@ Test(test_tables, rows_are_read_as_they_were_written_and_never_when_cut_short)
     cr_assert_not(sub_row_read(sub_bytes, &sub_back), "QoS 3");
 }
 
-Test(test_tables, the_row_of_a_packet_id_may_tell_what_its_message_was)
+Test(kernel_tables, the_row_of_a_packet_id_may_tell_what_its_message_was)
 {
     uint8_t            bytes[INBOUND_ROW_MAX_BYTES + 1] = {0};
     struct inbound_row row                              = {.sequence = 5, .content = 1ull << 60};
@@ -51,7 +51,7 @@ Test(test_tables, the_row_of_a_packet_id_may_tell_what_its_message_was)
     }
 }
 
-Test(test_tables, a_key_holds_client_id_and_filter)
+Test(kernel_tables, a_key_holds_client_id_and_filter)
 {
     struct bytes id;
     struct bytes filter;
@@ -70,7 +70,7 @@ Test(test_tables, a_key_holds_client_id_and_filter)
                  SUB_KEY_MAX_BYTES);
 }
 
-Test(test_tables, a_tag_holds_up_to_16_subscription_ids)
+Test(kernel_tables, a_tag_holds_up_to_16_subscription_ids)
 {
     uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
     struct delivery_tag back;

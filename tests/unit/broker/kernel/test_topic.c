@@ -2,24 +2,7 @@
 
 #include <criterion/criterion.h>
 
-Test(test_topic, names_without_wildcards_are_valid)
-{
-    const char *good[] = {"a", "/", "//", "a/b", "/a", "a/", "$SYS/x", "$share/g/a", " ", "a b/c"};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-        cr_expect(topic_name_valid(bytes_str(good[i])), "%s", good[i]);
-    }
-    const char *bad[] = {"", "+", "#", "a/+", "a/#", "a+b", "#/"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        cr_expect_not(topic_name_valid(bytes_str(bad[i])), "%s", bad[i]);
-    }
-    cr_expect_not(topic_name_valid(bytes_of("a\0b", 3)));
-    static uint8_t large[TOPIC_MAX_BYTES + 1];
-    memset(large, '/', sizeof large);
-    cr_expect(topic_name_valid(bytes_of(large, TOPIC_MAX_BYTES)));
-    cr_expect_not(topic_name_valid(bytes_of(large, sizeof large)));
-}
-
-Test(test_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
+Test(kernel_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
 {
     const char *good[] = {"#",  "+",  "/",   "+/+",    "a/#",    "a/+/b",    "+/#",
                           "/+", "+/", "//#", "$SYS/#", "$share", "$shared/a"};
@@ -33,7 +16,7 @@ Test(test_topic, a_wildcard_stands_alone_in_its_level_and_a_hash_at_the_end)
     cr_expect_not(topic_filter_valid(bytes_of("a\0b", 3)));
 }
 
-Test(test_topic, a_shared_filter_has_a_plain_group_and_a_filter)
+Test(kernel_topic, a_shared_filter_has_a_plain_group_and_a_filter)
 {
     const char *good[] = {"$share/g/a", "$share/g/#", "$share/g/+/a", "$share/g//", "$share/g h/a"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

@@ -35,7 +35,7 @@ static void grow_to(struct tree *tree, uint32_t count)
     }
 }
 
-Test(tree, an_edge_is_found_at_every_moment_and_a_new_one_splits_two_buckets)
+Test(kernel_tree, an_edge_is_found_at_every_moment_and_a_new_one_splits_two_buckets)
 {
     enum { CHILDREN = 200000 };
     struct tree tree;

@@ -25,7 +25,7 @@ static uint64_t model_shards(unsigned topic, bool quality)
     return shards;
 }
 
-Test(test_wants, holds_what_a_model_of_arrays_holds)
+Test(kernel_wants, holds_what_a_model_of_arrays_holds)
 {
     struct wants x = {0};
     struct rand  r;
@@ -57,7 +57,7 @@ Test(test_wants, holds_what_a_model_of_arrays_holds)
     free(counts);
 }
 
-Test(test_wants, a_key_of_0_is_one_like_others)
+Test(kernel_wants, a_key_of_0_is_one_like_others)
 {
     struct wants x = {0};
     cr_assert_null(wants_find(&x, 0, 2));
@@ -70,7 +70,7 @@ Test(test_wants, a_key_of_0_is_one_like_others)
     wants_fini(&x);
 }
 
-Test(test_wants, a_million_topics_take_at_most_25_bytes_each_and_go_again)
+Test(kernel_wants, a_million_topics_take_at_most_25_bytes_each_and_go_again)
 {
     enum { MANY = 1000000 };
     struct wants x = {0};

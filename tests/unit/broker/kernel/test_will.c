@@ -36,7 +36,7 @@ static void down(void)
     actor_free(bob);
 }
 
-Test(test_will, a_lost_connection_publishes_it_and_an_orderly_one_does_not)
+Test(kernel_will, a_lost_connection_publishes_it_and_an_orderly_one_does_not)
 {
     for (unsigned stored = 0; stored < 2; stored++) {
         up(3);
@@ -54,7 +54,7 @@ Test(test_will, a_lost_connection_publishes_it_and_an_orderly_one_does_not)
     }
 }
 
-Test(test_will, its_delay_is_kept_and_a_resume_within_it_cancels_it)
+Test(kernel_will, its_delay_is_kept_and_a_resume_within_it_cancels_it)
 {
     up(1);
     enter_will(b, 0, bob, true, 1000, will_of(10));
@@ -72,7 +72,7 @@ Test(test_will, its_delay_is_kept_and_a_resume_within_it_cancels_it)
     down();
 }
 
-Test(test_will, the_end_of_the_session_is_the_latest_time_for_it)
+Test(kernel_will, the_end_of_the_session_is_the_latest_time_for_it)
 {
     up(1);
     enter_will(b, 0, bob, true, 5, will_of(100));
@@ -100,7 +100,7 @@ Test(test_will, the_end_of_the_session_is_the_latest_time_for_it)
     down();
 }
 
-Test(test_will, a_take_over_publishes_one_without_delay_and_keeps_a_delayed_one_quiet)
+Test(kernel_will, a_take_over_publishes_one_without_delay_and_keeps_a_delayed_one_quiet)
 {
     for (uint32_t delay_s = 0; delay_s < 2; delay_s++) {
         up(2);
@@ -118,7 +118,7 @@ Test(test_will, a_take_over_publishes_one_without_delay_and_keeps_a_delayed_one_
     }
 }
 
-Test(test_will, a_killed_broker_leaves_the_wills_of_all_its_clients)
+Test(kernel_will, a_killed_broker_leaves_the_wills_of_all_its_clients)
 {
     up(2);
     struct actor *carl = actor_new("carl");
@@ -135,7 +135,7 @@ Test(test_will, a_killed_broker_leaves_the_wills_of_all_its_clients)
     down();
 }
 
-Test(test_will, it_reaches_a_stored_session_once_wherever_the_broker_dies)
+Test(kernel_will, it_reaches_a_stored_session_once_wherever_the_broker_dies)
 {
     for (int steps = 0; steps < 8; steps++) {
         up(1);
@@ -153,7 +153,7 @@ Test(test_will, it_reaches_a_stored_session_once_wherever_the_broker_dies)
     }
 }
 
-Test(test_will, its_message_expiry_counts_from_its_publication)
+Test(kernel_will, its_message_expiry_counts_from_its_publication)
 {
     up(1);
     struct will will      = will_of(0);

@@ -3,7 +3,7 @@
 
 #include <criterion/criterion.h>
 
-Test(test_window, an_id_names_one_offset_wherever_the_window_begins)
+Test(kernel_window, an_id_names_one_offset_wherever_the_window_begins)
 {
     const uint64_t starts[] = {0, 1, 32765, 32766, 32767, 32768, 1ull << 40};
     for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
@@ -23,7 +23,7 @@ Test(test_window, an_id_names_one_offset_wherever_the_window_begins)
     }
 }
 
-Test(test_window, it_is_full_at_32767_offsets_and_moves_when_the_first_is_done)
+Test(kernel_window, it_is_full_at_32767_offsets_and_moves_when_the_first_is_done)
 {
     struct window w;
     window_init(&w, 10);
@@ -37,7 +37,7 @@ Test(test_window, it_is_full_at_32767_offsets_and_moves_when_the_first_is_done)
     window_fini(&w);
 }
 
-Test(test_window, it_remembers_what_an_array_remembers)
+Test(kernel_window, it_remembers_what_an_array_remembers)
 {
     static uint8_t model[20000];
     struct rand    r;

@@ -41,7 +41,7 @@ static void answer(struct io_socket *socket, uint64_t id, int status)
     far_send(socket, RPC_TXN_DONE, id, wire_written(&w));
 }
 
-Test(client, a_transaction_goes_to_the_shard_of_its_stripe_and_is_answered_once)
+Test(store_client, a_transaction_goes_to_the_shard_of_its_stripe_and_is_answered_once)
 {
     struct far   far;
     struct asked a;
@@ -61,7 +61,7 @@ Test(client, a_transaction_goes_to_the_shard_of_its_stripe_and_is_answered_once)
     far_store_fini(&far);
 }
 
-Test(client, what_is_not_answered_is_sent_again_in_its_order)
+Test(store_client, what_is_not_answered_is_sent_again_in_its_order)
 {
     struct far   far;
     struct asked a[4];
@@ -111,7 +111,7 @@ static uint16_t round_of(const struct frame *txn)
     return round;
 }
 
-Test(client, behind_a_refusal_a_new_round_waits_for_all_answers_of_the_old_one)
+Test(store_client, behind_a_refusal_a_new_round_waits_for_all_answers_of_the_old_one)
 {
     struct far   far;
     struct asked a[5];
@@ -149,7 +149,7 @@ Test(client, behind_a_refusal_a_new_round_waits_for_all_answers_of_the_old_one)
     far_store_fini(&far);
 }
 
-Test(client, credit_bounds_what_is_unanswered_but_lets_one_request_through)
+Test(store_client, credit_bounds_what_is_unanswered_but_lets_one_request_through)
 {
     struct far   far;
     struct asked a[3];
@@ -172,7 +172,7 @@ Test(client, credit_bounds_what_is_unanswered_but_lets_one_request_through)
     far_store_fini(&far);
 }
 
-Test(client, a_transaction_that_does_not_fit_a_frame_is_refused_by_a_later_turn)
+Test(store_client, a_transaction_that_does_not_fit_a_frame_is_refused_by_a_later_turn)
 {
     struct far   far;
     struct asked a;
@@ -187,7 +187,7 @@ Test(client, a_transaction_that_does_not_fit_a_frame_is_refused_by_a_later_turn)
     far_store_fini(&far);
 }
 
-Test(client, an_answer_that_is_no_answer_is_malformed)
+Test(store_client, an_answer_that_is_no_answer_is_malformed)
 {
     struct far   far;
     struct asked a[2];
@@ -205,7 +205,7 @@ Test(client, an_answer_that_is_no_answer_is_malformed)
     far_store_fini(&far);
 }
 
-Test(client, a_silent_connection_is_asked_and_then_given_up)
+Test(store_client, a_silent_connection_is_asked_and_then_given_up)
 {
     struct far far;
     far_init(&far);
@@ -227,7 +227,7 @@ Test(client, a_silent_connection_is_asked_and_then_given_up)
     far_store_fini(&far);
 }
 
-Test(client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
+Test(store_client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
 {
     struct far far;
     far_init(&far);
@@ -243,7 +243,7 @@ Test(client, a_connection_that_hears_much_and_says_nothing_gives_a_sign_of_life)
     far_store_fini(&far);
 }
 
-Test(client, a_store_with_other_stripes_than_before_is_not_taken)
+Test(store_client, a_store_with_other_stripes_than_before_is_not_taken)
 {
     struct far far;
     far_init(&far);
@@ -258,7 +258,7 @@ Test(client, a_store_with_other_stripes_than_before_is_not_taken)
     far_store_fini(&far);
 }
 
-Test(client, a_welcome_that_cannot_be_is_not_taken)
+Test(store_client, a_welcome_that_cannot_be_is_not_taken)
 {
     static const uint32_t shards[]  = {0, 1u << 31, 4};
     static const uint32_t stripes[] = {4, 4, 0x10000};

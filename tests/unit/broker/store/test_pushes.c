@@ -93,7 +93,7 @@ static uint64_t from_of(const struct frame *follow)
     return from;
 }
 
-Test(pushes, a_follow_goes_on_behind_the_last_record_and_shows_none_twice)
+Test(store_pushes, a_follow_goes_on_behind_the_last_record_and_shows_none_twice)
 {
     struct far   far;
     struct seen  seen;
@@ -111,7 +111,7 @@ Test(pushes, a_follow_goes_on_behind_the_last_record_and_shows_none_twice)
     far_store_fini(&far);
 }
 
-Test(pushes, what_comes_late_for_a_follow_that_was_cancelled_reaches_nobody)
+Test(store_pushes, what_comes_late_for_a_follow_that_was_cancelled_reaches_nobody)
 {
     struct far   far;
     struct seen  seen, heir;
@@ -130,7 +130,7 @@ Test(pushes, what_comes_late_for_a_follow_that_was_cancelled_reaches_nobody)
     far_store_fini(&far);
 }
 
-Test(pushes, a_damaged_record_is_asked_for_again_and_ends_the_follow_at_last)
+Test(store_pushes, a_damaged_record_is_asked_for_again_and_ends_the_follow_at_last)
 {
     struct far   far;
     struct seen  seen;
@@ -166,7 +166,7 @@ static void send_change(struct io_socket *socket, uint64_t id, bool synced, bool
     wire_writer_fini(&w);
 }
 
-Test(pushes, a_watch_begins_anew_with_each_connection)
+Test(store_pushes, a_watch_begins_anew_with_each_connection)
 {
     struct far   far;
     struct seen  seen;
@@ -193,7 +193,7 @@ Test(pushes, a_watch_begins_anew_with_each_connection)
     far_store_fini(&far);
 }
 
-Test(pushes, a_push_that_is_cut_short_breaks_the_connection_only)
+Test(store_pushes, a_push_that_is_cut_short_breaks_the_connection_only)
 {
     struct far   far;
     struct seen  seen;
@@ -228,7 +228,7 @@ static void setup_nodes(struct far *far, struct seen *seen)
     far_up(far, 1, 4);
 }
 
-Test(pushes, a_follow_goes_on_at_the_next_leader_behind_the_last_record)
+Test(store_pushes, a_follow_goes_on_at_the_next_leader_behind_the_last_record)
 {
     struct far   far;
     struct seen  seen;
@@ -255,7 +255,7 @@ Test(pushes, a_follow_goes_on_at_the_next_leader_behind_the_last_record)
     far_store_fini(&far);
 }
 
-Test(pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
+Test(store_pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
 {
     struct far   far;
     struct seen  seen;
@@ -277,7 +277,7 @@ Test(pushes, a_follow_that_is_refused_for_the_leader_is_asked_for_again)
     far_store_fini(&far);
 }
 
-Test(pushes, a_late_refusal_does_not_concern_what_was_asked_for_since)
+Test(store_pushes, a_late_refusal_does_not_concern_what_was_asked_for_since)
 {
     struct far   far;
     struct seen  seen;
@@ -306,7 +306,7 @@ Test(pushes, a_late_refusal_does_not_concern_what_was_asked_for_since)
     far_store_fini(&far);
 }
 
-Test(pushes, a_watch_of_one_stripe_begins_anew_at_the_next_leader)
+Test(store_pushes, a_watch_of_one_stripe_begins_anew_at_the_next_leader)
 {
     struct far   far;
     struct seen  seen;

@@ -72,7 +72,7 @@ static void take_out(struct queue *q, struct taken *t, uint16_t stripe)
     queue_take(q, &taker);
 }
 
-Test(queue, what_is_taken_out_comes_in_its_order_and_is_not_sent_over_a_new_connection)
+Test(store_queue, what_is_taken_out_comes_in_its_order_and_is_not_sent_over_a_new_connection)
 {
     struct queue q;
     struct taken t;
@@ -99,7 +99,7 @@ Test(queue, what_is_taken_out_comes_in_its_order_and_is_not_sent_over_a_new_conn
     queue_fini(&q);
 }
 
-Test(queue, the_answer_to_what_was_taken_out_gives_back_its_credit_and_concerns_nobody)
+Test(store_queue, the_answer_to_what_was_taken_out_gives_back_its_credit_and_concerns_nobody)
 {
     struct queue q;
     struct taken t;
@@ -126,7 +126,7 @@ Test(queue, the_answer_to_what_was_taken_out_gives_back_its_credit_and_concerns_
     queue_fini(&q);
 }
 
-Test(queue, without_a_connection_what_is_taken_out_leaves_nothing)
+Test(store_queue, without_a_connection_what_is_taken_out_leaves_nothing)
 {
     struct queue q;
     struct taken t;
@@ -150,7 +150,7 @@ Test(queue, without_a_connection_what_is_taken_out_leaves_nothing)
 }
 
 /* Against a model: the owner of each request by its id, 0: answered or taken. */
-Test(queue, everything_is_answered_or_taken_once_whatever_happens_in_between)
+Test(store_queue, everything_is_answered_or_taken_once_whatever_happens_in_between)
 {
     enum { STEPS = 20000, IDS = STEPS + 1 };
     static int   owner_of[IDS];

@@ -75,7 +75,7 @@ static void setup(struct far *far, uint32_t shards)
     far_up(far, shards, 8);
 }
 
-Test(route, one_seed_tells_of_all_nodes_and_each_stripe_is_asked_where_it_is_led)
+Test(store_route, one_seed_tells_of_all_nodes_and_each_stripe_is_asked_where_it_is_led)
 {
     struct far   far;
     struct asked a[3];
@@ -98,7 +98,7 @@ Test(route, one_seed_tells_of_all_nodes_and_each_stripe_is_asked_where_it_is_led
     far_store_fini(&far);
 }
 
-Test(route, the_store_is_known_when_the_leader_of_every_stripe_was_connected_once)
+Test(store_route, the_store_is_known_when_the_leader_of_every_stripe_was_connected_once)
 {
     struct far far;
     far_init_nodes(&far, 3, 1);
@@ -115,7 +115,7 @@ Test(route, the_store_is_known_when_the_leader_of_every_stripe_was_connected_onc
     far_store_fini(&far);
 }
 
-Test(route, seeds_that_are_nodes_by_another_address_are_dropped_and_a_dead_one_hinders_nobody)
+Test(store_route, seeds_that_are_nodes_by_another_address_are_dropped_and_a_dead_one_hinders_nobody)
 {
     struct far far;
     far_init_nodes(&far, 2, 4);
@@ -136,7 +136,7 @@ Test(route, seeds_that_are_nodes_by_another_address_are_dropped_and_a_dead_one_h
     far_store_fini(&far);
 }
 
-Test(route, a_node_of_another_cluster_is_not_used)
+Test(store_route, a_node_of_another_cluster_is_not_used)
 {
     struct far far;
     far_init_nodes(&far, 3, 1);
@@ -147,7 +147,7 @@ Test(route, a_node_of_another_cluster_is_not_used)
     far_store_fini(&far);
 }
 
-Test(route, a_new_leader_is_asked_what_the_old_one_left_unanswered_in_its_order)
+Test(store_route, a_new_leader_is_asked_what_the_old_one_left_unanswered_in_its_order)
 {
     struct far   far;
     struct asked a[6];
@@ -185,7 +185,7 @@ Test(route, a_new_leader_is_asked_what_the_old_one_left_unanswered_in_its_order)
     far_store_fini(&far);
 }
 
-Test(route, what_is_parked_behind_a_refusal_stays_behind_what_moves)
+Test(store_route, what_is_parked_behind_a_refusal_stays_behind_what_moves)
 {
     struct far   far;
     struct asked a[3];
@@ -213,7 +213,7 @@ Test(route, what_is_parked_behind_a_refusal_stays_behind_what_moves)
     far_store_fini(&far);
 }
 
-Test(route, what_waits_for_a_dead_leader_moves_with_a_higher_term_and_not_with_an_old_one)
+Test(store_route, what_waits_for_a_dead_leader_moves_with_a_higher_term_and_not_with_an_old_one)
 {
     struct far   far;
     struct asked a[2];
@@ -246,7 +246,7 @@ Test(route, what_waits_for_a_dead_leader_moves_with_a_higher_term_and_not_with_a
     far_store_fini(&far);
 }
 
-Test(route, a_node_that_does_not_lead_any_more_is_asked_again_in_a_new_round_or_another_one)
+Test(store_route, a_node_that_does_not_lead_any_more_is_asked_again_in_a_new_round_or_another_one)
 {
     struct far   far;
     struct asked a[4];
@@ -289,7 +289,7 @@ Test(route, a_node_that_does_not_lead_any_more_is_asked_again_in_a_new_round_or_
     far_store_fini(&far);
 }
 
-Test(route, a_restart_in_a_new_term_at_the_same_node_asks_again_with_that_term)
+Test(store_route, a_restart_in_a_new_term_at_the_same_node_asks_again_with_that_term)
 {
     struct far   far;
     struct asked a[2];
@@ -360,7 +360,7 @@ static void play_node(struct play *p, uint16_t node)
     }
 }
 
-Test(route, no_transaction_is_taken_before_one_that_was_made_before_it_whoever_leads)
+Test(store_route, no_transaction_is_taken_before_one_that_was_made_before_it_whoever_leads)
 {
     for (uint64_t seed = 1; seed <= 30; seed++) {
         struct play *p = calloc(1, sizeof *p);

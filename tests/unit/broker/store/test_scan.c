@@ -93,7 +93,7 @@ static bool behind(const struct frame *f, const char *key)
     return bytes_equal(wire_get_blob(&r), bytes_str(key)) && !r.bad;
 }
 
-Test(scan, pages_of_all_shards_follow_each_other)
+Test(store_scan, pages_of_all_shards_follow_each_other)
 {
     struct far    far;
     struct walker w;
@@ -119,7 +119,7 @@ Test(scan, pages_of_all_shards_follow_each_other)
     far_store_fini(&far);
 }
 
-Test(scan, one_that_is_paused_goes_on_behind_its_last_item)
+Test(store_scan, one_that_is_paused_goes_on_behind_its_last_item)
 {
     struct far    far;
     struct walker w;
@@ -139,7 +139,7 @@ Test(scan, one_that_is_paused_goes_on_behind_its_last_item)
     far_store_fini(&far);
 }
 
-Test(scan, a_page_is_asked_for_again_over_a_new_connection)
+Test(store_scan, a_page_is_asked_for_again_over_a_new_connection)
 {
     struct far    far;
     struct walker w;
@@ -156,7 +156,7 @@ Test(scan, a_page_is_asked_for_again_over_a_new_connection)
     far_store_fini(&far);
 }
 
-Test(scan, nothing_comes_after_a_cancel)
+Test(store_scan, nothing_comes_after_a_cancel)
 {
     struct far    far;
     struct walker w;
@@ -170,7 +170,7 @@ Test(scan, nothing_comes_after_a_cancel)
     far_store_fini(&far);
 }
 
-Test(scan, an_answer_that_is_cut_short_ends_it_with_an_error)
+Test(store_scan, an_answer_that_is_cut_short_ends_it_with_an_error)
 {
     struct far    far;
     struct walker w;
@@ -194,7 +194,7 @@ static void begin_nodes(struct far *far, struct walker *w)
     far_turn(far);
 }
 
-Test(scan, each_leader_is_asked_for_what_it_leads)
+Test(store_scan, each_leader_is_asked_for_what_it_leads)
 {
     struct far    far;
     struct walker w;
@@ -232,7 +232,7 @@ static void not_leader(struct io_socket *socket, uint64_t id)
     far_send(socket, RPC_ERROR, id, wire_written(&e));
 }
 
-Test(scan, a_page_goes_on_where_it_was_at_the_next_leader)
+Test(store_scan, a_page_goes_on_where_it_was_at_the_next_leader)
 {
     struct far    far;
     struct walker w;
@@ -269,7 +269,7 @@ Test(scan, a_page_goes_on_where_it_was_at_the_next_leader)
 }
 
 /* What is left behind is found by the address sanitizer. */
-Test(scan, a_client_that_is_freed_forgets_scans_that_wait_are_asked_or_cancelled)
+Test(store_scan, a_client_that_is_freed_forgets_scans_that_wait_are_asked_or_cancelled)
 {
     struct far        far;
     struct walker     w;

@@ -5,7 +5,7 @@
 
 #include <criterion/criterion.h>
 
-Test(test_automatic, options_may_be_left_out_and_stand_in_any_order)
+Test(topic_automatic, options_may_be_left_out_and_stand_in_any_order)
 {
     struct automatic a = {0};
     char             why[512];

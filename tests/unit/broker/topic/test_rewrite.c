@@ -28,7 +28,7 @@ static bool becomes(const struct rewrite *r, enum rewrite_action action, const c
     return is;
 }
 
-Test(test_rewrite, wildcards_are_captured_in_order)
+Test(topic_rewrite, wildcards_are_captured_in_order)
 {
     struct rewrite *r = rules((const char *const[]){"all a/+/b/# x/$2/$1", "all c/# d/$1", "all /+ e$1", NULL});
     cr_expect(becomes(r, REWRITE_PUBLISH, "a/1/b/2/3", "x/2/3/1"));
@@ -42,7 +42,7 @@ Test(test_rewrite, wildcards_are_captured_in_order)
     rewrite_free(r);
 }
 
-Test(test_rewrite, the_first_rule_that_matches_is_used_once_and_only_for_its_action)
+Test(topic_rewrite, the_first_rule_that_matches_is_used_once_and_only_for_its_action)
 {
     struct rewrite *r = rules((const char *const[]){"publish a b", "subscribe a c", "all b d", "all b e", NULL});
     cr_expect(becomes(r, REWRITE_PUBLISH, "a", "b"));
@@ -55,7 +55,7 @@ Test(test_rewrite, the_first_rule_that_matches_is_used_once_and_only_for_its_act
     rewrite_free(r);
 }
 
-Test(test_rewrite, filters_are_rewritten_inside_shares)
+Test(topic_rewrite, filters_are_rewritten_inside_shares)
 {
     struct rewrite *r = rules((const char *const[]){"subscribe a/# x/$1", NULL});
     cr_expect(becomes(r, REWRITE_SUBSCRIBE, "a/+/#", "x/+/#"));
@@ -65,7 +65,7 @@ Test(test_rewrite, filters_are_rewritten_inside_shares)
     rewrite_free(r);
 }
 
-Test(test_rewrite, a_regular_expression_narrows_and_captures)
+Test(topic_rewrite, a_regular_expression_narrows_and_captures)
 {
     struct rewrite *r = rules((const char *const[]){"all y/+/# ^y/(.+)/z/(.+)$ y/z/$2",
                                                     "all t/# \"^t/([a-z]+)-([0-9]+)(x)?$\" $1/$2/$3", NULL});
@@ -77,7 +77,7 @@ Test(test_rewrite, a_regular_expression_narrows_and_captures)
     rewrite_free(r);
 }
 
-Test(test_rewrite, the_client_is_filled_in_when_it_is_one_level)
+Test(topic_rewrite, the_client_is_filled_in_when_it_is_one_level)
 {
     struct rewrite *r = rules((const char *const[]){"all in/# by/%c/%u/$1/100%%/$$1", NULL});
     static uint8_t  out[TEMPLATE_RESULT_MAX];
@@ -90,7 +90,7 @@ Test(test_rewrite, the_client_is_filled_in_when_it_is_one_level)
     rewrite_free(r);
 }
 
-Test(test_rewrite, leading_wildcards_leave_reserved_topics_alone)
+Test(topic_rewrite, leading_wildcards_leave_reserved_topics_alone)
 {
     struct rewrite *r = rules((const char *const[]){"all # x/$1", "all $SYS/# y/$1", NULL});
     cr_expect(becomes(r, REWRITE_PUBLISH, "a", "x/a"));
@@ -98,7 +98,7 @@ Test(test_rewrite, leading_wildcards_leave_reserved_topics_alone)
     rewrite_free(r);
 }
 
-Test(test_rewrite, what_is_no_rule_is_refused)
+Test(topic_rewrite, what_is_no_rule_is_refused)
 {
     static const char *const bad[] = {
         "",           "all a",      "all a b c d", "some a b", "all a# b",  "all a/#/b b",
@@ -112,7 +112,7 @@ Test(test_rewrite, what_is_no_rule_is_refused)
     }
 }
 
-Test(test_rewrite, a_result_that_has_no_room_is_not_made)
+Test(topic_rewrite, a_result_that_has_no_room_is_not_made)
 {
     struct rewrite *r = rules((const char *const[]){"all a/# b/$1/$1", NULL});
     static uint8_t  topic[40000];

@@ -35,7 +35,7 @@ static struct proxy fed(struct bytes header, struct bytes behind, int expected)
     return first;
 }
 
-Test(test_proxy, version_1_says_where_the_client_is)
+Test(transport_proxy, version_1_says_where_the_client_is)
 {
     struct proxy p = fed(S("PROXY TCP4 192.0.2.1 198.51.100.7 56324 1883\r\n"), S("\x10\x0c"), 1);
     cr_expect_str_eq(p.address, "192.0.2.1");
@@ -48,7 +48,7 @@ Test(test_proxy, version_1_says_where_the_client_is)
     cr_expect_str_empty(p.address);
 }
 
-Test(test_proxy, version_2_says_it_in_bytes)
+Test(transport_proxy, version_2_says_it_in_bytes)
 {
     struct proxy p = fed(S(SIGNATURE "\x21\x11\x00\x0c\xc0\x00\x02\x01\xc6\x33\x64\x07\xdc\x04\x07\x5b"), S("MQTT"), 1);
     cr_expect_str_eq(p.address, "192.0.2.1");
@@ -68,7 +68,7 @@ Test(test_proxy, version_2_says_it_in_bytes)
     cr_expect_str_empty(p.address);
 }
 
-Test(test_proxy, what_is_no_header_is_refused)
+Test(transport_proxy, what_is_no_header_is_refused)
 {
     static const struct {
         const char *text;

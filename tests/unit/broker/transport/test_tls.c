@@ -245,7 +245,7 @@ enum { KINDS = sizeof kinds / sizeof kinds[0] };
 static const size_t sizes[] = {1, 0, 2, 15, 16, 17, 1024, 16383, 16384, 16385, 16400, 33000, 100000, MOST_BYTES};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
 
-Test(tls, what_is_said_arrives_whoever_served)
+Test(transport_tls, what_is_said_arrives_whoever_served)
 {
     struct rig rig;
     setup(&rig);
@@ -263,7 +263,7 @@ Test(tls, what_is_said_arrives_whoever_served)
     teardown(&rig);
 }
 
-Test(tls, keys_are_updated_as_often_as_the_peer_wants)
+Test(transport_tls, keys_are_updated_as_often_as_the_peer_wants)
 {
     struct rig rig;
     setup(&rig);
@@ -280,7 +280,7 @@ Test(tls, keys_are_updated_as_often_as_the_peer_wants)
     teardown(&rig);
 }
 
-Test(tls, many_handshakes_one_after_the_other)
+Test(transport_tls, many_handshakes_one_after_the_other)
 {
     struct rig rig;
     setup(&rig);
@@ -293,7 +293,7 @@ Test(tls, many_handshakes_one_after_the_other)
     teardown(&rig);
 }
 
-Test(tls, a_session_is_taken_up_again)
+Test(transport_tls, a_session_is_taken_up_again)
 {
     struct rig rig;
     setup(&rig);
@@ -315,7 +315,7 @@ Test(tls, a_session_is_taken_up_again)
     teardown(&rig);
 }
 
-Test(tls, of_a_forged_record_nothing_is_given_out)
+Test(transport_tls, of_a_forged_record_nothing_is_given_out)
 {
     struct rig rig;
     setup(&rig);
@@ -339,7 +339,7 @@ Test(tls, of_a_forged_record_nothing_is_given_out)
     teardown(&rig);
 }
 
-Test(tls, a_record_that_is_said_twice_is_refused)
+Test(transport_tls, a_record_that_is_said_twice_is_refused)
 {
     struct rig rig;
     setup(&rig);

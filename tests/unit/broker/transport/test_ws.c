@@ -75,7 +75,7 @@ static void open_it(struct rig *rig)
     cr_assert(strstr(text, "\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n") != NULL, "%s", text);
 }
 
-Test(ws, a_request_in_single_bytes_is_a_request)
+Test(transport_ws, a_request_in_single_bytes_is_a_request)
 {
     struct rig rig;
     setup(&rig);
@@ -87,7 +87,7 @@ Test(ws, a_request_in_single_bytes_is_a_request)
     teardown(&rig);
 }
 
-Test(ws, frames_behind_the_request_in_the_same_bytes_are_not_lost)
+Test(transport_ws, frames_behind_the_request_in_the_same_bytes_are_not_lost)
 {
     struct rig rig;
     char       both[sizeof request + 16];
@@ -102,7 +102,7 @@ Test(ws, frames_behind_the_request_in_the_same_bytes_are_not_lost)
     teardown(&rig);
 }
 
-Test(ws, a_fragmented_message_with_a_ping_between_comes_through_in_single_bytes)
+Test(transport_ws, a_fragmented_message_with_a_ping_between_comes_through_in_single_bytes)
 {
     struct rig           rig;
     char                 text[64];
@@ -119,7 +119,7 @@ Test(ws, a_fragmented_message_with_a_ping_between_comes_through_in_single_bytes)
     teardown(&rig);
 }
 
-Test(ws, each_packet_becomes_a_binary_frame)
+Test(transport_ws, each_packet_becomes_a_binary_frame)
 {
     struct rig rig;
     char       text[700];
@@ -142,7 +142,7 @@ Test(ws, each_packet_becomes_a_binary_frame)
     teardown(&rig);
 }
 
-Test(ws, nothing_stands_inside_of_a_frame_that_is_larger_than_one_send)
+Test(transport_ws, nothing_stands_inside_of_a_frame_that_is_larger_than_one_send)
 {
     static const uint8_t ping[]  = {0x89, 0x82, 0, 0, 0, 0, 'h', 'i'};
     static const uint8_t close[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8};
@@ -174,7 +174,7 @@ Test(ws, nothing_stands_inside_of_a_frame_that_is_larger_than_one_send)
     }
 }
 
-Test(ws, nothing_is_said_before_the_upgrade_and_after_the_close)
+Test(transport_ws, nothing_is_said_before_the_upgrade_and_after_the_close)
 {
     struct rig           rig;
     char                 text[64];
@@ -219,7 +219,7 @@ static void expect_close(const char *payload, size_t size, uint16_t code, int re
     }
 }
 
-Test(ws, a_close_code_that_may_be_sent_comes_back)
+Test(transport_ws, a_close_code_that_may_be_sent_comes_back)
 {
     static const uint16_t codes[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010,
                                      1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
@@ -231,7 +231,7 @@ Test(ws, a_close_code_that_may_be_sent_comes_back)
     expect_close("", 0, 1000, ERR_CLOSED);
 }
 
-Test(ws, a_close_code_that_may_not_be_sent_is_a_protocol_error)
+Test(transport_ws, a_close_code_that_may_not_be_sent_is_a_protocol_error)
 {
     static const uint16_t codes[] = {0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535};
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
@@ -241,7 +241,7 @@ Test(ws, a_close_code_that_may_not_be_sent_is_a_protocol_error)
     expect_close("\x03", 1, 1002, ERR_MALFORMED);
 }
 
-Test(ws, a_reason_for_the_close_is_well_formed_utf8)
+Test(transport_ws, a_reason_for_the_close_is_well_formed_utf8)
 {
     char longest[125] = "\x03\xe8";
     memset(longest + 2, 'x', sizeof longest - 2);

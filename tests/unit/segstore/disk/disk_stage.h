@@ -1,7 +1,7 @@
 /* disk_stage - a directory as a shard has it, real and empty, and the port over it: for tests of what reads, makes and deletes files.
  * Threads: the test's. */
-#ifndef KEEL_TESTS_UNIT_DISK_STAGE_H
-#define KEEL_TESTS_UNIT_DISK_STAGE_H
+#ifndef KEEL_TESTS_UNIT_SEGSTORE_DISK_DISK_STAGE_H
+#define KEEL_TESTS_UNIT_SEGSTORE_DISK_DISK_STAGE_H
 
 #include "segstore/log/segment.h"
 #include "shared/loop/io.h"

@@ -47,7 +47,7 @@ static void end(void)
     disk_stage_fini(&stage);
 }
 
-TestSuite(chunk, .fini = end);
+TestSuite(disk_chunk, .fini = end);
 
 static uint64_t nth(uint64_t i)
 {
@@ -67,7 +67,7 @@ static void read_all(void)
     }
 }
 
-Test(chunk, is_a_view_once_it_was_read)
+Test(disk_chunk, is_a_view_once_it_was_read)
 {
     struct bytes out;
     begin_with(4, 0);
@@ -80,7 +80,7 @@ Test(chunk, is_a_view_once_it_was_read)
     cr_assert_eq(view(segments_position(&stage.segments, 3)), ERR_NOT_FOUND);
 }
 
-Test(chunk, no_more_reads_are_under_way_than_the_depth)
+Test(disk_chunk, no_more_reads_are_under_way_than_the_depth)
 {
     begin_with(2, 0);
     for (uint64_t i = 0; i < 4; i++) {
@@ -93,7 +93,7 @@ Test(chunk, no_more_reads_are_under_way_than_the_depth)
     read_all();
 }
 
-Test(chunk, without_a_rate_nothing_waits)
+Test(disk_chunk, without_a_rate_nothing_waits)
 {
     begin_with(4, 0);
     for (uint64_t i = 0; i < 4; i++) {
@@ -104,7 +104,7 @@ Test(chunk, without_a_rate_nothing_waits)
     read_all();
 }
 
-Test(chunk, what_a_second_pays_for_may_come_at_once)
+Test(disk_chunk, what_a_second_pays_for_may_come_at_once)
 {
     begin_with(4, 4 * CHUNK_BYTES);
     for (uint64_t i = 0; i < 4; i++) {
@@ -120,7 +120,7 @@ Test(chunk, what_a_second_pays_for_may_come_at_once)
     cr_assert_eq(chunks.reads, reads);
 }
 
-Test(chunk, beyond_the_rate_it_waits_and_whoever_asked_is_told)
+Test(disk_chunk, beyond_the_rate_it_waits_and_whoever_asked_is_told)
 {
     begin_with(4, PER_SECOND);
     chunks.bucket.due_ns = io_now_ns(stage.io) + BUCKET_BURST_NS; /* the second's worth is taken */

@@ -132,7 +132,7 @@ static void check_moves(struct world *w)
     }
 }
 
-Test(copy, takes_what_is_held_and_leaves_what_is_dead)
+Test(disk_copy, takes_what_is_held_and_leaves_what_is_dead)
 {
     struct world w;
     setup(&w);
@@ -152,7 +152,7 @@ Test(copy, takes_what_is_held_and_leaves_what_is_dead)
     teardown(&w);
 }
 
-Test(copy, a_record_of_several_streams_is_copied_once)
+Test(disk_copy, a_record_of_several_streams_is_copied_once)
 {
     struct world w;
     setup(&w);
@@ -170,7 +170,7 @@ Test(copy, a_record_of_several_streams_is_copied_once)
     teardown(&w);
 }
 
-Test(copy, the_action_of_a_timer_comes_whole)
+Test(disk_copy, the_action_of_a_timer_comes_whole)
 {
     struct world w;
     setup(&w);
@@ -205,7 +205,7 @@ static size_t write_all(struct world *w, int *out_blocks, size_t limit_bytes)
     return moved;
 }
 
-Test(copy, what_does_not_fit_one_block_comes_in_the_next_and_nothing_is_lost_between)
+Test(disk_copy, what_does_not_fit_one_block_comes_in_the_next_and_nothing_is_lost_between)
 {
     struct world w;
     int          blocks;
@@ -220,7 +220,7 @@ Test(copy, what_does_not_fit_one_block_comes_in_the_next_and_nothing_is_lost_bet
     teardown(&w);
 }
 
-Test(copy, no_block_is_larger_than_the_files_are)
+Test(disk_copy, no_block_is_larger_than_the_files_are)
 {
     struct world w;
     int          blocks;
@@ -235,7 +235,7 @@ Test(copy, no_block_is_larger_than_the_files_are)
     teardown(&w);
 }
 
-Test(copy, records_of_a_stream_lie_together_in_their_order_however_they_came)
+Test(disk_copy, records_of_a_stream_lie_together_in_their_order_however_they_came)
 {
     struct world    w;
     struct survivor last = {0};
@@ -265,7 +265,7 @@ Test(copy, records_of_a_stream_lie_together_in_their_order_however_they_came)
     teardown(&w);
 }
 
-Test(copy, a_record_larger_than_a_block_of_the_usual_size_gets_one_of_its_own)
+Test(disk_copy, a_record_larger_than_a_block_of_the_usual_size_gets_one_of_its_own)
 {
     struct world w;
     setup(&w);
@@ -279,7 +279,7 @@ Test(copy, a_record_larger_than_a_block_of_the_usual_size_gets_one_of_its_own)
     teardown(&w);
 }
 
-Test(copy, what_is_not_what_it_should_be_is_told_and_not_copied)
+Test(disk_copy, what_is_not_what_it_should_be_is_told_and_not_copied)
 {
     struct world w;
     setup(&w);
@@ -303,7 +303,7 @@ Test(copy, what_is_not_what_it_should_be_is_told_and_not_copied)
     teardown(&w);
 }
 
-Test(copy, a_hole_between_records_stays_where_it_is)
+Test(disk_copy, a_hole_between_records_stays_where_it_is)
 {
     static const uint8_t   zeros[OP_TARGET_HEADER_BYTES];
     const struct log_entry hole = {.stripe = 5, .kind = LOG_BODY, .ops = bytes_of(zeros, sizeof zeros)};
@@ -328,7 +328,7 @@ Test(copy, a_hole_between_records_stays_where_it_is)
     teardown(&w);
 }
 
-Test(copy, weighing_adds_up_what_copying_would_take_and_keeps_nothing)
+Test(disk_copy, weighing_adds_up_what_copying_would_take_and_keeps_nothing)
 {
     struct world w;
     setup(&w);

@@ -35,7 +35,7 @@ static void end(void)
     disk_stage_fini(&stage);
 }
 
-TestSuite(prepare, .init = begin, .fini = end);
+TestSuite(disk_prepare, .init = begin, .fini = end);
 
 /* A turn; sleeps until something is to be done. */
 static void turn(void)
@@ -60,7 +60,7 @@ static void logged(uint64_t bytes)
     }
 }
 
-Test(prepare, without_a_log_all_of_a_file_is_filled_at_once)
+Test(disk_prepare, without_a_log_all_of_a_file_is_filled_at_once)
 {
     until_ready(1);
     cr_assert_eq(prepare.filled_bytes, DISK_STAGE_SEGMENT_BYTES);
@@ -68,7 +68,7 @@ Test(prepare, without_a_log_all_of_a_file_is_filled_at_once)
     cr_assert_eq(io_file_size(segments_find(&stage.segments, 1)->file), DISK_STAGE_SEGMENT_BYTES);
 }
 
-Test(prepare, a_log_with_small_writes_gets_files_that_are_filled)
+Test(disk_prepare, a_log_with_small_writes_gets_files_that_are_filled)
 {
     until_ready(1);
     prepare.begun = true;
@@ -77,7 +77,7 @@ Test(prepare, a_log_with_small_writes_gets_files_that_are_filled)
     cr_assert_eq(prepare.filled_bytes, DISK_STAGE_SEGMENT_BYTES);
 }
 
-Test(prepare, a_log_with_large_writes_gets_files_that_have_their_room)
+Test(disk_prepare, a_log_with_large_writes_gets_files_that_have_their_room)
 {
     until_ready(1);
     prepare.begun = true;
@@ -87,7 +87,7 @@ Test(prepare, a_log_with_large_writes_gets_files_that_have_their_room)
     cr_assert_eq(io_file_size(segments_find(&stage.segments, 2)->file), DISK_STAGE_SEGMENT_BYTES);
 }
 
-Test(prepare, a_file_that_is_needed_is_used_as_far_as_it_is_filled)
+Test(disk_prepare, a_file_that_is_needed_is_used_as_far_as_it_is_filled)
 {
     until_ready(1);
     prepare.begun = true;
@@ -102,7 +102,7 @@ Test(prepare, a_file_that_is_needed_is_used_as_far_as_it_is_filled)
     cr_assert_eq(io_file_size(segments_find(&stage.segments, 2)->file), DISK_STAGE_SEGMENT_BYTES);
 }
 
-Test(prepare, nothing_is_filled_while_the_logs_writes_are_slow)
+Test(disk_prepare, nothing_is_filled_while_the_logs_writes_are_slow)
 {
     until_ready(1);
     prepare.begun = true;
@@ -118,7 +118,7 @@ Test(prepare, nothing_is_filled_while_the_logs_writes_are_slow)
     cr_assert_eq(prepare.filled_bytes, DISK_STAGE_SEGMENT_BYTES);
 }
 
-Test(prepare, a_full_disk_that_has_space_again_does_not_wait_for_zeros)
+Test(disk_prepare, a_full_disk_that_has_space_again_does_not_wait_for_zeros)
 {
     until_ready(1);
     prepare.begun = true;
@@ -130,7 +130,7 @@ Test(prepare, a_full_disk_that_has_space_again_does_not_wait_for_zeros)
     cr_assert(prepare.unable || prepare.filled_bytes == 0);
 }
 
-Test(prepare, a_store_that_stops_does_not_wait_for_zeros)
+Test(disk_prepare, a_store_that_stops_does_not_wait_for_zeros)
 {
     until_ready(1);
     prepare.begun = true;

@@ -54,7 +54,7 @@ static void begin(void)
     disk_stage_init(&stage);
     disk_stage_segments(&stage, 1, SEGMENTS);
     chunks_init(&chunks, stage.io, &stage.segments, 1, 1, 0);
-    wal         = (struct wal){.segment_number = SEGMENTS, .applied = {.position = position(1)}};
+    wal         = (struct wal){.segment_number = SEGMENTS, .delivered = {.position = position(1)}};
     spare       = (struct spare){0};
     save        = (struct save){.wal           = &wal,
                                 .spare         = &spare,
@@ -79,7 +79,7 @@ static void end(void)
     disk_stage_fini(&stage);
 }
 
-TestSuite(save, .init = begin, .fini = end);
+TestSuite(disk_save, .init = begin, .fini = end);
 
 /* Until nothing is under way and nothing is left to forget. */
 static void settle(bool disk_full)
@@ -95,9 +95,9 @@ static void settle(bool disk_full)
 /* One that a replay behind it begins with in this segment. */
 static void checkpoint(uint64_t segment)
 {
-    int before           = saved;
-    wal.applied.position = position(segment);
-    save.wanted          = true;
+    int before             = saved;
+    wal.delivered.position = position(segment);
+    save.wanted            = true;
     while (saved == before) {
         save_turn(&save, false);
         io_turn(stage.io, save_busy(&save) && !save.taking ? UINT64_MAX : 0);
@@ -117,7 +117,7 @@ static uint64_t first_left(void)
     return first;
 }
 
-Test(save, files_before_the_older_of_two_checkpoints_go)
+Test(disk_save, files_before_the_older_of_two_checkpoints_go)
 {
     checkpoint(3);
     settle(false);
@@ -132,7 +132,7 @@ Test(save, files_before_the_older_of_two_checkpoints_go)
     cr_assert(disk_stage_has(&stage, stage.checkpoints, 2) && disk_stage_has(&stage, stage.checkpoints, 3));
 }
 
-Test(save, while_the_disk_is_full_the_newer_one_alone_counts)
+Test(disk_save, while_the_disk_is_full_the_newer_one_alone_counts)
 {
     checkpoint(3);
     checkpoint(5);
@@ -140,7 +140,7 @@ Test(save, while_the_disk_is_full_the_newer_one_alone_counts)
     cr_assert_eq(first_left(), 5);
 }
 
-Test(save, what_is_held_keeps_its_file)
+Test(disk_save, what_is_held_keeps_its_file)
 {
     segments_add(&stage.segments, position(2));
     checkpoint(5);
@@ -153,7 +153,7 @@ Test(save, what_is_held_keeps_its_file)
     cr_assert(!disk_stage_has(&stage, stage.wal, 2));
 }
 
-Test(save, a_file_stays_as_long_as_the_older_checkpoint_needs_an_entry_in_it)
+Test(disk_save, a_file_stays_as_long_as_the_older_checkpoint_needs_an_entry_in_it)
 {
     needs = position(2);
     checkpoint(4);
@@ -166,7 +166,7 @@ Test(save, a_file_stays_as_long_as_the_older_checkpoint_needs_an_entry_in_it)
     cr_assert_eq(first_left(), 5);
 }
 
-Test(save, a_file_stays_as_long_as_the_newer_checkpoint_needs_an_entry_in_it)
+Test(disk_save, a_file_stays_as_long_as_the_newer_checkpoint_needs_an_entry_in_it)
 {
     checkpoint(4);
     needs = position(3);
@@ -177,7 +177,7 @@ Test(save, a_file_stays_as_long_as_the_newer_checkpoint_needs_an_entry_in_it)
     cr_assert_eq(first_left(), 3); /* a full disk is no reason */
 }
 
-Test(save, what_one_checkpoint_needed_the_next_one_does_not_need_unasked)
+Test(disk_save, what_one_checkpoint_needed_the_next_one_does_not_need_unasked)
 {
     needs = position(2);
     checkpoint(4);
@@ -188,7 +188,7 @@ Test(save, what_one_checkpoint_needed_the_next_one_does_not_need_unasked)
     cr_assert_eq(save.previous.needs, position(2));
 }
 
-Test(save, what_is_let_go_of_stays_until_no_checkpoint_speaks_of_it)
+Test(disk_save, what_is_let_go_of_stays_until_no_checkpoint_speaks_of_it)
 {
     segments_add(&stage.segments, position(2));
     checkpoint(5);
@@ -209,7 +209,7 @@ Test(save, what_is_let_go_of_stays_until_no_checkpoint_speaks_of_it)
     cr_assert(!disk_stage_has(&stage, stage.wal, 2));
 }
 
-Test(save, the_checkpoints_that_free_it_are_made_without_being_asked_for)
+Test(disk_save, the_checkpoints_that_free_it_are_made_without_being_asked_for)
 {
     segments_add(&stage.segments, position(2));
     checkpoint(5);
@@ -222,7 +222,7 @@ Test(save, the_checkpoints_that_free_it_are_made_without_being_asked_for)
     cr_assert(!disk_stage_has(&stage, stage.wal, 2));
 }
 
-Test(save, one_that_is_being_made_may_speak_of_it_still)
+Test(disk_save, one_that_is_being_made_may_speak_of_it_still)
 {
     segments_add(&stage.segments, position(2));
     checkpoint(5);
@@ -239,7 +239,7 @@ Test(save, one_that_is_being_made_may_speak_of_it_still)
     cr_assert(!disk_stage_has(&stage, stage.wal, 2));
 }
 
-Test(save, files_in_which_nothing_is_held_are_not_kept)
+Test(disk_save, files_in_which_nothing_is_held_are_not_kept)
 {
     checkpoint(3);
     checkpoint(5);
@@ -249,12 +249,12 @@ Test(save, files_in_which_nothing_is_held_are_not_kept)
     cr_assert_eq(first_left(), 3);
 }
 
-Test(save, what_was_replayed_is_checkpointed_when_a_full_disk_wants_its_files_back)
+Test(disk_save, what_was_replayed_is_checkpointed_when_a_full_disk_wants_its_files_back)
 {
     checkpoint(2);
-    save.previous        = (struct saved){0}; /* as after a restart: nothing was appended yet, and nothing can be */
-    save.begun_ns        = 0;
-    wal.applied.position = position(5);
+    save.previous          = (struct saved){0}; /* as after a restart: nothing was appended yet, and nothing can be */
+    save.begun_ns          = 0;
+    wal.delivered.position = position(5);
     settle(false);
     cr_assert_eq(saved, 1);
     cr_assert_eq(first_left(), 1);
@@ -281,9 +281,9 @@ static void wait(void)
 /* One begins because of the clock, and goes on until it waits for the log. */
 static void begin_large(void)
 {
-    image_bytes          = 1 << 20;
-    wal.applied.position = position(3);
-    save.every_ns        = 0;
+    image_bytes            = 1 << 20;
+    wal.delivered.position = position(3);
+    save.every_ns          = 0;
     wal.counts.entries++;
     for (int i = 0; !save.paused; i++) {
         cr_assert_lt(i, POLLS_MAX);
@@ -294,7 +294,7 @@ static void begin_large(void)
     save.every_ns = UINT64_MAX / 16;
 }
 
-Test(save, a_large_one_goes_on_as_the_log_pays_for_it)
+Test(disk_save, a_large_one_goes_on_as_the_log_pays_for_it)
 {
     begin_large();
     cr_assert_eq(save.unsynced_bytes, 0, "what was written is on the disk");
@@ -317,7 +317,7 @@ Test(save, a_large_one_goes_on_as_the_log_pays_for_it)
     cr_assert_eq(spare.beside_count, 0);
 }
 
-Test(save, one_that_somebody_waits_for_does_not_wait_for_the_log)
+Test(disk_save, one_that_somebody_waits_for_does_not_wait_for_the_log)
 {
     begin_large();
     save.wanted = true;
@@ -330,7 +330,7 @@ Test(save, one_that_somebody_waits_for_does_not_wait_for_the_log)
     }
 }
 
-Test(save, a_full_disk_does_not_wait_for_the_log)
+Test(disk_save, a_full_disk_does_not_wait_for_the_log)
 {
     begin_large();
     for (int i = 0; saved == 0; i++) {

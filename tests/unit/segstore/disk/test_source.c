@@ -107,7 +107,7 @@ static void end(void)
     disk_stage_fini(&stage);
 }
 
-TestSuite(source, .init = begin, .fini = end);
+TestSuite(disk_source, .init = begin, .fini = end);
 
 /* Until all that the file holds is gathered. */
 static void gather(void)
@@ -134,7 +134,7 @@ static void gather(void)
     }
 }
 
-Test(source, gathers_what_is_held_out_of_each_block)
+Test(disk_source, gathers_what_is_held_out_of_each_block)
 {
     write_file(-1);
     gather();
@@ -142,7 +142,7 @@ Test(source, gathers_what_is_held_out_of_each_block)
     cr_assert_eq(damaged_count, 0);
 }
 
-Test(source, takes_nothing_out_of_a_block_that_has_changed_though_its_record_is_whole)
+Test(disk_source, takes_nothing_out_of_a_block_that_has_changed_though_its_record_is_whole)
 {
     for (int flip = TAG_AT; flip < TAG_AT + TAG_BYTES; flip++) {
         write_file(flip);

@@ -16,7 +16,7 @@ static void begin(void)
     now_ns = 100 * second_ns;
 }
 
-TestSuite(spare, .init = begin);
+TestSuite(disk_spare, .init = begin);
 
 /* Writes of the log, one behind the other, for so long. */
 static void log_for(uint64_t for_ns, uint64_t bytes, uint64_t took_ns)
@@ -51,7 +51,7 @@ static uint64_t beside(uint64_t share, uint64_t bytes, uint64_t *most)
     return wrote;
 }
 
-Test(spare, the_log_pays_for_what_is_written_beside_it)
+Test(disk_spare, the_log_pays_for_what_is_written_beside_it)
 {
     uint64_t most;
     uint64_t wrote = beside(SPARE_ONE / 2, 128 * 1024, &most); /* 125 MiB a second */
@@ -60,7 +60,7 @@ Test(spare, the_log_pays_for_what_is_written_beside_it)
     cr_assert_leq(most, mib / 4, "one slice at a time");
 }
 
-Test(spare, a_log_that_writes_little_pays_little_but_something)
+Test(disk_spare, a_log_that_writes_little_pays_little_but_something)
 {
     uint64_t most;
     uint64_t wrote = beside(SPARE_ONE, 4096, &most);
@@ -68,7 +68,7 @@ Test(spare, a_log_that_writes_little_pays_little_but_something)
     cr_assert_leq(wrote, 16 * mib);
 }
 
-Test(spare, while_the_log_rests_much_may_be_written)
+Test(disk_spare, while_the_log_rests_much_may_be_written)
 {
     uint64_t most;
     uint64_t wrote = beside(1, 0, &most);
@@ -76,7 +76,7 @@ Test(spare, while_the_log_rests_much_may_be_written)
     cr_assert_leq(wrote, 300 * mib);
 }
 
-Test(spare, what_the_log_wrote_before_is_no_credit)
+Test(disk_spare, what_the_log_wrote_before_is_no_credit)
 {
     struct spare_account account = {0};
     log_for(second_ns, mib, ms);
@@ -93,7 +93,7 @@ Test(spare, what_the_log_wrote_before_is_no_credit)
     cr_assert_gt(spare_pay(&account, &spare, SPARE_ONE, now_ns), 0);
 }
 
-Test(spare, writes_that_take_longer_than_alone_are_slow)
+Test(disk_spare, writes_that_take_longer_than_alone_are_slow)
 {
     log_for(second_ns, 4096, ms / 2);
     cr_assert_not(spare_slow(&spare, now_ns));
@@ -108,14 +108,14 @@ Test(spare, writes_that_take_longer_than_alone_are_slow)
     cr_assert_not(spare_slow(&spare, now_ns));
 }
 
-Test(spare, a_disk_that_has_become_slow_by_itself_is_usual)
+Test(disk_spare, a_disk_that_has_become_slow_by_itself_is_usual)
 {
     log_for(second_ns, 4096, ms / 2);
     log_for(second_ns, 4096, 5 * ms);
     cr_assert_not(spare_slow(&spare, now_ns));
 }
 
-Test(spare, what_was_written_while_something_ran_beside_is_not_usual)
+Test(disk_spare, what_was_written_while_something_ran_beside_is_not_usual)
 {
     log_for(second_ns, 4096, ms / 2);
     spare_begin(&spare, now_ns);
@@ -128,7 +128,7 @@ Test(spare, what_was_written_while_something_ran_beside_is_not_usual)
     cr_assert_lt(spare.usual_ns, ms);
 }
 
-Test(spare, large_are_those_of_which_most_are)
+Test(disk_spare, large_are_those_of_which_most_are)
 {
     log_for(second_ns, 4096, ms);
     cr_assert_not(spare_large(&spare));

@@ -54,7 +54,7 @@ static void expect(struct stage *t, bool weigh, uint32_t count, uint64_t first)
     cr_assert(count == 0 || (t->chosen.numbers[0] == first && t->chosen.weigh == weigh));
 }
 
-Test(test_victims, a_file_of_which_few_records_are_left_is_weighed_before_it_is_emptied)
+Test(disk_victims, a_file_of_which_few_records_are_left_is_weighed_before_it_is_emptied)
 {
     struct stage t;
     setup(&t);
@@ -65,7 +65,7 @@ Test(test_victims, a_file_of_which_few_records_are_left_is_weighed_before_it_is_
     teardown(&t);
 }
 
-Test(test_victims, a_file_that_is_half_held_in_bytes_stays_however_few_records_they_are)
+Test(disk_victims, a_file_that_is_half_held_in_bytes_stays_however_few_records_they_are)
 {
     struct stage t;
     setup(&t);
@@ -78,7 +78,7 @@ Test(test_victims, a_file_that_is_half_held_in_bytes_stays_however_few_records_t
     teardown(&t);
 }
 
-Test(test_victims, a_file_that_is_light_in_bytes_is_found_however_many_records_are_left)
+Test(disk_victims, a_file_that_is_light_in_bytes_is_found_however_many_records_are_left)
 {
     struct stage t;
     setup(&t);
@@ -91,7 +91,7 @@ Test(test_victims, a_file_that_is_light_in_bytes_is_found_however_many_records_a
     teardown(&t);
 }
 
-Test(test_victims, what_was_weighed_is_weighed_again_only_when_something_died_and_time_went_by)
+Test(disk_victims, what_was_weighed_is_weighed_again_only_when_something_died_and_time_went_by)
 {
     struct stage t;
     setup(&t);
@@ -111,7 +111,7 @@ Test(test_victims, what_was_weighed_is_weighed_again_only_when_something_died_an
     teardown(&t);
 }
 
-Test(test_victims, files_that_hold_more_than_the_credit_wait_for_it)
+Test(disk_victims, files_that_hold_more_than_the_credit_wait_for_it)
 {
     struct stage t;
     setup(&t);
@@ -128,7 +128,7 @@ Test(test_victims, files_that_hold_more_than_the_credit_wait_for_it)
     teardown(&t);
 }
 
-Test(test_victims, young_open_damaged_and_empty_files_stay)
+Test(disk_victims, young_open_damaged_and_empty_files_stay)
 {
     struct stage t;
     setup(&t);
@@ -153,7 +153,7 @@ Test(test_victims, young_open_damaged_and_empty_files_stay)
     teardown(&t);
 }
 
-Test(test_victims, on_a_full_disk_the_lightest_goes_first_and_the_credit_does_not_count)
+Test(disk_victims, on_a_full_disk_the_lightest_goes_first_and_the_credit_does_not_count)
 {
     struct stage t;
     setup(&t);
@@ -355,7 +355,7 @@ static void trace_end(struct trace *t)
     teardown(&t->stage);
 }
 
-Test(test_victims, whatever_lives_and_dies_no_more_is_copied_than_logged_and_no_more_kept_than_twice_what_is_held)
+Test(disk_victims, whatever_lives_and_dies_no_more_is_copied_than_logged_and_no_more_kept_than_twice_what_is_held)
 {
     uint64_t copied = 0;
     for (uint32_t seed = 1; seed <= 30; seed++) {

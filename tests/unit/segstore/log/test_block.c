@@ -50,7 +50,7 @@ static enum block_state check(const struct made *m, uint32_t sector_bytes)
     return block_check(bytes_of(m->image, m->room), &the_id, POSITION, sector_bytes, &h);
 }
 
-Test(test_block, what_is_written_is_read)
+Test(log_block, what_is_written_is_read)
 {
     struct made         m = make();
     struct block_header h;
@@ -79,7 +79,7 @@ Test(test_block, what_is_written_is_read)
     free(m.image);
 }
 
-Test(test_block, a_block_without_entries_is_valid)
+Test(log_block, a_block_without_entries_is_valid)
 {
     uint8_t            *image = aligned_alloc(BLOCK_PAGE_BYTES, BLOCK_PAGE_BYTES);
     struct block_writer w;
@@ -91,7 +91,7 @@ Test(test_block, a_block_without_entries_is_valid)
     free(image);
 }
 
-Test(test_block, the_largest_entry_fits_the_largest_block_and_one_more_byte_does_not)
+Test(log_block, the_largest_entry_fits_the_largest_block_and_one_more_byte_does_not)
 {
     cr_assert_eq(block_size_for(BLOCK_ENTRY_MAX_OPS), BLOCK_MAX_BYTES);
     cr_assert_gt(block_size_for(BLOCK_ENTRY_MAX_OPS + 1), (size_t)BLOCK_MAX_BYTES);
@@ -109,7 +109,7 @@ Test(test_block, the_largest_entry_fits_the_largest_block_and_one_more_byte_does
     free(ops);
 }
 
-Test(test_block, every_size_fits_the_block_that_is_said_to_hold_it)
+Test(log_block, every_size_fits_the_block_that_is_said_to_hold_it)
 {
     for (size_t size = 0; size < 3 * BLOCK_PAGE_BYTES; size++) {
         static uint8_t      image[8 * BLOCK_PAGE_BYTES];
@@ -124,7 +124,7 @@ Test(test_block, every_size_fits_the_block_that_is_said_to_hold_it)
     }
 }
 
-Test(test_block, no_torn_byte_passes)
+Test(log_block, no_torn_byte_passes)
 {
     struct made m    = make();
     size_t      used = m.header.body_offset + m.header.body_bytes;
@@ -141,7 +141,7 @@ Test(test_block, no_torn_byte_passes)
     free(m.image);
 }
 
-Test(test_block, pages_that_were_never_written_are_told_from_pages_that_changed)
+Test(log_block, pages_that_were_never_written_are_told_from_pages_that_changed)
 {
     for (unsigned missing = 1; missing < 8; missing++) { /* every subset of the three pages */
         struct made m = make();
@@ -160,7 +160,7 @@ Test(test_block, pages_that_were_never_written_are_told_from_pages_that_changed)
     free(m.image);
 }
 
-Test(test_block, a_device_of_small_sectors_tears_within_a_page)
+Test(log_block, a_device_of_small_sectors_tears_within_a_page)
 {
     struct made m = make();
     memset(m.image + BLOCK_PAGE_BYTES + 1024, 0, 512);
@@ -174,7 +174,7 @@ Test(test_block, a_device_of_small_sectors_tears_within_a_page)
     free(m.image);
 }
 
-Test(test_block, every_flipped_bit_is_found_and_none_looks_torn)
+Test(log_block, every_flipped_bit_is_found_and_none_looks_torn)
 {
     struct made m = make();
     for (size_t at = 0; at < m.header.length; at++) {
@@ -186,7 +186,7 @@ Test(test_block, every_flipped_bit_is_found_and_none_looks_torn)
     free(m.image);
 }
 
-Test(test_block, another_logs_block_and_a_misdirected_one_are_not_ours)
+Test(log_block, another_logs_block_and_a_misdirected_one_are_not_ours)
 {
     struct made         m     = make();
     struct wal_id       other = {.bytes = "another log here"};

@@ -12,7 +12,7 @@ static bool finds(const struct bodies *b, uint64_t from, uint64_t expected)
     return bodies_find(b, from, &to) && to == expected;
 }
 
-Test(bodies, a_position_inside_a_piece_keeps_its_distance_from_the_start)
+Test(log_bodies, a_position_inside_a_piece_keeps_its_distance_from_the_start)
 {
     struct bodies b;
     uint64_t      to = 7;
@@ -31,7 +31,7 @@ Test(bodies, a_position_inside_a_piece_keeps_its_distance_from_the_start)
     cr_assert(!bodies_find(&b, 100, &to));
 }
 
-Test(bodies, pieces_that_overlap_come_in_another_order_or_hold_nothing_are_refused)
+Test(log_bodies, pieces_that_overlap_come_in_another_order_or_hold_nothing_are_refused)
 {
     struct bodies b;
     bodies_init(&b);
@@ -48,7 +48,7 @@ Test(bodies, pieces_that_overlap_come_in_another_order_or_hold_nothing_are_refus
     bodies_fini(&b);
 }
 
-Test(bodies, among_many_pieces_each_position_finds_its_own)
+Test(log_bodies, among_many_pieces_each_position_finds_its_own)
 {
     enum { PIECES = 3000 };
     static uint64_t from[PIECES], to[PIECES];

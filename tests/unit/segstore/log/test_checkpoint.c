@@ -39,7 +39,7 @@ static struct wire_writer make(void)
     return w;
 }
 
-Test(test_checkpoint, images_come_back_in_order)
+Test(log_checkpoint, images_come_back_in_order)
 {
     struct wire_writer        w = make();
     struct checkpoint         c;
@@ -74,7 +74,7 @@ Test(test_checkpoint, images_come_back_in_order)
     wire_writer_fini(&w);
 }
 
-Test(test_checkpoint, every_flipped_byte_is_found)
+Test(log_checkpoint, every_flipped_byte_is_found)
 {
     struct wire_writer w = make();
     struct checkpoint  c;
@@ -87,7 +87,7 @@ Test(test_checkpoint, every_flipped_byte_is_found)
     wire_writer_fini(&w);
 }
 
-Test(test_checkpoint, no_shorter_and_no_longer_file_passes)
+Test(log_checkpoint, no_shorter_and_no_longer_file_passes)
 {
     struct wire_writer w = make();
     struct checkpoint  c;
@@ -99,7 +99,7 @@ Test(test_checkpoint, no_shorter_and_no_longer_file_passes)
     wire_writer_fini(&w);
 }
 
-Test(test_checkpoint, another_logs_and_another_versions_file_say_so)
+Test(log_checkpoint, another_logs_and_another_versions_file_say_so)
 {
     struct wire_writer  w     = make();
     const struct wal_id other = {.bytes = "another log here"};

@@ -9,7 +9,7 @@ static void push(struct entries *e, uint64_t chain, uint32_t size)
     entries_push(e, &slot);
 }
 
-Test(entries, keep_their_index_and_their_place_while_the_ring_grows_and_wraps)
+Test(log_entries, keep_their_index_and_their_place_while_the_ring_grows_and_wraps)
 {
     struct entries e;
     entries_init(&e, 7, 70);
@@ -32,7 +32,7 @@ Test(entries, keep_their_index_and_their_place_while_the_ring_grows_and_wraps)
     entries_fini(&e);
 }
 
-Test(entries, cut_back_at_the_end_take_others_in_their_place)
+Test(log_entries, cut_back_at_the_end_take_others_in_their_place)
 {
     struct entries e;
     entries_init(&e, 0, 0);
@@ -48,7 +48,7 @@ Test(entries, cut_back_at_the_end_take_others_in_their_place)
     entries_fini(&e);
 }
 
-Test(entries, none_at_all_and_then_others_behind_them)
+Test(log_entries, none_at_all_and_then_others_behind_them)
 {
     struct entries e;
     entries_init(&e, 60, 0);

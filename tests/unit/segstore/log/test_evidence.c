@@ -57,7 +57,7 @@ static struct evidence piece(const struct world *w, size_t from, size_t to)
                              .sector_bytes = 4096};
 }
 
-Test(evidence, an_entry_is_found_and_proved_from_any_byte_in_it)
+Test(log_evidence, an_entry_is_found_and_proved_from_any_byte_in_it)
 {
     struct world w;
     make(&w);
@@ -78,7 +78,7 @@ Test(evidence, an_entry_is_found_and_proved_from_any_byte_in_it)
     free(w.image);
 }
 
-Test(evidence, a_piece_that_does_not_hold_the_block_asks_for_a_larger_one)
+Test(log_evidence, a_piece_that_does_not_hold_the_block_asks_for_a_larger_one)
 {
     struct world        w;
     struct block_header header;
@@ -94,7 +94,7 @@ Test(evidence, a_piece_that_does_not_hold_the_block_asks_for_a_larger_one)
     free(w.image);
 }
 
-Test(evidence, of_a_block_that_changed_only_pages_that_did_not_are_proved)
+Test(log_evidence, of_a_block_that_changed_only_pages_that_did_not_are_proved)
 {
     struct world     w;
     struct log_entry entry;
@@ -120,7 +120,7 @@ Test(evidence, of_a_block_that_changed_only_pages_that_did_not_are_proved)
     free(w.image);
 }
 
-Test(evidence, a_block_without_its_header_is_not_found_and_not_taken_for_the_one_before)
+Test(log_evidence, a_block_without_its_header_is_not_found_and_not_taken_for_the_one_before)
 {
     struct world        w;
     struct block_header header;
@@ -177,7 +177,7 @@ static uint8_t *byte_at(const struct world *w, uint64_t position)
     return w->image + (position - SEGMENT_BYTES);
 }
 
-Test(evidence, in_a_block_that_has_changed_the_chain_proves_all_entries_but_the_one_that_has)
+Test(log_evidence, in_a_block_that_has_changed_the_chain_proves_all_entries_but_the_one_that_has)
 {
     struct world w;
     make_chained(&w, false);
@@ -196,7 +196,7 @@ Test(evidence, in_a_block_that_has_changed_the_chain_proves_all_entries_but_the_
     free(w.image);
 }
 
-Test(evidence, an_entry_whose_head_has_changed_has_the_place_that_the_next_one_tells)
+Test(log_evidence, an_entry_whose_head_has_changed_has_the_place_that_the_next_one_tells)
 {
     enum { INDEX_AT = 8, TERM_AT = 16, HURT = 7 };
     struct world w;
@@ -217,7 +217,7 @@ Test(evidence, an_entry_whose_head_has_changed_has_the_place_that_the_next_one_t
     free(w.image);
 }
 
-Test(evidence, of_what_is_lost_with_its_head_the_place_is_told_by_the_entries_around_it)
+Test(log_evidence, of_what_is_lost_with_its_head_the_place_is_told_by_the_entries_around_it)
 {
     struct world          w;
     struct evidence_place place;
@@ -259,7 +259,7 @@ Test(evidence, of_what_is_lost_with_its_head_the_place_is_told_by_the_entries_ar
     free(w.image);
 }
 
-Test(evidence, in_one_term_the_entries_before_are_in_front_of_it_unless_it_may_have_come_with_an_image)
+Test(log_evidence, in_one_term_the_entries_before_are_in_front_of_it_unless_it_may_have_come_with_an_image)
 {
     for (int body = 0; body < 2; body++) {
         struct world          w;
@@ -282,7 +282,7 @@ Test(evidence, in_one_term_the_entries_before_are_in_front_of_it_unless_it_may_h
     }
 }
 
-Test(evidence, behind_an_entry_of_another_size_than_it_says_the_others_are_found_again)
+Test(log_evidence, behind_an_entry_of_another_size_than_it_says_the_others_are_found_again)
 {
     enum { HURT = 7 };
     struct world w;
@@ -303,7 +303,7 @@ Test(evidence, behind_an_entry_of_another_size_than_it_says_the_others_are_found
     free(w.image);
 }
 
-Test(evidence, behind_a_header_that_has_changed_the_entries_are_found_again)
+Test(log_evidence, behind_a_header_that_has_changed_the_entries_are_found_again)
 {
     struct world          w;
     struct evidence_place place;

@@ -3,7 +3,7 @@
 
 #include <criterion/criterion.h>
 
-Test(hold, a_segment_is_held_once_until_it_is_released)
+Test(log_hold, a_segment_is_held_once_until_it_is_released)
 {
     static const uint64_t positions[] = {5010, 5999, 1000, 5000, 9000, 1001, 3500, 9999};
     struct segments       s;

@@ -97,7 +97,7 @@ static size_t check(uint64_t seed, bool loose, size_t *all)
     return clear;
 }
 
-Test(layout, where_nothing_else_can_lie_every_record_is_placed)
+Test(log_layout, where_nothing_else_can_lie_every_record_is_placed)
 {
     for (uint64_t seed = 1; seed <= 1000; seed++) {
         size_t all = 0;
@@ -105,7 +105,7 @@ Test(layout, where_nothing_else_can_lie_every_record_is_placed)
     }
 }
 
-Test(layout, among_entries_of_others_most_are_placed_and_none_wrongly)
+Test(log_layout, among_entries_of_others_most_are_placed_and_none_wrongly)
 {
     size_t clear = 0, all = 0;
     for (uint64_t seed = 1; seed <= 3000; seed++) {
@@ -114,7 +114,7 @@ Test(layout, among_entries_of_others_most_are_placed_and_none_wrongly)
     cr_assert_gt(clear * 10, all * 8, "%zu of %zu", clear, all);
 }
 
-Test(layout, a_record_alone_may_be_in_either_of_two_that_fit_and_its_neighbour_tells_in_which)
+Test(log_layout, a_record_alone_may_be_in_either_of_two_that_fit_and_its_neighbour_tells_in_which)
 {
     struct world w = {.count = 2, .to = FROM + 500};
     size_t       entry, at;
@@ -137,7 +137,7 @@ Test(layout, a_record_alone_may_be_in_either_of_two_that_fit_and_its_neighbour_t
     cr_assert_eq(find(&w, 0, &entry, &at), LAYOUT_UNCLEAR, "the first may lie behind what others have there");
 }
 
-Test(layout, what_is_too_large_is_not_tried)
+Test(log_layout, what_is_too_large_is_not_tried)
 {
     struct world w = {.count = 1, .record_count = 1, .to = FROM + 16ull * LAYOUT_CELLS_MAX};
     size_t       entry, at;

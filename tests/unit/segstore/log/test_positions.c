@@ -32,7 +32,7 @@ static void sorts(struct rand *r, size_t count, size_t slice, uint64_t range)
     free(expected);
 }
 
-Test(positions, any_number_is_sorted_in_slices_of_any_size)
+Test(log_positions, any_number_is_sorted_in_slices_of_any_size)
 {
     static const size_t counts[] = {0, 1, 2, 1023, 1024, 1025, 2048, 2049, 3000, 4096, 5000, 10000, 65537};
     struct rand         r;

@@ -89,7 +89,7 @@ struct cell {
     enum recover_verdict verdict;
 };
 
-Test(test_recover, every_cell_of_the_table)
+Test(log_recover, every_cell_of_the_table)
 {
     static const struct cell cells[] = {
         /* nothing behind p at all */
@@ -125,13 +125,13 @@ Test(test_recover, every_cell_of_the_table)
     }
 }
 
-Test(test_recover, nothing_behind_but_a_later_segment_that_knows_better_is_faulty)
+Test(log_recover, nothing_behind_but_a_later_segment_that_knows_better_is_faulty)
 {
     cr_assert_eq(recover_classify(RECOVER_NOTHING, 10, 11), RECOVER_FAULTY);
     cr_assert_eq(recover_classify(RECOVER_NOTHING, 10, 10), RECOVER_END);
 }
 
-Test(test_recover, stops_at_every_torn_byte)
+Test(log_recover, stops_at_every_torn_byte)
 {
     struct disk_image   image = image_new();
     struct block_header p     = put(&image, 0, LAST_SEQ, LAST_SEQ - 1, 1, 0, 0);
@@ -155,7 +155,7 @@ Test(test_recover, stops_at_every_torn_byte)
     free(image.bytes);
 }
 
-Test(test_recover, with_small_sectors_every_torn_sector_is_cut_off)
+Test(log_recover, with_small_sectors_every_torn_sector_is_cut_off)
 {
     struct disk_image   image = image_new();
     struct block_header p     = put(&image, 0, LAST_SEQ, LAST_SEQ - 1, 1, 0, 0);
@@ -174,7 +174,7 @@ Test(test_recover, with_small_sectors_every_torn_sector_is_cut_off)
     free(image.bytes);
 }
 
-Test(test_recover, a_stale_successor_of_a_torn_block_does_not_follow)
+Test(log_recover, a_stale_successor_of_a_torn_block_does_not_follow)
 {
     struct block_header torn  = {.block_seq = LAST_SEQ + 1, .checksum = 111};
     struct block_header stale = {.block_seq = LAST_SEQ + 2, .previous = torn.checksum};
@@ -184,7 +184,7 @@ Test(test_recover, a_stale_successor_of_a_torn_block_does_not_follow)
     cr_assert(recover_follows(&stale, LAST_SEQ + 1, 111));
 }
 
-Test(test_recover, of_two_damaged_blocks_at_the_end_the_first_does_not_tell_all)
+Test(log_recover, of_two_damaged_blocks_at_the_end_the_first_does_not_tell_all)
 {
     for (int both = 0; both < 2; both++) {
         struct recover_look look;
@@ -203,7 +203,7 @@ Test(test_recover, of_two_damaged_blocks_at_the_end_the_first_does_not_tell_all)
     }
 }
 
-Test(test_recover, lost_stripes_are_known_as_far_as_headers_tell)
+Test(log_recover, lost_stripes_are_known_as_far_as_headers_tell)
 {
     struct block_header damaged = {.block_seq = 11, .stripes = 1};
     struct block_header resume  = {.block_seq = 12, .previous_stripes = 2};

@@ -6,7 +6,7 @@
 
 enum { BYTES = 1 << 20 };
 
-Test(test_segment, names_come_back_as_numbers_and_nothing_else_does)
+Test(log_segment, names_come_back_as_numbers_and_nothing_else_does)
 {
     char     name[SEGMENT_NAME_BYTES];
     uint64_t number = 0;
@@ -24,7 +24,7 @@ Test(test_segment, names_come_back_as_numbers_and_nothing_else_does)
     }
 }
 
-Test(test_segment, is_kept_while_a_record_lives_in_it_or_a_restart_needs_it)
+Test(log_segment, is_kept_while_a_record_lives_in_it_or_a_restart_needs_it)
 {
     struct segments s;
     segments_init(&s, BYTES);
@@ -48,7 +48,7 @@ Test(test_segment, is_kept_while_a_record_lives_in_it_or_a_restart_needs_it)
     segments_fini(&s);
 }
 
-Test(test_segment, a_run_is_kept_until_the_oldest_checkpoint_that_counts_knows_where_its_records_went)
+Test(log_segment, a_run_is_kept_until_the_oldest_checkpoint_that_counts_knows_where_its_records_went)
 {
     struct segments s;
     uint64_t        number = SEGMENT_RUN_FIRST + 1;
@@ -74,7 +74,7 @@ Test(test_segment, a_run_is_kept_until_the_oldest_checkpoint_that_counts_knows_w
     segments_fini(&s);
 }
 
-Test(test_segment, a_run_is_durable_as_far_as_it_was_written)
+Test(log_segment, a_run_is_durable_as_far_as_it_was_written)
 {
     struct segments s;
     uint64_t        number = SEGMENT_RUN_FIRST + 4;
@@ -88,7 +88,7 @@ Test(test_segment, a_run_is_durable_as_far_as_it_was_written)
     segments_fini(&s);
 }
 
-Test(test_segment, numbers_may_be_missing_and_old_ones_may_come_late)
+Test(log_segment, numbers_may_be_missing_and_old_ones_may_come_late)
 {
     struct segments s;
     segments_init(&s, BYTES);

@@ -14,7 +14,7 @@ static const struct super the_super = {.id                = {.bytes = "a log of 
                                        .member_count      = 3,
                                        .members           = {1, 2, 3}};
 
-Test(test_super, comes_back_as_it_was)
+Test(log_super, comes_back_as_it_was)
 {
     static uint8_t file[SUPER_BYTES];
     struct super   s;
@@ -32,7 +32,7 @@ Test(test_super, comes_back_as_it_was)
     cr_assert_eq(s.members[2], 3);
 }
 
-Test(test_super, any_two_copies_suffice_and_one_does_not)
+Test(log_super, any_two_copies_suffice_and_one_does_not)
 {
     for (unsigned damaged = 0; damaged < 16; damaged++) {
         static uint8_t file[SUPER_BYTES];
@@ -49,7 +49,7 @@ Test(test_super, any_two_copies_suffice_and_one_does_not)
     }
 }
 
-Test(test_super, every_flipped_byte_of_a_copy_is_found)
+Test(log_super, every_flipped_byte_of_a_copy_is_found)
 {
     static uint8_t file[SUPER_BYTES];
     struct super   s;
@@ -63,7 +63,7 @@ Test(test_super, every_flipped_byte_of_a_copy_is_found)
     cr_assert_eq(super_decode(bytes_of(file, sizeof file), &s), SUPER_VALID);
 }
 
-Test(test_super, zeros_were_never_formatted_and_a_short_file_is_unreadable)
+Test(log_super, zeros_were_never_formatted_and_a_short_file_is_unreadable)
 {
     static uint8_t file[SUPER_BYTES];
     struct super   s;
@@ -73,7 +73,7 @@ Test(test_super, zeros_were_never_formatted_and_a_short_file_is_unreadable)
     cr_assert_eq(super_decode(bytes_of(file, 2 * (size_t)SUPER_COPY_BYTES), &s), SUPER_VALID);
 }
 
-Test(test_super, another_version_says_so)
+Test(log_super, another_version_says_so)
 {
     static uint8_t file[SUPER_BYTES];
     struct super   s;

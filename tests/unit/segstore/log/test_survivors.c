@@ -24,7 +24,7 @@ static void check(size_t count, uint64_t step)
     survivors_fini(&s);
 }
 
-Test(survivors, come_out_by_position_however_many_there_are)
+Test(log_survivors, come_out_by_position_however_many_there_are)
 {
     static const size_t counts[] = {0, 1, 2, 2047, 2048, 2049, 4096, 30011};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
@@ -33,7 +33,7 @@ Test(survivors, come_out_by_position_however_many_there_are)
     }
 }
 
-Test(survivors, may_be_dropped_half_way)
+Test(log_survivors, may_be_dropped_half_way)
 {
     struct survivors s;
     survivors_init(&s, SURVIVORS_BY_POSITION);

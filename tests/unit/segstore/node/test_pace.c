@@ -21,7 +21,7 @@ static uint64_t send_for(struct pace *p, uint64_t *now_ns, uint64_t for_ns, uint
     return sent;
 }
 
-Test(test_pace, while_nobody_is_hurt_it_grows_to_the_ceiling)
+Test(node_pace, while_nobody_is_hurt_it_grows_to_the_ceiling)
 {
     struct pace p;
     uint64_t    now_ns = 7 * second_ns;
@@ -32,7 +32,7 @@ Test(test_pace, while_nobody_is_hurt_it_grows_to_the_ceiling)
     cr_assert_leq(send_for(&p, &now_ns, second_ns, PACE_ONE), 530 * mib, "and no further");
 }
 
-Test(test_pace, it_yields_to_those_who_wait_and_keeps_its_floor)
+Test(node_pace, it_yields_to_those_who_wait_and_keeps_its_floor)
 {
     struct pace p;
     uint64_t    now_ns = 7 * second_ns;
@@ -50,7 +50,7 @@ Test(test_pace, it_yields_to_those_who_wait_and_keeps_its_floor)
     cr_assert_lt(p.per_second, 40 * mib, "behind that it grows slowly");
 }
 
-Test(test_pace, near_the_rate_that_was_too_much_it_grows_a_little_at_a_time)
+Test(node_pace, near_the_rate_that_was_too_much_it_grows_a_little_at_a_time)
 {
     struct pace p;
     uint64_t    now_ns = 7 * second_ns;
@@ -73,7 +73,7 @@ Test(test_pace, near_the_rate_that_was_too_much_it_grows_a_little_at_a_time)
     cr_assert_eq(p.per_second, near + mib + 1);
 }
 
-Test(test_pace, two_that_yield_together_come_to_the_same_rate)
+Test(node_pace, two_that_yield_together_come_to_the_same_rate)
 {
     struct pace a, b;
     uint64_t    now_ns = 7 * second_ns;
@@ -94,7 +94,7 @@ Test(test_pace, two_that_yield_together_come_to_the_same_rate)
     cr_assert_gt(a.per_second + b.per_second, 80 * mib);
 }
 
-Test(test_pace, what_is_not_used_does_not_grow)
+Test(node_pace, what_is_not_used_does_not_grow)
 {
     struct pace p;
     uint64_t    now_ns = 7 * second_ns;
@@ -107,7 +107,7 @@ Test(test_pace, what_is_not_used_does_not_grow)
     cr_assert_eq(p.per_second, 16 * mib);
 }
 
-Test(test_pace, it_comes_in_small_bursts)
+Test(node_pace, it_comes_in_small_bursts)
 {
     struct pace p;
     pace_init(&p, 100 * mib, 100 * mib);
@@ -115,7 +115,7 @@ Test(test_pace, it_comes_in_small_bursts)
     cr_assert_gt(pace_take(&p, mib / 2, second_ns), 0, "not a second's worth at once");
 }
 
-Test(test_pace, it_rests_now_and_then_and_begins_anew_when_all_was_sent)
+Test(node_pace, it_rests_now_and_then_and_begins_anew_when_all_was_sent)
 {
     struct pace p;
     uint64_t    now_ns  = 7 * second_ns;

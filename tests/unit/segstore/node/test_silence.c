@@ -33,7 +33,7 @@ static void end(void)
     free(node);
 }
 
-TestSuite(silence, .init = begin, .fini = end);
+TestSuite(node_silence, .init = begin, .fini = end);
 
 /* The kind of the one frame that is said; 0: nothing is. */
 static uint16_t said(void)
@@ -43,7 +43,7 @@ static uint16_t said(void)
     return wire_get_u16(&r);
 }
 
-Test(silence, a_node_whose_frames_wait_hears_that_this_one_lives)
+Test(node_silence, a_node_whose_frames_wait_hears_that_this_one_lives)
 {
     session.peer = 2;
     list_push_back(&node->stalled, &session.stalled_link);
@@ -54,14 +54,14 @@ Test(silence, a_node_whose_frames_wait_hears_that_this_one_lives)
     cr_assert_eq(session.out.size, RPC_HEADER_BYTES, "not in every turn");
 }
 
-Test(silence, a_node_whose_frames_do_not_wait_hears_nothing)
+Test(node_silence, a_node_whose_frames_do_not_wait_hears_nothing)
 {
     session.peer = 2;
     silence_turn(node);
     cr_assert_eq(said(), 0);
 }
 
-Test(silence, a_broker_whose_requests_wait_is_not_asked)
+Test(node_silence, a_broker_whose_requests_wait_is_not_asked)
 {
     list_push_back(&node->stalled, &session.stalled_link);
     silence_turn(node);

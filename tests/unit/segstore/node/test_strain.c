@@ -6,7 +6,7 @@
 
 static const uint64_t second_ns = 1000000000;
 
-Test(test_strain, strain_is_told_against_what_is_usual)
+Test(node_strain, strain_is_told_against_what_is_usual)
 {
     struct strain s      = {0};
     uint64_t      now_ns = 7 * second_ns;
@@ -31,7 +31,7 @@ Test(test_strain, strain_is_told_against_what_is_usual)
     cr_assert_eq(strain_step(&s, now_ns, 0, false), 0, "nobody waited");
 }
 
-Test(test_strain, a_tail_that_not_every_step_shows_is_usual)
+Test(node_strain, a_tail_that_not_every_step_shows_is_usual)
 {
     struct strain s      = {0};
     uint64_t      now_ns = 7 * second_ns;
@@ -47,14 +47,14 @@ Test(test_strain, a_tail_that_not_every_step_shows_is_usual)
     cr_assert_gt(strain_step(&s, now_ns, 0, false), PACE_LIMIT, "nor may all wait three times as long");
 }
 
-Test(test_strain, without_anything_to_compare_with_nobody_is_strained)
+Test(node_strain, without_anything_to_compare_with_nobody_is_strained)
 {
     struct strain s = {0};
     strain_note(&s, second_ns);
     cr_assert_eq(strain_step(&s, second_ns, 2 * second_ns, false), 0);
 }
 
-Test(test_strain, waits_of_a_processor_are_not_told_apart)
+Test(node_strain, waits_of_a_processor_are_not_told_apart)
 {
     struct strain s      = {0};
     uint64_t      now_ns = second_ns;
@@ -77,7 +77,7 @@ static uint32_t step_with(struct strain *s, int some, uint64_t long_ns, bool qui
     return strain_step(s, s->next_ns, 0, quiet);
 }
 
-Test(test_strain, more_than_one_in_a_hundred_later_than_twice_the_tail_is_too_much)
+Test(node_strain, more_than_one_in_a_hundred_later_than_twice_the_tail_is_too_much)
 {
     struct strain s = {0};
     for (int i = 0; i < 40; i++) { /* the longest of them wait 100 ms, but one in a hundred longer than 5 */
@@ -103,7 +103,7 @@ Test(test_strain, more_than_one_in_a_hundred_later_than_twice_the_tail_is_too_mu
     cr_assert_leq(strain, PACE_ONE, "it is over soon");
 }
 
-Test(test_strain, a_moment_in_which_much_waits_is_not_usual)
+Test(node_strain, a_moment_in_which_much_waits_is_not_usual)
 {
     struct strain s = {0};
     for (int i = 0; i < 100; i++) {
@@ -120,7 +120,7 @@ Test(test_strain, a_moment_in_which_much_waits_is_not_usual)
     cr_assert_geq(s.usual_tail_ns, 50000000, "but when it stays so it is");
 }
 
-Test(test_strain, late_ones_of_now_and_then_are_usual)
+Test(node_strain, late_ones_of_now_and_then_are_usual)
 {
     struct strain s      = {0};
     uint32_t      strain = 0;
@@ -137,7 +137,7 @@ Test(test_strain, late_ones_of_now_and_then_are_usual)
     cr_assert_gt(strain, 2 * PACE_LIMIT, "not when they are late all the time");
 }
 
-Test(test_strain, few_waits_tell_no_tail)
+Test(node_strain, few_waits_tell_no_tail)
 {
     struct strain s = {0};
     for (int i = 0; i < 10; i++) {

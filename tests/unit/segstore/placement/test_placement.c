@@ -101,7 +101,7 @@ static void check_leads(const struct plan *p, const struct placement *all, uint3
     }
 }
 
-Test(test_placement, replicas_and_leads_are_spread_evenly_over_nodes_and_shards)
+Test(placement, replicas_and_leads_are_spread_evenly_over_nodes_and_shards)
 {
     static const uint32_t stripes[] = {1, 8, 64, 512};
     for (uint8_t count = 1; count <= 12; count++) {
@@ -121,7 +121,7 @@ Test(test_placement, replicas_and_leads_are_spread_evenly_over_nodes_and_shards)
     }
 }
 
-Test(test_placement, replicas_of_a_stripe_are_in_different_racks_where_there_are_enough)
+Test(placement, replicas_of_a_stripe_are_in_different_racks_where_there_are_enough)
 {
     for (uint16_t racks = 1; racks <= 4; racks++) {
         struct plan p = plan_of(9, 3);
@@ -148,7 +148,7 @@ Test(test_placement, replicas_of_a_stripe_are_in_different_racks_where_there_are
     }
 }
 
-Test(test_placement, racks_count_for_more_than_evenness)
+Test(placement, racks_count_for_more_than_evenness)
 {
     struct plan p = plan_of(4, 3); /* racks of 2, 1 and 1: those who are alone in theirs hold everything */
     for (uint8_t i = 0; i < p.count; i++) {
@@ -192,7 +192,7 @@ static void check_stuck(const struct plan *p, const struct placement *all, uint3
     }
 }
 
-Test(test_placement, what_is_uneven_is_so_because_of_racks)
+Test(placement, what_is_uneven_is_so_because_of_racks)
 {
     for (uint8_t count = 4; count <= 20; count++) {
         for (uint8_t shape = 0; shape < 6; shape++) {
@@ -208,7 +208,7 @@ Test(test_placement, what_is_uneven_is_so_because_of_racks)
     }
 }
 
-Test(test_placement, a_node_that_comes_or_goes_moves_little_more_than_its_share)
+Test(placement, a_node_that_comes_or_goes_moves_little_more_than_its_share)
 {
     for (uint8_t count = 4; count <= 12; count++) {
         for (uint16_t out = 1; out <= count; out++) {
@@ -228,7 +228,7 @@ Test(test_placement, a_node_that_comes_or_goes_moves_little_more_than_its_share)
     }
 }
 
-Test(test_placement, who_takes_a_place_over_gets_what_lay_there_and_nothing_else_moves)
+Test(placement, who_takes_a_place_over_gets_what_lay_there_and_nothing_else_moves)
 {
     struct plan before = plan_of(5, 3), after = plan_of(5, 3);
     after.at[2].node    = 9;
@@ -244,7 +244,7 @@ Test(test_placement, who_takes_a_place_over_gets_what_lay_there_and_nothing_else
     free(b);
 }
 
-Test(test_placement, the_order_of_the_list_does_not_matter)
+Test(placement, the_order_of_the_list_does_not_matter)
 {
     struct plan one = plan_of(5, 3), other = plan_of(5, 3);
     for (uint8_t i = 0; i < 5; i++) {
@@ -257,7 +257,7 @@ Test(test_placement, the_order_of_the_list_does_not_matter)
     free(b);
 }
 
-Test(test_placement, a_drained_node_leads_nothing_and_the_others_share_what_it_led)
+Test(placement, a_drained_node_leads_nothing_and_the_others_share_what_it_led)
 {
     struct plan p         = plan_of(3, 3);
     p.at[1].drained       = true;
@@ -269,7 +269,7 @@ Test(test_placement, a_drained_node_leads_nothing_and_the_others_share_what_it_l
     free(all);
 }
 
-Test(test_placement, the_largest_cluster_is_placed)
+Test(placement, the_largest_cluster_is_placed)
 {
     struct plan       p   = plan_of(PLAN_NODES_MAX, 3);
     struct placement *all = make(&p, STRIPES_MAX, 16);

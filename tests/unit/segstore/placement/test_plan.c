@@ -58,7 +58,7 @@ static void holds(const struct scene *s, const uint16_t *nodes, size_t count)
     }
 }
 
-Test(test_plan, the_first_plan_is_what_was_wished_for)
+Test(placement_plan, the_first_plan_is_what_was_wished_for)
 {
     struct scene s = scene(5, 3);
     cr_assert(step(&s));
@@ -68,13 +68,13 @@ Test(test_plan, the_first_plan_is_what_was_wished_for)
     cr_assert(!step(&s), "it is at rest");
 }
 
-Test(test_plan, without_a_wish_nothing_happens)
+Test(placement_plan, without_a_wish_nothing_happens)
 {
     struct scene s = scene(3, 0);
     cr_assert(!step(&s));
 }
 
-Test(test_plan, who_is_named_instead_takes_the_key_of_who_is_not)
+Test(placement_plan, who_is_named_instead_takes_the_key_of_who_is_not)
 {
     struct scene s = scene(5, 3);
     settle(&s);
@@ -85,7 +85,7 @@ Test(test_plan, who_is_named_instead_takes_the_key_of_who_is_not)
     cr_assert_eq(plan_find(&s.plan, 5)->key, 2);
 }
 
-Test(test_plan, of_two_new_ones_each_takes_the_key_of_its_rack)
+Test(placement_plan, of_two_new_ones_each_takes_the_key_of_its_rack)
 {
     struct scene s = scene(6, 4);
     for (uint16_t i = 0; i < 6; i++) {
@@ -100,7 +100,7 @@ Test(test_plan, of_two_new_ones_each_takes_the_key_of_its_rack)
     cr_assert_eq(plan_find(&s.plan, 5)->key, 1);
 }
 
-Test(test_plan, a_dead_node_is_replaced_by_a_spare_of_its_rack_and_is_a_spare_when_it_is_back)
+Test(placement_plan, a_dead_node_is_replaced_by_a_spare_of_its_rack_and_is_a_spare_when_it_is_back)
 {
     struct scene s = scene(6, 3);
     s.seen[1].rack = s.seen[5].rack = 7;
@@ -114,7 +114,7 @@ Test(test_plan, a_dead_node_is_replaced_by_a_spare_of_its_rack_and_is_a_spare_wh
     cr_assert(!step(&s));
 }
 
-Test(test_plan, a_dead_node_without_a_spare_gives_its_place_up_when_there_are_more_than_replicas)
+Test(placement_plan, a_dead_node_without_a_spare_gives_its_place_up_when_there_are_more_than_replicas)
 {
     struct scene s = scene(5, 5);
     settle(&s);
@@ -135,7 +135,7 @@ Test(test_plan, a_dead_node_without_a_spare_gives_its_place_up_when_there_are_mo
     HOLDS(&s, 1, 3, 4, 5);
 }
 
-Test(test_plan, one_that_was_never_seen_is_no_spare)
+Test(placement_plan, one_that_was_never_seen_is_no_spare)
 {
     struct scene s  = scene(4, 3);
     s.seen[3].alive = false;
@@ -145,7 +145,7 @@ Test(test_plan, one_that_was_never_seen_is_no_spare)
     HOLDS(&s, 1, 2, 3);
 }
 
-Test(test_plan, a_drained_node_leaves_when_another_can_take_its_place_and_returns)
+Test(placement_plan, a_drained_node_leaves_when_another_can_take_its_place_and_returns)
 {
     struct scene s = scene(5, 4);
     settle(&s);
@@ -162,7 +162,7 @@ Test(test_plan, a_drained_node_leaves_when_another_can_take_its_place_and_return
     HOLDS(&s, 1, 2, 3, 4);
 }
 
-Test(test_plan, a_drained_node_is_no_spare)
+Test(placement_plan, a_drained_node_is_no_spare)
 {
     struct scene s = scene(4, 3);
     settle(&s);
@@ -176,7 +176,7 @@ Test(test_plan, a_drained_node_is_no_spare)
     HOLDS(&s, 1, 3, 4);
 }
 
-Test(test_plan, a_drained_node_that_nobody_can_replace_leads_nothing)
+Test(placement_plan, a_drained_node_that_nobody_can_replace_leads_nothing)
 {
     struct scene s = scene(3, 3);
     settle(&s);
@@ -194,7 +194,7 @@ Test(test_plan, a_drained_node_that_nobody_can_replace_leads_nothing)
     cr_assert(!plan_find(&s.plan, 2)->drained);
 }
 
-Test(test_plan, other_racks_and_counts_are_taken_over)
+Test(placement_plan, other_racks_and_counts_are_taken_over)
 {
     struct scene s = scene(3, 3);
     settle(&s);
@@ -208,7 +208,7 @@ Test(test_plan, other_racks_and_counts_are_taken_over)
     cr_assert_str_eq(s.why, "each stripe is to have 2 replicas on 3 nodes");
 }
 
-Test(test_plan, a_row_is_read_as_it_was_written_and_no_part_of_it)
+Test(placement_plan, a_row_is_read_as_it_was_written_and_no_part_of_it)
 {
     struct scene       s = scene(5, 4);
     uint8_t            bytes[PLAN_ROW_MAX_BYTES];

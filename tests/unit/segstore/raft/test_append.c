@@ -18,7 +18,7 @@ static const struct raft_message *answer(const struct desk *d)
 
 /* ---- what is promised ---- */
 
-Test(test_raft_append, an_entry_is_acknowledged_when_it_is_durable)
+Test(raft_append, an_entry_is_acknowledged_when_it_is_durable)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     struct raft_taken taken = desk_append(&d, 2, 1, 2, 1, 0, TERMS(1, 1), false);
@@ -38,7 +38,7 @@ Test(test_raft_append, an_entry_is_acknowledged_when_it_is_durable)
     desk_close(&d);
 }
 
-Test(test_raft_append, many_entries_are_acknowledged_at_once)
+Test(raft_append, many_entries_are_acknowledged_at_once)
 {
     DESK(d, 1, TERMS(1), 1);
     desk_append(&d, 2, 1, 1, 1, 0, TERMS(1, 1, 1, 1), false);
@@ -51,7 +51,7 @@ Test(test_raft_append, many_entries_are_acknowledged_at_once)
     desk_close(&d);
 }
 
-Test(test_raft_append, nothing_is_acknowledged_before_the_term_is_saved)
+Test(raft_append, nothing_is_acknowledged_before_the_term_is_saved)
 {
     DESK(d, 1, TERMS(1), 1);
     desk_append(&d, 2, 2, 1, 1, 0, TERMS(2), false);
@@ -65,7 +65,7 @@ Test(test_raft_append, nothing_is_acknowledged_before_the_term_is_saved)
     desk_close(&d);
 }
 
-Test(test_raft_append, what_was_durable_and_does_not_match_is_not_acknowledged)
+Test(raft_append, what_was_durable_and_does_not_match_is_not_acknowledged)
 {
     DESK(d, 1, TERMS(1, 1, 1, 1), 1);
     desk_append(&d, 2, 2, 2, 1, 0, NULL, false); /* equal up to 2; what is behind that is not known */
@@ -75,7 +75,7 @@ Test(test_raft_append, what_was_durable_and_does_not_match_is_not_acknowledged)
     desk_close(&d);
 }
 
-Test(test_raft_append, what_matched_in_one_term_is_not_promised_in_the_next)
+Test(raft_append, what_matched_in_one_term_is_not_promised_in_the_next)
 {
     DESK(d, 1, TERMS(1), 1);
     desk_append(&d, 2, 1, 1, 1, 0, TERMS(1, 1, 1), true);
@@ -90,7 +90,7 @@ Test(test_raft_append, what_matched_in_one_term_is_not_promised_in_the_next)
     desk_close(&d);
 }
 
-Test(test_raft_append, an_entry_that_was_replaced_is_not_durable_by_its_old_write)
+Test(raft_append, an_entry_that_was_replaced_is_not_durable_by_its_old_write)
 {
     DESK(d, 1, TERMS(1), 1);
     desk_append(&d, 2, 1, 1, 1, 0, TERMS(1, 1), false);
@@ -106,7 +106,7 @@ Test(test_raft_append, an_entry_that_was_replaced_is_not_durable_by_its_old_writ
     desk_close(&d);
 }
 
-Test(test_raft_append, a_connection_that_broke_is_told_again)
+Test(raft_append, a_connection_that_broke_is_told_again)
 {
     DESK(d, 1, TERMS(1), 1);
     desk_append(&d, 2, 1, 1, 1, 0, TERMS(1), true);
@@ -122,7 +122,7 @@ Test(test_raft_append, a_connection_that_broke_is_told_again)
 
 /* ---- what is taken ---- */
 
-Test(test_raft_append, entries_that_are_here_are_skipped_and_acknowledged_again)
+Test(raft_append, entries_that_are_here_are_skipped_and_acknowledged_again)
 {
     DESK(d, 1, TERMS(1, 1, 1), 1);
     struct raft_taken taken = desk_append(&d, 2, 1, 1, 1, 0, TERMS(1, 1, 1), true);
@@ -137,7 +137,7 @@ Test(test_raft_append, entries_that_are_here_are_skipped_and_acknowledged_again)
     desk_close(&d);
 }
 
-Test(test_raft_append, a_conflict_replaces_everything_from_there_on)
+Test(raft_append, a_conflict_replaces_everything_from_there_on)
 {
     DESK(d, 1, TERMS(1, 1, 2, 2, 2), 2);
     struct raft_taken taken = desk_append(&d, 2, 4, 1, 1, 0, TERMS(1, 3, 4), true);
@@ -150,7 +150,7 @@ Test(test_raft_append, a_conflict_replaces_everything_from_there_on)
     desk_close(&d);
 }
 
-Test(test_raft_append, what_makes_no_sense_is_dropped)
+Test(raft_append, what_makes_no_sense_is_dropped)
 {
     DESK(d, 1, TERMS(1, 1), 3);
     cr_assert(!desk_append(&d, 2, 3, 2, 1, 0, TERMS(2, 1), false).take, "terms that fall");
@@ -163,7 +163,7 @@ Test(test_raft_append, what_makes_no_sense_is_dropped)
 }
 
 /* Ongaro and Ousterhout, figure 7: the leader of term 8 has 1 1 1 4 4 5 5 6 6 6. */
-Test(test_raft_append, every_log_of_figure_7_becomes_that_of_the_leader)
+Test(raft_append, every_log_of_figure_7_becomes_that_of_the_leader)
 {
     static const uint64_t leader[]   = {1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 8, 0};
     static const uint64_t logs[][16] = {
@@ -212,7 +212,7 @@ Test(test_raft_append, every_log_of_figure_7_becomes_that_of_the_leader)
     }
 }
 
-Test(test_raft_append, a_refusal_names_the_last_entry_that_may_match)
+Test(raft_append, a_refusal_names_the_last_entry_that_may_match)
 {
     DESK(d, 1, TERMS(1, 1, 2, 2, 5, 5), 6);
     desk_append(&d, 2, 6, 9, 6, 0, NULL, true);
@@ -224,7 +224,7 @@ Test(test_raft_append, a_refusal_names_the_last_entry_that_may_match)
     desk_close(&d);
 }
 
-Test(test_raft_append, want_of_room_is_told_apart_from_a_conflict)
+Test(raft_append, want_of_room_is_told_apart_from_a_conflict)
 {
     DESK(d, 1, TERMS(1, 1, 2), 2);
     struct raft_message m = {
@@ -242,7 +242,7 @@ Test(test_raft_append, want_of_room_is_told_apart_from_a_conflict)
 
 /* ---- commit ---- */
 
-Test(test_raft_append, a_follower_commits_what_it_knows_to_match_and_no_more)
+Test(raft_append, a_follower_commits_what_it_knows_to_match_and_no_more)
 {
     DESK(d, 1, TERMS(1, 1, 1, 1), 1);
     HEAR(&d, .kind = RAFT_HEARTBEAT, .from = 2, .term = 2, .commit = 4);
@@ -254,7 +254,7 @@ Test(test_raft_append, a_follower_commits_what_it_knows_to_match_and_no_more)
     desk_close(&d);
 }
 
-Test(test_raft_append, what_is_committed_is_never_replaced)
+Test(raft_append, what_is_committed_is_never_replaced)
 {
     DESK(d, 1, TERMS(1, 1, 1), 1);
     desk_append(&d, 2, 1, 3, 1, 2, NULL, true);
@@ -269,7 +269,7 @@ Test(test_raft_append, what_is_committed_is_never_replaced)
 
 /* ---- images ---- */
 
-Test(test_raft_append, an_image_replaces_the_log_and_is_acknowledged)
+Test(raft_append, an_image_replaces_the_log_and_is_acknowledged)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     struct raft_members members = desk_members(4, 0);
@@ -288,7 +288,7 @@ Test(test_raft_append, an_image_replaces_the_log_and_is_acknowledged)
     desk_close(&d);
 }
 
-Test(test_raft_append, an_image_of_what_is_here_takes_nothing_away)
+Test(raft_append, an_image_of_what_is_here_takes_nothing_away)
 {
     DESK(d, 1, TERMS(1), 1);
     struct raft_members members = desk_members(3, 0);
@@ -301,7 +301,7 @@ Test(test_raft_append, an_image_of_what_is_here_takes_nothing_away)
     desk_close(&d);
 }
 
-Test(test_raft_append, an_image_of_what_is_here_is_acknowledged_over_a_restart_too)
+Test(raft_append, an_image_of_what_is_here_is_acknowledged_over_a_restart_too)
 {
     DESK(d, 1, TERMS(1, 1, 1), 1);
     struct raft_members members = desk_members(3, 0);
@@ -335,7 +335,7 @@ static void restore(struct desk *d, uint64_t applied, uint64_t applied_term, uin
     raft_restore(d->raft, &stored);
 }
 
-Test(test_raft_append, a_replay_may_begin_before_the_checkpoint)
+Test(raft_append, a_replay_may_begin_before_the_checkpoint)
 {
     struct desk d;
     restore(&d, 3, 2, 4, 2);
@@ -354,7 +354,7 @@ Test(test_raft_append, a_replay_may_begin_before_the_checkpoint)
     desk_close(&d);
 }
 
-Test(test_raft_append, entries_that_come_again_replace_what_was_behind_them)
+Test(raft_append, entries_that_come_again_replace_what_was_behind_them)
 {
     struct desk d;
     restore(&d, 1, 1, 1, 0);
@@ -369,7 +369,7 @@ Test(test_raft_append, entries_that_come_again_replace_what_was_behind_them)
     desk_close(&d);
 }
 
-Test(test_raft_append, an_entry_that_the_image_holds_still_replaced_what_was_behind_it)
+Test(raft_append, an_entry_that_the_image_holds_still_replaced_what_was_behind_it)
 {
     struct desk d;
     restore(&d, 3, 2, 4, 0);
@@ -381,7 +381,7 @@ Test(test_raft_append, an_entry_that_the_image_holds_still_replaced_what_was_beh
     desk_close(&d);
 }
 
-Test(test_raft_append, what_an_image_replaced_does_not_come_back)
+Test(raft_append, what_an_image_replaced_does_not_come_back)
 {
     struct desk d;
     restore(&d, 20, 3, 3, 0);
@@ -394,7 +394,7 @@ Test(test_raft_append, what_an_image_replaced_does_not_come_back)
     desk_close(&d);
 }
 
-Test(test_raft_append, what_was_committed_is_known_again_as_its_entries_come)
+Test(raft_append, what_was_committed_is_known_again_as_its_entries_come)
 {
     struct desk d;
     restore(&d, 1, 1, 1, 0);
@@ -418,7 +418,7 @@ static void open_damaged(struct desk *d, const uint64_t *terms, uint64_t term)
     desk_start(d);
 }
 
-Test(test_raft_append, a_damaged_replica_neither_votes_nor_campaigns)
+Test(raft_append, a_damaged_replica_neither_votes_nor_campaigns)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -434,7 +434,7 @@ Test(test_raft_append, a_damaged_replica_neither_votes_nor_campaigns)
     desk_close(&d);
 }
 
-Test(test_raft_append, one_that_may_not_campaign_forgets_a_leader_that_is_silent)
+Test(raft_append, one_that_may_not_campaign_forgets_a_leader_that_is_silent)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -448,7 +448,7 @@ Test(test_raft_append, one_that_may_not_campaign_forgets_a_leader_that_is_silent
     desk_close(&d);
 }
 
-Test(test_raft_append, a_leader_that_is_damaged_steps_down)
+Test(raft_append, a_leader_that_is_damaged_steps_down)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_elect(&d);
@@ -457,7 +457,7 @@ Test(test_raft_append, a_leader_that_is_damaged_steps_down)
     desk_close(&d);
 }
 
-Test(test_raft_append, a_damaged_sole_voter_does_not_lead)
+Test(raft_append, a_damaged_sole_voter_does_not_lead)
 {
     struct desk         d;
     struct raft_members members = desk_members(1, 0);
@@ -469,7 +469,7 @@ Test(test_raft_append, a_damaged_sole_voter_does_not_lead)
     desk_close(&d);
 }
 
-Test(test_raft_append, a_damaged_replica_that_is_mended_votes_by_what_it_was_given_back_and_in_a_later_term)
+Test(raft_append, a_damaged_replica_that_is_mended_votes_by_what_it_was_given_back_and_in_a_later_term)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -489,7 +489,7 @@ Test(test_raft_append, a_damaged_replica_that_is_mended_votes_by_what_it_was_giv
     desk_close(&d);
 }
 
-Test(test_raft_append, a_damaged_replica_that_is_mended_is_in_the_term_of_its_last_entry_at_least)
+Test(raft_append, a_damaged_replica_that_is_mended_is_in_the_term_of_its_last_entry_at_least)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -501,7 +501,7 @@ Test(test_raft_append, a_damaged_replica_that_is_mended_is_in_the_term_of_its_la
     desk_close(&d);
 }
 
-Test(test_raft_append, what_cannot_be_had_any_more_leaves_the_log_and_takes_the_commit_index_back)
+Test(raft_append, what_cannot_be_had_any_more_leaves_the_log_and_takes_the_commit_index_back)
 {
     struct desk         d;
     struct raft_members members = desk_members(3, 0);
@@ -527,7 +527,7 @@ Test(test_raft_append, what_cannot_be_had_any_more_leaves_the_log_and_takes_the_
     desk_close(&d);
 }
 
-Test(test_raft_append, what_is_cut_off_behind_the_commit_index_leaves_that_as_it_is)
+Test(raft_append, what_is_cut_off_behind_the_commit_index_leaves_that_as_it_is)
 {
     struct desk         d;
     struct raft_members members = desk_members(3, 0);
@@ -543,7 +543,7 @@ Test(test_raft_append, what_is_cut_off_behind_the_commit_index_leaves_that_as_it
 /* A heartbeat of a leader that knows of the damage. */
 #define KNOWN(...) HEAR(&d, .kind = RAFT_HEARTBEAT, .from = 2, .term = 3, .damaged = true, __VA_ARGS__)
 
-Test(test_raft_append, a_damaged_replica_says_so_and_is_whole_when_a_confirmed_leader_has_nothing_that_it_lacks)
+Test(raft_append, a_damaged_replica_says_so_and_is_whole_when_a_confirmed_leader_has_nothing_that_it_lacks)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -574,7 +574,7 @@ Test(test_raft_append, a_damaged_replica_says_so_and_is_whole_when_a_confirmed_l
     desk_close(&d);
 }
 
-Test(test_raft_append, a_damaged_replica_is_not_whole_by_an_entry_of_an_older_term)
+Test(raft_append, a_damaged_replica_is_not_whole_by_an_entry_of_an_older_term)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -585,7 +585,7 @@ Test(test_raft_append, a_damaged_replica_is_not_whole_by_an_entry_of_an_older_te
     desk_close(&d);
 }
 
-Test(test_raft_append, a_damaged_replica_waits_until_whoever_holds_its_vote_has_given_up)
+Test(raft_append, a_damaged_replica_waits_until_whoever_holds_its_vote_has_given_up)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);
@@ -598,7 +598,7 @@ Test(test_raft_append, a_damaged_replica_waits_until_whoever_holds_its_vote_has_
     desk_close(&d);
 }
 
-Test(test_raft_append, damage_is_not_over_by_what_the_leader_of_an_older_term_said)
+Test(raft_append, damage_is_not_over_by_what_the_leader_of_an_older_term_said)
 {
     struct desk d;
     open_damaged(&d, TERMS(1, 1), 1);

@@ -14,7 +14,7 @@
 
 /* ---- votes ---- */
 
-Test(test_raft_election, a_follower_asks_whether_it_would_be_elected_before_it_begins_a_term)
+Test(raft_election, a_follower_asks_whether_it_would_be_elected_before_it_begins_a_term)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -29,7 +29,7 @@ Test(test_raft_election, a_follower_asks_whether_it_would_be_elected_before_it_b
     desk_close(&d);
 }
 
-Test(test_raft_election, a_candidate_that_is_not_saved_does_not_ask_and_does_not_count)
+Test(raft_election, a_candidate_that_is_not_saved_does_not_ask_and_does_not_count)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -54,7 +54,7 @@ Test(test_raft_election, a_candidate_that_is_not_saved_does_not_ask_and_does_not
     desk_close(&d);
 }
 
-Test(test_raft_election, the_save_of_another_term_saves_nothing)
+Test(raft_election, the_save_of_another_term_saves_nothing)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -67,7 +67,7 @@ Test(test_raft_election, the_save_of_another_term_saves_nothing)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_vote_leaves_when_it_is_durable_and_once_for_a_term)
+Test(raft_election, a_vote_leaves_when_it_is_durable_and_once_for_a_term)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -88,7 +88,7 @@ Test(test_raft_election, a_vote_leaves_when_it_is_durable_and_once_for_a_term)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_vote_is_remembered_over_a_restart)
+Test(raft_election, a_vote_is_remembered_over_a_restart)
 {
     struct desk         d;
     struct raft_members members = desk_members(3, 0);
@@ -102,7 +102,7 @@ Test(test_raft_election, a_vote_is_remembered_over_a_restart)
     desk_close(&d);
 }
 
-Test(test_raft_election, only_a_log_that_is_not_behind_is_elected)
+Test(raft_election, only_a_log_that_is_not_behind_is_elected)
 {
     static const struct {
         uint64_t index, log_term;
@@ -126,7 +126,7 @@ Test(test_raft_election, only_a_log_that_is_not_behind_is_elected)
     }
 }
 
-Test(test_raft_election, a_split_vote_ends_in_another_term)
+Test(raft_election, a_split_vote_ends_in_another_term)
 {
     struct desk         d;
     struct raft_members members = desk_members(4, 0);
@@ -147,7 +147,7 @@ Test(test_raft_election, a_split_vote_ends_in_another_term)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_candidate_follows_whoever_was_elected_in_its_term)
+Test(raft_election, a_candidate_follows_whoever_was_elected_in_its_term)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -163,7 +163,7 @@ Test(test_raft_election, a_candidate_follows_whoever_was_elected_in_its_term)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_vote_of_no_voter_is_not_counted)
+Test(raft_election, a_vote_of_no_voter_is_not_counted)
 {
     struct desk         d;
     struct raft_members members = desk_members(3, 1);
@@ -177,7 +177,7 @@ Test(test_raft_election, a_vote_of_no_voter_is_not_counted)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_learner_does_not_campaign)
+Test(raft_election, a_learner_does_not_campaign)
 {
     struct desk         d;
     struct raft_members members = desk_members(3, 1);
@@ -189,7 +189,7 @@ Test(test_raft_election, a_learner_does_not_campaign)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_shy_node_does_not_campaign_and_steps_down)
+Test(raft_election, a_shy_node_does_not_campaign_and_steps_down)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -203,7 +203,7 @@ Test(test_raft_election, a_shy_node_does_not_campaign_and_steps_down)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_candidate_that_becomes_shy_is_not_elected)
+Test(raft_election, a_candidate_that_becomes_shy_is_not_elected)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -221,7 +221,7 @@ Test(test_raft_election, a_candidate_that_becomes_shy_is_not_elected)
 
 /* ---- the lease of a leader that was heard of ---- */
 
-Test(test_raft_election, who_heard_a_leader_lately_ignores_candidates)
+Test(raft_election, who_heard_a_leader_lately_ignores_candidates)
 {
     for (int pre = 0; pre < 2; pre++) {
         DESK(d, 1, TERMS(1, 1), 1);
@@ -242,7 +242,7 @@ Test(test_raft_election, who_heard_a_leader_lately_ignores_candidates)
     }
 }
 
-Test(test_raft_election, the_successor_that_the_leader_named_is_heard_at_once)
+Test(raft_election, the_successor_that_the_leader_named_is_heard_at_once)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -253,7 +253,7 @@ Test(test_raft_election, the_successor_that_the_leader_named_is_heard_at_once)
     desk_close(&d);
 }
 
-Test(test_raft_election, who_begins_again_waits_as_it_may_have_answered_a_leader_before)
+Test(raft_election, who_begins_again_waits_as_it_may_have_answered_a_leader_before)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -266,7 +266,7 @@ Test(test_raft_election, who_begins_again_waits_as_it_may_have_answered_a_leader
     desk_close(&d);
 }
 
-Test(test_raft_election, a_new_cluster_need_not_wait)
+Test(raft_election, a_new_cluster_need_not_wait)
 {
     DESK(d, 1, NULL, 0);
     desk_start(&d);
@@ -278,7 +278,7 @@ Test(test_raft_election, a_new_cluster_need_not_wait)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_dead_leader_is_followed_soon)
+Test(raft_election, a_dead_leader_is_followed_soon)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -295,7 +295,7 @@ Test(test_raft_election, a_dead_leader_is_followed_soon)
 }
 
 /* A firewall may answer for a process that lives. */
-Test(test_raft_election, a_vote_says_how_long_the_lease_of_whom_it_heard_last_may_go_on)
+Test(raft_election, a_vote_says_how_long_the_lease_of_whom_it_heard_last_may_go_on)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -318,7 +318,7 @@ Test(test_raft_election, a_vote_says_how_long_the_lease_of_whom_it_heard_last_ma
     desk_close(&d);
 }
 
-Test(test_raft_election, one_that_is_elected_early_lets_the_lease_of_before_run_out_before_it_commits)
+Test(raft_election, one_that_is_elected_early_lets_the_lease_of_before_run_out_before_it_commits)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -339,7 +339,7 @@ Test(test_raft_election, one_that_is_elected_early_lets_the_lease_of_before_run_
     desk_close(&d);
 }
 
-Test(test_raft_election, who_was_asked_to_lead_waits_for_no_lease)
+Test(raft_election, who_was_asked_to_lead_waits_for_no_lease)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -361,7 +361,7 @@ Test(test_raft_election, who_was_asked_to_lead_waits_for_no_lease)
     desk_close(&e);
 }
 
-Test(test_raft_election, after_a_restart_a_lease_is_taken_to_go_on)
+Test(raft_election, after_a_restart_a_lease_is_taken_to_go_on)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -376,7 +376,7 @@ Test(test_raft_election, after_a_restart_a_lease_is_taken_to_go_on)
 
 /* ---- terms ---- */
 
-Test(test_raft_election, a_deposed_leader_hears_of_it)
+Test(raft_election, a_deposed_leader_hears_of_it)
 {
     DESK(d, 1, TERMS(1, 1), 7);
     desk_start(&d);
@@ -391,7 +391,7 @@ Test(test_raft_election, a_deposed_leader_hears_of_it)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_leader_steps_down_before_a_higher_term)
+Test(raft_election, a_leader_steps_down_before_a_higher_term)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -404,7 +404,7 @@ Test(test_raft_election, a_leader_steps_down_before_a_higher_term)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_candidate_of_an_older_term_hears_of_the_newer)
+Test(raft_election, a_candidate_of_an_older_term_hears_of_the_newer)
 {
     DESK(d, 1, TERMS(1, 1), 7);
     desk_start(&d);
@@ -414,7 +414,7 @@ Test(test_raft_election, a_candidate_of_an_older_term_hears_of_the_newer)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_leader_that_hears_of_no_majority_steps_down)
+Test(raft_election, a_leader_that_hears_of_no_majority_steps_down)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -431,7 +431,7 @@ Test(test_raft_election, a_leader_that_hears_of_no_majority_steps_down)
     desk_close(&d);
 }
 
-Test(test_raft_election, the_lease_lasts_nine_tenths_of_what_voters_wait_from_the_answered_heartbeat)
+Test(raft_election, the_lease_lasts_nine_tenths_of_what_voters_wait_from_the_answered_heartbeat)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -448,7 +448,7 @@ Test(test_raft_election, the_lease_lasts_nine_tenths_of_what_voters_wait_from_th
     desk_close(&d);
 }
 
-Test(test_raft_election, a_leader_is_settled_by_an_entry_of_its_own_term)
+Test(raft_election, a_leader_is_settled_by_an_entry_of_its_own_term)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -471,7 +471,7 @@ static void follow(struct desk *d, uint16_t node)
     desk_beat(d, node);
 }
 
-Test(test_raft_election, a_leader_hands_over_when_the_successor_has_everything)
+Test(raft_election, a_leader_hands_over_when_the_successor_has_everything)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -493,7 +493,7 @@ Test(test_raft_election, a_leader_hands_over_when_the_successor_has_everything)
     desk_close(&d);
 }
 
-Test(test_raft_election, the_successor_campaigns_at_once_and_without_asking_before)
+Test(raft_election, the_successor_campaigns_at_once_and_without_asking_before)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -508,7 +508,7 @@ Test(test_raft_election, the_successor_campaigns_at_once_and_without_asking_befo
     desk_close(&d);
 }
 
-Test(test_raft_election, a_transfer_that_was_not_begun_ends_by_itself)
+Test(raft_election, a_transfer_that_was_not_begun_ends_by_itself)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -527,7 +527,7 @@ Test(test_raft_election, a_transfer_that_was_not_begun_ends_by_itself)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_transfer_that_failed_ends_in_a_new_term_as_the_successor_may_still_campaign)
+Test(raft_election, a_transfer_that_failed_ends_in_a_new_term_as_the_successor_may_still_campaign)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);
@@ -553,7 +553,7 @@ Test(test_raft_election, a_transfer_that_failed_ends_in_a_new_term_as_the_succes
 
 /* ---- one alone ---- */
 
-Test(test_raft_election, a_sole_voter_resumes_in_its_term)
+Test(raft_election, a_sole_voter_resumes_in_its_term)
 {
     struct desk         d;
     struct raft_members members = desk_members(1, 0);
@@ -570,7 +570,7 @@ Test(test_raft_election, a_sole_voter_resumes_in_its_term)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_sole_voter_without_its_own_vote_leads_when_it_is_saved)
+Test(raft_election, a_sole_voter_without_its_own_vote_leads_when_it_is_saved)
 {
     for (uint16_t vote = 0; vote <= 2; vote += 2) {
         struct desk         d;
@@ -587,7 +587,7 @@ Test(test_raft_election, a_sole_voter_without_its_own_vote_leads_when_it_is_save
     }
 }
 
-Test(test_raft_election, a_sole_voter_commits_what_is_durable_and_no_more)
+Test(raft_election, a_sole_voter_commits_what_is_durable_and_no_more)
 {
     struct desk         d;
     struct raft_members members = desk_members(1, 0);
@@ -601,7 +601,7 @@ Test(test_raft_election, a_sole_voter_commits_what_is_durable_and_no_more)
     desk_close(&d);
 }
 
-Test(test_raft_election, who_becomes_the_sole_voter_begins_a_term_of_its_own)
+Test(raft_election, who_becomes_the_sole_voter_begins_a_term_of_its_own)
 {
     struct desk         d;
     struct raft_members members = desk_members(2, 0);
@@ -619,7 +619,7 @@ Test(test_raft_election, who_becomes_the_sole_voter_begins_a_term_of_its_own)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_follower_that_became_the_sole_voter_takes_the_lead)
+Test(raft_election, a_follower_that_became_the_sole_voter_takes_the_lead)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     struct raft_members alone = desk_members(1, 0);
@@ -634,7 +634,7 @@ Test(test_raft_election, a_follower_that_became_the_sole_voter_takes_the_lead)
 
 /* ---- members that change ---- */
 
-Test(test_raft_election, a_joint_election_needs_both_halves)
+Test(raft_election, a_joint_election_needs_both_halves)
 {
     struct desk         d;
     struct raft_members joint = {.voters = {1, 4, 5}, .voter_count = 3, .outgoing = {1, 2, 3}, .outgoing_count = 3};
@@ -651,7 +651,7 @@ Test(test_raft_election, a_joint_election_needs_both_halves)
     desk_close(&d);
 }
 
-Test(test_raft_election, a_leader_that_was_removed_tells_the_others_and_steps_down)
+Test(raft_election, a_leader_that_was_removed_tells_the_others_and_steps_down)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     struct raft_members others = {.voters = {2, 3}, .voter_count = 2};
@@ -666,7 +666,7 @@ Test(test_raft_election, a_leader_that_was_removed_tells_the_others_and_steps_do
     desk_close(&d);
 }
 
-Test(test_raft_election, a_candidate_hears_from_those_who_refuse_what_is_committed)
+Test(raft_election, a_candidate_hears_from_those_who_refuse_what_is_committed)
 {
     DESK(d, 1, TERMS(1, 1, 1), 1);
     desk_start(&d);
@@ -679,7 +679,7 @@ Test(test_raft_election, a_candidate_hears_from_those_who_refuse_what_is_committ
     desk_close(&d);
 }
 
-Test(test_raft_election, the_next_change_of_members_waits_for_the_former)
+Test(raft_election, the_next_change_of_members_waits_for_the_former)
 {
     DESK(d, 1, TERMS(1, 1), 1);
     desk_start(&d);

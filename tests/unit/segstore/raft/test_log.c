@@ -17,7 +17,7 @@ static struct raft_log log_of(const uint64_t *terms)
 
 #define LOG(...) log_of((const uint64_t[]){__VA_ARGS__, 0})
 
-Test(test_raft_log, knows_the_term_of_every_entry_and_of_none_beside)
+Test(raft_log, knows_the_term_of_every_entry_and_of_none_beside)
 {
     struct raft_log log = LOG(1, 1, 2, 2, 2, 5);
     cr_assert_eq(log_term(&log, 0), 0);
@@ -31,7 +31,7 @@ Test(test_raft_log, knows_the_term_of_every_entry_and_of_none_beside)
     log_fini(&log);
 }
 
-Test(test_raft_log, what_is_truncated_is_gone_and_not_durable)
+Test(raft_log, what_is_truncated_is_gone_and_not_durable)
 {
     struct raft_log log = LOG(1, 1, 2, 2, 3);
     log_truncate(&log, 4);
@@ -50,7 +50,7 @@ Test(test_raft_log, what_is_truncated_is_gone_and_not_durable)
     log_fini(&log);
 }
 
-Test(test_raft_log, forgets_from_the_front_and_keeps_the_term_before)
+Test(raft_log, forgets_from_the_front_and_keeps_the_term_before)
 {
     for (uint64_t upto = 0; upto <= 6; upto++) {
         const uint64_t  terms[] = {1, 1, 2, 2, 2, 5, 0};
@@ -70,7 +70,7 @@ Test(test_raft_log, forgets_from_the_front_and_keeps_the_term_before)
     }
 }
 
-Test(test_raft_log, compacting_again_further_back_changes_nothing)
+Test(raft_log, compacting_again_further_back_changes_nothing)
 {
     struct raft_log log = LOG(1, 2, 3);
     log_compact(&log, 2);
@@ -80,7 +80,7 @@ Test(test_raft_log, compacting_again_further_back_changes_nothing)
     log_fini(&log);
 }
 
-Test(test_raft_log, a_conflict_passes_over_whole_terms)
+Test(raft_log, a_conflict_passes_over_whole_terms)
 {
     struct raft_log log = LOG(1, 1, 4, 4, 4, 4, 6, 6);
     cr_assert_eq(log_conflict(&log, 8, 6), 8);

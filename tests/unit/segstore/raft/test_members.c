@@ -26,7 +26,7 @@ static void grant(struct raft *r, uint16_t node, bool yes)
     }
 }
 
-Test(test_raft_members, a_majority_reaches_the_value_in_the_middle)
+Test(raft_members, a_majority_reaches_the_value_in_the_middle)
 {
     struct raft one   = raft_of(&(struct raft_members){.voters = {3}, .voter_count = 1});
     struct raft two   = raft_of(&(struct raft_members){.voters = {1, 2}, .voter_count = 2});
@@ -40,7 +40,7 @@ Test(test_raft_members, a_majority_reaches_the_value_in_the_middle)
     cr_assert_eq(quorum_value(&five, value), 30);
 }
 
-Test(test_raft_members, a_joint_configuration_needs_both_halves)
+Test(raft_members, a_joint_configuration_needs_both_halves)
 {
     struct raft r = raft_of(
         &(struct raft_members){.voters = {4, 5, 6}, .voter_count = 3, .outgoing = {1, 2, 7}, .outgoing_count = 3});
@@ -55,7 +55,7 @@ Test(test_raft_members, a_joint_configuration_needs_both_halves)
     cr_assert_eq(tally(&r), TALLY_WON);
 }
 
-Test(test_raft_members, a_lost_half_loses_the_joint_election)
+Test(raft_members, a_lost_half_loses_the_joint_election)
 {
     struct raft r = raft_of(
         &(struct raft_members){.voters = {4, 5, 6}, .voter_count = 3, .outgoing = {1, 2, 7}, .outgoing_count = 3});
@@ -67,7 +67,7 @@ Test(test_raft_members, a_lost_half_loses_the_joint_election)
     cr_assert_eq(tally(&r), TALLY_LOST);
 }
 
-Test(test_raft_members, half_of_an_even_number_is_no_majority_and_half_of_it_refusing_loses)
+Test(raft_members, half_of_an_even_number_is_no_majority_and_half_of_it_refusing_loses)
 {
     struct raft r = raft_of(&(struct raft_members){.voters = {1, 2, 3, 4}, .voter_count = 4});
     grant(&r, 1, true);
@@ -78,7 +78,7 @@ Test(test_raft_members, half_of_an_even_number_is_no_majority_and_half_of_it_ref
     cr_assert_eq(tally(&r), TALLY_LOST);
 }
 
-Test(test_raft_members, learners_and_strangers_are_not_counted)
+Test(raft_members, learners_and_strangers_are_not_counted)
 {
     struct raft r =
         raft_of(&(struct raft_members){.voters = {1, 2, 3}, .voter_count = 3, .learners = {4, 5}, .learner_count = 2});
@@ -93,7 +93,7 @@ Test(test_raft_members, learners_and_strangers_are_not_counted)
     cr_assert(!raft_members_any(&r.members, 9));
 }
 
-Test(test_raft_members, every_node_is_listed_once)
+Test(raft_members, every_node_is_listed_once)
 {
     struct raft_members m = {.voters         = {1, 2, 3},
                              .voter_count    = 3,

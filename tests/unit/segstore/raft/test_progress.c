@@ -39,7 +39,7 @@ static void follow(struct desk *d, uint16_t node)
 
 /* ---- commit ---- */
 
-Test(test_raft_progress, a_majority_that_holds_it_durably_commits_an_entry)
+Test(raft_progress, a_majority_that_holds_it_durably_commits_an_entry)
 {
     struct desk d;
     lead(&d, 5, 0, TERMS(1), 1);
@@ -56,7 +56,7 @@ Test(test_raft_progress, a_majority_that_holds_it_durably_commits_an_entry)
     desk_close(&d);
 }
 
-Test(test_raft_progress, the_own_write_counts_when_it_is_done)
+Test(raft_progress, the_own_write_counts_when_it_is_done)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -69,7 +69,7 @@ Test(test_raft_progress, the_own_write_counts_when_it_is_done)
 }
 
 /* Ongaro and Ousterhout, figure 8: an entry of term 2 on a majority is not committed by counting in term 4. */
-Test(test_raft_progress, an_entry_of_an_older_term_is_committed_by_one_of_the_own)
+Test(raft_progress, an_entry_of_an_older_term_is_committed_by_one_of_the_own)
 {
     struct desk d;
     lead(&d, 5, 0, TERMS(1, 2), 3);
@@ -83,7 +83,7 @@ Test(test_raft_progress, an_entry_of_an_older_term_is_committed_by_one_of_the_ow
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_learner_is_sent_everything_and_not_counted)
+Test(raft_progress, a_learner_is_sent_everything_and_not_counted)
 {
     struct desk      d;
     struct raft_want want;
@@ -101,7 +101,7 @@ Test(test_raft_progress, a_learner_is_sent_everything_and_not_counted)
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_joint_configuration_commits_with_both_halves)
+Test(raft_progress, a_joint_configuration_commits_with_both_halves)
 {
     struct desk         d;
     struct raft_members joint = {.voters = {1, 4, 5}, .voter_count = 3, .outgoing = {1, 2, 3}, .outgoing_count = 3};
@@ -121,7 +121,7 @@ Test(test_raft_progress, a_joint_configuration_commits_with_both_halves)
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_smaller_set_of_members_may_commit_at_once)
+Test(raft_progress, a_smaller_set_of_members_may_commit_at_once)
 {
     struct desk         d;
     struct raft_members fewer = desk_members(3, 0);
@@ -138,7 +138,7 @@ Test(test_raft_progress, a_smaller_set_of_members_may_commit_at_once)
 
 /* ---- acknowledgements that come late, or make no sense ---- */
 
-Test(test_raft_progress, a_late_acknowledgement_lowers_nothing)
+Test(raft_progress, a_late_acknowledgement_lowers_nothing)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -153,7 +153,7 @@ Test(test_raft_progress, a_late_acknowledgement_lowers_nothing)
     desk_close(&d);
 }
 
-Test(test_raft_progress, an_acknowledgement_of_more_than_there_is_counts_for_nothing)
+Test(raft_progress, an_acknowledgement_of_more_than_there_is_counts_for_nothing)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -163,7 +163,7 @@ Test(test_raft_progress, an_acknowledgement_of_more_than_there_is_counts_for_not
     desk_close(&d);
 }
 
-Test(test_raft_progress, an_acknowledgement_of_another_term_counts_for_nothing)
+Test(raft_progress, an_acknowledgement_of_another_term_counts_for_nothing)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -172,7 +172,7 @@ Test(test_raft_progress, an_acknowledgement_of_another_term_counts_for_nothing)
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_broken_connection_forgets_what_was_under_way)
+Test(raft_progress, a_broken_connection_forgets_what_was_under_way)
 {
     struct desk      d;
     struct raft_want want;
@@ -189,7 +189,7 @@ Test(test_raft_progress, a_broken_connection_forgets_what_was_under_way)
 
 /* ---- probing ---- */
 
-Test(test_raft_progress, a_probe_is_one_message_until_an_answer_or_a_heartbeat)
+Test(raft_progress, a_probe_is_one_message_until_an_answer_or_a_heartbeat)
 {
     struct desk      d;
     struct raft_want want;
@@ -210,7 +210,7 @@ Test(test_raft_progress, a_probe_is_one_message_until_an_answer_or_a_heartbeat)
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_follower_whose_disk_is_slow_is_not_asked_again_and_again)
+Test(raft_progress, a_follower_whose_disk_is_slow_is_not_asked_again_and_again)
 {
     struct desk      d;
     struct raft_want want;
@@ -223,7 +223,7 @@ Test(test_raft_progress, a_follower_whose_disk_is_slow_is_not_asked_again_and_ag
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_refusal_goes_back_by_whole_terms)
+Test(raft_progress, a_refusal_goes_back_by_whole_terms)
 {
     struct desk      d;
     struct raft_want want;
@@ -238,7 +238,7 @@ Test(test_raft_progress, a_refusal_goes_back_by_whole_terms)
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_refusal_that_names_the_asked_entry_with_another_term_is_no_want_of_room)
+Test(raft_progress, a_refusal_that_names_the_asked_entry_with_another_term_is_no_want_of_room)
 {
     struct desk      d;
     struct raft_want want;
@@ -250,7 +250,7 @@ Test(test_raft_progress, a_refusal_that_names_the_asked_entry_with_another_term_
     desk_close(&d);
 }
 
-Test(test_raft_progress, want_of_room_waits_for_the_next_heartbeat)
+Test(raft_progress, want_of_room_waits_for_the_next_heartbeat)
 {
     struct desk      d;
     struct raft_want want;
@@ -276,7 +276,7 @@ Test(test_raft_progress, want_of_room_waits_for_the_next_heartbeat)
 
 /* ---- the window ---- */
 
-Test(test_raft_progress, no_more_than_the_window_is_under_way)
+Test(raft_progress, no_more_than_the_window_is_under_way)
 {
     struct desk      d;
     struct raft_want want;
@@ -310,7 +310,7 @@ Test(test_raft_progress, no_more_than_the_window_is_under_way)
     desk_close(&d);
 }
 
-Test(test_raft_progress, what_is_lost_without_a_word_is_found_out)
+Test(raft_progress, what_is_lost_without_a_word_is_found_out)
 {
     struct desk      d;
     struct raft_want want;
@@ -330,7 +330,7 @@ Test(test_raft_progress, what_is_lost_without_a_word_is_found_out)
 
 /* ---- heartbeats ---- */
 
-Test(test_raft_progress, a_heartbeat_tells_a_follower_to_commit_what_it_holds)
+Test(raft_progress, a_heartbeat_tells_a_follower_to_commit_what_it_holds)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -344,7 +344,7 @@ Test(test_raft_progress, a_heartbeat_tells_a_follower_to_commit_what_it_holds)
     desk_close(&d);
 }
 
-Test(test_raft_progress, an_old_or_invented_clock_does_not_prolong_the_lease)
+Test(raft_progress, an_old_or_invented_clock_does_not_prolong_the_lease)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -358,7 +358,7 @@ Test(test_raft_progress, an_old_or_invented_clock_does_not_prolong_the_lease)
 
 /* ---- images ---- */
 
-Test(test_raft_progress, a_follower_behind_the_log_wants_an_image_and_goes_on_behind_it)
+Test(raft_progress, a_follower_behind_the_log_wants_an_image_and_goes_on_behind_it)
 {
     struct desk      d;
     struct raft_want want;
@@ -383,7 +383,7 @@ Test(test_raft_progress, a_follower_behind_the_log_wants_an_image_and_goes_on_be
     desk_close(&d);
 }
 
-Test(test_raft_progress, an_image_that_is_acknowledged_has_arrived)
+Test(raft_progress, an_image_that_is_acknowledged_has_arrived)
 {
     struct desk      d;
     struct raft_want want;
@@ -401,7 +401,7 @@ Test(test_raft_progress, an_image_that_is_acknowledged_has_arrived)
     desk_close(&d);
 }
 
-Test(test_raft_progress, an_image_that_did_not_arrive_is_tried_again_with_the_next_heartbeat)
+Test(raft_progress, an_image_that_did_not_arrive_is_tried_again_with_the_next_heartbeat)
 {
     struct desk      d;
     struct raft_want want;
@@ -418,7 +418,7 @@ Test(test_raft_progress, an_image_that_did_not_arrive_is_tried_again_with_the_ne
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_conflict_where_the_log_begins_wants_an_image)
+Test(raft_progress, a_conflict_where_the_log_begins_wants_an_image)
 {
     struct desk      d;
     struct raft_want want;
@@ -438,7 +438,7 @@ Test(test_raft_progress, a_conflict_where_the_log_begins_wants_an_image)
 #define DAMAGED(...) \
     HEAR(&d, .kind = RAFT_APPEND_ACK, .from = 2, .term = raft_term(d.raft), .damaged = true, __VA_ARGS__)
 
-Test(test_raft_progress, a_damaged_follower_is_sent_everything_and_counts_for_nothing)
+Test(raft_progress, a_damaged_follower_is_sent_everything_and_counts_for_nothing)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -455,7 +455,7 @@ Test(test_raft_progress, a_damaged_follower_is_sent_everything_and_counts_for_no
     desk_close(&d);
 }
 
-Test(test_raft_progress, what_a_damaged_follower_acknowledged_before_is_void)
+Test(raft_progress, what_a_damaged_follower_acknowledged_before_is_void)
 {
     struct desk d;
     lead(&d, 5, 0, TERMS(1, 1, 1, 1), 1);
@@ -471,7 +471,7 @@ Test(test_raft_progress, what_a_damaged_follower_acknowledged_before_is_void)
     desk_close(&d);
 }
 
-Test(test_raft_progress, a_damaged_follower_counts_again_when_it_says_so_and_from_nothing_on)
+Test(raft_progress, a_damaged_follower_counts_again_when_it_says_so_and_from_nothing_on)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);
@@ -494,7 +494,7 @@ Test(test_raft_progress, a_damaged_follower_counts_again_when_it_says_so_and_fro
     desk_close(&d);
 }
 
-Test(test_raft_progress, the_heartbeat_of_a_damaged_follower_tells_all_that_is_committed)
+Test(raft_progress, the_heartbeat_of_a_damaged_follower_tells_all_that_is_committed)
 {
     struct desk d;
     lead(&d, 3, 0, TERMS(1), 1);

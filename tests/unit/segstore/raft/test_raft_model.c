@@ -56,12 +56,12 @@ static void run_many(int nodes, uint64_t steps, uint64_t runs, uint64_t base)
     }
 }
 
-Test(test_raft_model, three_replicas_agree_whatever_happens)
+Test(raft_model, three_replicas_agree_whatever_happens)
 {
     run_many(3, 1200, 2500, 1);
 }
 
-Test(test_raft_model, five_replicas_agree_whatever_happens)
+Test(raft_model, five_replicas_agree_whatever_happens)
 {
     run_many(5, 1200, 1500, 100001);
 }

@@ -4,8 +4,8 @@
  *   stripe_model_ops.c      ops at random                 stripe_model_check.c   the stripe says the same
  *
  * Threads: one. */
-#ifndef KEEL_TESTS_UNIT_SEGSTORE_STRIPE_MODEL_H
-#define KEEL_TESTS_UNIT_SEGSTORE_STRIPE_MODEL_H
+#ifndef KEEL_TESTS_UNIT_SEGSTORE_STRIPE_STRIPE_MODEL_H
+#define KEEL_TESTS_UNIT_SEGSTORE_STRIPE_STRIPE_MODEL_H
 
 #include "segstore/stripe/stripe.h"
 #include "shared/base/rand.h"

@@ -5,7 +5,7 @@
 #include "shared/rpc/op.h"
 #include "tests/unit/segstore/stripe/stripe_bench.h"
 
-Test(stripe, a_queue_is_trimmed_to_its_lowest_cursor_and_done_bodies_ahead_are_released)
+Test(stripe_cursor, a_queue_is_trimmed_to_its_lowest_cursor_and_done_bodies_ahead_are_released)
 {
     struct bench b;
     setup(&b);
@@ -34,7 +34,7 @@ Test(stripe, a_queue_is_trimmed_to_its_lowest_cursor_and_done_bodies_ahead_are_r
     teardown(&b);
 }
 
-Test(stripe, leases_keep_offsets_from_others_until_they_end_or_are_given_back)
+Test(stripe_cursor, leases_keep_offsets_from_others_until_they_end_or_are_given_back)
 {
     struct bench b;
     uint64_t     offsets[8];

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-Test(stripe, a_timer_of_an_owner_sleeps_until_he_is_lost_and_then_publishes_the_will)
+Test(stripe_deadline, a_timer_of_an_owner_sleeps_until_he_is_lost_and_then_publishes_the_will)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);
@@ -33,7 +33,7 @@ Test(stripe, a_timer_of_an_owner_sleeps_until_he_is_lost_and_then_publishes_the_
 }
 
 /* A transaction that is repeated because its answer was lost meets the timers and streams that it has made. */
-Test(stripe, a_take_over_leaves_the_timers_of_its_own_owner_alone)
+Test(stripe_deadline, a_take_over_leaves_the_timers_of_its_own_owner_alone)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);
@@ -53,7 +53,7 @@ Test(stripe, a_take_over_leaves_the_timers_of_its_own_owner_alone)
     teardown(&b);
 }
 
-Test(stripe, timers_that_run_without_an_owner_are_bounded_and_others_are_not)
+Test(stripe_deadline, timers_that_run_without_an_owner_are_bounded_and_others_are_not)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);
@@ -90,7 +90,7 @@ Test(stripe, timers_that_run_without_an_owner_are_bounded_and_others_are_not)
     teardown(&b);
 }
 
-Test(stripe, a_take_over_that_ends_what_a_timer_watched_runs_it_whatever_its_delay)
+Test(stripe_deadline, a_take_over_that_ends_what_a_timer_watched_runs_it_whatever_its_delay)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);
@@ -104,7 +104,7 @@ Test(stripe, a_take_over_that_ends_what_a_timer_watched_runs_it_whatever_its_del
     teardown(&b);
 }
 
-Test(stripe, an_action_that_fails_is_dropped_whole_and_the_rest_goes_on)
+Test(stripe_deadline, an_action_that_fails_is_dropped_whole_and_the_rest_goes_on)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);
@@ -122,7 +122,7 @@ Test(stripe, an_action_that_fails_is_dropped_whole_and_the_rest_goes_on)
     teardown(&b);
 }
 
-Test(stripe, timers_that_run_each_other_end_at_a_bounded_depth)
+Test(stripe_deadline, timers_that_run_each_other_end_at_a_bounded_depth)
 {
     struct bench b;
     setup(&b);

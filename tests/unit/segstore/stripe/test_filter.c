@@ -12,7 +12,7 @@ static bool matches(const char *filter, const char *key)
     return filter_step(bytes_str(filter), bytes_str(key), &seek) == FILTER_MATCH;
 }
 
-Test(filter, the_examples_of_the_standard_match)
+Test(stripe_filter, the_examples_of_the_standard_match)
 {
     cr_assert(matches("sport/tennis/player1/#", "sport/tennis/player1"));
     cr_assert(matches("sport/tennis/player1/#", "sport/tennis/player1/ranking"));
@@ -28,7 +28,7 @@ Test(filter, the_examples_of_the_standard_match)
     cr_assert(!matches("+", "/finance"));
 }
 
-Test(filter, wildcards_in_front_do_not_match_dollar)
+Test(stripe_filter, wildcards_in_front_do_not_match_dollar)
 {
     cr_assert(!matches("#", "$SYS/x"));
     cr_assert(!matches("+/x", "$SYS/x"));
@@ -82,7 +82,7 @@ static int compare(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-Test(filter, skipping_finds_what_looking_at_every_key_finds)
+Test(stripe_filter, skipping_finds_what_looking_at_every_key_finds)
 {
     enum { KEYS = 300 };
     static char keys[KEYS][16];

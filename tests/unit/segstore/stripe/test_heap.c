@@ -5,7 +5,7 @@
 
 #include <criterion/criterion.h>
 
-Test(heap, the_first_is_the_soonest_after_any_changes)
+Test(stripe_heap, the_first_is_the_soonest_after_any_changes)
 {
     enum { NODES = 100 };
     static struct heap_node nodes[NODES];

@@ -5,7 +5,7 @@
 #include "shared/rpc/op.h"
 #include "tests/unit/segstore/stripe/stripe_bench.h"
 
-Test(stripe, an_image_cut_or_changed_anywhere_is_malformed)
+Test(stripe_image, an_image_cut_or_changed_anywhere_is_malformed)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);
@@ -35,7 +35,7 @@ Test(stripe, an_image_cut_or_changed_anywhere_is_malformed)
 }
 
 /* Given up at any moment, it has told nobody of what it holds, or has taken that back. */
-Test(stripe, an_image_that_is_loaded_in_slices_may_be_given_up_at_any_moment)
+Test(stripe_image, an_image_that_is_loaded_in_slices_may_be_given_up_at_any_moment)
 {
     struct bench       b;
     struct wire_writer action = wire_writer_growing(1000);

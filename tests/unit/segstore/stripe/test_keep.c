@@ -32,7 +32,7 @@ static struct stat stat_of(struct bench *b, uint64_t stream, uint64_t wall_ns)
     return st;
 }
 
-Test(stripe, a_stream_keeps_as_many_records_as_it_is_told_to)
+Test(stripe_keep, a_stream_keeps_as_many_records_as_it_is_told_to)
 {
     struct bench b;
     setup_limited(
@@ -49,7 +49,7 @@ Test(stripe, a_stream_keeps_as_many_records_as_it_is_told_to)
     teardown(&b);
 }
 
-Test(stripe, records_go_by_age_when_the_store_proposes_it_and_not_before)
+Test(stripe_keep, records_go_by_age_when_the_store_proposes_it_and_not_before)
 {
     struct bench   b;
     const uint64_t s = 1000000000;
@@ -71,7 +71,7 @@ Test(stripe, records_go_by_age_when_the_store_proposes_it_and_not_before)
     teardown(&b);
 }
 
-Test(stripe, bytes_are_bounded_by_whole_parts)
+Test(stripe_keep, bytes_are_bounded_by_whole_parts)
 {
     struct bench b;
     setup(&b);
@@ -86,7 +86,7 @@ Test(stripe, bytes_are_bounded_by_whole_parts)
     teardown(&b);
 }
 
-Test(stripe, the_latest_of_each_topic_stays_and_others_are_released)
+Test(stripe_keep, the_latest_of_each_topic_stays_and_others_are_released)
 {
     struct bench b;
     setup(&b);
@@ -108,7 +108,7 @@ Test(stripe, the_latest_of_each_topic_stays_and_others_are_released)
     teardown(&b);
 }
 
-Test(stripe, a_stream_that_begins_to_forget_keeps_its_cursors)
+Test(stripe_keep, a_stream_that_begins_to_forget_keeps_its_cursors)
 {
     struct bench b;
     setup(&b);

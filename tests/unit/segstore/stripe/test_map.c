@@ -28,7 +28,7 @@ static struct thing *find(const struct map *map, uint64_t id)
     return map_find(map, id / 4, is_thing, &id);
 }
 
-Test(map, random_inserts_and_removals_are_all_seen)
+Test(stripe_map, random_inserts_and_removals_are_all_seen)
 {
     enum { THINGS = 500 };
     static struct thing things[THINGS];
@@ -121,17 +121,17 @@ static void grow_and_shrink(void (*init)(struct map *map, uint64_t (*hash)(const
     free(things);
 }
 
-Test(map, a_change_moves_a_few_slots_however_large_the_map)
+Test(stripe_map, a_change_moves_a_few_slots_however_large_the_map)
 {
     grow_and_shrink(map_init, 0.43);
 }
 
-Test(map, a_dense_one_does_so_too_and_is_nearly_full)
+Test(stripe_map, a_dense_one_does_so_too_and_is_nearly_full)
 {
     grow_and_shrink(map_init_dense, 0.77);
 }
 
-Test(map, a_walk_costs_what_is_there_and_not_what_room_there_is)
+Test(stripe_map, a_walk_costs_what_is_there_and_not_what_room_there_is)
 {
     enum { THINGS = 3 };
     static struct thing things[THINGS];
@@ -153,7 +153,7 @@ Test(map, a_walk_costs_what_is_there_and_not_what_room_there_is)
     map_fini(&map);
 }
 
-Test(map, a_walk_goes_on_among_the_old_slots)
+Test(stripe_map, a_walk_goes_on_among_the_old_slots)
 {
     enum { THINGS = 2000 };
     static struct thing things[THINGS];

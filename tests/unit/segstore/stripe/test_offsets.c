@@ -38,7 +38,7 @@ static void check(const struct queue *q)
     }
 }
 
-Test(offsets, one_record_at_a_time_needs_no_memory)
+Test(stripe_offsets, one_record_at_a_time_needs_no_memory)
 {
     struct queue q = {0};
     for (int i = 0; i < 2000; i++) {
@@ -50,7 +50,7 @@ Test(offsets, one_record_at_a_time_needs_no_memory)
     offsets_fini(&q.o, q.shape);
 }
 
-Test(offsets, a_queue_costs_at_most_16_bytes_a_record_growing_and_32_draining)
+Test(stripe_offsets, a_queue_costs_at_most_16_bytes_a_record_growing_and_32_draining)
 {
     struct queue q = {.held = 777, .next = 777};
     for (int i = 0; i < 100000; i++) {
@@ -68,7 +68,7 @@ Test(offsets, a_queue_costs_at_most_16_bytes_a_record_growing_and_32_draining)
     cr_assert_eq(offsets_bytes(&q.o, q.shape), 0);
 }
 
-Test(offsets, random_growth_undoing_and_trimming_lose_nothing)
+Test(stripe_offsets, random_growth_undoing_and_trimming_lose_nothing)
 {
     struct rand r;
     rand_init(&r, 3, 3);

@@ -67,7 +67,7 @@ static size_t packed_bytes(const uint64_t *positions, size_t count)
     return bytes;
 }
 
-Test(packing, any_positions_are_the_same_again)
+Test(stripe_packing, any_positions_are_the_same_again)
 {
     static uint64_t positions[COUNT];
     for (uint64_t seed = 1; seed <= 200; seed++) {
@@ -100,7 +100,7 @@ Test(packing, any_positions_are_the_same_again)
     }
 }
 
-Test(packing, records_of_batches_take_a_fraction_of_a_byte_and_others_less_than_four)
+Test(stripe_packing, records_of_batches_take_a_fraction_of_a_byte_and_others_less_than_four)
 {
     static uint64_t positions[COUNT];
     struct rand     r;
@@ -124,7 +124,7 @@ Test(packing, records_of_batches_take_a_fraction_of_a_byte_and_others_less_than_
     cr_assert_lt(packed_bytes(positions, COUNT), 4 * COUNT);
 }
 
-Test(packing, what_no_writer_writes_is_malformed)
+Test(stripe_packing, what_no_writer_writes_is_malformed)
 {
     static const struct {
         uint8_t bytes[12];
@@ -195,7 +195,7 @@ static void hold(void *ctx, uint64_t position)
     *(uint64_t *)ctx = *(uint64_t *)ctx * 1000003 + position;
 }
 
-Test(packing, an_image_of_each_version_says_where_the_records_lie)
+Test(stripe_packing, an_image_of_each_version_says_where_the_records_lie)
 {
     for (uint16_t version = IMAGE_VERSION_SORTED; version <= IMAGE_VERSION_LIMITS; version++) {
         struct wire_writer old  = image_of_version(version);

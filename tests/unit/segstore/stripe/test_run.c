@@ -34,7 +34,7 @@ static void answered_range(struct bench *b, uint64_t offset, uint32_t records)
     cr_assert_eq(wire_get_u32(&b->r), records);
 }
 
-Test(run, is_answered_with_ranges_and_tells_of_each_record)
+Test(stripe_run, is_answered_with_ranges_and_tells_of_each_record)
 {
     struct bench b;
     setup(&b);
@@ -49,7 +49,7 @@ Test(run, is_answered_with_ranges_and_tells_of_each_record)
     teardown(&b);
 }
 
-Test(run, that_is_repeated_with_more_behind_it_appends_only_that)
+Test(stripe_run, that_is_repeated_with_more_behind_it_appends_only_that)
 {
     struct bench b;
     setup(&b);
@@ -69,7 +69,7 @@ Test(run, that_is_repeated_with_more_behind_it_appends_only_that)
     teardown(&b);
 }
 
-Test(run, that_fills_a_stream_leaves_nothing_behind)
+Test(stripe_run, that_fills_a_stream_leaves_nothing_behind)
 {
     struct bench b;
     setup_limited(
@@ -91,7 +91,7 @@ static bool nobody(void *ctx, uint64_t stream_id)
     return false;
 }
 
-Test(run, tells_nobody_of_records_of_a_stream_that_is_not_followed)
+Test(stripe_run, tells_nobody_of_records_of_a_stream_that_is_not_followed)
 {
     struct bench b;
     setup(&b);
@@ -105,7 +105,7 @@ Test(run, tells_nobody_of_records_of_a_stream_that_is_not_followed)
     teardown(&b);
 }
 
-Test(run, whose_records_are_fewer_than_it_says_or_damaged_is_not_taken)
+Test(stripe_run, whose_records_are_fewer_than_it_says_or_damaged_is_not_taken)
 {
     struct bench b;
     setup(&b);

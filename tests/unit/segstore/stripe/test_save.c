@@ -48,7 +48,7 @@ static struct ids build(struct bench *b, uint64_t moved_by)
     return ids;
 }
 
-Test(stripe_hash, the_same_entries_elsewhere_in_a_log_have_the_same_hash)
+Test(stripe_save, the_same_entries_elsewhere_in_a_log_have_the_same_hash)
 {
     uint64_t           hashes[3];
     struct wire_writer images[3];
@@ -79,7 +79,7 @@ static struct wire_writer image_in_slices(const struct stripe *s, size_t slice_b
     return w;
 }
 
-Test(stripe_hash, an_image_in_slices_has_the_same_bytes_as_one_in_one_piece)
+Test(stripe_save, an_image_in_slices_has_the_same_bytes_as_one_in_one_piece)
 {
     struct bench b;
     (void)build(&b, 0);
@@ -284,7 +284,7 @@ static int variant(struct bench *b, struct ids ids, int which)
     return status;
 }
 
-Test(stripe_hash, every_other_state_has_another_one)
+Test(stripe_save, every_other_state_has_another_one)
 {
     uint64_t hashes[64];
     int      count = 0;
@@ -306,7 +306,7 @@ Test(stripe_hash, every_other_state_has_another_one)
 }
 
 /* Whether a record ahead of a cursor is still held depends on who has done it, and is not seen in the cursor alone. */
-Test(stripe_hash, a_record_that_is_not_held_any_more_tells_two_states_apart)
+Test(stripe_save, a_record_that_is_not_held_any_more_tells_two_states_apart)
 {
     uint64_t hashes[2];
     for (int second = 0; second < 2; second++) {

@@ -5,7 +5,7 @@
 #include "shared/rpc/op.h"
 #include "tests/unit/segstore/stripe/stripe_bench.h"
 
-Test(stripe, a_deleted_name_gets_a_new_id_and_followers_are_told)
+Test(stripe_stream, a_deleted_name_gets_a_new_id_and_followers_are_told)
 {
     struct bench b;
     setup(&b);
@@ -23,7 +23,7 @@ Test(stripe, a_deleted_name_gets_a_new_id_and_followers_are_told)
     teardown(&b);
 }
 
-Test(stripe, a_stream_is_new_for_the_owner_that_made_it)
+Test(stripe_stream, a_stream_is_new_for_the_owner_that_made_it)
 {
     struct bench b;
     setup(&b);
@@ -37,7 +37,7 @@ Test(stripe, a_stream_is_new_for_the_owner_that_made_it)
     teardown(&b);
 }
 
-Test(stripe, a_fence_drops_followers_and_old_cursors)
+Test(stripe_stream, a_fence_drops_followers_and_old_cursors)
 {
     struct bench b;
     setup(&b);
@@ -51,7 +51,7 @@ Test(stripe, a_fence_drops_followers_and_old_cursors)
     teardown(&b);
 }
 
-Test(stripe, a_retry_is_answered_with_the_first_offset_and_appends_nothing)
+Test(stripe_stream, a_retry_is_answered_with_the_first_offset_and_appends_nothing)
 {
     struct bench b;
     setup(&b);
@@ -76,7 +76,7 @@ Test(stripe, a_retry_is_answered_with_the_first_offset_and_appends_nothing)
     teardown(&b);
 }
 
-Test(stripe, a_full_stream_is_skipped_beside_another_and_refused_alone)
+Test(stripe_stream, a_full_stream_is_skipped_beside_another_and_refused_alone)
 {
     struct bench b;
     setup_limited(
@@ -109,7 +109,7 @@ static uint64_t create_long(struct bench *b, size_t size, char last)
 }
 
 /* 254 bytes are the most whose size has room beside the other small things of a stream. */
-Test(stripe, names_of_any_length_are_told_apart)
+Test(stripe_stream, names_of_any_length_are_told_apart)
 {
     static const size_t sizes[] = {1, 253, 254, 255, 256, 257, 65535};
     struct bench        b;

@@ -13,7 +13,7 @@ static int put_row(struct bench *b, uint32_t table, const char *key, const char 
     return one(b, (struct op){.kind = OP_TABLE_PUT, .table = table, .name = bytes_str(key), .value = bytes_str(value)});
 }
 
-Test(stripe, one_table_has_bounds_of_its_own)
+Test(stripe_table, one_table_has_bounds_of_its_own)
 {
     struct bench b;
     setup_limited(&b, (struct stripe_limits){.table_bytes_max   = 1000,
@@ -34,7 +34,7 @@ Test(stripe, one_table_has_bounds_of_its_own)
     teardown(&b);
 }
 
-Test(stripe, items_expire_for_readers_at_their_time_and_are_then_due)
+Test(stripe_table, items_expire_for_readers_at_their_time_and_are_then_due)
 {
     struct bench b;
     setup(&b);
@@ -60,7 +60,7 @@ static bool on_key(void *ctx, const struct stripe_item *item)
     return item->key.size != 0;
 }
 
-Test(stripe, scans_go_on_behind_a_key_and_hide_what_has_expired)
+Test(stripe_table, scans_go_on_behind_a_key_and_hide_what_has_expired)
 {
     static const char *const names[] = {"a", "a/b", "a/b/c", "ab", "b", "c"};
     struct bench             b;
@@ -95,7 +95,7 @@ Test(stripe, scans_go_on_behind_a_key_and_hide_what_has_expired)
     teardown(&b);
 }
 
-Test(stripe, a_scan_that_gives_way_shows_the_same_as_one_that_does_not)
+Test(stripe_table, a_scan_that_gives_way_shows_the_same_as_one_that_does_not)
 {
     static const char *const patterns[] = {"#", "+/x", "a/+/c", "+/+/+", "nothing/#"};
     struct bench             b;

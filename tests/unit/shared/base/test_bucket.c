@@ -4,7 +4,7 @@
 
 enum { S = 1000000000 };
 
-Test(test_bucket, a_seconds_worth_comes_at_once_and_then_the_rate_is_kept)
+Test(base_bucket, a_seconds_worth_comes_at_once_and_then_the_rate_is_kept)
 {
     struct bucket b   = {0};
     uint64_t      now = 5ull * S;
@@ -17,7 +17,7 @@ Test(test_bucket, a_seconds_worth_comes_at_once_and_then_the_rate_is_kept)
     cr_assert(bucket_full(&b, now + 2ull * S));
 }
 
-Test(test_bucket, what_is_not_allowed_is_not_taken)
+Test(base_bucket, what_is_not_allowed_is_not_taken)
 {
     struct bucket b = {0};
     for (int i = 0; i < 1000; i++) {
@@ -27,7 +27,7 @@ Test(test_bucket, what_is_not_allowed_is_not_taken)
     cr_assert(bucket_try(&b, 2, S + S / 2));
 }
 
-Test(test_bucket, one_that_is_larger_than_a_second_waits_for_the_rest)
+Test(base_bucket, one_that_is_larger_than_a_second_waits_for_the_rest)
 {
     struct bucket b = {0};
     cr_assert_eq(bucket_take(&b, 1000, 10000, S), 9ull * S);

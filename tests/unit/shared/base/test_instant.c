@@ -10,7 +10,7 @@ static uint64_t at(const char *text)
     return ns;
 }
 
-Test(instant, what_people_write_is_a_moment)
+Test(base_instant, what_people_write_is_a_moment)
 {
     cr_assert_eq(at("1970-01-01T00:00:00Z"), 0);
     cr_assert_eq(at("2026-01-01T00:00:00Z"), 1767225600000000000u);
@@ -20,7 +20,7 @@ Test(instant, what_people_write_is_a_moment)
     cr_assert_eq(at("2000-02-29T23:59:59.999999999Z"), 951868799999999999u);
 }
 
-Test(instant, what_is_no_moment_is_refused)
+Test(base_instant, what_is_no_moment_is_refused)
 {
     static const char *const bad[] = {"",
                                       "2026",
@@ -40,7 +40,7 @@ Test(instant, what_is_no_moment_is_refused)
     }
 }
 
-Test(instant, every_day_comes_back)
+Test(base_instant, every_day_comes_back)
 {
     for (uint64_t ns = 0; ns < 9200000000000000000u; ns += 86399123000000u * 37) {
         char text[INSTANT_TEXT_BYTES + 1] = "";

@@ -5,7 +5,7 @@
 
 static const uint64_t second_ns = 1000000000;
 
-Test(test_rate, what_is_taken_beyond_a_burst_is_waited_for)
+Test(base_rate, what_is_taken_beyond_a_burst_is_waited_for)
 {
     struct rate rate = {.per_second = 1000};
     cr_assert_eq(rate_take(&rate, 1000, 5 * second_ns), 0, "a second's worth at once");
@@ -25,7 +25,7 @@ static void *take_many(void *rate)
     return NULL;
 }
 
-Test(test_rate, several_threads_take_from_one)
+Test(base_rate, several_threads_take_from_one)
 {
     struct rate rate = {.per_second = 1000};
     pthread_t   threads[4];

@@ -80,14 +80,14 @@ static void run_model(uint64_t seed)
     free(timers);
 }
 
-Test(test_timer, fires_what_a_naive_model_fires_for_many_seeds)
+Test(base_timer, fires_what_a_naive_model_fires_for_many_seeds)
 {
     for (uint64_t seed = 1; seed <= 60; seed++) {
         run_model(seed);
     }
 }
 
-Test(test_timer, fires_exactly_at_both_sides_of_every_cascade_boundary)
+Test(base_timer, fires_exactly_at_both_sides_of_every_cascade_boundary)
 {
     for (int shift = 8; shift <= 32; shift += 8) {
         for (int64_t off = -2; off <= 2; off++) {
@@ -110,7 +110,7 @@ Test(test_timer, fires_exactly_at_both_sides_of_every_cascade_boundary)
     }
 }
 
-Test(test_timer, a_deadline_beyond_the_last_wheel_fires_on_time)
+Test(base_timer, a_deadline_beyond_the_last_wheel_fires_on_time)
 {
     struct timer_wheel *wheel    = timer_wheel_new(5);
     struct model_timer  t        = {0};
@@ -141,7 +141,7 @@ static void rearm_in_the_past(struct timer *timer, uint64_t now_ns)
     timer_arm(chain->wheel, timer, now_ns / 2, rearm_in_the_past);
 }
 
-Test(test_timer, a_timer_that_rearms_in_the_past_fires_once_per_expire)
+Test(base_timer, a_timer_that_rearms_in_the_past_fires_once_per_expire)
 {
     struct chain chain = {.wheel = timer_wheel_new(0)};
     timer_arm(chain.wheel, &chain.timer, 1 * ms, rearm_in_the_past);
@@ -161,7 +161,7 @@ static void cancel_and_free_victim(struct timer *timer, uint64_t now_ns)
     free(chain->victim);
 }
 
-Test(test_timer, a_callback_may_cancel_and_free_a_timer_due_in_the_same_tick)
+Test(base_timer, a_callback_may_cancel_and_free_a_timer_due_in_the_same_tick)
 {
     struct chain  chain  = {.wheel = timer_wheel_new(0)};
     struct timer *victim = calloc(1, sizeof *victim);

@@ -3,7 +3,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-Test(wire, numbers_come_back_as_they_went_in)
+Test(base_wire, numbers_come_back_as_they_went_in)
 {
     struct wire_writer w = wire_writer_growing(1 << 20);
     wire_put_u8(&w, 0xab);
@@ -22,7 +22,7 @@ Test(wire, numbers_come_back_as_they_went_in)
     wire_writer_fini(&w);
 }
 
-Test(wire, numbers_are_little_endian)
+Test(base_wire, numbers_are_little_endian)
 {
     uint8_t            memory[4];
     struct wire_writer w = wire_writer_fixed(memory, sizeof memory);
@@ -30,7 +30,7 @@ Test(wire, numbers_are_little_endian)
     cr_assert(memory[0] == 4 && memory[3] == 1);
 }
 
-Test(wire, a_reader_that_would_pass_its_end_turns_bad_and_stays_bad)
+Test(base_wire, a_reader_that_would_pass_its_end_turns_bad_and_stays_bad)
 {
     const uint8_t      three[3] = {1, 2, 3};
     struct wire_reader r        = wire_reader_of(bytes_of(three, 3));
@@ -40,7 +40,7 @@ Test(wire, a_reader_that_would_pass_its_end_turns_bad_and_stays_bad)
     cr_assert_eq(wire_get(&r, 1).size, 0);
 }
 
-Test(wire, a_blob_longer_than_its_input_is_bad)
+Test(base_wire, a_blob_longer_than_its_input_is_bad)
 {
     const uint8_t      lying[] = {0xff, 0xff, 0xff, 0xff, 'x'};
     struct wire_reader r       = wire_reader_of(bytes_of(lying, sizeof lying));
@@ -48,7 +48,7 @@ Test(wire, a_blob_longer_than_its_input_is_bad)
     cr_assert(r.bad);
 }
 
-Test(wire, fixed_memory_never_overflows)
+Test(base_wire, fixed_memory_never_overflows)
 {
     uint8_t            memory[5] = {0, 0, 0, 0, 0x77};
     struct wire_writer w         = wire_writer_fixed(memory, 4);
@@ -58,7 +58,7 @@ Test(wire, fixed_memory_never_overflows)
     cr_assert_eq(memory[4], 0x77);
 }
 
-Test(wire, a_growing_writer_stops_at_its_limit)
+Test(base_wire, a_growing_writer_stops_at_its_limit)
 {
     struct wire_writer w = wire_writer_growing(1000);
     for (int i = 0; i < 1000; i++) {

@@ -6,18 +6,16 @@
 #include <criterion/criterion.h>
 #include <sched.h>
 
-Test(test_mailbox, is_full_after_its_slots_and_has_room_after_a_pop)
+Test(loop_mailbox, is_full_after_its_slots_and_has_room_after_a_pop)
 {
     struct mailbox *box = mailbox_new(4);
     struct mail     out;
     cr_assert(!mailbox_pop(box, &out));
     for (uint32_t lap = 0; lap < 5; lap++) {
         for (uint32_t i = 0; i < 4; i++) {
-            cr_assert_eq(mailbox_room(box), 4 - i);
             cr_assert(mailbox_push(box, &(struct mail){.kind = 1, .number = i, .value = lap}));
         }
         cr_assert(!mailbox_push(box, &(struct mail){.kind = 2}));
-        cr_assert_eq(mailbox_room(box), 0);
         mailbox_ring(box); /* nobody reads yet: nothing happens */
         for (uint32_t i = 0; i < 4; i++) {
             cr_assert(mailbox_pop(box, &out));
@@ -42,7 +40,7 @@ static void write_all(void *ctx)
     }
 }
 
-Test(test_mailbox, every_mail_crosses_once_and_in_order)
+Test(loop_mailbox, every_mail_crosses_once_and_in_order)
 {
     struct mailbox *box = mailbox_new(256);
     struct thread  *writer;
@@ -55,6 +53,7 @@ Test(test_mailbox, every_mail_crosses_once_and_in_order)
         cr_assert(mail.number == (uint32_t)i && mail.value == i * i && mail.kind == i % 7 && mail.body == box);
     }
     thread_join(writer);
-    cr_assert_eq(mailbox_room(box), 256);
+    struct mail left;
+    cr_assert(!mailbox_pop(box, &left));
     mailbox_free(box);
 }

@@ -23,7 +23,7 @@ static struct io *open_io(void)
     return io;
 }
 
-Test(test_uring, a_turn_sleeps_until_its_deadline_and_not_longer)
+Test(loop_uring, a_turn_sleeps_until_its_deadline_and_not_longer)
 {
     struct io *io = open_io();
     io_turn(io, 0);
@@ -41,7 +41,7 @@ Test(test_uring, a_turn_sleeps_until_its_deadline_and_not_longer)
     io_close(NULL);
 }
 
-Test(test_uring, a_wake_before_the_sleep_ends_the_next_one)
+Test(loop_uring, a_wake_before_the_sleep_ends_the_next_one)
 {
     struct io *io = open_io();
     io_turn(io, 0);
@@ -62,7 +62,7 @@ static void wake_later(void *ctx)
     io_wake(ctx);
 }
 
-Test(test_uring, another_thread_ends_a_sleep_without_limit)
+Test(loop_uring, another_thread_ends_a_sleep_without_limit)
 {
     struct io     *io = open_io();
     struct thread *waker;
@@ -97,11 +97,10 @@ static void echo_thread(void *ctx)
         abort();
     }
     mailbox_reader(pair->to_other, io);
+    struct mail mail;
+    bool        full = false; /* then mail is to be pushed once more */
     for (uint32_t echoed = 0; echoed < MAILS;) {
-        struct mail mail;
-        bool        full;
-        while (!(full = mailbox_room(pair->to_us) == 0) && mailbox_pop(pair->to_other, &mail)) {
-            mailbox_push(pair->to_us, &mail);
+        while ((full || mailbox_pop(pair->to_other, &mail)) && !(full = !mailbox_push(pair->to_us, &mail))) {
             echoed++;
         }
         mailbox_ring(pair->to_us);
@@ -114,7 +113,7 @@ static void echo_thread(void *ctx)
     io_close(io);
 }
 
-Test(test_uring, no_wake_between_two_sleeping_shards_is_lost)
+Test(loop_uring, no_wake_between_two_sleeping_shards_is_lost)
 {
     struct io     *io   = open_io();
     struct pair    pair = {.to_other = mailbox_new(64), .to_us = mailbox_new(64)};
@@ -146,7 +145,7 @@ Test(test_uring, no_wake_between_two_sleeping_shards_is_lost)
     mailbox_free(pair.to_us);
 }
 
-Test(test_uring, clocks_go_forward_and_chance_does_not_repeat)
+Test(loop_uring, clocks_go_forward_and_chance_does_not_repeat)
 {
     struct io *io  = open_io();
     uint64_t   now = io_now_ns(io);
@@ -196,7 +195,7 @@ static void open_as_nobody(void)
     }
 }
 
-Test(test_uring, opens_for_an_ordinary_user_with_8_MiB_of_locked_memory)
+Test(loop_uring, opens_for_an_ordinary_user_with_8_MiB_of_locked_memory)
 {
     if (getuid() != 0) {
         open_as_nobody();
@@ -205,7 +204,7 @@ Test(test_uring, opens_for_an_ordinary_user_with_8_MiB_of_locked_memory)
     with_limits(RLIMIT_MEMLOCK, 8 << 20, open_as_nobody);
 }
 
-Test(test_uring, opens_with_fewer_sockets_when_open_files_are_limited)
+Test(loop_uring, opens_with_fewer_sockets_when_open_files_are_limited)
 {
     if (getuid() != 0) {
         return;

@@ -102,24 +102,24 @@ static void write_and_read(const char *root, unsigned flags)
     place_fini(&place);
 }
 
-Test(test_uring_file, what_is_written_past_the_page_cache_is_read_back)
+Test(loop_uring_file, what_is_written_past_the_page_cache_is_read_back)
 {
     write_and_read("/tmp", IO_OPEN_DIRECT);
 }
 
-Test(test_uring_file, what_is_written_through_the_page_cache_is_read_back)
+Test(loop_uring_file, what_is_written_through_the_page_cache_is_read_back)
 {
     write_and_read("/tmp", 0);
 }
 
-Test(test_uring_file, a_file_system_in_memory_works_too)
+Test(loop_uring_file, a_file_system_in_memory_works_too)
 {
     if (access("/dev/shm", W_OK) == 0) {
         write_and_read("/dev/shm", IO_OPEN_DIRECT);
     }
 }
 
-Test(test_uring_file, open_flags_decide_what_must_exist)
+Test(loop_uring_file, open_flags_decide_what_must_exist)
 {
     struct place    place;
     struct io_file *file = NULL;
@@ -151,7 +151,7 @@ static const char *list(struct place *place)
     return place->names;
 }
 
-Test(test_uring_file, room_is_made_that_reads_as_zeros_and_keeps_what_is_there)
+Test(loop_uring_file, room_is_made_that_reads_as_zeros_and_keeps_what_is_there)
 {
     enum { SIZE = 1 << 20 };
     struct place    place;
@@ -178,7 +178,7 @@ Test(test_uring_file, room_is_made_that_reads_as_zeros_and_keeps_what_is_there)
     place_fini(&place);
 }
 
-Test(test_uring_file, names_are_made_listed_renamed_and_removed)
+Test(loop_uring_file, names_are_made_listed_renamed_and_removed)
 {
     struct place    place;
     struct io_file *file = NULL;
@@ -215,7 +215,7 @@ Test(test_uring_file, names_are_made_listed_renamed_and_removed)
     place_fini(&place);
 }
 
-Test(test_uring_file, directories_are_made_with_their_parents)
+Test(loop_uring_file, directories_are_made_with_their_parents)
 {
     struct place place;
     place_init(&place, "/tmp");
@@ -234,7 +234,7 @@ Test(test_uring_file, directories_are_made_with_their_parents)
     place_fini(&place);
 }
 
-Test(test_uring_file, a_lock_keeps_a_second_process_out)
+Test(loop_uring_file, a_lock_keeps_a_second_process_out)
 {
     struct place    place;
     struct io_file *file;
@@ -250,7 +250,7 @@ Test(test_uring_file, a_lock_keeps_a_second_process_out)
     place_fini(&place);
 }
 
-Test(test_uring_file, many_operations_are_under_way_at_once_and_closing_waits_for_them)
+Test(loop_uring_file, many_operations_are_under_way_at_once_and_closing_waits_for_them)
 {
     enum { OPS = 3000 };
     struct place    place;

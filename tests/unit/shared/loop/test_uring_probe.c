@@ -23,7 +23,7 @@ static void says(int error, struct uring_limits limits, const char *const words[
     cr_assert_lt(strlen(why), 700);
 }
 
-Test(test_uring_probe, a_disabled_io_uring_names_the_sysctl)
+Test(loop_uring_probe, a_disabled_io_uring_names_the_sysctl)
 {
     struct uring_limits limits = good;
     limits.disabled            = 2;
@@ -34,7 +34,7 @@ Test(test_uring_probe, a_disabled_io_uring_names_the_sysctl)
     says(-EPERM, limits, (const char *[]){"kernel.io_uring_disabled is 1", "kernel.io_uring_group", NULL});
 }
 
-Test(test_uring_probe, a_refusal_without_the_sysctl_blames_seccomp)
+Test(loop_uring_probe, a_refusal_without_the_sysctl_blames_seccomp)
 {
     struct uring_limits limits = good;
     says(-EPERM, limits,
@@ -44,24 +44,24 @@ Test(test_uring_probe, a_refusal_without_the_sysctl_blames_seccomp)
     says(-EPERM, limits, (const char *[]){"seccomp", NULL});
 }
 
-Test(test_uring_probe, an_old_kernel_is_named)
+Test(loop_uring_probe, an_old_kernel_is_named)
 {
     says(-ENOSYS, good, (const char *[]){"ENOSYS", "5.4.0", "gVisor", "Linux 6.0", NULL});
     says(-EINVAL, good, (const char *[]){"EINVAL", "5.4.0", "Linux 6.0", NULL});
 }
 
-Test(test_uring_probe, limits_of_memory_and_files_are_named_with_their_values)
+Test(loop_uring_probe, limits_of_memory_and_files_are_named_with_their_values)
 {
     says(-ENOMEM, good, (const char *[]){"RLIMIT_MEMLOCK", "8388608", "unlimited", "LimitMEMLOCK=infinity", NULL});
     says(-EMFILE, good, (const char *[]){"RLIMIT_NOFILE", "1024", "4096", "LimitNOFILE=", NULL});
 }
 
-Test(test_uring_probe, another_error_is_told_in_its_own_words)
+Test(loop_uring_probe, another_error_is_told_in_its_own_words)
 {
     says(-EIO, good, (const char *[]){"EIO", "Input/output error", NULL});
 }
 
-Test(test_uring_probe, a_short_buffer_is_not_overrun)
+Test(loop_uring_probe, a_short_buffer_is_not_overrun)
 {
     char why[16];
     memset(why, 'x', sizeof why);
@@ -70,7 +70,7 @@ Test(test_uring_probe, a_short_buffer_is_not_overrun)
     cr_assert_eq(why[8], 'x');
 }
 
-Test(test_uring_probe, the_limits_of_this_machine_are_read)
+Test(loop_uring_probe, the_limits_of_this_machine_are_read)
 {
     struct uring_limits limits;
     uring_limits_read(&limits);

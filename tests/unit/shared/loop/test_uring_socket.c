@@ -205,24 +205,24 @@ static void echo_both_ways(size_t bytes, uint32_t buffers, size_t step, int piec
     end_fini(&peer);
 }
 
-Test(test_uring_socket, a_mebibyte_goes_both_ways)
+Test(loop_uring_socket, a_mebibyte_goes_both_ways)
 {
     echo_both_ways(MIB, 64, 0, 1);
 }
 
-Test(test_uring_socket, a_mebibyte_goes_both_ways_in_many_pieces)
+Test(loop_uring_socket, a_mebibyte_goes_both_ways_in_many_pieces)
 {
     echo_both_ways(MIB, 64, 0, 64);
     echo_both_ways(MIB, 64, 7777, 5);
 }
 
-Test(test_uring_socket, nothing_is_lost_when_receive_buffers_run_out)
+Test(loop_uring_socket, nothing_is_lost_when_receive_buffers_run_out)
 {
     echo_both_ways(3 * MIB, 1, 0, 3);
     echo_both_ways(3 * MIB, 2, 100000, 1);
 }
 
-Test(test_uring_socket, a_paused_socket_receives_nothing_more_and_everything_after_it_resumes)
+Test(loop_uring_socket, a_paused_socket_receives_nothing_more_and_everything_after_it_resumes)
 {
     struct io    *io = open_io(16, 8);
     struct server server;
@@ -250,7 +250,7 @@ Test(test_uring_socket, a_paused_socket_receives_nothing_more_and_everything_aft
     end_fini(&peer);
 }
 
-Test(test_uring_socket, a_refused_connect_is_told_once_and_the_place_is_free_again)
+Test(loop_uring_socket, a_refused_connect_is_told_once_and_the_place_is_free_again)
 {
     struct io         *io      = open_io(2, 8);
     int                fd      = socket(AF_INET, SOCK_STREAM, 0); /* bound, not listening: refuses */
@@ -273,7 +273,7 @@ Test(test_uring_socket, a_refused_connect_is_told_once_and_the_place_is_free_aga
     io_close(io);
 }
 
-Test(test_uring_socket, a_connect_without_a_place_fails_and_one_that_is_closed_early_is_silent)
+Test(loop_uring_socket, a_connect_without_a_place_fails_and_one_that_is_closed_early_is_silent)
 {
     struct io    *io = open_io(2, 8);
     struct server server;
@@ -310,7 +310,7 @@ Test(test_uring_socket, a_connect_without_a_place_fails_and_one_that_is_closed_e
     end_fini(&early);
 }
 
-Test(test_uring_socket, a_host_name_is_looked_up)
+Test(loop_uring_socket, a_host_name_is_looked_up)
 {
     struct io    *io = open_io(16, 8);
     struct server server;
@@ -348,7 +348,7 @@ static int plain_connect(const struct server *server)
     return fd;
 }
 
-Test(test_uring_socket, a_last_packet_reaches_a_peer_whose_input_was_not_read)
+Test(loop_uring_socket, a_last_packet_reaches_a_peer_whose_input_was_not_read)
 {
     struct io    *io = open_io(16, 8);
     struct server server;
@@ -380,7 +380,7 @@ Test(test_uring_socket, a_last_packet_reaches_a_peer_whose_input_was_not_read)
     end_fini(&peer);
 }
 
-Test(test_uring_socket, a_peer_that_goes_on_talking_after_our_goodbye_is_cut_off)
+Test(loop_uring_socket, a_peer_that_goes_on_talking_after_our_goodbye_is_cut_off)
 {
     struct io    *io = open_io(16, 8);
     struct server server;
@@ -412,7 +412,7 @@ Test(test_uring_socket, a_peer_that_goes_on_talking_after_our_goodbye_is_cut_off
     end_fini(&peer);
 }
 
-Test(test_uring_socket, a_send_to_a_closed_peer_is_an_error_and_then_closed_is_told)
+Test(loop_uring_socket, a_send_to_a_closed_peer_is_an_error_and_then_closed_is_told)
 {
     struct io    *io = open_io(16, 8);
     struct server server;
@@ -437,7 +437,7 @@ Test(test_uring_socket, a_send_to_a_closed_peer_is_an_error_and_then_closed_is_t
     end_fini(&peer);
 }
 
-Test(test_uring_socket, memory_of_a_send_that_is_stuck_is_free_once_closed_is_told)
+Test(loop_uring_socket, memory_of_a_send_that_is_stuck_is_free_once_closed_is_told)
 {
     for (int by_us = 0; by_us < 2; by_us++) {
         for (int pieces = 1; pieces < 64; pieces += 40) {
@@ -485,7 +485,7 @@ static void on_moved(void *ctx, int64_t handle)
     end->socket = NULL;
 }
 
-Test(test_uring_socket, a_moved_socket_loses_no_byte)
+Test(loop_uring_socket, a_moved_socket_loses_no_byte)
 {
     struct io    *from = open_io(16, 8);
     struct io    *to   = open_io(16, 8);
@@ -524,7 +524,7 @@ Test(test_uring_socket, a_moved_socket_loses_no_byte)
     end_fini(&second);
 }
 
-Test(test_uring_socket, a_full_table_leaves_connections_in_the_backlog_until_there_is_a_place)
+Test(loop_uring_socket, a_full_table_leaves_connections_in_the_backlog_until_there_is_a_place)
 {
     struct io    *io = open_io(3, 8);
     struct server server;
@@ -567,7 +567,7 @@ Test(test_uring_socket, a_full_table_leaves_connections_in_the_backlog_until_the
     }
 }
 
-Test(test_uring_socket, places_come_back_after_thousands_of_connections)
+Test(loop_uring_socket, places_come_back_after_thousands_of_connections)
 {
     struct io    *io = open_io(8, 8);
     struct server server;
@@ -594,7 +594,7 @@ Test(test_uring_socket, places_come_back_after_thousands_of_connections)
     io_close(io);
 }
 
-Test(test_uring_socket, an_address_that_cannot_be_bound_is_an_error)
+Test(loop_uring_socket, an_address_that_cannot_be_bound_is_an_error)
 {
     struct io            *io       = open_io(8, 8);
     struct io_listener   *listener = NULL;

@@ -92,14 +92,14 @@ static void run_model(uint64_t seed)
     free(out);
 }
 
-Test(test_outq, bytes_come_out_in_order_for_many_seeds)
+Test(mem_outq, bytes_come_out_in_order_for_many_seeds)
 {
     for (uint64_t seed = 1; seed <= 20; seed++) {
         run_model(seed);
     }
 }
 
-Test(test_outq, an_empty_queue_holds_no_memory)
+Test(mem_outq, an_empty_queue_holds_no_memory)
 {
     struct outq_pool *pool = outq_pool_new(1 << 20);
     struct list       dirty;
@@ -121,7 +121,7 @@ Test(test_outq, an_empty_queue_holds_no_memory)
     outq_pool_free(pool);
 }
 
-Test(test_outq, gathered_bytes_stay_where_they_are_while_more_is_queued)
+Test(mem_outq, gathered_bytes_stay_where_they_are_while_more_is_queued)
 {
     struct outq_pool *pool = outq_pool_new(1 << 20);
     struct list       dirty;
@@ -145,7 +145,7 @@ Test(test_outq, gathered_bytes_stay_where_they_are_while_more_is_queued)
     outq_pool_free(pool);
 }
 
-Test(test_outq, a_body_lives_as_long_as_the_last_queue_that_refers_to_it)
+Test(mem_outq, a_body_lives_as_long_as_the_last_queue_that_refers_to_it)
 {
     struct outq_pool *pool = outq_pool_new(1 << 20);
     struct list       dirty;
@@ -169,7 +169,7 @@ Test(test_outq, a_body_lives_as_long_as_the_last_queue_that_refers_to_it)
     outq_pool_free(pool);
 }
 
-Test(test_outq, a_put_that_does_not_fit_queues_nothing)
+Test(mem_outq, a_put_that_does_not_fit_queues_nothing)
 {
     struct outq_pool *pool = outq_pool_new(32 * 1024);
     struct list       dirty;

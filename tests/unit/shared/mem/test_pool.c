@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-Test(test_pool, gives_distinct_zeroed_aligned_objects_up_to_the_limit)
+Test(mem_pool, gives_distinct_zeroed_aligned_objects_up_to_the_limit)
 {
     enum { LIMIT = 5000 };
     struct pool *pool = pool_new(40, LIMIT);
@@ -30,7 +30,7 @@ Test(test_pool, gives_distinct_zeroed_aligned_objects_up_to_the_limit)
     pool_free(pool);
 }
 
-Test(test_pool, takes_the_object_given_back_last)
+Test(mem_pool, takes_the_object_given_back_last)
 {
     struct pool *pool = pool_new(100, 10);
     void        *a    = pool_take(pool);
@@ -44,7 +44,7 @@ Test(test_pool, takes_the_object_given_back_last)
     pool_free(NULL);
 }
 
-Test(test_pool, an_object_larger_than_a_slab_has_a_slab_of_its_own)
+Test(mem_pool, an_object_larger_than_a_slab_has_a_slab_of_its_own)
 {
     struct pool *pool = pool_new(100000, 3);
     uint8_t     *a    = pool_take(pool);

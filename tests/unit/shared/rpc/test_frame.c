@@ -25,7 +25,7 @@ static bool body_is(const struct frame *frame, size_t size)
     return same;
 }
 
-Test(frame, frames_survive_a_cut_at_every_byte)
+Test(rpc_frame, frames_survive_a_cut_at_every_byte)
 {
     struct wire_writer w       = wire_writer_growing(1 << 20);
     const size_t       sizes[] = {0, 1, 100, 7, 0, 33};
@@ -54,7 +54,7 @@ Test(frame, frames_survive_a_cut_at_every_byte)
     wire_writer_fini(&w);
 }
 
-Test(frame, frames_survive_any_split)
+Test(rpc_frame, frames_survive_any_split)
 {
     struct rand        r;
     struct wire_writer w = wire_writer_growing(16 << 20);
@@ -84,7 +84,7 @@ Test(frame, frames_survive_any_split)
     wire_writer_fini(&w);
 }
 
-Test(frame, every_flipped_bit_is_found)
+Test(rpc_frame, every_flipped_bit_is_found)
 {
     struct wire_writer w = wire_writer_growing(1 << 20);
     put_frame(&w, RPC_TXN, 7, 40);
@@ -100,7 +100,7 @@ Test(frame, every_flipped_bit_is_found)
     wire_writer_fini(&w);
 }
 
-Test(frame, a_body_over_the_limit_is_refused_on_both_sides)
+Test(rpc_frame, a_body_over_the_limit_is_refused_on_both_sides)
 {
     struct wire_writer w     = wire_writer_growing(RPC_BODY_MAX_BYTES + 1000);
     size_t             begun = frame_begin(&w, RPC_TXN, 1);

@@ -82,7 +82,7 @@ static void put_any(struct wire_writer *w, uint8_t kind)
     }
 }
 
-Test(op, every_kind_survives_decode_and_encode)
+Test(rpc_op, every_kind_survives_decode_and_encode)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         if (kind == OP_APPEND || kind == OP_APPEND_RUN) {
@@ -103,7 +103,7 @@ Test(op, every_kind_survives_decode_and_encode)
     }
 }
 
-Test(op, fields_land_where_the_header_lists_them)
+Test(rpc_op, fields_land_where_the_header_lists_them)
 {
     struct wire_writer w = wire_writer_growing(1 << 16);
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
@@ -139,7 +139,7 @@ Test(op, fields_land_where_the_header_lists_them)
     wire_writer_fini(&w);
 }
 
-Test(op, an_append_leads_from_every_target_to_its_record)
+Test(rpc_op, an_append_leads_from_every_target_to_its_record)
 {
     for (uint32_t count = 1; count <= 300; count += 13) {
         struct wire_writer w = wire_writer_growing(1 << 20);
@@ -169,7 +169,7 @@ Test(op, an_append_leads_from_every_target_to_its_record)
     }
 }
 
-Test(op, a_target_cut_short_says_how_much_more_to_read)
+Test(rpc_op, a_target_cut_short_says_how_much_more_to_read)
 {
     struct wire_writer w = wire_writer_growing(1 << 16);
     put_append(&w, 5);
@@ -212,7 +212,7 @@ static int whole_next(struct wire_reader *r, struct op *op)
     return item < 0 || count != op->count ? ERR_MALFORMED : 1;
 }
 
-Test(op, every_truncation_is_malformed)
+Test(rpc_op, every_truncation_is_malformed)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         struct wire_writer w = wire_writer_growing(1 << 16);
@@ -230,7 +230,7 @@ Test(op, every_truncation_is_malformed)
 }
 
 /* The body shortened or lengthened, and the size in front with it: fields no longer fill it. */
-Test(op, a_body_that_its_fields_do_not_fill_is_malformed)
+Test(rpc_op, a_body_that_its_fields_do_not_fill_is_malformed)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         struct wire_writer w = wire_writer_growing(1 << 16);
@@ -254,7 +254,7 @@ static int first_of(struct bytes ops)
     return op_next(&r, &op);
 }
 
-Test(op, a_run_hands_out_each_record_with_its_target)
+Test(rpc_op, a_run_hands_out_each_record_with_its_target)
 {
     struct wire_writer w = wire_writer_growing(1 << 16);
     put_run(&w, 5);
@@ -285,7 +285,7 @@ Test(op, a_run_hands_out_each_record_with_its_target)
     wire_writer_fini(&w);
 }
 
-Test(op, the_head_of_a_run_is_held_to_its_bounds)
+Test(rpc_op, the_head_of_a_run_is_held_to_its_bounds)
 {
     struct wire_writer w    = wire_writer_growing(1 << 16);
     const uint32_t     none = 0, most = OP_RUN_MAX, many = OP_RUN_MAX + 1;
@@ -307,7 +307,7 @@ Test(op, the_head_of_a_run_is_held_to_its_bounds)
     wire_writer_fini(&w);
 }
 
-Test(op, a_target_that_points_beside_the_record_is_malformed)
+Test(rpc_op, a_target_that_points_beside_the_record_is_malformed)
 {
     struct wire_writer w = wire_writer_growing(1 << 16);
     put_append(&w, 2);
@@ -322,7 +322,7 @@ Test(op, a_target_that_points_beside_the_record_is_malformed)
     wire_writer_fini(&w);
 }
 
-Test(op, unknown_kinds_flags_marks_and_counts_are_malformed)
+Test(rpc_op, unknown_kinds_flags_marks_and_counts_are_malformed)
 {
     struct wire_writer w = wire_writer_growing(1 << 16);
     put_kind(&w, OP_TRIM);
@@ -357,7 +357,7 @@ Test(op, unknown_kinds_flags_marks_and_counts_are_malformed)
     wire_writer_fini(&w);
 }
 
-Test(op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the_stripe_nor_append_a_run)
+Test(rpc_op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the_stripe_nor_append_a_run)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         struct wire_writer action = wire_writer_growing(1 << 16);
@@ -371,7 +371,7 @@ Test(op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the_str
     }
 }
 
-Test(op, a_writer_that_is_full_turns_bad_and_nothing_breaks)
+Test(rpc_op, a_writer_that_is_full_turns_bad_and_nothing_breaks)
 {
     for (uint8_t kind = 1; kind < OP_KIND_END; kind++) {
         struct wire_writer whole = wire_writer_growing(1 << 16);

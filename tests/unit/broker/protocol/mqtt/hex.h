@@ -1,6 +1,6 @@
 /* hex - packets in tests as text: "10 0c 'MQTT' 05", digits in pairs, characters in quotes, spaces ignored. */
-#ifndef KEEL_TESTS_MQTT_HEX_H
-#define KEEL_TESTS_MQTT_HEX_H
+#ifndef KEEL_TESTS_UNIT_BROKER_PROTOCOL_MQTT_HEX_H
+#define KEEL_TESTS_UNIT_BROKER_PROTOCOL_MQTT_HEX_H
 
 #include "shared/base/bytes.h"
 

@@ -1,6 +1,6 @@
 /* rig - one connection between a test and a kernel that does what the test says: packets in and out as text (hex.h). */
-#ifndef KEEL_TESTS_MQTT_RIG_H
-#define KEEL_TESTS_MQTT_RIG_H
+#ifndef KEEL_TESTS_UNIT_BROKER_PROTOCOL_MQTT_RIG_H
+#define KEEL_TESTS_UNIT_BROKER_PROTOCOL_MQTT_RIG_H
 
 #include "broker/protocol/mqtt/conn.h"
 #include "shared/base/err.h"
@@ -280,20 +280,23 @@ static inline size_t rig_output(struct rig *rig, uint8_t *out, size_t room)
     return size;
 }
 
-static inline void rig_expect_at(struct rig *rig, const char *text, int line)
+static inline void rig_expect_at(struct rig *rig, const char *text, const char *file, int line)
 {
     uint8_t want[4096];
     uint8_t got[4096];
-    char    shown[4096 * 2 + 1] = "";
+    char    shown[4096 * 3 + 1] = "nothing";
     size_t  want_size           = hex_parse(text, want, sizeof want);
     size_t  got_size            = rig_output(rig, got, sizeof got);
     for (size_t i = 0; i < got_size; i++) {
-        snprintf(shown + 2 * i, 3, "%02x", got[i]);
+        snprintf(shown + 3 * i, 4, "%02x ", got[i]);
     }
-    cr_assert(got_size == want_size && memcmp(got, want, got_size) == 0, "line %d: got %s instead of %s", line, shown,
-              text);
+    if (got_size > 0) {
+        shown[3 * got_size - 1] = '\0';
+    }
+    cr_assert(got_size == want_size && memcmp(got, want, got_size) == 0, "%s:%d: got %s instead of %s", file, line,
+              shown, text[0] != '\0' ? text : "nothing");
 }
-#define rig_expect(rig, text) rig_expect_at(rig, text, __LINE__)
+#define rig_expect(rig, text) rig_expect_at(rig, text, __FILE__, __LINE__)
 
 static inline void rig_advance(struct rig *rig, uint64_t ns)
 {

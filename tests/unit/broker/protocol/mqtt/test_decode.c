@@ -62,7 +62,7 @@ static void check_all(const struct example *examples, size_t count, enum mqtt_se
 #define CLIENT(examples) check_all(examples, sizeof examples / sizeof *examples, MQTT_FROM_CLIENT)
 #define SERVER(examples) check_all(examples, sizeof examples / sizeof *examples, MQTT_FROM_SERVER)
 
-Test(decode, the_header_says_where_a_packet_ends_before_its_body_is_there)
+Test(mqtt_decode, the_header_says_where_a_packet_ends_before_its_body_is_there)
 {
     static const struct {
         const char *bytes;
@@ -94,7 +94,7 @@ Test(decode, the_header_says_where_a_packet_ends_before_its_body_is_there)
     }
 }
 
-Test(decode, connect)
+Test(mqtt_decode, connect)
 {
     static const struct example examples[] = {
         {0, "10 0e 0006'MQIsdp' 03 02 000a 0000", -1},
@@ -140,7 +140,7 @@ Test(decode, connect)
     CLIENT(examples);
 }
 
-Test(decode, connect_properties)
+Test(mqtt_decode, connect_properties)
 {
     static const struct {
         const char *properties;
@@ -196,7 +196,7 @@ Test(decode, connect_properties)
     }
 }
 
-Test(decode, connect_yields_every_field)
+Test(mqtt_decode, connect_yields_every_field)
 {
     uint8_t data[256];
     size_t  size = hex_parse("10 43 0004'MQTT' 05 ee 003c 08 11 00000064 21 0014 0003'cid' 0a 18 00000007 02 00000009 "
@@ -217,7 +217,7 @@ Test(decode, connect_yields_every_field)
     cr_assert_eq(c->will_properties.message_expiry_interval_s, 9);
 }
 
-Test(decode, connect_cut_anywhere_is_malformed)
+Test(mqtt_decode, connect_cut_anywhere_is_malformed)
 {
     uint8_t data[256];
     size_t  size = hex_parse("10 00 0004'MQTT' 05 ee 003c 08 11 00000064 21 0014 0003'cid' 0a 18 00000007 02 00000009 "
@@ -234,7 +234,7 @@ Test(decode, connect_cut_anywhere_is_malformed)
     }
 }
 
-Test(decode, publish)
+Test(mqtt_decode, publish)
 {
     static const struct example examples[] = {
         {4, "30 0e 0005'topic''payload'", -1},
@@ -293,7 +293,7 @@ Test(decode, publish)
     SERVER(from_server);
 }
 
-Test(decode, acknowledgements)
+Test(mqtt_decode, acknowledgements)
 {
     static const struct example examples[] = {
         {4, "40 02 0001", -1},
@@ -330,7 +330,7 @@ Test(decode, acknowledgements)
     CLIENT(examples);
 }
 
-Test(decode, subscribe)
+Test(mqtt_decode, subscribe)
 {
     static const struct example examples[] = {
         {4, "82 06 0001 0001'a' 00", -1},
@@ -368,7 +368,7 @@ Test(decode, subscribe)
     CLIENT(examples);
 }
 
-Test(decode, subscribe_walks_its_filters)
+Test(mqtt_decode, subscribe_walks_its_filters)
 {
     uint8_t            data[64];
     size_t             size = hex_parse("82 0f 0001 02 0b07 0001'a' 00 0003'b/#' 1d", data, sizeof data);
@@ -384,7 +384,7 @@ Test(decode, subscribe_walks_its_filters)
     cr_assert(!mqtt_filter_next(&left, true, &f));
 }
 
-Test(decode, the_rest)
+Test(mqtt_decode, the_rest)
 {
     static const struct example examples[] = {
         {4, "a2 05 0001 0001'a'", -1},
@@ -450,7 +450,7 @@ Test(decode, the_rest)
     SERVER(from_server);
 }
 
-Test(decode, properties_that_travel_are_a_view_when_they_lie_together_and_a_copy_when_not)
+Test(mqtt_decode, properties_that_travel_are_a_view_when_they_lie_together_and_a_copy_when_not)
 {
     static const struct {
         const char *raw;
@@ -476,7 +476,7 @@ Test(decode, properties_that_travel_are_a_view_when_they_lie_together_and_a_copy
     }
 }
 
-Test(decode, the_version_of_a_connect_is_known_from_its_first_bytes)
+Test(mqtt_decode, the_version_of_a_connect_is_known_from_its_first_bytes)
 {
     uint8_t data[16];
     cr_assert_eq(mqtt_connect_peek_version(bytes_of(data, hex_parse("0004'MQTT' 05", data, sizeof data))), MQTT_V5);

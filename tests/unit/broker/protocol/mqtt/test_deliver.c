@@ -21,7 +21,7 @@ static struct message message_of(const char *topic, const char *payload)
     return (struct message){.topic = bytes_str(topic), .payload = bytes_str(payload)};
 }
 
-Test(deliver, a_message_is_encoded_for_the_version)
+Test(mqtt_deliver, a_message_is_encoded_for_the_version)
 {
     struct message m   = message_of("t/1", "hi");
     struct rig    *rig = rig_connected(4);
@@ -40,7 +40,7 @@ Test(deliver, a_message_is_encoded_for_the_version)
     rig_free(rig);
 }
 
-Test(deliver, retain_dup_and_subscription_ids_are_written)
+Test(mqtt_deliver, retain_dup_and_subscription_ids_are_written)
 {
     struct message  m   = message_of("t", "x");
     struct rig     *rig = rig_connected(5);
@@ -90,7 +90,7 @@ static void fan_out(int version, size_t payload_bytes, uint8_t qos)
     free(payload);
 }
 
-Test(deliver, a_fan_out_repeats_the_packet_with_its_own_packet_id)
+Test(mqtt_deliver, a_fan_out_repeats_the_packet_with_its_own_packet_id)
 {
     static const size_t sizes[] = {1, 100, 2030, 2048, 3000, 16300, 16384, 20000, 200000};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -101,7 +101,7 @@ Test(deliver, a_fan_out_repeats_the_packet_with_its_own_packet_id)
     }
 }
 
-Test(deliver, variants_of_one_message_do_not_mix)
+Test(mqtt_deliver, variants_of_one_message_do_not_mix)
 {
     struct message m   = message_of("t", "x");
     struct rig    *rig = rig_connected(5);
@@ -121,7 +121,7 @@ Test(deliver, variants_of_one_message_do_not_mix)
     rig_free(rig);
 }
 
-Test(deliver, what_is_over_the_clients_maximum_packet_size_is_left_out)
+Test(mqtt_deliver, what_is_over_the_clients_maximum_packet_size_is_left_out)
 {
     struct rig *rig = rig_new();
     rig_send(rig, "10 13 0004'MQTT' 05 02 000a 05 27 00000014 0001'c'");
@@ -140,7 +140,7 @@ Test(deliver, what_is_over_the_clients_maximum_packet_size_is_left_out)
     rig_free(rig);
 }
 
-Test(deliver, a_full_output_refuses_until_it_is_writable)
+Test(mqtt_deliver, a_full_output_refuses_until_it_is_writable)
 {
     struct rig *rig              = rig_connected(4);
     rig->limits.output_max_bytes = 20;
@@ -158,7 +158,7 @@ Test(deliver, a_full_output_refuses_until_it_is_writable)
     rig_free(rig);
 }
 
-Test(deliver, aliases_are_told_once_and_the_oldest_makes_room)
+Test(mqtt_deliver, aliases_are_told_once_and_the_oldest_makes_room)
 {
     struct rig *rig = rig_new();
     rig_send(rig, "10 11 0004'MQTT' 05 02 000a 03 22 0002 0001'c'");
@@ -182,7 +182,7 @@ Test(deliver, aliases_are_told_once_and_the_oldest_makes_room)
     rig_free(rig);
 }
 
-Test(deliver, an_alias_that_was_not_told_for_want_of_room_is_told_later)
+Test(mqtt_deliver, an_alias_that_was_not_told_for_want_of_room_is_told_later)
 {
     struct rig *rig = rig_new();
     rig_send(rig, "10 11 0004'MQTT' 05 02 000a 03 22 0002 0001'c'");
@@ -198,7 +198,7 @@ Test(deliver, an_alias_that_was_not_told_for_want_of_room_is_told_later)
     rig_free(rig);
 }
 
-Test(deliver, no_memory_for_a_reply_closes_the_client)
+Test(mqtt_deliver, no_memory_for_a_reply_closes_the_client)
 {
     struct rig       *rig   = rig_connected(4);
     struct outq_pool *empty = outq_pool_new(0);
@@ -212,7 +212,7 @@ Test(deliver, no_memory_for_a_reply_closes_the_client)
     rig_free(rig);
 }
 
-Test(deliver, a_set_of_packet_ids_keeps_what_was_added_and_not_removed)
+Test(mqtt_deliver, a_set_of_packet_ids_keeps_what_was_added_and_not_removed)
 {
     struct mqtt_ids ids = {0};
     static bool     in[65536];

@@ -12,7 +12,7 @@ static void expect(const uint8_t *data, size_t size, const char *text)
     cr_assert_arr_eq(data, want, size, "%s", text);
 }
 
-Test(encode, acknowledgements_are_short)
+Test(mqtt_encode, acknowledgements_are_short)
 {
     uint8_t out[MQTT_ACK_BYTES_MAX];
     expect(out, mqtt_encode_ack(MQTT_V5, MQTT_PUBACK, 0x1234, 0, out), "40 02 1234");
@@ -35,7 +35,7 @@ static void expect_publish(struct mqtt_outgoing *p, const char *text)
     }
 }
 
-Test(encode, publish_in_both_worlds)
+Test(mqtt_encode, publish_in_both_worlds)
 {
     struct mqtt_outgoing p = {.version = MQTT_V311, .topic = bytes_str("t/1"), .payload = bytes_str("hi")};
     expect_publish(&p, "30 07 0003't/1''hi'");
@@ -57,7 +57,7 @@ Test(encode, publish_in_both_worlds)
     expect_publish(&p, "3b 16 0000 1234 0f 02 00000005 23 0002 0b 01 0b ac02 0101 'hi'");
 }
 
-Test(encode, a_publish_that_the_format_cannot_say_has_no_size)
+Test(mqtt_encode, a_publish_that_the_format_cannot_say_has_no_size)
 {
     struct mqtt_outgoing p = {.version = MQTT_V311, .topic = bytes_str("t")};
     p.payload              = bytes_of("", MQTT_REMAINING_MAX - 3);
@@ -66,7 +66,7 @@ Test(encode, a_publish_that_the_format_cannot_say_has_no_size)
     cr_assert_eq(mqtt_publish_size(&p), 0);
 }
 
-Test(encode, what_goes_through_the_general_way_and_the_hot_way_is_the_same)
+Test(mqtt_encode, what_goes_through_the_general_way_and_the_hot_way_is_the_same)
 {
     uint8_t              a[128];
     uint8_t              b[128];
@@ -86,7 +86,7 @@ Test(encode, what_goes_through_the_general_way_and_the_hot_way_is_the_same)
     cr_assert_arr_eq(a, b, size);
 }
 
-Test(encode, remaining_length_grows_by_a_byte_at_the_edges)
+Test(mqtt_encode, remaining_length_grows_by_a_byte_at_the_edges)
 {
     static const uint32_t edges[] = {0, 127, 128, 16383, 16384, 2097151, 2097152, MQTT_REMAINING_MAX};
     for (size_t i = 0; i < sizeof edges / sizeof *edges; i++) {

@@ -96,7 +96,7 @@ static const char plain[]  = "10 0e 0004'MQTT' 05 02 000a 00 0001'c'";
 static const char plain4[] = "10 0d 0004'MQTT' 04 02 000a 0001'c'";
 static const char scram[]  = "10 17 0004'MQTT' 05 02 000a 09 15 0001'M' 16 0002'hi' 0001'c'";
 
-Test(login, a_client_that_is_known_at_once_is_let_in_in_the_same_call)
+Test(mqtt_login, a_client_that_is_known_at_once_is_let_in_in_the_same_call)
 {
     struct rig                       *rig      = rig_with_door(true);
     static const struct peer_identity identity = {.address = "192.0.2.7", .port = 9, .loopback = true};
@@ -109,7 +109,7 @@ Test(login, a_client_that_is_known_at_once_is_let_in_in_the_same_call)
     rig_close(rig);
 }
 
-Test(login, until_it_is_known_the_client_is_not_read_and_what_it_sent_comes_after)
+Test(mqtt_login, until_it_is_known_the_client_is_not_read_and_what_it_sent_comes_after)
 {
     struct rig *rig = rig_with_door(false);
     rig_send(rig, plain);
@@ -124,7 +124,7 @@ Test(login, until_it_is_known_the_client_is_not_read_and_what_it_sent_comes_afte
     rig_close(rig);
 }
 
-Test(login, a_refusal_is_told_as_the_version_has_it)
+Test(mqtt_login, a_refusal_is_told_as_the_version_has_it)
 {
     static const struct {
         enum auth_refusal refusal;
@@ -149,7 +149,7 @@ Test(login, a_refusal_is_told_as_the_version_has_it)
     }
 }
 
-Test(login, a_client_that_goes_away_meanwhile_is_not_asked_about_any_more)
+Test(mqtt_login, a_client_that_goes_away_meanwhile_is_not_asked_about_any_more)
 {
     struct rig *rig = rig_with_door(false);
     rig_send(rig, plain);
@@ -157,7 +157,7 @@ Test(login, a_client_that_goes_away_meanwhile_is_not_asked_about_any_more)
     cr_assert_eq(door.cancels, 1);
 }
 
-Test(login, the_connect_time_out_holds_while_it_is_asked_about)
+Test(mqtt_login, the_connect_time_out_holds_while_it_is_asked_about)
 {
     struct rig *rig = rig_with_door(false);
     rig_send(rig, plain);
@@ -167,7 +167,7 @@ Test(login, the_connect_time_out_holds_while_it_is_asked_about)
     rig_close(rig);
 }
 
-Test(login, an_exchange_goes_on_until_the_port_has_heard_enough)
+Test(mqtt_login, an_exchange_goes_on_until_the_port_has_heard_enough)
 {
     struct rig *rig = rig_with_door(false);
     rig_send(rig, scram);
@@ -195,7 +195,7 @@ Test(login, an_exchange_goes_on_until_the_port_has_heard_enough)
     rig_close(rig);
 }
 
-Test(login, in_an_exchange_nothing_but_auth_and_disconnect_is_taken)
+Test(mqtt_login, in_an_exchange_nothing_but_auth_and_disconnect_is_taken)
 {
     static const char *const wrong[] = {
         "c0 00", "30 04 0001't' 00", "f0 0a 18 08 15 0001'N' 16 0001'x'", "f0 0a 19 08 15 0001'M' 16 0001'x'", "f0 00",
@@ -219,7 +219,7 @@ Test(login, in_an_exchange_nothing_but_auth_and_disconnect_is_taken)
     rig_close(rig);
 }
 
-Test(login, what_is_denied_is_refused_with_its_code)
+Test(mqtt_login, what_is_denied_is_refused_with_its_code)
 {
     struct rig *rig = rig_with_door(true);
     rules("deny all both no");
@@ -236,7 +236,7 @@ Test(login, what_is_denied_is_refused_with_its_code)
     rig_close(rig);
 }
 
-Test(login, a_will_to_a_topic_that_is_denied_refuses_its_connect)
+Test(mqtt_login, a_will_to_a_topic_that_is_denied_refuses_its_connect)
 {
     struct rig *rig = rig_with_door(true);
     rules("deny all publish w");
@@ -262,7 +262,7 @@ static void door_forget(struct ticket_office *office, struct auth_question *ques
     door.question = NULL;
 }
 
-Test(login, a_packet_that_waits_for_the_hook_keeps_its_place)
+Test(mqtt_login, a_packet_that_waits_for_the_hook_keeps_its_place)
 {
     struct rig *rig = rig_with_door(true);
     rig_send(rig, plain);
@@ -285,7 +285,7 @@ Test(login, a_packet_that_waits_for_the_hook_keeps_its_place)
     cr_assert_null(door.question);
 }
 
-Test(login, a_user_that_is_removed_is_disconnected)
+Test(mqtt_login, a_user_that_is_removed_is_disconnected)
 {
     struct rig *rig = rig_with_door(true);
     rig_send(rig, "10 14 0004'MQTT' 05 c2 000a 00 0001'c' 0001'u' 0001'p'");

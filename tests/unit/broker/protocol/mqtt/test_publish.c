@@ -1,6 +1,6 @@
 #include "tests/unit/broker/protocol/mqtt/rig.h"
 
-Test(publish, qos_1_and_2_are_answered_in_the_words_of_the_version)
+Test(mqtt_publish, qos_1_and_2_are_answered_in_the_words_of_the_version)
 {
     for (int version = 4; version <= 5; version++) {
         struct rig *rig = rig_connected(version);
@@ -22,7 +22,7 @@ Test(publish, qos_1_and_2_are_answered_in_the_words_of_the_version)
     }
 }
 
-Test(publish, what_cannot_be_kept_is_refused_in_5_and_closes_before)
+Test(mqtt_publish, what_cannot_be_kept_is_refused_in_5_and_closes_before)
 {
     static const struct {
         int         status;
@@ -50,7 +50,7 @@ Test(publish, what_cannot_be_kept_is_refused_in_5_and_closes_before)
     }
 }
 
-Test(publish, acknowledgements_go_to_the_kernel)
+Test(mqtt_publish, acknowledgements_go_to_the_kernel)
 {
     struct rig *rig = rig_connected(5);
     rig_send(rig, "40 02 0001");
@@ -75,7 +75,7 @@ Test(publish, acknowledgements_go_to_the_kernel)
     rig_free(rig);
 }
 
-Test(publish, receive_maximum_counts_what_is_unanswered)
+Test(mqtt_publish, receive_maximum_counts_what_is_unanswered)
 {
     struct rig *rig         = rig_connected(5);
     rig->limits.receive_max = 2;
@@ -109,7 +109,7 @@ Test(publish, receive_maximum_counts_what_is_unanswered)
     rig_free(rig);
 }
 
-Test(publish, a_refused_qos_2_publish_is_not_counted_any_more)
+Test(mqtt_publish, a_refused_qos_2_publish_is_not_counted_any_more)
 {
     struct rig *rig         = rig_connected(5);
     rig->limits.receive_max = 1;
@@ -119,7 +119,7 @@ Test(publish, a_refused_qos_2_publish_is_not_counted_any_more)
     rig_free(rig);
 }
 
-Test(publish, limits_on_qos_and_retain)
+Test(mqtt_publish, limits_on_qos_and_retain)
 {
     struct rig *rig     = rig_connected(5);
     rig->limits.qos_max = 1;
@@ -133,7 +133,7 @@ Test(publish, limits_on_qos_and_retain)
     rig_free(rig);
 }
 
-Test(publish, topic_aliases_are_set_used_and_changed)
+Test(mqtt_publish, topic_aliases_are_set_used_and_changed)
 {
     struct rig *rig = rig_connected(5);
     rig_send(rig, "30 0a 0003'one' 03 230001 'a'");
@@ -150,7 +150,7 @@ Test(publish, topic_aliases_are_set_used_and_changed)
     rig_free(rig);
 }
 
-Test(publish, properties_travel_without_expiry_and_alias)
+Test(mqtt_publish, properties_travel_without_expiry_and_alias)
 {
     struct rig *rig = rig_connected(5);
     rig_send(rig, "30 18 0001't' 14 01 01 02 00000005 26 0001'a'0001'b' 23 0001 09 0000");

@@ -1,6 +1,6 @@
 #include "tests/unit/broker/protocol/mqtt/rig.h"
 
-Test(subscribe, options_reach_the_kernel_and_codes_come_back_in_order)
+Test(mqtt_subscribe, options_reach_the_kernel_and_codes_come_back_in_order)
 {
     struct rig *rig = rig_connected(5);
     rig_send(rig, "82 0f 0001 02 0b07 0001'a' 00 0003'b/#' 1e");
@@ -17,7 +17,7 @@ Test(subscribe, options_reach_the_kernel_and_codes_come_back_in_order)
     rig_free(rig);
 }
 
-Test(subscribe, refusals_have_the_code_of_the_version)
+Test(mqtt_subscribe, refusals_have_the_code_of_the_version)
 {
     static const struct {
         int         status;
@@ -38,7 +38,7 @@ Test(subscribe, refusals_have_the_code_of_the_version)
     }
 }
 
-Test(subscribe, what_is_not_available_is_not_asked_for)
+Test(mqtt_subscribe, what_is_not_available_is_not_asked_for)
 {
     struct rig *rig                       = rig_connected(5);
     rig->limits.shared_available          = false;
@@ -54,7 +54,7 @@ Test(subscribe, what_is_not_available_is_not_asked_for)
     rig_free(rig);
 }
 
-Test(subscribe, granted_qos_is_at_most_the_maximum)
+Test(mqtt_subscribe, granted_qos_is_at_most_the_maximum)
 {
     struct rig *rig     = rig_connected(4);
     rig->limits.qos_max = 1;
@@ -63,7 +63,7 @@ Test(subscribe, granted_qos_is_at_most_the_maximum)
     rig_free(rig);
 }
 
-Test(subscribe, a_bridge_gets_no_messages_of_its_own_and_retain_as_published)
+Test(mqtt_subscribe, a_bridge_gets_no_messages_of_its_own_and_retain_as_published)
 {
     struct rig *rig = rig_new();
     rig_send(rig, "10 0d 0004'MQTT' 84 02 000a 0001'c'");
@@ -99,7 +99,7 @@ static void subscribe_many(struct rig *rig, uint32_t count, uint8_t code)
     }
 }
 
-Test(subscribe, more_filters_than_the_kernel_takes_at_once_get_one_reply)
+Test(mqtt_subscribe, more_filters_than_the_kernel_takes_at_once_get_one_reply)
 {
     struct rig *rig = rig_connected(5);
     subscribe_many(rig, 256, 1);
@@ -109,7 +109,7 @@ Test(subscribe, more_filters_than_the_kernel_takes_at_once_get_one_reply)
     rig_free(rig);
 }
 
-Test(subscribe, replies_may_come_late_and_in_any_order_and_are_bounded)
+Test(mqtt_subscribe, replies_may_come_late_and_in_any_order_and_are_bounded)
 {
     struct rig *rig   = rig_connected(5);
     rig->fake.answers = false;

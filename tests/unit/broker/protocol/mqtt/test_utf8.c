@@ -9,7 +9,7 @@ static bool string(const char *text, size_t size)
 
 #define STRING(literal) string(literal, sizeof(literal) - 1)
 
-Test(utf8, plain_and_wide_characters_are_strings)
+Test(mqtt_utf8, plain_and_wide_characters_are_strings)
 {
     cr_assert(STRING(""));
     cr_assert(STRING("a/b"));
@@ -19,7 +19,7 @@ Test(utf8, plain_and_wide_characters_are_strings)
     cr_assert(STRING("\x01\x1f\x7f"));
 }
 
-Test(utf8, nul_surrogates_overlong_and_cut_forms_are_not)
+Test(mqtt_utf8, nul_surrogates_overlong_and_cut_forms_are_not)
 {
     static const struct {
         const char *text;
@@ -59,7 +59,7 @@ Test(utf8, nul_surrogates_overlong_and_cut_forms_are_not)
     }
 }
 
-Test(utf8, names_have_no_wildcards_and_no_control_characters)
+Test(mqtt_utf8, names_have_no_wildcards_and_no_control_characters)
 {
     for (size_t before = 0; before < 20; before++) {
         for (unsigned c = 0; c < 256; c++) {
@@ -79,7 +79,7 @@ Test(utf8, names_have_no_wildcards_and_no_control_characters)
     cr_assert(mqtt_topic_name_valid(bytes_str("k\xc3\xa4se/\xe2\x82\xac")));
 }
 
-Test(utf8, filters_keep_their_wildcards_alone_in_a_level)
+Test(mqtt_utf8, filters_keep_their_wildcards_alone_in_a_level)
 {
     static const char *const good[] = {"#",     "+",  "a/#",   "a/+",    "+/a",    "/+",        "+/",
                                        "+/+/#", "/#", "a/+/b", "$SYS/#", "$share", "$shared/a", "//"};
@@ -93,7 +93,7 @@ Test(utf8, filters_keep_their_wildcards_alone_in_a_level)
     }
 }
 
-Test(utf8, shared_filters_have_a_name_and_a_filter)
+Test(mqtt_utf8, shared_filters_have_a_name_and_a_filter)
 {
     static const char *const good[] = {"$share/g/t", "$share/g/#", "$share/g/+/t", "$share/g//", "$share/g//t"};
     static const char *const bad[]  = {"$share/",     "$share//t",  "$share/g",    "$share/g/",

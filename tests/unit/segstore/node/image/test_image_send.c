@@ -110,8 +110,8 @@ static void begin(void)
     node->stripe_count      = 2;
     struct storage *storage = node->storage;
     storage->io             = stage.io;
-    storage->config.sector_bytes  = 4096;
-    storage->wal.applied.position = (uint64_t)(SEGMENT + 1) * DISK_STAGE_SEGMENT_BYTES;
+    storage->config.sector_bytes    = 4096;
+    storage->wal.delivered.position = (uint64_t)(SEGMENT + 1) * DISK_STAGE_SEGMENT_BYTES;
     segments_init(&storage->segments, DISK_STAGE_SEGMENT_BYTES);
     pace_init(&node->own_transfer, 1u << 30, 1u << 30);
     list_init(&node->images_out);

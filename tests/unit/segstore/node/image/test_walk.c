@@ -38,7 +38,7 @@ static void end(void)
     disk_stage_fini(&stage);
 }
 
-TestSuite(walk, .init = begin, .fini = end);
+TestSuite(image_walk, .init = begin, .fini = end);
 
 /* Blocks with one entry of so many bytes each, until the file is full. Returns how many. */
 static uint64_t fill(size_t ops_bytes)
@@ -88,14 +88,14 @@ static uint64_t pass(bool slow)
     }
 }
 
-Test(walk, small_blocks_of_a_full_window_are_not_moved_with_each_of_them)
+Test(image_walk, small_blocks_of_a_full_window_are_not_moved_with_each_of_them)
 {
     uint64_t count = fill(1000);
     cr_assert_eq(pass(true), count);
     cr_assert_leq(walk.moved, 2 * (uint64_t)FILE_BYTES, "%llu bytes were moved", (unsigned long long)walk.moved);
 }
 
-Test(walk, the_largest_blocks_fit_whoever_is_faster)
+Test(image_walk, the_largest_blocks_fit_whoever_is_faster)
 {
     cr_assert_eq(fill(BLOCK_ENTRY_MAX_OPS), FILE_BYTES / BLOCK_MAX_BYTES);
     cr_assert_eq(pass(true), FILE_BYTES / BLOCK_MAX_BYTES);

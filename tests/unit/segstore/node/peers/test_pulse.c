@@ -73,7 +73,7 @@ static bool answer(struct ends *e, struct heard *out)
     return pulse_ack_get(&e->out, &r, hear_ack, out);
 }
 
-Test(test_pulse, what_has_not_changed_is_one_bit_and_comes_out_whole)
+Test(peers_pulse, what_has_not_changed_is_one_bit_and_comes_out_whole)
 {
     struct ends e;
     open_ends(&e);
@@ -95,7 +95,7 @@ Test(test_pulse, what_has_not_changed_is_one_bit_and_comes_out_whole)
     close_ends(&e);
 }
 
-Test(test_pulse, the_clock_of_a_pulse_is_that_of_its_earliest_beat)
+Test(peers_pulse, the_clock_of_a_pulse_is_that_of_its_earliest_beat)
 {
     struct ends e;
     open_ends(&e);
@@ -111,7 +111,7 @@ Test(test_pulse, the_clock_of_a_pulse_is_that_of_its_earliest_beat)
     close_ends(&e);
 }
 
-Test(test_pulse, an_answer_counts_for_those_who_gave_it)
+Test(peers_pulse, an_answer_counts_for_those_who_gave_it)
 {
     struct ends  e;
     struct heard acks;
@@ -129,7 +129,7 @@ Test(test_pulse, an_answer_counts_for_those_who_gave_it)
     close_ends(&e);
 }
 
-Test(test_pulse, an_answer_to_an_earlier_term_counts_for_nothing)
+Test(peers_pulse, an_answer_to_an_earlier_term_counts_for_nothing)
 {
     struct ends  e;
     struct heard acks;
@@ -148,7 +148,7 @@ Test(test_pulse, an_answer_to_an_earlier_term_counts_for_nothing)
     close_ends(&e);
 }
 
-Test(test_pulse, an_answer_that_was_under_way_when_a_new_term_was_said_counts_for_nothing)
+Test(peers_pulse, an_answer_that_was_under_way_when_a_new_term_was_said_counts_for_nothing)
 {
     struct ends        e;
     struct heard       acks  = {0};
@@ -168,7 +168,7 @@ Test(test_pulse, an_answer_that_was_under_way_when_a_new_term_was_said_counts_fo
     close_ends(&e);
 }
 
-Test(test_pulse, an_answer_of_an_earlier_connection_counts_for_nothing)
+Test(peers_pulse, an_answer_of_an_earlier_connection_counts_for_nothing)
 {
     struct ends  e;
     struct heard acks;
@@ -184,7 +184,7 @@ Test(test_pulse, an_answer_of_an_earlier_connection_counts_for_nothing)
     close_ends(&e);
 }
 
-Test(test_pulse, a_new_connection_says_everything_again)
+Test(peers_pulse, a_new_connection_says_everything_again)
 {
     struct ends e;
     open_ends(&e);
@@ -197,7 +197,7 @@ Test(test_pulse, a_new_connection_says_everything_again)
     close_ends(&e);
 }
 
-Test(test_pulse, one_that_is_missing_or_comes_twice_ends_the_connection)
+Test(peers_pulse, one_that_is_missing_or_comes_twice_ends_the_connection)
 {
     struct ends e;
     open_ends(&e);
@@ -214,7 +214,7 @@ Test(test_pulse, one_that_is_missing_or_comes_twice_ends_the_connection)
     close_ends(&e);
 }
 
-Test(test_pulse, what_is_malformed_is_refused_wherever_it_is_cut)
+Test(peers_pulse, what_is_malformed_is_refused_wherever_it_is_cut)
 {
     struct ends e;
     open_ends(&e);
@@ -238,7 +238,7 @@ Test(test_pulse, what_is_malformed_is_refused_wherever_it_is_cut)
     close_ends(&e);
 }
 
-Test(test_pulse, says_how_strained_producers_are_if_it_is_of_a_release_that_does)
+Test(peers_pulse, says_how_strained_producers_are_if_it_is_of_a_release_that_does)
 {
     struct ends e;
     open_ends(&e);
@@ -255,7 +255,7 @@ Test(test_pulse, says_how_strained_producers_are_if_it_is_of_a_release_that_does
     close_ends(&e);
 }
 
-Test(test_pulse, a_bit_of_a_stripe_that_nothing_was_said_of_is_refused)
+Test(peers_pulse, a_bit_of_a_stripe_that_nothing_was_said_of_is_refused)
 {
     uint8_t            bytes[64];
     struct ends        e;

@@ -7,7 +7,7 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-Test(test_pulses, nodes_tell_each_other_how_strained_their_producers_are)
+Test(peers_pulses, nodes_tell_each_other_how_strained_their_producers_are)
 {
     char             why[1024];
     struct io_config config = {.sockets_max = 8, .recv_buffers = 8, .recv_buffer_bytes = 4096, .cpu = -1};

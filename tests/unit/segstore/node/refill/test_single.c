@@ -67,7 +67,7 @@ static void end(void)
     free(node);
 }
 
-TestSuite(single, .init = begin, .fini = end);
+TestSuite(refill_single, .init = begin, .fini = end);
 
 /* Who was asked since, for the entry, whoever leads; 0: nobody. */
 static uint16_t asked(void)
@@ -108,7 +108,7 @@ static void says(uint16_t who, enum refill_kind kind, const struct log_entry *e)
     wire_writer_fini(&w);
 }
 
-Test(single, one_node_after_the_other_is_asked_and_then_an_image_is_wanted)
+Test(refill_single, one_node_after_the_other_is_asked_and_then_an_image_is_wanted)
 {
     cr_assert(single_ask(&stripe));
     uint16_t first = asked();
@@ -124,7 +124,7 @@ Test(single, one_node_after_the_other_is_asked_and_then_an_image_is_wanted)
     cr_assert_eq(asked(), 0);
 }
 
-Test(single, what_is_not_that_entry_counts_as_a_no)
+Test(refill_single, what_is_not_that_entry_counts_as_a_no)
 {
     struct log_entry other = entry;
     other.wall_ns++;
@@ -137,14 +137,14 @@ Test(single, what_is_not_that_entry_counts_as_a_no)
     cr_assert_not(single_ask(&stripe), "nobody is left");
 }
 
-Test(single, that_entry_is_taken_when_the_log_has_room)
+Test(refill_single, that_entry_is_taken_when_the_log_has_room)
 {
     cr_assert(single_ask(&stripe));
     says(asked(), REFILL_ENTRIES, &entry);
     cr_assert(single_ask(&stripe), "it is asked for again");
 }
 
-Test(single, a_history_that_differs_is_not_mended_by_an_entry)
+Test(refill_single, a_history_that_differs_is_not_mended_by_an_entry)
 {
     stripe.unreadable = 0;
     cr_assert_not(single_ask(&stripe));

@@ -80,7 +80,7 @@ static void end(void)
     free(node);
 }
 
-TestSuite(answer, .init = begin, .fini = end);
+TestSuite(repair_answer, .init = begin, .fini = end);
 
 /* What it is told who asks so. place NULL: it does not say where. */
 static enum repair_kind told(const struct evidence_place *place)
@@ -131,7 +131,7 @@ static enum repair_kind told(const struct evidence_place *place)
     return kind;
 }
 
-Test(answer, the_entry_that_it_stands_in_is_given_before_it_is_applied_here)
+Test(repair_answer, the_entry_that_it_stands_in_is_given_before_it_is_applied_here)
 {
     struct evidence_place place = {.low = 1, .high = 3, .chain = chains[2], .at = at};
     cr_assert_eq(told(&place), REPAIR_ENTRY);
@@ -143,7 +143,7 @@ Test(answer, the_entry_that_it_stands_in_is_given_before_it_is_applied_here)
     cr_assert_eq(told(&place), REPAIR_LATER, "it may be in either");
 }
 
-Test(answer, who_has_none_of_the_entries_that_it_may_be_in_says_no)
+Test(repair_answer, who_has_none_of_the_entries_that_it_may_be_in_says_no)
 {
     struct evidence_place place = {.low = 2, .high = 4};
     cr_assert_eq(told(&place), REPAIR_NONE);
@@ -180,7 +180,7 @@ static void lose(uint64_t index)
     entries_at(&stripe.entries, index)->memory = NULL;
 }
 
-Test(answer, an_entry_is_found_by_the_sizes_of_all_that_lie_there)
+Test(repair_answer, an_entry_is_found_by_the_sizes_of_all_that_lie_there)
 {
     for (uint32_t nth = 0; nth < ENTRIES; nth++) {
         for (uint64_t room = 0; room < 4096; room += 512) {
@@ -191,7 +191,7 @@ Test(answer, an_entry_is_found_by_the_sizes_of_all_that_lie_there)
     }
 }
 
-Test(answer, who_cannot_read_the_entry_that_it_is_in_says_no_whatever_else_can_be_read)
+Test(repair_answer, who_cannot_read_the_entry_that_it_is_in_says_no_whatever_else_can_be_read)
 {
     struct evidence_place place = lay_out(0, 64);
     lose(FIRST);
@@ -204,7 +204,7 @@ Test(answer, who_cannot_read_the_entry_that_it_is_in_says_no_whatever_else_can_b
     cr_assert_eq(told(&place), REPAIR_UNCLEAR);
 }
 
-Test(answer, nothing_is_said_of_another_history_or_of_what_was_applied_here)
+Test(repair_answer, nothing_is_said_of_another_history_or_of_what_was_applied_here)
 {
     struct evidence_place place = lay_out(0, 0);
     place.term                  = 2;

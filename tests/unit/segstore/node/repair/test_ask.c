@@ -62,7 +62,7 @@ static void end(void)
     free(node);
 }
 
-TestSuite(repair, .init = begin, .fini = end);
+TestSuite(repair_ask, .init = begin, .fini = end);
 
 /* What a node says. False: it counts for as much as if it did not have the record. */
 static bool is_believed(uint16_t from, enum repair_kind kind, const struct log_entry *entry, size_t target_at)
@@ -107,7 +107,7 @@ static void know(uint64_t chain)
     entries_push(&stripe.entries, &slot);
 }
 
-Test(repair, the_record_in_an_entry_that_is_the_one_that_is_known_here_is_believed)
+Test(repair_ask, the_record_in_an_entry_that_is_the_one_that_is_known_here_is_believed)
 {
     const struct log_entry e = the_entry();
     cr_assert(is_believed(OTHER, REPAIR_ENTRY, &e, at), "its entry is not known here any more");
@@ -115,7 +115,7 @@ Test(repair, the_record_in_an_entry_that_is_the_one_that_is_known_here_is_believ
     cr_assert(is_believed(OTHER, REPAIR_ENTRY, &e, at));
 }
 
-Test(repair, an_entry_that_is_not_the_one_that_is_known_here_is_not_believed)
+Test(repair_ask, an_entry_that_is_not_the_one_that_is_known_here_is_not_believed)
 {
     const struct log_entry e     = the_entry();
     struct log_entry       other = e;
@@ -126,7 +126,7 @@ Test(repair, an_entry_that_is_not_the_one_that_is_known_here_is_not_believed)
     cr_assert_not(is_believed(OTHER, REPAIR_ENTRY, &other, at), "another history");
 }
 
-Test(repair, what_is_not_a_whole_record_of_that_stream_is_not_believed)
+Test(repair_ask, what_is_not_a_whole_record_of_that_stream_is_not_believed)
 {
     const struct log_entry e = the_entry();
     cr_assert_not(is_believed(OTHER, REPAIR_ENTRY, &e, at + 1), "no target lies there");
@@ -140,7 +140,7 @@ Test(repair, what_is_not_a_whole_record_of_that_stream_is_not_believed)
     cr_assert_not(is_believed(OTHER, REPAIR_PAGES, &misdirected, at), "another stream's");
 }
 
-Test(repair, a_doubt_is_believed_when_two_nodes_have_it)
+Test(repair_ask, a_doubt_is_believed_when_two_nodes_have_it)
 {
     struct log_entry e = {.kind = LOG_OPS, .index = 77, .ops = wire_written(&ops)}; /* index: of what points to it */
     cr_assert_not(is_believed(OTHER, REPAIR_DOUBT, &e, at));
@@ -151,7 +151,7 @@ Test(repair, a_doubt_is_believed_when_two_nodes_have_it)
     cr_assert(is_believed(THIRD, REPAIR_DOUBT, &e, at));
 }
 
-Test(repair, a_doubt_is_believed_when_this_node_has_the_same)
+Test(repair_ask, a_doubt_is_believed_when_this_node_has_the_same)
 {
     const struct log_entry e            = {.kind = LOG_OPS, .index = 77, .ops = wire_written(&ops)};
     missed->targets[SEGSTORE_NODES_MAX] = 77;

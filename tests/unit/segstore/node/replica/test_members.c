@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-Test(members, come_back_as_they_were)
+Test(replica_members, come_back_as_they_were)
 {
     uint8_t                   memory[64];
     struct wire_writer        w = wire_writer_fixed(memory, sizeof memory);
@@ -20,7 +20,7 @@ Test(members, come_back_as_they_were)
     cr_assert_eq(memcmp(&m, &out, sizeof m), 0);
 }
 
-Test(members, nobody_too_many_and_number_zero_are_refused)
+Test(replica_members, nobody_too_many_and_number_zero_are_refused)
 {
     struct raft_members out;
     const uint8_t       nobody[]  = {1, 0, 0, 0};

@@ -43,7 +43,7 @@ static bool read_all(struct bytes body, struct log_entry *entries, uint64_t *ter
     return message_get(&r, &stripe, &m, &chain) && message_get_entries(&r, stripe, &m, chain, entries, terms);
 }
 
-Test(message, comes_back_with_its_entries)
+Test(replica_message, comes_back_with_its_entries)
 {
     struct wire_writer  w = written();
     struct wire_reader  r = wire_reader_of(wire_written(&w));
@@ -66,7 +66,7 @@ Test(message, comes_back_with_its_entries)
     wire_writer_fini(&w);
 }
 
-Test(message, with_any_byte_of_its_entries_changed_is_refused)
+Test(replica_message, with_any_byte_of_its_entries_changed_is_refused)
 {
     struct wire_writer w = written();
     struct log_entry   entries[2];
@@ -81,7 +81,7 @@ Test(message, with_any_byte_of_its_entries_changed_is_refused)
     wire_writer_fini(&w);
 }
 
-Test(message, cut_short_is_refused_and_more_than_is_known_is_skipped)
+Test(replica_message, cut_short_is_refused_and_more_than_is_known_is_skipped)
 {
     struct wire_writer w = written();
     struct log_entry   entries[2];
@@ -94,7 +94,7 @@ Test(message, cut_short_is_refused_and_more_than_is_known_is_skipped)
     wire_writer_fini(&w);
 }
 
-Test(message, the_count_of_entries_can_be_told_when_they_are_written)
+Test(replica_message, the_count_of_entries_can_be_told_when_they_are_written)
 {
     struct raft_message m = the_message;
     struct wire_writer  w = wire_writer_growing(1 << 20);

@@ -46,7 +46,7 @@ static void end(void)
     io_close(node->io);
 }
 
-TestSuite(restore, .init = begin, .fini = end);
+TestSuite(replica_restore, .init = begin, .fini = end);
 
 /* The next entry of the log; behind: the chain of the one before it. Returns its own. */
 static uint64_t entry(uint64_t index, uint64_t term, uint64_t behind)
@@ -75,7 +75,7 @@ static uint64_t committed(void)
     return raft_commit(stripe->raft);
 }
 
-Test(restore, what_is_said_behind_a_hole_to_be_committed_may_be_of_entries_that_lie_in_it)
+Test(replica_restore, what_is_said_behind_a_hole_to_be_committed_may_be_of_entries_that_lie_in_it)
 {
     uint64_t one = entry(1, 1, 0);
     uint64_t two = entry(2, 1, one);
@@ -92,7 +92,7 @@ Test(restore, what_is_said_behind_a_hole_to_be_committed_may_be_of_entries_that_
     cr_assert_eq(committed(), 4);
 }
 
-Test(restore, an_entry_that_was_made_behind_others_proves_nothing_of_those_that_are_here)
+Test(replica_restore, an_entry_that_was_made_behind_others_proves_nothing_of_those_that_are_here)
 {
     uint64_t one = entry(1, 1, 0);
     uint64_t two = entry(2, 1, one);
@@ -104,7 +104,7 @@ Test(restore, an_entry_that_was_made_behind_others_proves_nothing_of_those_that_
     cr_assert_eq(committed(), 1);
 }
 
-Test(restore, what_was_said_in_front_of_a_hole_holds)
+Test(replica_restore, what_was_said_in_front_of_a_hole_holds)
 {
     uint64_t one = entry(1, 1, 0);
     (void)entry(2, 1, one);
@@ -116,7 +116,7 @@ Test(restore, what_was_said_in_front_of_a_hole_holds)
     cr_assert_eq(committed(), 2);
 }
 
-Test(restore, what_is_said_behind_a_hole_that_a_checkpoint_speaks_of_may_be_of_entries_that_filled_it)
+Test(replica_restore, what_is_said_behind_a_hole_that_a_checkpoint_speaks_of_may_be_of_entries_that_filled_it)
 {
     struct wire_writer w   = wire_writer_growing(4096);
     uint64_t           one = entry(1, 1, 0);
@@ -135,7 +135,8 @@ Test(restore, what_is_said_behind_a_hole_that_a_checkpoint_speaks_of_may_be_of_e
     wire_writer_fini(&w);
 }
 
-Test(restore, an_entry_that_a_leader_gave_a_damaged_replica_proves_nothing_while_there_are_others_behind_the_hole)
+Test(replica_restore,
+     an_entry_that_a_leader_gave_a_damaged_replica_proves_nothing_while_there_are_others_behind_the_hole)
 {
     uint64_t one = entry(1, 1, 0);
     uint64_t two = entry(2, 1, one);
@@ -178,7 +179,7 @@ static uint64_t replaced(void)
     return three;
 }
 
-Test(restore, what_was_replaced_before_the_image_was_taken_is_no_hole)
+Test(replica_restore, what_was_replaced_before_the_image_was_taken_is_no_hole)
 {
     uint64_t three = replaced();
     seq--;
@@ -191,14 +192,14 @@ Test(restore, what_was_replaced_before_the_image_was_taken_is_no_hole)
     cr_assert_eq(raft_commit(stripe->raft), 4);
 }
 
-Test(restore, what_was_written_behind_a_hole_since_the_image_was_taken_says_so)
+Test(replica_restore, what_was_written_behind_a_hole_since_the_image_was_taken_says_so)
 {
     (void)replaced();
     (void)entry(5, 2, 77);
     cr_assert(raft_is_damaged(stripe->raft));
 }
 
-Test(restore, what_was_written_behind_damage_was_not_replaced_for_that)
+Test(replica_restore, what_was_written_behind_damage_was_not_replaced_for_that)
 {
     (void)replaced();
     config.accept_damage    = true;
@@ -209,7 +210,7 @@ Test(restore, what_was_written_behind_damage_was_not_replaced_for_that)
     cr_assert_eq(raft_last(stripe->raft), 4, "alone, with the damage accepted, it takes the place of what was lost");
 }
 
-Test(restore, an_image_that_does_not_say_when_it_was_taken_excuses_no_hole)
+Test(replica_restore, an_image_that_does_not_say_when_it_was_taken_excuses_no_hole)
 {
     (void)replaced();
     start_again(1, 0);

@@ -30,7 +30,7 @@ static void end(void)
     free(node);
 }
 
-TestSuite(owner, .init = begin, .fini = end);
+TestSuite(session_owner, .init = begin, .fini = end);
 
 static void hello(uint64_t instance)
 {
@@ -42,7 +42,7 @@ static void gone(uint64_t instance)
     owner_gone(node, instance, instance * 256 + SHARD);
 }
 
-Test(owner, who_has_an_heir_that_is_there_is_not_let_in)
+Test(session_owner, who_has_an_heir_that_is_there_is_not_let_in)
 {
     hello(FORMER);
     gone(FORMER);
@@ -53,7 +53,7 @@ Test(owner, who_has_an_heir_that_is_there_is_not_let_in)
     cr_assert(owner_replaced(node, FORMER), "it comes back, as long as its lease lasts");
 }
 
-Test(owner, who_was_taken_for_the_former_is_let_in_when_the_other_one_says_nothing_more)
+Test(session_owner, who_was_taken_for_the_former_is_let_in_when_the_other_one_says_nothing_more)
 {
     hello(HEIR);
     gone(HEIR);
@@ -67,7 +67,7 @@ Test(owner, who_was_taken_for_the_former_is_let_in_when_the_other_one_says_nothi
     cr_assert_not(owner_replaced(node, HEIR));
 }
 
-Test(owner, who_comes_while_another_one_of_its_place_is_there_is_asked_whether_it_lives)
+Test(session_owner, who_comes_while_another_one_of_its_place_is_there_is_asked_whether_it_lives)
 {
     cr_assert_not(owner_contested(node, HEIR, PLACE, 0));
     hello(HEIR);
@@ -88,7 +88,7 @@ Test(owner, who_comes_while_another_one_of_its_place_is_there_is_asked_whether_i
     cr_assert_not(owner_contested(node, FORMER, PLACE, asked));
 }
 
-Test(owner, processes_at_other_places_are_not_in_each_others_way)
+Test(session_owner, processes_at_other_places_are_not_in_each_others_way)
 {
     hello(FORMER);
     gone(FORMER);
