@@ -189,6 +189,14 @@ static void judge_node(struct overview *o, const json_t *said)
         snprintf(sentence, sizeof sentence, "shard %d of node %d does not answer", (int)json_integer_value(one), self);
         warn(o, -1, sentence);
     }
+    int unnamed = (int)number(json_object_get(said, "plan"), "unnamed");
+    if (unnamed != 0) {
+        snprintf(sentence, sizeof sentence,
+                 "the cluster is to have node %d, which segstore.nodes of node %d does not name: what keel ctl members "
+                 "said waits for that",
+                 unnamed, self);
+        warn(o, -1, sentence);
+    }
     json_array_foreach(json_object_get(said, "nodes"), i, one)
     {
         int other = (int)number(one, "node");

@@ -288,6 +288,7 @@ struct node {
     struct known       known[NODE_KNOWN_MAX]; /* whose disks have been seen */
     uint32_t           known_count;
     struct plan        plan;       /* which nodes hold places; epoch 0: not known yet */
+    uint16_t           unnamed;    /* of the leader of stripe 0: see struct shard_status */
     struct placement  *placements; /* by it, of all stripes of the cluster */
     uint64_t          *plan_told;  /* the first shard: epoch, per shard */
     uint64_t           plan_index; /* the first shard: entry of the last plan that it proposed, in plan_term */

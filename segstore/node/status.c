@@ -69,6 +69,7 @@ void node_status(const struct node *node, struct shard_status *out)
                                                                   .cluster_id   = node->opened ? node->storage->super.cluster : 0,
                                                                   .peer_count   = node->peer_count,
                                                                   .plan         = node->plan,
+                                                                  .unnamed      = node->unnamed,
                                                                   .stripe_count = node->stripe_count,
                                                                   .stripes      = places};
     const uint64_t counted[STATUS_VALUES] = {

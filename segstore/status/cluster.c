@@ -2,7 +2,8 @@
  *
  *   { "node": 1, "cluster": "name", "cluster_id": "16 hex digits", "silent": [shards that do not answer],
  *     "nodes":   [ { "node": 1, "address": "host:port", "rack": "" }, { "node": 2, "address": .., "rack": .., "connected": [a bool per shard], "for": seconds } .. ],
- *     "plan":    { "epoch": 3 (0: not known), "replicas": 3, "places": [ { "node": 1, "drained": false } .. ], "home": [1, 2, 4] },
+ *     "plan":    { "epoch": 3 (0: not known), "replicas": 3, "places": [ { "node": 1, "drained": false } .. ], "home": [1, 2, 4],
+ *                  "unnamed": 0 (the leader: a node that the cluster is to have, and its segstore.nodes does not name) },
  *     "stripes": [ { "stripe": 0, "leader": 1 (0: not known), "term": 3, "role": "leader", "serves": true, "commit": 9, "applied": 9, "last": 9,
  *                    "members": { "voters": [1, 2, 3], "outgoing": [], "learners": [] }, "damaged": false, "repairing": false, "stopped": false,
  *                    "damaged_records": 0, "lost_records": 0 (of them, those that no node has), "image_withheld": false (a follower gets no image because of damaged ones),
@@ -85,15 +86,16 @@ static struct peer_status peer_of(const struct shard_status *shard, uint16_t nod
     return (struct peer_status){0};
 }
 
-static json_t *plan_json(const struct plan *plan)
+static json_t *plan_json(const struct shard_status *shard)
 {
-    json_t *places = json_array();
+    const struct plan *plan   = &shard->plan;
+    json_t            *places = json_array();
     for (uint8_t i = 0; i < plan->count; i++) {
         json_array_append_new(places,
                               json_pack("{s:i, s:b}", "node", (int)plan->at[i].node, "drained", plan->at[i].drained));
     }
-    return json_pack("{s:I, s:i, s:o, s:o}", "epoch", (json_int_t)plan->epoch, "replicas", (int)plan->replicas,
-                     "places", places, "home", numbers(plan->home, plan->home_count));
+    return json_pack("{s:I, s:i, s:o, s:o, s:i}", "epoch", (json_int_t)plan->epoch, "replicas", (int)plan->replicas,
+                     "places", places, "home", numbers(plan->home, plan->home_count), "unnamed", (int)shard->unnamed);
 }
 
 static json_t *nodes_json(const struct nodes_status *nodes, const struct shard_status *shards, uint32_t count)
@@ -130,7 +132,7 @@ char *status_cluster(const struct nodes_status *nodes, const struct shard_status
     snprintf(id, sizeof id, "%016" PRIx64, count > 0 ? shards[0].cluster_id : 0);
     json_t *all  = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o}", "node", (int)nodes->self, "cluster", nodes->cluster,
                              "cluster_id", id, "silent", silent, "nodes", nodes_json(nodes, shards, count), "plan",
-                             plan_json(count > 0 ? &shards[0].plan : &(const struct plan){0}), "stripes",
+                             plan_json(count > 0 ? &shards[0] : &(const struct shard_status){0}), "stripes",
                              stripes_json(shards, count));
     char   *text = all == NULL ? NULL : json_dumps(all, JSON_COMPACT);
     *out_size    = text == NULL ? 0 : strlen(text);

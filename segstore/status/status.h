@@ -102,6 +102,8 @@ struct shard_status {
     uint64_t    cluster_id; /* 0: not known yet */
     uint64_t    values[STATUS_VALUES];
     struct plan plan; /* epoch 0: not known */
+    /* Of the leader of stripe 0: the cluster is to have this node, and segstore.nodes here does not name it. 0: none. */
+    uint16_t              unnamed;
     struct peer_status    peers[STATUS_NODES_MAX];
     uint32_t              peer_count;
     uint32_t              stripe_count; /* those that are set */

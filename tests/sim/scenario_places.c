@@ -349,3 +349,35 @@ void scenario_group_drain(struct world *world)
     check_all(&s);
     end(&s);
 }
+
+/* An operator names a node that no configuration names: only that waits. Who is drained or gone is replaced as ever, and what is named next counts. */
+void scenario_group_unknown(struct world *world)
+{
+    struct stage   s;
+    const uint16_t named[] = {1, 2, 3, 9}, sensible[] = {1, 2, 4};
+    uint16_t       then[3] = {1, 2, 3};
+    begin(&s, world, 3, false);
+    write_more(&s);
+    PLACED(&s, 1, 2, 3);
+    group_client_members(s.c, named, 4);
+    check_acknowledged(&s);
+    group_run_ns(s.g, 8 * SIM_S); /* the spares have been there for a while */
+    group_client_row(s.c, "drain/2", &then[1], 1);
+    write_more(&s);
+    place_taken(&s, then, 1, 4, 5);
+    uint16_t left = (uint16_t)(4 + 5 - then[1]);
+    check_acknowledged(&s);
+    group_agree(s.g, LIMIT_S * SIM_S);
+    group_crash(s.g, 2);
+    write_more(&s);
+    then[2] = left;
+    placed(&s, then, 3);
+    check_acknowledged(&s);
+    group_restart(s.g, 2);
+    group_client_row(s.c, "drain/2", NULL, 0);
+    check_acknowledged(&s);
+    group_client_members(s.c, sensible, 3);
+    PLACED(&s, 1, 2, 4);
+    check_all(&s);
+    end(&s);
+}

@@ -49,6 +49,7 @@ struct world;
     X(group_places, 4)     \
     X(group_spare, 4)      \
     X(group_drain, 4)      \
+    X(group_unknown, 4)    \
     X(group_leave, 2)      \
     X(group_heirs, 1)      \
     X(mqtt_qos1, 1)        \

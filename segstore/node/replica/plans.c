@@ -140,11 +140,13 @@ static size_t look_around(const struct node *node, struct plan_seen *seen)
 
 static bool all_known(struct node *node, const struct plan_wish *wish)
 {
+    node->unnamed = 0;
     for (uint8_t i = 0; i < wish->count; i++) {
         uint64_t suppressed;
         if (wish->nodes[i] == node->config->node || peer_find(node, wish->nodes[i]) != NULL) {
             continue;
         }
+        node->unnamed = wish->nodes[i];
         if (log_allowed(&node->refused_limit, io_now_ns(node->io), COMPLAIN_SOON_NS, &suppressed)) {
             log_warn(
                 "the cluster is to have node %u, which segstore.nodes of this one does not name: it waits for that",
@@ -200,6 +202,16 @@ static void look_for_company(struct node *node)
     node->company_ns = up > m->voter_count / 2u ? since : 0;
 }
 
+/* As if nobody had named nodes anew: those of the plan, or those who formed the cluster. */
+static void keep_nodes(const struct node *node, struct plan_wish *wish)
+{
+    const struct raft_members *m    = raft_members(node->stripes[0].raft);
+    bool                       have = node->plan.epoch != 0;
+    wish->basis                     = node->plan.basis;
+    wish->count                     = have ? node->plan.home_count : m->voter_count;
+    memcpy(wish->nodes, have ? node->plan.home : m->voters, wish->count * sizeof wish->nodes[0]);
+}
+
 /* The leader of stripe 0, for as long as it is certain that it is. */
 static void keep(struct node *node, struct rows *rows)
 {
@@ -209,22 +221,17 @@ static void keep(struct node *node, struct rows *rows)
     struct plan         next;
     char                why[PLAN_WHY_BYTES];
     if (!st->led || !raft_lease(st->raft, now_ns)) {
+        node->unnamed = 0;
         return;
     }
     if (node->plan_index > stripe_applied(st->stripe) && node->plan_term == raft_term(st->raft)) {
         return; /* the last one is on its way */
     }
     struct plan_wish *wish = &rows->wish;
-    if (wish->count == 0) { /* nobody has named nodes: those who formed the cluster */
-        const struct raft_members *m    = raft_members(st->raft);
-        bool                       have = node->plan.epoch != 0;
-        wish->count                     = have ? node->plan.home_count : m->voter_count;
-        memcpy(wish->nodes, have ? node->plan.home : m->voters, wish->count * sizeof wish->nodes[0]);
+    if (!all_known(node, wish) || wish->count == 0) { /* only the names wait: who is drained or gone is seen to */
+        keep_nodes(node, wish);
     }
     size_t count = look_around(node, seen);
-    if (!all_known(node, wish)) {
-        return;
-    }
     if (plan_next(&node->plan, wish, seen, count, &next, why)) {
         node->plan_term = raft_term(st->raft);
         propose_plan(node, &next, why);

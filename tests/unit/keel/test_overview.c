@@ -163,3 +163,11 @@ Test(keel_overview, replicas_that_are_not_where_they_belong_are_on_their_way)
                  "replica now\n");
     expect(text, "3      a:3                          up           0            -         3  drained");
 }
+
+Test(overview, a_node_that_was_named_and_that_the_leader_does_not_know_is_told)
+{
+    say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");
+    json_object_set_new(answers[0].said, "plan", json_pack("{s:i,s:i,s:i}", "epoch", 7, "replicas", 3, "unnamed", 9));
+    expect(print(1, 1), "warning: the cluster is to have node 9, which segstore.nodes of node 1 does not name: what "
+                        "keel ctl members said waits for that\n");
+}

@@ -124,8 +124,9 @@ Test(status, the_cluster_is_told_as_json_with_its_stripes_in_order)
                                  .count   = 3,
                                  .at      = {{1, "127.0.0.1:7400"}, {2, "127.0.0.2:7400"}, {3, "[::1]:7400"}}};
     make();
-    char   *text = status_cluster(&nodes, shards, 2, &size);
-    json_t *all  = json_loadb(text, size, 0, NULL);
+    shards[0].unnamed = 9;
+    char   *text      = status_cluster(&nodes, shards, 2, &size);
+    json_t *all       = json_loadb(text, size, 0, NULL);
     cr_assert_not_null(all, "%s", text);
     cr_expect_str_eq(json_string_value(json_object_get(all, "cluster")), "a \"name\"");
     cr_expect_str_eq(json_string_value(json_object_get(all, "cluster_id")), "0000000000000abc");
@@ -133,6 +134,7 @@ Test(status, the_cluster_is_told_as_json_with_its_stripes_in_order)
     cr_expect(json_array_size(silent) == 1 && json_integer_value(json_array_get(silent, 0)) == 1,
               "shard 1 was not fresh");
 
+    cr_expect_eq(json_integer_value(json_object_get(json_object_get(all, "plan"), "unnamed")), 9);
     json_t *third = json_array_get(json_object_get(all, "nodes"), 2);
     cr_expect_str_eq(json_string_value(json_object_get(third, "address")), "[::1]:7400");
     json_t *connected = json_object_get(third, "connected");
