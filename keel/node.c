@@ -2,100 +2,29 @@
 #include "keel/node.h"
 
 #include "keel/line.h"
-#include "keel/request.h"
+#include "keel/look.h"
 
-#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-enum { STATUS_USAGE = 2, STRIPES_MAX = 4096, NODES_MAX = 24, WAIT_S = 3600, SECONDS_MAX = 604800 };
+enum { STATUS_USAGE = 2, NODES_MAX = 24, WAIT_S = 3600, SECONDS_MAX = 604800 };
 
 /* ---- how far it is ---- */
 
-/* Of all nodes that answer: of each stripe what the highest term says, and the newest plan. */
-struct look {
-    json_t    *said[CONFIG_ADDRESSES_MAX];
-    uint32_t   said_count;
-    json_t    *stripes[STRIPES_MAX]; /* borrowed from said */
-    json_t    *plan;
-    json_int_t epoch;
-};
-
-static json_int_t number(const json_t *object, const char *key)
+/* False after a message. */
+static bool look_at_plan(const struct settings *settings, struct look *l)
 {
-    return json_integer_value(json_object_get(object, key));
-}
-
-static bool has(const json_t *list, json_int_t wanted)
-{
-    size_t  i;
-    json_t *one;
-    json_array_foreach(list, i, one)
-    {
-        if (json_integer_value(one) == wanted) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void forget(struct look *l)
-{
-    for (uint32_t i = 0; i < l->said_count; i++) {
-        json_decref(l->said[i]);
-    }
-}
-
-static void take(struct look *l, json_t *said)
-{
-    size_t  i;
-    json_t *one;
-    l->said[l->said_count++] = said;
-    json_array_foreach(json_object_get(said, "stripes"), i, one)
-    {
-        json_int_t id = number(one, "stripe");
-        if (id < 0 || id >= STRIPES_MAX) {
-            continue;
-        }
-        const json_t *known = l->stripes[id];
-        if (known == NULL || number(one, "term") > number(known, "term") ||
-            (number(one, "term") == number(known, "term") &&
-             strcmp(json_string_value(json_object_get(one, "role")), "leader") == 0)) {
-            l->stripes[id] = one;
-        }
-    }
-    json_t *plan = json_object_get(said, "plan");
-    if (number(plan, "epoch") > l->epoch) {
-        l->plan  = plan;
-        l->epoch = number(plan, "epoch");
-    }
-}
-
-/* False after a message: nobody answers. */
-static bool look_at(const struct settings *settings, struct look *l)
-{
-    static struct answer           answer;
-    const struct config_addresses *at       = &settings->segstore_admin;
-    char                           why[300] = "it is off; say where to ask with --segstore-admin ADDR:PORT,..";
-    memset(l, 0, sizeof *l);
-    for (uint32_t i = 0; i < at->count && at->at[i].host[0] != '\0'; i++) {
-        if (request_get(&at->at[i], "/cluster", &answer, why, sizeof why) == 200) {
-            json_t *said = json_loadb(answer.text, answer.size, 0, NULL);
-            if (said != NULL) {
-                take(l, said);
-            }
-        }
-    }
-    if (l->plan == NULL) {
-        fprintf(stderr, "keel ctl: no node of a cluster answers on segstore.admin: %s\n",
-                l->said_count > 0 ? "they have no plan yet" : why);
-        forget(l);
+    if (!look_at(settings, l)) {
         return false;
     }
-    return true;
+    if (l->plan == NULL) {
+        fputs("keel ctl: the nodes that answer on segstore.admin have no plan yet\n", stderr);
+        look_end(l);
+    }
+    return l->plan != NULL;
 }
 
 /* What a node still leads and keeps, and how many stripes are not where they belong. */
@@ -109,7 +38,7 @@ static struct progress progress_of(const struct look *l, json_int_t node)
     struct progress p = {0};
     size_t          i;
     json_t         *one;
-    for (size_t id = 0; id < STRIPES_MAX; id++) {
+    for (size_t id = 0; id < LOOK_STRIPES_MAX; id++) {
         const json_t *stripe  = l->stripes[id];
         const json_t *members = json_object_get(stripe, "members");
         const json_t *voters  = json_object_get(members, "voters");
@@ -122,16 +51,16 @@ static struct progress progress_of(const struct look *l, json_int_t node)
                      json_array_size(json_object_get(members, "learners")) == 0;
         json_array_foreach(voters, i, one)
         {
-            there = there && has(place, json_integer_value(one));
+            there = there && look_has(place, json_integer_value(one));
         }
         p.moving += !there;
-        p.leads += number(stripe, "leader") == node;
-        p.keeps += has(voters, node) || has(json_object_get(members, "outgoing"), node) ||
-                   has(json_object_get(members, "learners"), node);
+        p.leads += look_number(stripe, "leader") == node;
+        p.keeps += look_has(voters, node) || look_has(json_object_get(members, "outgoing"), node) ||
+                   look_has(json_object_get(members, "learners"), node);
     }
     json_array_foreach(json_object_get(l->plan, "places"), i, one)
     {
-        if (number(one, "node") == node) {
+        if (look_number(one, "node") == node) {
             p.placed  = true;
             p.drained = json_is_true(json_object_get(one, "drained"));
         }
@@ -146,12 +75,12 @@ static int await_moves(const struct settings *settings, json_int_t node, json_in
     char               said[160] = "";
     for (unsigned long waited = 0; waited <= seconds; waited++) {
         char line[160];
-        if (!look_at(settings, &l)) {
+        if (!look_at_plan(settings, &l)) {
             return 1;
         }
         struct progress p     = progress_of(&l, node);
         bool            fresh = l.epoch > since;
-        forget(&l);
+        look_end(&l);
         if (fresh && p.moving == 0 && node != 0 && p.placed && p.drained && p.leads == 0) {
             printf("node %lld leads nothing any more; its %u replicas have no other place: add a node, or lower the "
                    "replicas (keel ctl node replicas)\n",
@@ -202,11 +131,11 @@ static bool list_without(const struct look *l, unsigned without, unsigned with, 
     size_t        used  = 0, i;
     unsigned      count = 0;
     json_t       *one;
-    if (!has(home, without)) {
+    if (!look_has(home, without)) {
         fprintf(stderr, "keel ctl: node %u is not among the nodes that keep the streams\n", without);
         return false;
     }
-    if (with != 0 && has(home, with)) {
+    if (with != 0 && look_has(home, with)) {
         fprintf(stderr, "keel ctl: node %u keeps streams already\n", with);
         return false;
     }
@@ -287,10 +216,10 @@ int node_run(int argc, char **argv)
         fprintf(stderr, "keel ctl: --for wants a number of seconds from 0 to %d, not \"%s\"\n", SECONDS_MAX, line.span);
         return STATUS_USAGE;
     }
-    if (!look_at(&line.settings, &l)) {
+    if (!look_at_plan(&line.settings, &l)) {
         return 1;
     }
     int status = run(&line, &l, seconds);
-    forget(&l);
+    look_end(&l);
     return status;
 }

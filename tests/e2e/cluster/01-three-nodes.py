@@ -183,9 +183,10 @@ def test_a_dead_node_is_replaced_by_a_new_one():
             keel.stores[n].kill()
             keel.start_node(n)
         keel.start_node(4, args=("--set", "segstore.join=true"))
-        wrong = run(BUILD / "keel", "ctl", "members", "1,2,x", "--admin", keel.admin)
+        at = ("--admin", keel.admin, "--segstore-admin", f"127.0.0.1:{keel.admins[1]},127.0.0.1:{keel.admins[2]}")
+        wrong = run(BUILD / "keel", "ctl", "members", "1,2,x", *at)
         assert wrong.returncode == 1 and "numbers from 1 to 65535" in wrong.stderr, wrong
-        done = run(BUILD / "keel", "ctl", "members", "1,2,4", "--admin", keel.admin)
+        done = run(BUILD / "keel", "ctl", "members", "1,2,4", *at)
         assert done.returncode == 0, done
         settled = "to 3 voters, 0 of before, 0 learners"
         await_true(lambda: sum(store.log().count(settled) for store in keel.stores.values()) >= 8, "all 8 stripes have moved", 60)

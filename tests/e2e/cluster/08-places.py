@@ -2,7 +2,7 @@
 import json
 import urllib.request
 
-from harness import BUILD, Cluster, await_true, run
+from harness import BUILD, Cluster, Keel, await_true, run
 from rawmqtt import *
 
 KEEP = {"session_expiry": 600, "receive_max": 100}
@@ -134,5 +134,29 @@ def test_what_makes_no_sense_is_refused_with_a_sentence():
                             (("node", "drain"), "keel ctl node drain NODE"), (("node", "drain", "1", "--for", "x"), "--for wants a number")):
             said = ctl(keel, *words)
             assert said.returncode != 0 and text in said.stderr, said
+        unknown = ctl(keel, "members", "1,2,9")
+        assert unknown.returncode == 2 and "segstore.nodes of node 1 does not name node 9: give every node the longer list first" in unknown.stderr, unknown
         last = ctl(keel, "node", "drain", "2", "--for", "60")
         assert last.returncode == 0 and "leads nothing any more; its 8 replicas have no other place" in last.stdout, last
+
+
+def test_a_store_that_stands_alone_has_no_members():
+    with Keel() as keel:
+        for words in (("members", "1"), ("members", "1,2,3"), ("node", "drain", "1"), ("node", "replicas", "2")):
+            said = run(BUILD / "keel", "ctl", *words, "--admin", keel.admin, "--segstore-admin", keel.store_admin)
+            assert said.returncode == 1 and "this segment store stands alone: it has no members" in said.stderr, said
+
+
+def test_a_node_that_only_some_know_holds_up_nothing_but_itself():
+    with Cluster(store_args=REPLACE) as keel:
+        subscribed(keel)
+        await_placed(keel, [1, 2, 3])
+        unasked = urllib.request.Request(f"http://{keel.admin}/cluster/members", b"1,2,9", {"X-Keel": "test"}, method="PUT")
+        with urllib.request.urlopen(unasked, timeout=10) as answer:  # `keel ctl` would not send it
+            assert answer.status == 200
+        await_true(lambda: "the cluster is to have node 9, which segstore.nodes of node" in ctl(keel, "cluster").stdout, "it is told")
+        drained = ctl(keel, "node", "drain", "3", "--for", "60")
+        assert drained.returncode == 0 and "node 3 leads nothing any more; its 8 replicas have no other place" in drained.stdout, drained
+        named = ctl(keel, "members", "1,2,3")
+        assert named.returncode == 0, named
+        await_true(lambda: "the cluster is to have node" not in ctl(keel, "cluster").stdout, "that is over")
