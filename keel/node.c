@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { STATUS_USAGE = 2, NODES_MAX = 24, WAIT_S = 3600, SECONDS_MAX = 604800 };
+enum { STATUS_USAGE = 2, NODES_MAX = 24, WAIT_S = 3600, SPARE_S = 15, SECONDS_MAX = 604800 };
 
 /* ---- how far it is ---- */
 
@@ -68,8 +68,64 @@ static struct progress progress_of(const struct look *l, json_int_t node)
     return p;
 }
 
-/* Until the node keeps nothing any more and everything is in its place; node 0: only the latter. A plan older than `since` says nothing. */
-static int await_moves(const struct settings *settings, json_int_t node, json_int_t since, unsigned long seconds)
+/* What was asked for, of a node or for a number of replicas. */
+struct wish {
+    enum { DRAINS, RETURNS, LEAVES, REPLICAS } kind; /* leaves: removed or replaced */
+    json_int_t number;
+    json_int_t since; /* the epoch of the plan before */
+};
+
+/* The plan is newer than the wish, or says that already: what changes nothing makes no new plan. */
+static bool is_planned(const struct look *l, const struct wish *w, const struct progress *p)
+{
+    size_t places = json_array_size(json_object_get(l->plan, "places"));
+    switch (w->kind) {
+    case DRAINS:
+        return l->epoch > w->since || !p->placed || p->drained;
+    case LEAVES:
+        return !look_has(json_object_get(l->plan, "home"), w->number);
+    case RETURNS: /* who has none gets one that was given up */
+        return l->epoch > w->since ||
+               (p->placed ? !p->drained : places >= json_array_size(json_object_get(l->plan, "home")));
+    case REPLICAS:
+        return l->epoch > w->since || look_number(l->plan, "replicas") == w->number;
+    }
+    return false;
+}
+
+/* Everything is where it belongs by a plan that says what was wanted: a sentence about it. False: not yet. */
+static bool is_done(const struct look *l, const struct wish *w, const struct progress *p, unsigned long waited)
+{
+    long long number = (long long)w->number;
+    if (p->moving > 0) {
+        return false;
+    }
+    if (w->kind == RETURNS && !p->placed && (is_planned(l, w, p) || waited >= SPARE_S)) {
+        printf("done: node %lld is not drained; it is a spare, because no place is free or it is not up\n", number);
+        return true;
+    }
+    if (!is_planned(l, w, p)) {
+        return false;
+    }
+    if (w->kind == DRAINS && p->placed && p->drained && p->leads == 0) {
+        printf("node %lld leads nothing any more; its %u replicas have no other place: add a node, or lower the "
+               "replicas (keel ctl node replicas)\n",
+               number, p->keeps);
+        return true;
+    }
+    if (w->kind == DRAINS || w->kind == LEAVES) {
+        bool gone = !p->placed && p->keeps == 0;
+        if (gone) {
+            printf("done: node %lld keeps nothing any more\n", number);
+        }
+        return gone;
+    }
+    puts("done: everything is where it belongs");
+    return true;
+}
+
+/* Until it is done. */
+static int await_moves(const struct settings *settings, const struct wish *w, unsigned long seconds)
 {
     static struct look l;
     char               said[160] = "";
@@ -78,23 +134,15 @@ static int await_moves(const struct settings *settings, json_int_t node, json_in
         if (!look_at_plan(settings, &l)) {
             return 1;
         }
-        struct progress p     = progress_of(&l, node);
-        bool            fresh = l.epoch > since;
+        struct progress p    = progress_of(&l, w->kind == REPLICAS ? 0 : w->number);
+        bool            done = is_done(&l, w, &p, waited);
         look_end(&l);
-        if (fresh && p.moving == 0 && node != 0 && p.placed && p.drained && p.leads == 0) {
-            printf("node %lld leads nothing any more; its %u replicas have no other place: add a node, or lower the "
-                   "replicas (keel ctl node replicas)\n",
-                   (long long)node, p.keeps);
+        if (done) {
             return 0;
         }
-        if (fresh && p.moving == 0 && (node == 0 || (!p.placed && p.keeps == 0))) {
-            printf(node != 0 ? "done: node %lld keeps nothing any more\n" : "done: everything is where it belongs\n",
-                   (long long)node);
-            return 0;
-        }
-        if (node != 0) {
+        if (w->kind == DRAINS || w->kind == LEAVES) {
             snprintf(line, sizeof line, "node %lld leads %u stripes and keeps %u replicas; %u stripes are on their way",
-                     (long long)node, p.leads, p.keeps, p.moving);
+                     (long long)w->number, p.leads, p.keeps, p.moving);
         } else {
             snprintf(line, sizeof line, "%u stripes are on their way", p.moving);
         }
@@ -171,6 +219,7 @@ static int run(const struct line *line, const struct look *l, unsigned long seco
     const char            *verb     = line->words[0];
     char                   path[64], body[NODES_MAX * 8] = "";
     unsigned               node = number_of(line->words[1]);
+    struct wish            wish = {.kind = DRAINS, .number = node, .since = l->epoch};
     bool                   ok   = false;
     if (node == 0) {
         return STATUS_USAGE;
@@ -179,22 +228,23 @@ static int run(const struct line *line, const struct look *l, unsigned long seco
     if (strcmp(verb, "drain") == 0) {
         ok = line_ask(settings, "PUT", path, "", false) == 0;
     } else if (strcmp(verb, "return") == 0) {
-        ok   = line_ask(settings, "DELETE", path, NULL, false) == 0;
-        node = 0;
+        ok        = line_ask(settings, "DELETE", path, NULL, false) == 0;
+        wish.kind = RETURNS;
     } else if (strcmp(verb, "replicas") == 0) {
-        ok   = line_ask(settings, "PUT", "/cluster/replicas", line->words[1], false) == 0;
-        node = 0;
+        ok        = line_ask(settings, "PUT", "/cluster/replicas", line->words[1], false) == 0;
+        wish.kind = REPLICAS;
     } else {
         unsigned by = line->count == 3 ? number_of(line->words[2]) : 0;
         if ((line->count == 3 && by == 0) || !list_without(l, node, by, body, sizeof body)) {
             return STATUS_USAGE;
         }
-        ok = line_ask(settings, "PUT", "/cluster/members", body, false) == 0;
+        ok        = line_ask(settings, "PUT", "/cluster/members", body, false) == 0;
+        wish.kind = LEAVES;
     }
     if (!ok) {
         return 1;
     }
-    return seconds == 0 ? 0 : await_moves(settings, node, l->epoch, seconds);
+    return seconds == 0 ? 0 : await_moves(settings, &wish, seconds);
 }
 
 int node_run(int argc, char **argv)

@@ -136,8 +136,12 @@ def test_what_makes_no_sense_is_refused_with_a_sentence():
             assert said.returncode != 0 and text in said.stderr, said
         unknown = ctl(keel, "members", "1,2,9")
         assert unknown.returncode == 2 and "segstore.nodes of node 1 does not name node 9: give every node the longer list first" in unknown.stderr, unknown
-        last = ctl(keel, "node", "drain", "2", "--for", "60")
-        assert last.returncode == 0 and "leads nothing any more; its 8 replicas have no other place" in last.stdout, last
+        for words in (("return", "2"), ("replicas", "3")):  # it is so already
+            same = ctl(keel, "node", *words, "--for", "3000")
+            assert same.returncode == 0 and "done: everything is where it belongs" in same.stdout, same
+        for _ in range(2):
+            last = ctl(keel, "node", "drain", "2", "--for", "3000")
+            assert last.returncode == 0 and "leads nothing any more; its 8 replicas have no other place" in last.stdout, last
 
 
 def test_a_store_that_stands_alone_has_no_members():
