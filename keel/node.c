@@ -120,7 +120,13 @@ static bool is_done(const struct look *l, const struct wish *w, const struct pro
         }
         return gone;
     }
-    puts("done: everything is where it belongs");
+    size_t places = json_array_size(json_object_get(l->plan, "places"));
+    if (w->kind == REPLICAS && (size_t)w->number > places) {
+        printf("done as far as can be: %zu nodes hold places, and each stripe has %zu replicas until more do\n", places,
+               places);
+    } else {
+        puts("done: everything is where it belongs");
+    }
     return true;
 }
 
@@ -224,6 +230,9 @@ static int run(const struct line *line, const struct look *l, unsigned long seco
     if (node == 0) {
         return STATUS_USAGE;
     }
+    if ((strcmp(verb, "drain") == 0 || strcmp(verb, "return") == 0) && !look_knows(l, node)) {
+        return STATUS_USAGE;
+    }
     snprintf(path, sizeof path, "/cluster/drain/%u", node);
     if (strcmp(verb, "drain") == 0) {
         ok = line_ask(settings, "PUT", path, "", false) == 0;
@@ -235,7 +244,8 @@ static int run(const struct line *line, const struct look *l, unsigned long seco
         wish.kind = REPLICAS;
     } else {
         unsigned by = line->count == 3 ? number_of(line->words[2]) : 0;
-        if ((line->count == 3 && by == 0) || !list_without(l, node, by, body, sizeof body)) {
+        if ((line->count == 3 && by == 0) || !list_without(l, node, by, body, sizeof body) ||
+            (by != 0 && !look_all_name(l, by))) {
             return STATUS_USAGE;
         }
         ok        = line_ask(settings, "PUT", "/cluster/members", body, false) == 0;

@@ -375,8 +375,14 @@ static void print_plan(FILE *to, const struct overview *o)
     if (o->plan == NULL) {
         return;
     }
-    fprintf(to, "plan %lld: %lld replicas of each stripe", (long long)number(o->plan, "epoch"),
-            (long long)number(o->plan, "replicas"));
+    long long wanted = number(o->plan, "replicas");
+    size_t    places = json_array_size(json_object_get(o->plan, "places"));
+    if (places > 0 && wanted > (long long)places) {
+        fprintf(to, "plan %lld: %lld replicas of each stripe are wanted, %zu are possible",
+                (long long)number(o->plan, "epoch"), wanted, places);
+    } else {
+        fprintf(to, "plan %lld: %lld replicas of each stripe", (long long)number(o->plan, "epoch"), wanted);
+    }
     if (o->moving > 0) {
         fprintf(to, "; %u of %u stripes are not where they belong yet, %u of them get a new replica now", o->moving,
                 o->seen, o->learning);

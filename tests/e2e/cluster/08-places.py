@@ -134,6 +134,15 @@ def test_what_makes_no_sense_is_refused_with_a_sentence():
                             (("node", "drain"), "keel ctl node drain NODE"), (("node", "drain", "1", "--for", "x"), "--for wants a number")):
             said = ctl(keel, *words)
             assert said.returncode != 0 and text in said.stderr, said
+        for words in (("drain", "9"), ("return", "9")):
+            said = ctl(keel, "node", *words)
+            assert said.returncode == 2 and "node 9 is not among the nodes of the cluster" in said.stderr, said
+        many = ctl(keel, "node", "replicas", "5", "--for", "60")
+        assert many.returncode == 0 and "3 nodes hold places, and each stripe has 3 replicas until more do" in many.stdout, many
+        assert "5 replicas of each stripe are wanted, 3 are possible" in (shown := ctl(keel, "cluster").stdout), shown
+        assert ctl(keel, "node", "replicas", "3", "--for", "60").returncode == 0
+        unknown = ctl(keel, "node", "replace", "2", "9")
+        assert unknown.returncode == 2 and "does not name node 9" in unknown.stderr, unknown
         unknown = ctl(keel, "members", "1,2,9")
         assert unknown.returncode == 2 and "segstore.nodes of node 1 does not name node 9: give every node the longer list first" in unknown.stderr, unknown
         for words in (("return", "2"), ("replicas", "3")):  # it is so already

@@ -171,3 +171,12 @@ Test(overview, a_node_that_was_named_and_that_the_leader_does_not_know_is_told)
     expect(print(1, 1), "warning: the cluster is to have node 9, which segstore.nodes of node 1 does not name: what "
                         "keel ctl members said waits for that\n");
 }
+
+Test(overview, replicas_for_which_there_are_no_nodes_are_told)
+{
+    say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");
+    json_object_set_new(answers[0].said, "plan",
+                        json_pack("{s:i,s:i,s:[{s:i},{s:i},{s:i}]}", "epoch", 2, "replicas", 5, "places", "node", 1,
+                                  "node", 2, "node", 3));
+    expect(print(1, 0), "plan 2: 5 replicas of each stripe are wanted, 3 are possible\n");
+}
