@@ -29,14 +29,15 @@ static bool path_of(const struct line *line, char *out, size_t size)
     return true;
 }
 
-static int add(const struct line *line, const char *path)
+/* span: NULL, or for how long. */
+static int add(const struct line *line, const char *path, const char *span, const char *reason)
 {
-    char               body[BAN_REASON_MAX_BYTES + 64];
-    const char        *span    = line->span != NULL ? line->span : "0";
-    char              *end     = NULL;
+    char  body[BAN_REASON_MAX_BYTES + 64];
+    bool  given                = span != NULL;
+    char *end                  = NULL;
+    span                       = given ? span : "0";
     unsigned long long seconds = strtoull(span, &end, 10);
-    const char        *reason  = line->reason != NULL ? line->reason : "";
-    if (*span < '0' || *span > '9' || *end != '\0' || seconds > 4000000000u || (line->span != NULL && seconds == 0)) {
+    if (*span < '0' || *span > '9' || *end != '\0' || seconds > 4000000000u || (given && seconds == 0)) {
         fprintf(stderr, "keel ctl: --for wants a number of seconds from 1 to 4000000000, not \"%s\"\n", span);
         return STATUS_USAGE;
     }
@@ -50,9 +51,11 @@ static int add(const struct line *line, const char *path)
 
 int ban_run(int argc, char **argv)
 {
-    static struct line line;
-    char               path[3 * BAN_NAME_MAX_BYTES + 64];
-    if (!line_read(argc, argv, &line)) {
+    static struct line     line;
+    char                   path[3 * BAN_NAME_MAX_BYTES + 64];
+    const char            *span = NULL, *reason = "";
+    const struct line_flag flags[] = {{"--for", .value = &span}, {"--reason", .value = &reason}, {NULL}};
+    if (!line_read(argc, argv, flags, &line)) {
         return STATUS_USAGE;
     }
     const char *verb = line.count > 0 ? line.words[0] : "";
@@ -60,7 +63,7 @@ int ban_run(int argc, char **argv)
         return line_ask(&line.settings, "GET", "/auth/bans", NULL, true);
     }
     if (!line.help && strcmp(verb, "add") == 0 && line.count == 3) {
-        return path_of(&line, path, sizeof path) ? add(&line, path) : STATUS_USAGE;
+        return path_of(&line, path, sizeof path) ? add(&line, path, span, reason) : STATUS_USAGE;
     }
     if (!line.help && strcmp(verb, "remove") == 0 && line.count == 3) {
         return path_of(&line, path, sizeof path) ? line_ask(&line.settings, "DELETE", path, NULL, false) : STATUS_USAGE;

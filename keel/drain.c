@@ -11,10 +11,17 @@ enum { STATUS_USAGE = 2, SECONDS_MAX = 86400, REFERENCE_MAX_BYTES = 255 };
 
 int drain_run(int argc, char **argv)
 {
-    static struct line line;
-    char               body[REFERENCE_MAX_BYTES + 64];
-    char              *end = NULL;
-    if (!line_read(argc, argv, &line)) {
+    static struct line     line;
+    char                   body[REFERENCE_MAX_BYTES + 64];
+    char                  *end  = NULL;
+    const char            *span = "30", *to = "";
+    bool                   stop = false, permanent = false;
+    const struct line_flag flags[] = {{"--for", .value = &span},
+                                      {"--to", .value = &to},
+                                      {"--stop", .said = &stop},
+                                      {"--permanent", .said = &permanent},
+                                      {NULL}};
+    if (!line_read(argc, argv, flags, &line)) {
         return STATUS_USAGE;
     }
     if (line.help || line.count != 0) {
@@ -26,20 +33,18 @@ int drain_run(int argc, char **argv)
               line.help ? stdout : stderr);
         return line.help ? 0 : STATUS_USAGE;
     }
-    if (line.stop) {
+    if (stop) {
         return line_ask(&line.settings, "DELETE", "/drain", NULL, false);
     }
-    const char   *span    = line.span != NULL ? line.span : "30";
     unsigned long seconds = strtoul(span, &end, 10);
     if (*span < '0' || *span > '9' || *end != '\0' || seconds > SECONDS_MAX) {
         fprintf(stderr, "keel ctl: --for wants a number of seconds from 0 to %d, not \"%s\"\n", SECONDS_MAX, span);
         return STATUS_USAGE;
     }
-    const char *to = line.to != NULL ? line.to : "";
     if (strlen(to) > REFERENCE_MAX_BYTES || strpbrk(to, " \r\n") != NULL) {
         fprintf(stderr, "keel ctl: --to wants HOST:PORT, at most %d bytes\n", REFERENCE_MAX_BYTES);
         return STATUS_USAGE;
     }
-    snprintf(body, sizeof body, "%lu %s %s", seconds, line.permanent ? "permanent" : "temporary", to);
+    snprintf(body, sizeof body, "%lu %s %s", seconds, permanent ? "permanent" : "temporary", to);
     return line_ask(&line.settings, "PUT", "/drain", body, false);
 }

@@ -8,21 +8,42 @@
 
 static struct answer answer; /* large, and there is one thread */
 
-static bool flag_value(int argc, char **argv, int *i, const char *name, const char **out)
+/* 0: it is another one. 1: it is taken. -1: its value is missing, which was said. */
+static int take_flag(int argc, char **argv, int *i, const struct line_flag *flag)
 {
-    size_t size = strlen(name);
-    if (strncmp(argv[*i], name, size) != 0 || (argv[*i][size] != '\0' && argv[*i][size] != '=')) {
-        return false;
+    size_t      size  = strlen(flag->name);
+    const char *said  = argv[*i];
+    bool        equal = strncmp(said, flag->name, size) == 0 && said[size] == '=';
+    if (flag->said != NULL) {
+        *flag->said = *flag->said || strcmp(said, flag->name) == 0;
+        return strcmp(said, flag->name) == 0;
     }
-    if (argv[*i][size] == '=') {
-        *out = argv[*i] + size + 1;
+    if (!equal && strcmp(said, flag->name) != 0) {
+        return 0;
+    }
+    if (!equal && *i + 1 == argc) {
+        fprintf(stderr, "keel ctl: %s: a value is missing\n", flag->name);
+        return -1;
+    }
+    const char *value = equal ? said + size + 1 : argv[++*i];
+    if (flag->each != NULL) {
+        flag->each(flag->name, value);
     } else {
-        *out = *i + 1 < argc ? argv[++*i] : "";
+        *flag->value = value;
     }
-    return true;
+    return 1;
 }
 
-bool line_read(int argc, char **argv, struct line *line)
+static int take_any(int argc, char **argv, int *i, const struct line_flag *flags)
+{
+    int taken = 0;
+    for (; flags != NULL && flags->name != NULL && taken == 0; flags++) {
+        taken = take_flag(argc, argv, i, flags);
+    }
+    return taken;
+}
+
+bool line_read(int argc, char **argv, const struct line_flag *flags, struct line *line)
 {
     char *rest[WORDS_MAX] = {argv[0]};
     int   rest_count      = 1;
@@ -33,21 +54,15 @@ bool line_read(int argc, char **argv, struct line *line)
             fputs("keel ctl: too many words\n", stderr);
             return false;
         }
+        int taken = take_any(argc, argv, &i, flags);
+        if (taken < 0) {
+            return false;
+        }
+        if (taken > 0) {
+            continue;
+        }
         if (strcmp(argv[i], "--help") == 0) {
             line->help = true;
-        } else if (strcmp(argv[i], "--delete") == 0) {
-            line->delete = true;
-        } else if (strcmp(argv[i], "--stop") == 0) {
-            line->stop = true;
-        } else if (strcmp(argv[i], "--permanent") == 0) {
-            line->permanent = true;
-        } else if (flag_value(argc, argv, &i, "--password-file", &line->password_file) ||
-                   flag_value(argc, argv, &i, "--to", &line->to) ||
-                   flag_value(argc, argv, &i, "--groups", &line->groups) ||
-                   flag_value(argc, argv, &i, "--for", &line->span) ||
-                   flag_value(argc, argv, &i, "--reason", &line->reason) ||
-                   flag_value(argc, argv, &i, "--at", &line->at)) {
-            continue;
         } else if (strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0') {
             rest[rest_count++] = argv[i];
             if (strchr(argv[i], '=') == NULL && i + 1 < argc) {
@@ -78,6 +93,16 @@ int line_ask(const struct settings *settings, const char *method, const char *pa
         fputs(answer.text, stdout);
     }
     return 0;
+}
+
+bool line_name_valid(const char *what, const char *name)
+{
+    size_t plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
+    if (name[0] != '\0' && name[plain] == '\0' && plain <= 64) {
+        return true;
+    }
+    fprintf(stderr, "keel ctl: %s: %s has a name of 1 to 64 letters, digits, '-', '_' or '.'\n", name, what);
+    return false;
 }
 
 void line_path(const char *before, const char *name, char *out, size_t size)

@@ -37,7 +37,7 @@ static int name_members(const struct line *line)
 int members_run(int argc, char **argv)
 {
     static struct line line;
-    if (!line_read(argc, argv, &line)) {
+    if (!line_read(argc, argv, NULL, &line)) {
         return STATUS_USAGE;
     }
     if (!line.help && line.count == 1) {

@@ -259,10 +259,12 @@ static int run(const struct line *line, const struct look *l, unsigned long seco
 
 int node_run(int argc, char **argv)
 {
-    static struct line line;
-    static struct look l;
-    char              *end = NULL;
-    if (!line_read(argc, argv, &line)) {
+    static struct line     line;
+    static struct look     l;
+    char                  *end     = NULL;
+    const char            *span    = NULL;
+    const struct line_flag flags[] = {{"--for", .value = &span}, {NULL}};
+    if (!line_read(argc, argv, flags, &line)) {
         return STATUS_USAGE;
     }
     const char *verb = line.count > 0 ? line.words[0] : "";
@@ -271,9 +273,9 @@ int node_run(int argc, char **argv)
     if (line.help || line.count != (strcmp(verb, "replace") == 0 ? 3 : two ? 2 : -1)) {
         return print_usage(line.help ? stdout : stderr, line.help ? 0 : STATUS_USAGE);
     }
-    unsigned long seconds = line.span != NULL ? strtoul(line.span, &end, 10) : WAIT_S;
-    if (line.span != NULL && (*line.span < '0' || *line.span > '9' || *end != '\0' || seconds > SECONDS_MAX)) {
-        fprintf(stderr, "keel ctl: --for wants a number of seconds from 0 to %d, not \"%s\"\n", SECONDS_MAX, line.span);
+    unsigned long seconds = span != NULL ? strtoul(span, &end, 10) : WAIT_S;
+    if (span != NULL && (*span < '0' || *span > '9' || *end != '\0' || seconds > SECONDS_MAX)) {
+        fprintf(stderr, "keel ctl: --for wants a number of seconds from 0 to %d, not \"%s\"\n", SECONDS_MAX, span);
         return STATUS_USAGE;
     }
     if (!look_at_plan(&line.settings, &l)) {

@@ -42,10 +42,9 @@ static bool prompt(const char *text, char *out, size_t size)
 }
 
 /* The first line of the file, or of standard input for "stdin" and "-". False after a message. */
-static bool read_password(const struct line *line, char *out, size_t size)
+static bool read_password(const char *path, char *out, size_t size)
 {
-    const char *path   = line->password_file;
-    bool        stdin_ = path == NULL || strcmp(path, "stdin") == 0 || strcmp(path, "-") == 0;
+    bool stdin_ = path == NULL || strcmp(path, "stdin") == 0 || strcmp(path, "-") == 0;
     if (!stdin_) {
         FILE *file = fopen(path, "re");
         bool  got  = file != NULL && fgets(out, (int)size, file) != NULL;
@@ -74,15 +73,16 @@ static bool read_password(const struct line *line, char *out, size_t size)
     return true;
 }
 
-static bool make_credential(const struct line *line, struct credential *out)
+static bool make_credential(const struct settings *settings, const char *password_file, const char *groups,
+                            struct credential *out)
 {
     static char                password[PASSWORD_MAX_BYTES + 2];
     uint8_t                    salts[2 * CREDENTIAL_SALT_BYTES];
-    const struct password_cost cost = {.memory_kib       = (uint32_t)line->settings.argon2_memory_kib,
-                                       .passes           = (uint32_t)line->settings.argon2_passes,
+    const struct password_cost cost = {.memory_kib       = (uint32_t)settings->argon2_memory_kib,
+                                       .passes           = (uint32_t)settings->argon2_passes,
                                        .lanes            = 1,
-                                       .scram_iterations = (uint32_t)line->settings.scram_iterations};
-    if (!read_password(line, password, sizeof password)) {
+                                       .scram_iterations = (uint32_t)settings->scram_iterations};
+    if (!read_password(password_file, password, sizeof password)) {
         return false;
     }
     if (getrandom(salts, sizeof salts, 0) != (ssize_t)sizeof salts) {
@@ -90,11 +90,11 @@ static bool make_credential(const struct line *line, struct credential *out)
         return false;
     }
     *out = (struct credential){0};
-    if (line->groups != NULL && strlen(line->groups) >= sizeof out->groups) {
+    if (strlen(groups) >= sizeof out->groups) {
         fputs("keel ctl: too many groups\n", stderr);
         return false;
     }
-    snprintf(out->groups, sizeof out->groups, "%s", line->groups != NULL ? line->groups : "");
+    snprintf(out->groups, sizeof out->groups, "%s", groups);
     struct bytes text   = bytes_str(password);
     int          result = credential_make(text, &cost, salts, out);
     if (result == ERR_MALFORMED) { /* SCRAM has no use for it; others have */
@@ -106,7 +106,7 @@ static bool make_credential(const struct line *line, struct credential *out)
     memset(password, 0, sizeof password);
     if (result != 0) {
         fprintf(stderr, "keel ctl: the password cannot be hashed: %s (auth.argon2_memory is %llu KiB)\n",
-                err_sentence(result), (unsigned long long)line->settings.argon2_memory_kib);
+                err_sentence(result), (unsigned long long)settings->argon2_memory_kib);
         return false;
     }
     return true;
@@ -168,7 +168,14 @@ static int change_file(const char *path, const char *name, const char *credentia
 int people_passwd(int argc, char **argv)
 {
     static struct line line;
-    if (!line_read(argc, argv, &line)) {
+    const char        *password_file = NULL, *to = NULL, *groups = "";
+    bool delete                    = false;
+    const struct line_flag flags[] = {{"--password-file", .value = &password_file},
+                                      {"--to", .value = &to},
+                                      {"--groups", .value = &groups},
+                                      {"--delete", .said = &delete},
+                                      {NULL}};
+    if (!line_read(argc, argv, flags, &line)) {
         return STATUS_USAGE;
     }
     if (line.help || line.count != 1) {
@@ -187,23 +194,22 @@ int people_passwd(int argc, char **argv)
         return STATUS_USAGE;
     }
     line_path("/auth/users/", name, path, sizeof path);
-    if (line.delete) {
-        return line.to != NULL ? change_file(line.to, name, NULL)
-                               : line_ask(&line.settings, "DELETE", path, NULL, false);
+    if (delete) {
+        return to != NULL ? change_file(to, name, NULL) : line_ask(&line.settings, "DELETE", path, NULL, false);
     }
     struct credential credential;
     char              text[CREDENTIAL_LINE_MAX_BYTES];
-    if (!make_credential(&line, &credential)) {
+    if (!make_credential(&line.settings, password_file, groups, &credential)) {
         return 1;
     }
     credential_write(&credential, text);
-    return line.to != NULL ? change_file(line.to, name, text) : line_ask(&line.settings, "PUT", path, text, false);
+    return to != NULL ? change_file(to, name, text) : line_ask(&line.settings, "PUT", path, text, false);
 }
 
 int people_users(int argc, char **argv)
 {
     static struct line line;
-    if (!line_read(argc, argv, &line)) {
+    if (!line_read(argc, argv, NULL, &line)) {
         return STATUS_USAGE;
     }
     if (line.help || line.count != 0) {
@@ -248,7 +254,7 @@ static bool join(const char *const *words, int count, char *out, size_t size)
     return true;
 }
 
-static int acl_add(const struct line *line)
+static int acl_add(const struct line *line, const char *at)
 {
     static char rule[2 * ACL_RULE_MAX_BYTES];
     char        path[64] = "/auth/rules", why[256];
@@ -262,17 +268,19 @@ static int acl_add(const struct line *line)
         return STATUS_USAGE;
     }
     acl_rule_free(read);
-    if (line->at != NULL) {
-        snprintf(path, sizeof path, "/auth/rules/%.40s", line->at);
+    if (at != NULL) {
+        snprintf(path, sizeof path, "/auth/rules/%.40s", at);
     }
     return line_ask(&line->settings, "POST", path, rule, true);
 }
 
 int people_acl(int argc, char **argv)
 {
-    static struct line line;
-    char               path[64];
-    if (!line_read(argc, argv, &line)) {
+    static struct line     line;
+    char                   path[64];
+    const char            *at      = NULL;
+    const struct line_flag flags[] = {{"--at", .value = &at}, {NULL}};
+    if (!line_read(argc, argv, flags, &line)) {
         return STATUS_USAGE;
     }
     const char *verb = line.count > 0 ? line.words[0] : "";
@@ -280,7 +288,7 @@ int people_acl(int argc, char **argv)
         return line_ask(&line.settings, "GET", "/auth/rules", NULL, true);
     }
     if (!line.help && strcmp(verb, "add") == 0 && line.count > 1) {
-        return acl_add(&line);
+        return acl_add(&line, at);
     }
     if (!line.help && strcmp(verb, "remove") == 0 && line.count == 2) {
         snprintf(path, sizeof path, "/auth/rules/%.40s", line.words[1]);

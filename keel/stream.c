@@ -1,26 +1,21 @@
 /* stream.c - words of the command line into requests of the admin HTTP (broker/shard/streams.h), and sizes and ages as people write them. */
 #include "keel/stream.h"
 
-#include "keel/request.h"
-#include "shared/config/settings.h"
+#include "keel/line.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATUS_USAGE = 2, WORDS_MAX = 64 };
+enum { STATUS_USAGE = 2 };
 
 #define DEFAULT_AGE   "7d"
 #define DEFAULT_BYTES "1G"
 
-static struct answer answer; /* large, and there is one thread */
-
-struct line {
-    struct settings settings;
-    const char     *words[WORDS_MAX];
-    int             count;
-    const char     *filter, *max_age, *max_bytes, *max_count;
-    bool            last_value, help;
+/* What is said of a stream; NULL: nothing. */
+struct limits {
+    const char *filter, *max_age, *max_bytes, *max_count;
+    bool        last_value;
 };
 
 struct scale {
@@ -58,93 +53,26 @@ static bool number_of(const char *text, const struct scale *scales, uint64_t *ou
     return false;
 }
 
-static bool flag_value(int argc, char **argv, int *i, const char *name, const char **out)
-{
-    size_t size = strlen(name);
-    if (strncmp(argv[*i], name, size) != 0 || (argv[*i][size] != '\0' && argv[*i][size] != '=')) {
-        return false;
-    }
-    *out = argv[*i][size] == '=' ? argv[*i] + size + 1 : *i + 1 < argc ? argv[++*i] : "";
-    return true;
-}
-
-/* False after a message. What is no flag of ours is a flag of the settings, or a word. */
-static bool read_line(int argc, char **argv, struct line *line)
-{
-    char *rest[WORDS_MAX] = {argv[0]};
-    int   rest_count      = 1;
-    char  error[CONFIG_ERROR_MAX];
-    for (int i = 1; i < argc; i++) {
-        if (line->count == WORDS_MAX || rest_count + 2 >= WORDS_MAX) {
-            fputs("keel ctl: too many words\n", stderr);
-            return false;
-        }
-        if (strcmp(argv[i], "--help") == 0) {
-            line->help = true;
-        } else if (strcmp(argv[i], "--last-value") == 0) {
-            line->last_value = true;
-        } else if (flag_value(argc, argv, &i, "--filter", &line->filter) ||
-                   flag_value(argc, argv, &i, "--max-age", &line->max_age) ||
-                   flag_value(argc, argv, &i, "--max-bytes", &line->max_bytes) ||
-                   flag_value(argc, argv, &i, "--max-count", &line->max_count)) {
-            continue;
-        } else if (strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0') {
-            rest[rest_count++] = argv[i];
-            if (strchr(argv[i], '=') == NULL && i + 1 < argc) {
-                rest[rest_count++] = argv[++i];
-            }
-        } else {
-            line->words[line->count++] = argv[i];
-        }
-    }
-    if (config_load(rest_count, rest, &settings_table, &line->settings, error) != 0) {
-        fprintf(stderr, "keel ctl: %s\n", error);
-        return false;
-    }
-    return true;
-}
-
-/* A name goes into a path: what is no name is refused before it is sent. */
-static bool name_valid(const char *name)
-{
-    size_t plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");
-    if (name[0] != '\0' && name[plain] == '\0' && plain <= 64) {
-        return true;
-    }
-    fprintf(stderr, "keel ctl: %s: a stream has a name of 1 to 64 letters, digits, '-', '_' or '.'\n", name);
-    return false;
-}
-
 static int ask(const struct line *line, const char *method, const char *name, const char *body, bool show)
 {
     char path[96];
     snprintf(path, sizeof path, name == NULL ? "/streams" : "/streams/%s", name);
-    long status = request_send(&line->settings, method, path, body, &answer);
-    if (status != 200) {
-        if (status > 0) {
-            fprintf(stderr, "keel ctl: %s", answer.size > 0 ? answer.text : "refused\n");
-        }
-        return 1;
-    }
-    if (show) {
-        fputs(answer.text, stdout);
-    }
-    return 0;
+    return line_ask(&line->settings, method, path, body, show);
 }
 
-static int create(const struct line *line, const char *name)
+static int create(const struct line *line, const char *name, const struct limits *limits)
 {
-    bool        none      = line->max_age == NULL && line->max_bytes == NULL && line->max_count == NULL;
-    bool        defaults  = none && !line->last_value;
-    const char *age       = line->max_age != NULL ? line->max_age : defaults ? DEFAULT_AGE : "0";
-    const char *bytes     = line->max_bytes != NULL ? line->max_bytes : defaults ? DEFAULT_BYTES : "0";
-    const char *count     = line->max_count != NULL ? line->max_count : "0";
+    bool        none      = limits->max_age == NULL && limits->max_bytes == NULL && limits->max_count == NULL;
+    bool        defaults  = none && !limits->last_value;
+    const char *age       = limits->max_age != NULL ? limits->max_age : defaults ? DEFAULT_AGE : "0";
+    const char *bytes     = limits->max_bytes != NULL ? limits->max_bytes : defaults ? DEFAULT_BYTES : "0";
+    const char *count     = limits->max_count != NULL ? limits->max_count : "0";
     uint64_t    max_age   = 0;
     uint64_t    max_bytes = 0;
     uint64_t    max_count = 0;
     char        body[2048];
-    if (line->filter == NULL || *line->filter == '\0' || strlen(line->filter) > 1024 ||
-        strchr(line->filter, '\n') != NULL) {
+    if (limits->filter == NULL || *limits->filter == '\0' || strlen(limits->filter) > 1024 ||
+        strchr(limits->filter, '\n') != NULL) {
         fputs("keel ctl: --filter FILTER says what is captured, at most 1024 bytes\n", stderr);
         return STATUS_USAGE;
     }
@@ -162,11 +90,11 @@ static int create(const struct line *line, const char *name)
     }
     snprintf(body, sizeof body,
              "filter=%s\nmax_age_ns=%" PRIu64 "\nmax_bytes=%" PRIu64 "\nmax_count=%" PRIu64 "\nlast_value=%d\n",
-             line->filter, max_age, max_bytes, max_count, line->last_value);
+             limits->filter, max_age, max_bytes, max_count, limits->last_value);
     if (ask(line, "PUT", name, body, false) != 0) {
         return 1;
     }
-    printf("%s captures %s", name, line->filter);
+    printf("%s captures %s", name, limits->filter);
     if (defaults) {
         printf(", and keeps it %s and %s at most (say --max-age, --max-bytes or --max-count for something else)",
                DEFAULT_AGE, DEFAULT_BYTES);
@@ -177,8 +105,13 @@ static int create(const struct line *line, const char *name)
 
 int stream_run(int argc, char **argv)
 {
-    static struct line line;
-    if (!read_line(argc, argv, &line)) {
+    static struct line     line;
+    struct limits          limits  = {0};
+    const struct line_flag flags[] = {
+        {"--filter", .value = &limits.filter},        {"--max-age", .value = &limits.max_age},
+        {"--max-bytes", .value = &limits.max_bytes},  {"--max-count", .value = &limits.max_count},
+        {"--last-value", .said = &limits.last_value}, {NULL}};
+    if (!line_read(argc, argv, flags, &line)) {
         return STATUS_USAGE;
     }
     const char *verb = line.count > 0 ? line.words[0] : "";
@@ -188,10 +121,10 @@ int stream_run(int argc, char **argv)
     }
     bool known = strcmp(verb, "create") == 0 || strcmp(verb, "info") == 0 || strcmp(verb, "delete") == 0;
     if (!line.help && known && line.count == 2) {
-        if (!name_valid(name)) {
+        if (!line_name_valid("a stream", name)) {
             return STATUS_USAGE;
         }
-        return verb[0] == 'c'   ? create(&line, name)
+        return verb[0] == 'c'   ? create(&line, name, &limits)
                : verb[0] == 'i' ? ask(&line, "GET", name, NULL, true)
                                 : ask(&line, "DELETE", name, NULL, false);
     }

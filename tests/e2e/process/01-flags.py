@@ -61,5 +61,19 @@ def test_unknown_commands_are_refused():
     assert "did you mean status?" in run(BUILD / "keel", "ctl", "stat").stderr
 
 
+def test_flags_of_other_commands_are_refused():
+    for words, flag in ((("users", "--permanent"), "permanent"), (("ban", "list", "--stop"), "stop"), (("drain", "--reason", "x", "--stop"), "reason"),
+                        (("members", "1", "--for", "3"), "for"), (("stream", "list", "--tls"), "tls"), (("bridge", "list", "--filter", "x"), "filter")):
+        done = run(BUILD / "keel", "ctl", *words)
+        assert done.returncode == 2 and f"--{flag}: unknown flag" in done.stderr, done
+
+
+def test_a_flag_without_its_value_is_refused():
+    for words in (("stream", "create", "x", "--filter", "a", "--max-age"), ("ban", "add", "client", "x", "--for"), ("bridge", "create", "x", "--topic"),
+                  ("passwd", "x", "--to"), ("users", "--admin")):
+        done = run(BUILD / "keel", "ctl", *words)
+        assert done.returncode == 2 and f"{words[-1]}: a value is missing" in done.stderr, done
+
+
 def test_the_documented_file_is_the_table():
     assert run(BUILD / "keel", "config").stdout == (ROOT / "deploy" / "keel.yaml").read_text()
