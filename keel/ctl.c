@@ -134,7 +134,7 @@ int ctl_run(int argc, char **argv)
                 {"ban", ban_run},          {"members", members_run}, {"node", node_run},
                 {"drain", drain_run},      {"stream", stream_run},   {"bridge", uplink_run}};
 
-    if (argc < 2 || strcmp(argv[1], "--help") == 0) {
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? STATUS_USAGE : 0;
     }
@@ -163,6 +163,10 @@ int ctl_run(int argc, char **argv)
         }
         return verbs[i].run(&settings);
     }
-    fprintf(stderr, "keel ctl: %s: unknown command; did you mean %s?\n", argv[1], nearest);
+    bool near = config_is_near(argv[1], config_distance(argv[1], nearest));
+    fprintf(stderr,
+            near ? "keel ctl: %s: unknown command; did you mean %s?\n"
+                 : "keel ctl: %s: unknown command; keel ctl --help lists them\n",
+            argv[1], nearest);
     return STATUS_USAGE;
 }

@@ -43,6 +43,31 @@ static int take_any(int argc, char **argv, int *i, const struct line_flag *flags
     return taken;
 }
 
+/* What is neither a flag of the verb nor of the settings is near to one of the verb: says so. */
+static bool is_misspelt(const char *said, const struct line_flag *flags)
+{
+    char        name[64];
+    const char *best = NULL;
+    unsigned    min  = UINT32_MAX;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(said, "="), said);
+    for (size_t i = 0; i < settings_table.count; i++) {
+        const char *flag = settings_table.keys[i].flag;
+        if (flag != NULL && config_distance(name + 2, flag) == 0) {
+            return false;
+        }
+    }
+    for (; flags != NULL && flags->name != NULL; flags++) {
+        unsigned distance = config_distance(name + 2, flags->name + 2);
+        best              = distance < min ? flags->name : best;
+        min               = distance < min ? distance : min;
+    }
+    if (strcmp(name, "--set") == 0 || best == NULL || !config_is_near(name + 2, min)) {
+        return false;
+    }
+    fprintf(stderr, "keel ctl: %s: unknown flag; did you mean %s?\n", name, best);
+    return true;
+}
+
 bool line_read(int argc, char **argv, const struct line_flag *flags, struct line *line)
 {
     char *rest[WORDS_MAX] = {argv[0]};
@@ -64,6 +89,9 @@ bool line_read(int argc, char **argv, const struct line_flag *flags, struct line
         if (strcmp(argv[i], "--help") == 0) {
             line->help = true;
         } else if (strncmp(argv[i], "--", 2) == 0 && argv[i][2] != '\0') {
+            if (is_misspelt(argv[i], flags)) {
+                return false;
+            }
             rest[rest_count++] = argv[i];
             if (strchr(argv[i], '=') == NULL && i + 1 < argc) {
                 rest[rest_count++] = argv[++i];

@@ -52,6 +52,10 @@ int main(int argc, char **argv)
             nearest = commands[i].name;
         }
     }
-    fprintf(stderr, "keel: %s: unknown command; did you mean %s?\n", argv[1], nearest);
+    bool near = config_is_near(argv[1], config_distance(argv[1], nearest));
+    fprintf(stderr,
+            near ? "keel: %s: unknown command; did you mean %s?\n"
+                 : "keel: %s: unknown command; keel --help lists them\n",
+            argv[1], nearest);
     return 2;
 }

@@ -34,7 +34,13 @@ unsigned config_distance(const char *a, const char *b)
     return last[b_size];
 }
 
-/* The key (or flag) whose name is nearest to the one written; its last word alone counts too, so `receive_max` finds mqtt.receive_max. */
+bool config_is_near(const char *written, unsigned distance)
+{
+    size_t size = strlen(written);
+    return distance <= (size < 8 ? 2u : 3u) && distance < size;
+}
+
+/* The key (or flag) whose name is nearest to the one written, or NULL when none is near; its last word alone counts too, so `receive_max` finds mqtt.receive_max. */
 static const char *nearest(const struct config_table *table, const char *written, bool flags)
 {
     const char *best = "help";
@@ -53,7 +59,7 @@ static const char *nearest(const struct config_table *table, const char *written
             best = name;
         }
     }
-    return best;
+    return config_is_near(written, min) ? best : NULL;
 }
 
 static const struct config_key *find(const struct config_table *table, const char *name, bool flags)
@@ -90,8 +96,11 @@ int config_set(const struct config_table *table, const char *key, const char *va
 {
     const struct config_key *found = find(table, key, false);
     if (found == NULL) {
-        snprintf(error, CONFIG_ERROR_MAX, "%s: unknown key \"%.80s\"; did you mean \"%s\"?", where, key,
-                 nearest(table, key, false));
+        const char *meant = nearest(table, key, false);
+        int         size  = snprintf(error, CONFIG_ERROR_MAX, "%s: unknown key \"%.80s\"", where, key);
+        if (meant != NULL && size < CONFIG_ERROR_MAX) {
+            snprintf(error + size, (size_t)(CONFIG_ERROR_MAX - size), "; did you mean \"%s\"?", meant);
+        }
         return ERR_MALFORMED;
     }
     char why[320];
@@ -176,8 +185,10 @@ static int apply_flag(const struct config_table *table, const struct argument *a
     bool                     set = strcmp(argument->name, "set") == 0;
     const struct config_key *key = set ? NULL : find(table, argument->name, true);
     if (!set && key == NULL) {
-        snprintf(error, CONFIG_ERROR_MAX, "--%s: unknown flag; did you mean --%s?", argument->name,
-                 nearest(table, argument->name, true));
+        const char *meant = nearest(table, argument->name, true);
+        snprintf(error, CONFIG_ERROR_MAX,
+                 meant != NULL ? "--%s: unknown flag; did you mean --%s?" : "--%s: unknown flag", argument->name,
+                 meant);
         return ERR_MALFORMED;
     }
     if (argument->value == NULL) {

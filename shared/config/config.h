@@ -98,5 +98,7 @@ const char *config_list_next(const struct config_list *list, const char *item);
 
 /* How many characters must be put in, taken out or replaced, or neighbours swapped, to make a into b. */
 unsigned config_distance(const char *a, const char *b);
+/* So few, for a word of that length, that one may have been meant where the other was written. */
+bool config_is_near(const char *written, unsigned distance);
 
 #endif

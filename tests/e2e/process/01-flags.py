@@ -59,6 +59,10 @@ def test_help_lists_the_flags_of_the_program_only():
 def test_unknown_commands_are_refused():
     assert "did you mean dev?" in run(BUILD / "keel", "dav").stderr
     assert "did you mean status?" in run(BUILD / "keel", "ctl", "stat").stderr
+    for words in (("bogus",), ("--verbose",), ("ctl", "bogus"), ("ctl", "users", "--bogus", "1")):
+        done = run(BUILD / "keel", *words)
+        assert done.returncode == 2 and "unknown" in done.stderr and "did you mean" not in done.stderr, done
+    assert "--filtr: unknown flag; did you mean --filter?" in run(BUILD / "keel", "ctl", "stream", "create", "x", "--filtr", "a").stderr
 
 
 def test_flags_of_other_commands_are_refused():

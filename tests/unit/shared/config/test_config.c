@@ -156,6 +156,8 @@ Test(config, wrong_flags_are_named)
 {
     EXPECT_ERROR(LOAD("--shard", "2"), "--shard: unknown flag; did you mean --shards?");
     EXPECT_ERROR(LOAD("--hepl"), "--hepl: unknown flag; did you mean --help?");
+    EXPECT_ERROR(LOAD("--verbose", "2"), "--verbose: unknown flag");
+    EXPECT_ERROR(LOAD("--set", "nothing.like_it=1"), "--set: unknown key \"nothing.like_it\"");
     EXPECT_ERROR(LOAD("--shards"), "--shards: a value is missing");
     EXPECT_ERROR(LOAD("--set", "shards"), "--set shards: wants key=value");
     EXPECT_ERROR(LOAD("--set", "shart=1"), "--set: unknown key \"shart\"; did you mean \"shards\"?");
