@@ -27,8 +27,12 @@ struct tls_context {
 
 static int failed(char *why, size_t why_size, const char *what, const char *path)
 {
+    unsigned long first  = ERR_peek_error();
     unsigned long error  = ERR_peek_last_error();
     const char   *reason = error == 0 ? NULL : ERR_reason_error_string(error);
+    if (ERR_SYSTEM_ERROR(first)) { /* what follows says "system lib" */
+        reason = strerror(ERR_GET_REASON(first));
+    }
     snprintf(why, why_size, "%s %s cannot be used: %s", what, path, reason == NULL ? "it cannot be read" : reason);
     ERR_clear_error();
     return ERR_MALFORMED;

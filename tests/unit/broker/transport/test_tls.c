@@ -359,3 +359,17 @@ Test(transport_tls, a_record_that_is_said_twice_is_refused)
     }
     teardown(&rig);
 }
+
+Test(tls, a_file_that_is_not_there_is_said_to_be_so)
+{
+    struct tls_context   *context = NULL;
+    char                  why[200];
+    const struct tls_spec spec = {.certificate = "nowhere/server.crt",
+                                  .key         = "nowhere/server.key",
+                                  .directory   = "",
+                                  .authority   = "",
+                                  .revoked     = "",
+                                  .ciphers     = ""};
+    cr_assert_neq(tls_context_new(&spec, &context, why, sizeof why), 0);
+    cr_expect_str_eq(why, "the certificate nowhere/server.crt cannot be used: No such file or directory");
+}
