@@ -250,6 +250,7 @@ int main(int argc, char **argv)
     struct admin           *admin   = NULL;
     const struct admin_page pages[] = {{"/metrics", ADMIN_TYPE_METRICS, print_metrics, metrics}, {NULL}};
     const struct admin_spec spec    = {.address = settings.admin_listen.host,
+                                       .flag    = "--admin",
                                        .port    = settings.admin_listen.port,
                                        .ready   = is_ready,
                                        .pages   = pages,

@@ -75,6 +75,7 @@ int store_admin_start(struct store_admin *admin, const struct config_address *at
                                        {NULL}};
     const struct admin_spec spec    = {.address = at->host,
                                        .port    = at->port,
+                                       .flag    = "--segstore-admin",
                                        .ready   = is_ready,
                                        .pages   = pages,
                                        .paths   = "/health /ready /metrics /cluster",

@@ -280,7 +280,9 @@ static void listen_turn(struct node *node)
     int                   result = io_listen(node->io, &spec, &node->listener);
     if (result < 0) {
         char why[256];
-        snprintf(why, sizeof why, "cannot listen on %s:%u: %s", spec.address, spec.port, err_sentence(result));
+        snprintf(why, sizeof why,
+                 "cannot listen on %s:%u: %s; choose another address with --segstore or stop what uses it",
+                 spec.address, spec.port, err_sentence(result));
         node->dead = true;
         node->hooks.refused(node->hooks.ctx, result, why);
         return;

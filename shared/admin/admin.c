@@ -239,7 +239,9 @@ int admin_start(const struct admin_spec *spec, struct admin **out, char *why, si
         fd = listen_on(spec->address, spec->port, &port);
     } while (fd == -EADDRINUSE && leftover_wait(&looks, "the port of admin HTTP"));
     if (fd < 0) {
-        snprintf(why, why_size, "admin HTTP cannot listen on %s port %u: %s", spec->address, spec->port, strerror(-fd));
+        snprintf(why, why_size,
+                 "admin HTTP cannot listen on %s port %u: %s; choose another address with %s or stop what uses it",
+                 spec->address, spec->port, strerror(-fd), spec->flag);
         return fd;
     }
     struct admin *admin = calloc(1, sizeof *admin);

@@ -31,6 +31,7 @@ struct admin_page {
 struct admin_spec {
     const char *address; /* numeric, IPv4 or IPv6 */
     uint16_t    port;    /* 0 picks a free one */
+    const char *flag;    /* which says where it listens: "--admin" */
     /* True when requests can be served; else a sentence in why. */
     bool (*ready)(void *ctx, char *why, size_t why_size);
     const struct admin_page *pages; /* copied */

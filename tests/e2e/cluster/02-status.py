@@ -83,6 +83,11 @@ def test_a_taken_port_is_said_at_start():
     with Apart() as keel:
         done = run(BUILD / "keel-segstore", "--data", keel.dir / "other", "--segstore", "127.0.0.1:0", "--segstore-admin", keel.store_admin)
         assert done.returncode == 1 and "segstore.admin: admin HTTP cannot listen on" in done.stderr, done.stderr
+        assert "choose another address with --segstore-admin or stop what uses it" in done.stderr, done.stderr
+        done = run(BUILD / "keel-segstore", "--data", keel.dir / "other", "--segstore", keel.segstore, "--segstore-admin", "127.0.0.1:0")
+        assert done.returncode == 1 and "choose another address with --segstore or stop what uses it" in done.stderr, done.stderr
+        done = run(BUILD / "keel-broker", "--mqtt", "127.0.0.1:0", "--segstore", keel.segstore, "--admin", keel.admin)
+        assert done.returncode == 1 and "choose another address with --admin or stop what uses it" in done.stderr, done.stderr
 
 
 def test_three_nodes_are_shown_and_one_that_is_killed_is_missed():

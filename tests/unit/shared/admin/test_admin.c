@@ -70,7 +70,8 @@ Test(admin, health_readiness_and_pages_are_answered)
 {
     char              why[256];
     struct admin     *admin = NULL;
-    struct admin_spec spec  = {.address = "127.0.0.1", .pages = pages, .paths = "/one /two", .ready = ready};
+    struct admin_spec spec  = {
+         .address = "127.0.0.1", .flag = "--admin", .pages = pages, .paths = "/one /two", .ready = ready};
     cr_assert_eq(admin_start(&spec, &admin, why, sizeof why), 0, "%s", why);
     uint16_t port = admin_port(admin);
     cr_assert_neq(port, 0);
@@ -102,6 +103,7 @@ Test(admin, what_changes_something_is_carried_out_for_those_who_may)
     char              why[256];
     struct admin     *admin = NULL;
     struct admin_spec spec  = {.address    = "127.0.0.1",
+                               .flag       = "--admin",
                                .pages      = pages,
                                .paths      = "/one",
                                .ready      = ready,
@@ -136,8 +138,9 @@ Test(admin, a_port_that_is_free_again_is_waited_for)
 {
     char              why[256];
     struct admin     *first = NULL, *second = NULL;
-    struct admin_spec spec = {.address = "127.0.0.1", .pages = pages, .paths = "/one /two", .ready = ready};
-    pthread_t         other;
+    struct admin_spec spec = {
+        .address = "127.0.0.1", .flag = "--admin", .pages = pages, .paths = "/one /two", .ready = ready};
+    pthread_t other;
     cr_assert_eq(admin_start(&spec, &first, why, sizeof why), 0, "%s", why);
     spec.port = admin_port(first);
     cr_assert_eq(pthread_create(&other, NULL, stop_soon, first), 0);
@@ -150,11 +153,13 @@ Test(admin, a_taken_port_is_an_error_with_a_sentence)
 {
     char              why[256];
     struct admin     *first = NULL, *second = NULL;
-    struct admin_spec spec = {.address = "127.0.0.1", .pages = pages, .paths = "/one /two", .ready = ready};
+    struct admin_spec spec = {
+        .address = "127.0.0.1", .flag = "--admin", .pages = pages, .paths = "/one /two", .ready = ready};
     cr_assert_eq(admin_start(&spec, &first, why, sizeof why), 0, "%s", why);
     spec.port = admin_port(first);
     cr_expect_eq(admin_start(&spec, &second, why, sizeof why), -EADDRINUSE);
     cr_expect_not_null(strstr(why, "cannot listen on 127.0.0.1 port"), "%s", why);
+    cr_expect_not_null(strstr(why, "; choose another address with --admin or stop what uses it"), "%s", why);
     spec.address = "nowhere";
     cr_expect_eq(admin_start(&spec, &second, why, sizeof why), -EINVAL);
     admin_stop(first);
