@@ -68,6 +68,7 @@ int ban_run(int argc, char **argv)
     if (!line.help && strcmp(verb, "remove") == 0 && line.count == 3) {
         return path_of(&line, path, sizeof path) ? line_ask(&line.settings, "DELETE", path, NULL, false) : STATUS_USAGE;
     }
+    line_complain(&line, "list|add|remove");
     fputs("keel ctl ban list                                     kind, name, until when, why\n"
           "keel ctl ban add client|user|address NAME             it is refused (0x8A), and disconnected if it is here "
           "(0x98)\n"

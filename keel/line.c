@@ -123,6 +123,22 @@ int line_ask(const struct settings *settings, const char *method, const char *pa
     return 0;
 }
 
+void line_complain(const struct line *line, const char *verbs)
+{
+    const char *said = line->count > 0 ? line->words[0] : "";
+    size_t      size = strlen(said);
+    if (line->help || size == 0) {
+        return;
+    }
+    for (const char *at = verbs; *at != '\0'; at += strcspn(at, "|") + (at[strcspn(at, "|")] == '|')) {
+        if (strcspn(at, "|") == size && memcmp(at, said, size) == 0) {
+            fprintf(stderr, "keel ctl: %s: words are missing, or there are too many\n", said);
+            return;
+        }
+    }
+    fprintf(stderr, "keel ctl: %s: unknown; it is one of %s\n", said, verbs);
+}
+
 bool line_name_valid(const char *what, const char *name)
 {
     size_t plain = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.");

@@ -28,6 +28,8 @@ struct line {
 
 /* flags may be NULL: none. False after a message. */
 bool line_read(int argc, char **argv, const struct line_flag *flags, struct line *line);
+/* A command that none of the usages fits: says what is wrong with its first word, above the usage. verbs: "create|list". */
+void line_complain(const struct line *line, const char *verbs);
 /* The name of a stream or a bridge, which goes into a path. False after a message: what ("a stream") has no such name. */
 bool line_name_valid(const char *what, const char *name);
 /* Sends a request and shows what the broker says; its status as an exit status. */

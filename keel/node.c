@@ -271,6 +271,7 @@ int node_run(int argc, char **argv)
     bool        two  = strcmp(verb, "drain") == 0 || strcmp(verb, "return") == 0 || strcmp(verb, "remove") == 0 ||
                strcmp(verb, "replicas") == 0;
     if (line.help || line.count != (strcmp(verb, "replace") == 0 ? 3 : two ? 2 : -1)) {
+        line_complain(&line, "drain|return|remove|replace|replicas");
         return print_usage(line.help ? stdout : stderr, line.help ? 0 : STATUS_USAGE);
     }
     unsigned long seconds = span != NULL ? strtoul(span, &end, 10) : WAIT_S;

@@ -294,6 +294,7 @@ int people_acl(int argc, char **argv)
         snprintf(path, sizeof path, "/auth/rules/%.40s", line.words[1]);
         return line_ask(&line.settings, "DELETE", path, NULL, false);
     }
+    line_complain(&line, "list|add|remove");
     fputs("keel ctl acl list                    the access rules in the order in which they count\n"
           "keel ctl acl add [--at N] RULE ..    adds one behind the others, or at a number between them; prints its "
           "number\n"

@@ -128,6 +128,7 @@ int stream_run(int argc, char **argv)
                : verb[0] == 'i' ? ask(&line, "GET", name, NULL, true)
                                 : ask(&line, "DELETE", name, NULL, false);
     }
+    line_complain(&line, "create|list|info|delete");
     fputs(
         "keel ctl stream create NAME --filter FILTER [--max-age 7d] [--max-bytes 10G] [--max-count N] [--last-value]\n"
         "    keeps every message that matches, whatever its QoS, until it is too old or too much; when it is there "

@@ -57,6 +57,15 @@ static int ask(const struct line *line, const char *method, const char *name, co
     return line_ask(&line->settings, method, path, sent, show);
 }
 
+static int create(const struct line *line, const char *name)
+{
+    int status = ask(line, "PUT", name, body.text, false);
+    if (status == 0) {
+        printf("%s connects; keel ctl bridge info %s says how it is\n", name, name);
+    }
+    return status;
+}
+
 int uplink_run(int argc, char **argv)
 {
     static struct line     line;
@@ -93,10 +102,11 @@ int uplink_run(int argc, char **argv)
         if (!line_name_valid("a bridge", name)) {
             return STATUS_USAGE;
         }
-        return verb[0] == 'c'   ? ask(&line, "PUT", name, body.text, false)
+        return verb[0] == 'c'   ? create(&line, name)
                : verb[0] == 'i' ? ask(&line, "GET", name, NULL, true)
                                 : ask(&line, "DELETE", name, NULL, false);
     }
+    line_complain(&line, "create|list|info|delete");
     fputs(
         "keel ctl bridge create NAME --address HOST[:PORT] --topic 'PATTERN [out|in|both] [QOS] [LOCAL] [REMOTE]' ..\n"
         "    [--version 4|5] [--client-id ID] [--user NAME] [--password-file FILE|stdin] [--keep-alive S]\n"

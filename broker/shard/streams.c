@@ -34,10 +34,10 @@ static void refuse(struct streams_question *q, int error)
             "another name");
         break;
     case ERR_MALFORMED:
-        question_say(
-            &q->question, 400,
-            "a stream has a name of 1 to 64 letters, digits, '-', '_' or '.', and a valid topic filter that is not a "
-            "shared one");
+        question_say(&q->question, 400,
+                     capture_name_valid(bytes_of(q->request.rule.name, q->request.rule.name_size))
+                         ? "this is no valid topic filter, or a shared one, which no stream has"
+                         : "a stream has a name of 1 to 64 letters, digits, '-', '_' or '.'");
         break;
     default:
         question_say(&q->question, 503, err_sentence(error));

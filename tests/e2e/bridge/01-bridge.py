@@ -25,7 +25,8 @@ def up(server, name, state="up"):
 
 def bridge(server, name, other, *topics, more=()):
     flags = [word for topic in topics for word in ("--topic", topic)]
-    ctl(server, "create", name, "--address", f"127.0.0.1:{other.port}", *flags, *more)
+    said = ctl(server, "create", name, "--address", f"127.0.0.1:{other.port}", *flags, *more)
+    assert f"keel ctl bridge info {name} says how it is" in said, said
     up(server, name)
 
 

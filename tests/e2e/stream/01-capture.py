@@ -50,8 +50,11 @@ def test_ctl_makes_shows_changes_and_deletes_rules(server):
     assert shown["filter"] == "other/#" and shown["max_count"] == "3" and shown["messages"] == "0" and shown["first_time"] == "-"
     assert "other kind" in ctl(server, "create", "ctl-1", "--filter", "x", "--last-value", ok=False)
     assert "letters" in ctl(server, "create", "a/b", "--filter", "x", ok=False)
-    assert "valid topic filter" in ctl(server, "create", "a", "--filter", "x/#/y", ok=False)
+    wrong = ctl(server, "create", "a", "--filter", "x/#/y", ok=False)
+    assert "valid topic filter" in wrong and "letters" not in wrong, wrong
     assert "shared" in ctl(server, "create", "a", "--filter", "$share/g/y", ok=False)
+    assert "creat: unknown; it is one of create|list|info|delete" in ctl(server, "creat", "a", ok=False)
+    assert "info: words are missing, or there are too many" in ctl(server, "info", ok=False)
     assert "--filter" in ctl(server, "create", "a", ok=False)
     assert "--max-age" in ctl(server, "create", "a", "--filter", "x", "--max-age", "7", ok=False)
     assert "--max-bytes" in ctl(server, "create", "a", "--filter", "x", "--max-bytes", "7q", ok=False)
