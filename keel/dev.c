@@ -4,6 +4,7 @@
 #include "shared/base/err.h"
 #include "shared/config/settings.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -83,6 +85,8 @@ static void become(const struct dev *dev, const char *path, char **argv, pid_t p
 }
 
 enum { MORE = 4 };
+
+#define FREE_PORT "127.0.0.1:0"
 
 /* Starts one program with the flags of this command and more[] behind them; NULL: nothing more. */
 static int child_start(struct dev *dev, struct child *child, int argc, char **argv, char *const more[MORE])
@@ -290,24 +294,60 @@ static int start_signals(struct dev *dev)
     return dev->signals < 0 ? -errno : 0;
 }
 
-/* The store's HTTP is not in the way of another one on this machine: unless it was put elsewhere, the kernel picks its port. */
-static char *const *store_admin_flag(const struct settings *settings)
+/* Whether the command line or a file says where the store's HTTP is: with another default they would still say so. */
+static bool store_admin_written(int argc, char **argv)
 {
-    static char *const     free_port[MORE] = {"--segstore-admin", "127.0.0.1:0"};
-    static char *const     none[MORE]      = {NULL, NULL};
-    static struct settings defaults;
-    char                   usual[ADDRESS_TEXT_MAX], chosen[ADDRESS_TEXT_MAX];
-    config_defaults(&settings_table, &defaults);
-    config_address_text(&defaults.segstore_admin.at[0], usual, sizeof usual);
-    config_address_text(&settings->segstore_admin.at[0], chosen, sizeof chosen);
-    return strcmp(usual, chosen) == 0 ? free_port : none;
+    static struct settings settings;
+    char                   error[CONFIG_ERROR_MAX];
+    struct config_table    table = settings_table;
+    struct config_key     *keys  = malloc(table.count * sizeof *keys);
+    bool                   said  = true;
+    if (keys == NULL) {
+        return said;
+    }
+    memcpy(keys, table.keys, table.count * sizeof *keys);
+    for (size_t i = 0; i < table.count; i++) {
+        if (keys[i].key != NULL && strcmp(keys[i].key, "segstore.admin") == 0) {
+            keys[i].initial = FREE_PORT;
+        }
+    }
+    table.keys = keys;
+    if (config_load(argc, argv, &table, &settings, error) == 0) {
+        said = settings.segstore_admin.at[0].host[0] == '\0' || settings.segstore_admin.at[0].port != 0;
+    }
+    free(keys);
+    return said;
+}
+
+/* Nobody listens there. The default is an IPv4 address. */
+static bool is_free(const struct config_address *at)
+{
+    struct sockaddr_in name  = {.sin_family = AF_INET, .sin_port = htons(at->port)};
+    int                fd    = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool               free_ = fd >= 0 && inet_pton(AF_INET, at->host, &name.sin_addr) == 1 &&
+                 setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0 &&
+                 bind(fd, (const struct sockaddr *)&name, sizeof name) == 0 && listen(fd, 1) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return free_;
+}
+
+/* The store's HTTP is where it was written, else where keel ctl looks for it; when another one of this machine is there, the kernel picks a port. */
+static char *const *store_admin_flag(const struct dev *dev, int argc, char **argv)
+{
+    static char        free_port[] = FREE_PORT, flag[] = "--segstore-admin";
+    static char *const elsewhere[MORE] = {flag, free_port};
+    static char *const nothing[MORE]   = {NULL, NULL};
+    bool               usual = store_admin_written(argc, argv) || is_free(&dev->settings.segstore_admin.at[0]);
+    return usual ? nothing : elsewhere;
 }
 
 /* The happy path: store, broker, ready, until a signal. Returns early when a child dies. */
 static void run(struct dev *dev, int argc, char **argv)
 {
     char address[ADDRESS_TEXT_MAX];
-    if (child_start(dev, &dev->store, argc, argv, store_admin_flag(&dev->settings)) != 0 ||
+    if (child_start(dev, &dev->store, argc, argv, store_admin_flag(dev, argc, argv)) != 0 ||
         !await_ready(dev, &dev->store)) {
         return;
     }

@@ -211,16 +211,17 @@ class Server:
 
 
 class Keel(Server):
-    """keel dev."""
+    """keel dev. store_http: where the store's HTTP is; nothing: where keel dev puts it by itself."""
 
-    def __init__(self, *args, data=None, wrapper=()):
+    def __init__(self, *args, data=None, wrapper=(), store_http=("--segstore-admin", "127.0.0.1:0")):
         super().__init__(data)
+        self.store_http = store_http
         self.args, self.wrapper = list(args), wrapper
         self.start()
 
     def start(self):
         self.process = Process([BUILD / "keel", "dev", "--data", self.data, "--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--segstore",
-                                "127.0.0.1:0", *self.args], self.dir / "log", wrapper=self.wrapper)
+                                "127.0.0.1:0", *self.store_http, *self.args], self.dir / "log", wrapper=self.wrapper)
         ready = self.process.await_ready()
         self.host, self.port = split(ready["mqtt"])
         self.admin, self.segstore, self.store_admin = ready["admin"], ready["segstore"], ready.get("segstore-admin")

@@ -1,7 +1,8 @@
 """An operator sees a segment store: /metrics and /cluster of each node, `keel ctl cluster` over all of them."""
 import json
+import socket
 
-from harness import BUILD, Apart, Cluster, Keel, await_true, free_port, run
+from harness import BUILD, Apart, Cluster, Keel, Skip, await_true, free_port, run
 from rawmqtt import *
 
 
@@ -77,6 +78,25 @@ def test_keel_dev_puts_it_where_it_is_told_or_leaves_it_off():
     with Apart(store_args=("--set", "segstore.admin=off")) as keel:
         assert keel.store_admin is None
         publish_some(keel, 1)
+
+
+def test_keel_dev_takes_the_port_where_keel_ctl_looks_when_it_is_free():
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 7481))
+        except OSError:
+            raise Skip("something of this machine listens on 127.0.0.1:7481") from None
+        taken.listen()
+        with Keel(store_http=()) as keel:
+            assert keel.store_admin != "127.0.0.1:7481" and keel.http("/ready", keel.store_admin)[0] == 200
+        said = run(BUILD / "keel", "dev", "--data", keel.dir / "said", "--mqtt", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--segstore", "127.0.0.1:0",
+                   "--segstore-admin", "127.0.0.1:7481")
+        assert said.returncode == 1 and "cannot listen on 127.0.0.1 port 7481" in said.stderr, said
+    with Keel(store_http=()) as keel:
+        assert keel.store_admin == "127.0.0.1:7481", keel.process.line
+        done = run(BUILD / "keel", "ctl", "cluster")
+        assert done.returncode == 0 and "a node that stands alone" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_taken_port_is_said_at_start():
