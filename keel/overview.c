@@ -1,6 +1,8 @@
 /* overview.c - answers put together, judged, printed. */
 #include "keel/overview.h"
 
+#include "keel/look.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -43,11 +45,6 @@ struct overview {
 };
 
 /* ---- taking it in ---- */
-
-static json_int_t number(const json_t *object, const char *key)
-{
-    return json_integer_value(json_object_get(object, key));
-}
 
 static bool flag(const json_t *object, const char *key)
 {
@@ -111,15 +108,15 @@ static void take_nodes(struct overview *o, const json_t *said)
 {
     size_t             i;
     json_t            *one;
-    struct known_node *self = node_of(o, number(said, "node"));
+    struct known_node *self = node_of(o, look_number(said, "node"));
     if (self != NULL) {
         self->answers = true;
     }
     json_array_foreach(json_object_get(said, "nodes"), i, one)
     {
-        struct known_node *node = node_of(o, number(one, "node"));
+        struct known_node *node = node_of(o, look_number(one, "node"));
         if (node != NULL) {
-            json_int_t away = all_true(json_object_get(one, "connected")) ? 0 : number(one, "for");
+            json_int_t away = all_true(json_object_get(one, "connected")) ? 0 : look_number(one, "for");
             snprintf(node->address, sizeof node->address, "%s", text(one, "address"));
             snprintf(node->rack, sizeof node->rack, "%s", text(one, "rack"));
             node->connected = node->connected || all_true(json_object_get(one, "connected"));
@@ -132,7 +129,7 @@ static void take_nodes(struct overview *o, const json_t *said)
 static void take_plan(struct overview *o, const json_t *said)
 {
     const json_t *plan = json_object_get(said, "plan");
-    if (number(plan, "epoch") > (o->plan == NULL ? 0 : number(o->plan, "epoch"))) {
+    if (look_number(plan, "epoch") > (o->plan == NULL ? 0 : look_number(o->plan, "epoch"))) {
         o->plan = plan;
     }
 }
@@ -143,8 +140,8 @@ static void take_followers(struct overview *o, const json_t *stripe)
     json_t *one;
     json_array_foreach(json_object_get(stripe, "followers"), i, one)
     {
-        struct known_node *node = node_of(o, number(one, "node"));
-        json_int_t         lag  = number(stripe, "commit") - number(one, "match");
+        struct known_node *node = node_of(o, look_number(one, "node"));
+        json_int_t         lag  = look_number(stripe, "commit") - look_number(one, "match");
         if (node != NULL) {
             node->lag       = lag > node->lag ? lag : node->lag;
             node->lag_known = true;
@@ -158,19 +155,19 @@ static void take_stripes(struct overview *o, const json_t *said)
     json_t *one;
     json_array_foreach(json_object_get(said, "stripes"), i, one)
     {
-        json_int_t id = number(one, "stripe");
+        json_int_t id = look_number(one, "stripe");
         if (id < 0 || id >= STRIPES_MAX) {
             continue;
         }
         struct known_stripe *stripe = &o->stripes[id];
-        json_int_t           term   = number(one, "term");
+        json_int_t           term   = look_number(one, "term");
         if (!stripe->seen || term > stripe->term || (term == stripe->term && stripe->leader == 0)) {
             *stripe = (struct known_stripe){.seen      = true,
                                             .term      = term,
-                                            .leader    = (int)number(one, "leader"),
+                                            .leader    = (int)look_number(one, "leader"),
                                             .members   = json_object_get(one, "members"),
                                             .place     = json_object_get(one, "place"),
-                                            .preferred = (int)number(one, "preferred")};
+                                            .preferred = (int)look_number(one, "preferred")};
         }
     }
 }
@@ -183,13 +180,13 @@ static void judge_node(struct overview *o, const json_t *said)
     size_t  i;
     json_t *one;
     char    sentence[WARNING_MAX];
-    int     self = (int)number(said, "node");
+    int     self = (int)look_number(said, "node");
     json_array_foreach(json_object_get(said, "silent"), i, one)
     {
         snprintf(sentence, sizeof sentence, "shard %d of node %d does not answer", (int)json_integer_value(one), self);
         warn(o, -1, sentence);
     }
-    int unnamed = (int)number(json_object_get(said, "plan"), "unnamed");
+    int unnamed = (int)look_number(json_object_get(said, "plan"), "unnamed");
     if (unnamed != 0) {
         snprintf(sentence, sizeof sentence,
                  "the cluster is to have node %d, which segstore.nodes of node %d does not name: what keel ctl members "
@@ -199,7 +196,7 @@ static void judge_node(struct overview *o, const json_t *said)
     }
     json_array_foreach(json_object_get(said, "nodes"), i, one)
     {
-        int other = (int)number(one, "node");
+        int other = (int)look_number(one, "node");
         if (other != self && is_up(o, other) && !all_true(json_object_get(one, "connected"))) {
             snprintf(sentence, sizeof sentence, "node %d is not connected to node %d", self, other);
             warn(o, -1, sentence);
@@ -207,7 +204,7 @@ static void judge_node(struct overview *o, const json_t *said)
     }
     json_array_foreach(json_object_get(said, "stripes"), i, one)
     {
-        json_int_t id = number(one, "stripe");
+        json_int_t id = look_number(one, "stripe");
         if (flag(one, "stopped")) {
             snprintf(sentence, sizeof sentence, "stopped on node %d: its log is damaged, and the node says where",
                      self);
@@ -224,16 +221,16 @@ static void judge_node(struct overview *o, const json_t *said)
                      "what to do",
                      self);
             warn(o, id, sentence);
-        } else if (number(one, "lost_records") > 0) {
+        } else if (look_number(one, "lost_records") > 0) {
             snprintf(sentence, sizeof sentence,
                      "records are lost: no node can read them any more, and the log of node %d says which", self);
             warn(o, id, sentence);
-        } else if (number(one, "damaged_records") > 0) {
+        } else if (look_number(one, "damaged_records") > 0) {
             snprintf(sentence, sizeof sentence,
                      "records may be damaged on node %d: the other nodes give them back one by one", self);
             warn(o, id, sentence);
         }
-        if (number(one, "leader") == self) {
+        if (look_number(one, "leader") == self) {
             take_followers(o, one);
         }
     }
@@ -260,19 +257,6 @@ static void judge_replicas(struct overview *o, json_int_t id, const json_t *repl
     }
 }
 
-static bool has(const json_t *list, json_int_t wanted)
-{
-    size_t  i;
-    json_t *one;
-    json_array_foreach(list, i, one)
-    {
-        if (json_integer_value(one) == wanted) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Is it where it belongs? */
 static void judge_place(struct overview *o, const struct known_stripe *stripe)
 {
@@ -286,7 +270,7 @@ static void judge_place(struct overview *o, const struct known_stripe *stripe)
         if (node != NULL) {
             node->replicas++;
         }
-        there = there && has(stripe->place, json_integer_value(one));
+        there = there && look_has(stripe->place, json_integer_value(one));
     }
     bool learns = json_array_size(json_object_get(stripe->members, "learners")) > 0;
     bool joint  = json_array_size(json_object_get(stripe->members, "outgoing")) > 0;
@@ -301,7 +285,7 @@ static void judge_plan(struct overview *o)
     json_t *one;
     json_array_foreach(json_object_get(o->plan, "places"), i, one)
     {
-        struct known_node *node = node_of(o, number(one, "node"));
+        struct known_node *node = node_of(o, look_number(one, "node"));
         if (node != NULL) {
             node->placed  = true;
             node->drained = flag(one, "drained");
@@ -375,13 +359,13 @@ static void print_plan(FILE *to, const struct overview *o)
     if (o->plan == NULL) {
         return;
     }
-    long long wanted = number(o->plan, "replicas");
+    long long wanted = look_number(o->plan, "replicas");
     size_t    places = json_array_size(json_object_get(o->plan, "places"));
     if (places > 0 && wanted > (long long)places) {
         fprintf(to, "plan %lld: %lld replicas of each stripe are wanted, %zu are possible",
-                (long long)number(o->plan, "epoch"), wanted, places);
+                (long long)look_number(o->plan, "epoch"), wanted, places);
     } else {
-        fprintf(to, "plan %lld: %lld replicas of each stripe", (long long)number(o->plan, "epoch"), wanted);
+        fprintf(to, "plan %lld: %lld replicas of each stripe", (long long)look_number(o->plan, "epoch"), wanted);
     }
     if (o->moving > 0) {
         fprintf(to, "; %u of %u stripes are not where they belong yet, %u of them get a new replica now", o->moving,
@@ -403,7 +387,7 @@ static void members_text(const json_t *members, char *out, size_t size)
         json_t       *one;
         json_array_foreach(list, i, one)
         {
-            if (l == 1 && has(json_object_get(members, "voters"), json_integer_value(one))) {
+            if (l == 1 && look_has(json_object_get(members, "voters"), json_integer_value(one))) {
                 continue;
             }
             if (used + 8 < size) {
