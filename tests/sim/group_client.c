@@ -127,7 +127,7 @@ static void send_scan(struct group_link *link, uint32_t stripe)
 /* What was under way to the former one is asked again. */
 static void restart(struct group_client *c, struct client_stripe *s)
 {
-    c->row_sent = false;
+    c->row_sent = c->row_sent && s != &c->stripes[0]; /* or two answers come, the later one for the next row */
     s->epoch++;
     s->sent     = s->answered;
     s->creating = false;

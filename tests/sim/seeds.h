@@ -23,6 +23,7 @@ struct known_seed {
     X(group_images, 10119, "the client was told to want fewer transactions than it had sent, and never trimmed")       \
     X(group_images, 4000044, "the same, and a transaction that was sent had left a row that nobody had counted")       \
     X(group_members, 30847, "a change of members that an image had passed over was found again after a restart")       \
+    X(group_unknown, 4690000079, "the client sent a row twice, and the second answer counted for the next row")        \
     X(group_stale, 1057, "what was under way over a connection that had been given up was done behind its repetition") \
     X(group_votes, 5000100,                                                                                            \
       "a file went that a checkpoint needed for an entry that it names and its images do not hold")                    \
