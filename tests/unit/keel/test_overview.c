@@ -164,7 +164,7 @@ Test(keel_overview, replicas_that_are_not_where_they_belong_are_on_their_way)
     expect(text, "3      a:3                          up           0            -         3  drained");
 }
 
-Test(overview, a_node_that_was_named_and_that_the_leader_does_not_know_is_told)
+Test(keel_overview, a_node_that_was_named_and_that_the_leader_does_not_know_is_told)
 {
     say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");
     json_object_set_new(answers[0].said, "plan", json_pack("{s:i,s:i,s:i}", "epoch", 7, "replicas", 3, "unnamed", 9));
@@ -172,7 +172,7 @@ Test(overview, a_node_that_was_named_and_that_the_leader_does_not_know_is_told)
                         "keel ctl members said waits for that\n");
 }
 
-Test(overview, replicas_for_which_there_are_no_nodes_are_told)
+Test(keel_overview, replicas_for_which_there_are_no_nodes_are_told)
 {
     say(0, "{'stripe':0,'leader':1,'term':4," MEMBERS "}", "true,true");
     json_object_set_new(answers[0].said, "plan",

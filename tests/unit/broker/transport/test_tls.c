@@ -360,7 +360,7 @@ Test(transport_tls, a_record_that_is_said_twice_is_refused)
     teardown(&rig);
 }
 
-Test(tls, a_file_that_is_not_there_is_said_to_be_so)
+Test(transport_tls, a_file_that_is_not_there_is_said_to_be_so)
 {
     struct tls_context   *context = NULL;
     char                  why[200];
