@@ -54,7 +54,7 @@ static void run_shard(void *ctx)
 {
     struct shard_thread   *self   = ctx;
     const struct io_config config = {
-        .sockets_max       = self->broker->config->connections_max,
+        .sockets_max       = self->broker->config->sockets_max,
         .recv_buffers      = RECV_BUFFERS,
         .recv_buffer_bytes = RECV_BUFFER_SIZE,
         .cpu               = self->cpu,

@@ -17,6 +17,7 @@
 #define METRICS_TABLE(X)                                                                                                           \
     X(CONNECTIONS_OPEN,       "keel_connections_open",              gauge,   "Connections that are open now.")                     \
     X(CONNECTIONS_TOTAL,      "keel_connections_total",             counter, "Connections accepted.")                              \
+    X(CONNECTIONS_TURNED_AWAY, "keel_connections_turned_away_total", counter, "Connections closed at once, for a thread had as many as it may.") \
     X(CONNECTIONS_TCP,        "keel_connections_tcp_total",         counter, "Of these, of plain MQTT.")                           \
     X(CONNECTIONS_TLS,        "keel_connections_tls_total",         counter, "Of these, of MQTT over TLS.")                        \
     X(CONNECTIONS_WS,         "keel_connections_ws_total",          counter, "Of these, of MQTT over WebSocket.")                  \

@@ -23,7 +23,8 @@ struct auth_config {
     uint32_t argon2_memory_kib; /* of hashes made here: for names that nobody has */
     uint32_t argon2_passes;
     uint32_t scram_iterations;
-    uint32_t connections_per_address; /* of one broker; 0: any, as for all below */
+    uint32_t connections_max;         /* of one broker, all shards together; 0: any, as for all below */
+    uint32_t connections_per_address; /* of one broker */
     uint32_t connections_per_user;
     /* CONNECTs of one client identifier within flap_window_ns; one more is a ban for flap_ban_ns. */
     uint32_t         flap_connects;

@@ -5,6 +5,7 @@
 #include "shared/base/list.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { SWEEP = 4 }; /* entries looked at with each that comes */
@@ -22,9 +23,10 @@ struct entry {
 };
 
 struct census {
-    pthread_mutex_t lock;
-    struct hashmap  map;
-    struct list     idle;
+    pthread_mutex_t  lock;
+    struct hashmap   map;
+    struct list      idle;
+    _Atomic uint32_t open; /* of all */
 };
 
 struct census *census_new(void)
@@ -176,4 +178,22 @@ void census_leave(struct census *c, enum ban_kind kind, struct bytes name, struc
         list_push_back(&c->idle, &e->link);
     }
     pthread_mutex_unlock(&c->lock);
+}
+
+bool census_enter_all(struct census *c, uint32_t most)
+{
+    uint32_t open = atomic_load_explicit(&c->open, memory_order_relaxed);
+    while (open < most) {
+        if (atomic_compare_exchange_weak_explicit(&c->open, &open, open + 1, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void census_leave_all(struct census *c)
+{
+    uint32_t before = atomic_fetch_sub_explicit(&c->open, 1, memory_order_relaxed);
+    ASSERT(before > 0);
 }

@@ -3,6 +3,7 @@
  *   let in ──▶ census_enter ──▶ counted │ FULL: it has as many as it may │ FLAPS: it comes too often
  *   gone   ──▶ census_leave
  *
+ * All together are counted apart, without the lock.
  * One table for all shards, behind a lock: taken when a client comes or goes, never for a message. What is not connected and has not come for a
  * while is forgotten, a few entries with each that comes.
  * Lifetime: made by main.c before the shards, freed after them.   Threads: any. */
@@ -30,5 +31,9 @@ void           census_free(struct census *census);
 enum census_verdict census_enter(struct census *census, enum ban_kind kind, struct bytes name, struct bytes client_id,
                                  struct census_limit limit, uint64_t now_ns, bool *counted);
 void                census_leave(struct census *census, enum ban_kind kind, struct bytes name, struct bytes client_id);
+
+/* One more of all that are connected; false: there are as many as `most` already, and it is not counted. */
+MUST_CHECK bool census_enter_all(struct census *census, uint32_t most);
+void            census_leave_all(struct census *census);
 
 #endif

@@ -122,6 +122,8 @@ bool doorman_flaps(struct gate *gate, struct bytes client_id)
 
 /* ---- how many are here ------------------------------------------------------------------------------------------------------------ */
 
+enum { COUNTED_ALL = 1 << BAN_KINDS }; /* beside a bit of each kind */
+
 static bool enter(struct gate *gate, enum ban_kind kind, struct bytes name, struct bytes client_id, uint32_t limit,
                   uint8_t *counted)
 {
@@ -142,6 +144,9 @@ void doorman_leave(struct gate *gate, uint8_t counted, struct bytes user, struct
     if ((counted & 1u << BAN_USER) != 0) {
         census_leave(gate->census, BAN_USER, user, client_id);
     }
+    if ((counted & COUNTED_ALL) != 0) {
+        census_leave_all(gate->census);
+    }
 }
 
 const char *doorman_enter(struct gate *gate, struct bytes user, struct bytes address, struct bytes client_id,
@@ -149,7 +154,14 @@ const char *doorman_enter(struct gate *gate, struct bytes user, struct bytes add
 {
     const struct auth_config *config = gate->config;
     *counted                         = 0;
+    if (config->connections_max != 0 && gate->census != NULL) {
+        if (!census_enter_all(gate->census, config->connections_max)) {
+            return "there are as many connections as there may be (mqtt.connections_max)";
+        }
+        *counted = COUNTED_ALL;
+    }
     if (!enter(gate, BAN_ADDRESS, address, client_id, config->connections_per_address, counted)) {
+        doorman_leave(gate, *counted, user, address, client_id);
         return "its address has as many connections as it may (mqtt.connections_per_address)";
     }
     if (!enter(gate, BAN_USER, user, client_id, config->connections_per_user, counted)) {

@@ -10,15 +10,22 @@
 /* What all clients of a process may have queued for sending: far above what sockets take, far below what hurts. */
 static const uint64_t output_pool_bytes = UINT64_C(1) << 30;
 /* Publishes of one client that may wait for the segment store besides its Receive Maximum, which bounds QoS 1 and 2 anyway. */
-enum { PUBLISH_PENDING_SLACK = 64, UNIX_ADDRESS_MAX_BYTES = 112 };
+enum { PUBLISH_PENDING_SLACK = 64, UNIX_ADDRESS_MAX_BYTES = 112, SOCKETS_SLACK = 1024 };
 _Static_assert((int)CONFIG_ADDRESSES_MAX <= (int)STORE_SEEDS_MAX, "seeds of the segment store");
+
+/* Clients are counted over all shards; the kernel hands their connections out by chance, and other sockets need places too. */
+static uint32_t sockets_max(uint64_t connections_max, unsigned shard_count)
+{
+    uint64_t fair = connections_max / shard_count;
+    return (uint32_t)(fair + fair / 4 + SOCKETS_SLACK);
+}
 
 int broker_config_init(struct broker_config *config, const struct settings *settings, unsigned shard_count, char *why,
                        size_t why_size)
 {
     *config = (struct broker_config){
         .handshakes_max    = (uint32_t)settings->tls_handshakes_max,
-        .connections_max   = (uint32_t)(settings->connections_max / shard_count) + 1,
+        .sockets_max       = sockets_max(settings->connections_max, shard_count),
         .output_pool_bytes = output_pool_bytes / shard_count,
     };
     const struct config_address *listen[TRANSPORT_KINDS] = {
@@ -69,6 +76,7 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
         .access_url              = settings->acl_http_url,
         .hook_token              = settings->hook_token,
         .hook_down               = (uint8_t)settings->hook_down,
+        .connections_max         = (uint32_t)settings->connections_max,
         .connections_per_address = (uint32_t)settings->connections_per_address,
         .connections_per_user    = (uint32_t)settings->connections_per_user,
         .flap_connects           = (uint32_t)settings->flap_connects,

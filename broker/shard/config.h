@@ -23,9 +23,9 @@ struct broker_config {
         uint32_t mode; /* of a Unix socket */
     } listen[TRANSPORT_KINDS];
     char                       ws_path[256];
-    uint32_t                   handshakes_max;            /* TLS, per shard */
-    struct store_client_config store;                     /* seeds; each shard fills in who it is */
-    uint32_t                   connections_max;           /* per shard */
+    uint32_t                   handshakes_max; /* TLS, per shard */
+    struct store_client_config store;          /* seeds; each shard fills in who it is */
+    uint32_t                   sockets_max;    /* per shard; clients are counted by the gate (auth.connections_max) */
     uint64_t                   output_pool_bytes;         /* per shard: what all connections together may have queued */
     bool                       proxied[TRANSPORT_KINDS];  /* a PROXY header comes first */
     struct networks            proxies;                   /* who may send one */

@@ -317,14 +317,15 @@ static void publish_metrics(struct shard *shard)
     store_client_counters(shard->store, &store);
     gate_counters(shard->gate, &gate);
     const uint64_t values[METRIC_COUNT] = {
-        [METRIC_CONNECTIONS_OPEN]  = shard->peer_count,
-        [METRIC_CONNECTIONS_TOTAL] = shard->counters.accepted,
-        [METRIC_CONNECTIONS_TCP]   = shard->counters.accepted_by[TRANSPORT_TCP],
-        [METRIC_CONNECTIONS_TLS]   = shard->counters.accepted_by[TRANSPORT_TLS],
-        [METRIC_CONNECTIONS_WS]    = shard->counters.accepted_by[TRANSPORT_WS],
-        [METRIC_CONNECTIONS_UNIX]  = shard->counters.accepted_by[TRANSPORT_UNIX],
-        [METRIC_CONNECTIONS_WSS]   = shard->counters.accepted_by[TRANSPORT_WSS],
-        [METRIC_SESSIONS_OPEN]     = kernel->sessions_open,
+        [METRIC_CONNECTIONS_OPEN]        = shard->peer_count,
+        [METRIC_CONNECTIONS_TOTAL]       = shard->counters.accepted,
+        [METRIC_CONNECTIONS_TURNED_AWAY] = io_turned_away(shard->io),
+        [METRIC_CONNECTIONS_TCP]         = shard->counters.accepted_by[TRANSPORT_TCP],
+        [METRIC_CONNECTIONS_TLS]         = shard->counters.accepted_by[TRANSPORT_TLS],
+        [METRIC_CONNECTIONS_WS]          = shard->counters.accepted_by[TRANSPORT_WS],
+        [METRIC_CONNECTIONS_UNIX]        = shard->counters.accepted_by[TRANSPORT_UNIX],
+        [METRIC_CONNECTIONS_WSS]         = shard->counters.accepted_by[TRANSPORT_WSS],
+        [METRIC_SESSIONS_OPEN]           = kernel->sessions_open,
         /* Every shard knows all of them. */
         [METRIC_SESSIONS_STORED]           = shard->index == 0 ? kernel->stored_sessions : 0,
         [METRIC_SUBSCRIPTIONS_STORED]      = shard->index == 0 ? kernel->stored_subscriptions : 0,

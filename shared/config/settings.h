@@ -33,7 +33,7 @@
     X(mqtt_proxy,             "mqtt.proxy",             NULL,       BOOL,    "false",          0, 0, NULL,                      \
       "Whether connections to mqtt.listen begin with a PROXY header (version 1 or 2), as those of load balancers do.")          \
     X(connections_max,        "mqtt.connections_max",   NULL,       NUMBER,  "1000000",        1, 10000000, "connections",      \
-      "Connections at once in one process, within LimitNOFILE; further ones are closed.")                                       \
+      "Clients at once in one process, within LimitNOFILE; further ones are refused (0x97).")                                   \
     X(connections_per_address, "mqtt.connections_per_address", NULL, NUMBER, "0",             0, 4294967295, "connections",     \
       "Connections of one address to one broker; further ones are refused (0x97). 0: any.")                                     \
     X(connections_per_user,   "mqtt.connections_per_user", NULL,    NUMBER,  "0",              0, 4294967295, "connections",    \

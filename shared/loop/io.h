@@ -24,7 +24,8 @@
 struct io;
 
 struct io_config {
-    uint32_t sockets_max;       /* open at once on this shard; registered-file table */
+    uint32_t
+        sockets_max; /* open at once on this shard; registered-file table. One that comes beyond is closed at once */
     uint32_t recv_buffers;      /* provided buffers, a power of two (64) */
     uint32_t recv_buffer_bytes; /* each (16 KiB); all of them should fit the L2 cache */
     int      cpu;               /* core to pin the worker threads of the ring to, or -1 */
@@ -80,6 +81,8 @@ uint16_t       io_listener_port(const struct io_listener *listener);
 /* Stops and starts accepting (the backlog waits in the kernel). */
 void io_listener_accepting(struct io_listener *listener, bool on);
 void io_listener_close(struct io_listener *listener);
+/* Connections that were closed at once, for there was no place (sockets_max). */
+uint64_t io_turned_away(const struct io *io);
 
 /* Never fails here: a failure is reported by handler->connected. handler must outlive the socket. */
 struct io_socket *io_connect(struct io *io, const char *address, uint16_t port, const struct io_handler *handler,

@@ -146,7 +146,7 @@ struct io {
     struct list  plain;
     struct list  deferred; /* sockets that have something to tell in the next turn */
     struct list  listeners;
-    bool         accept_blocked; /* some listener waits for a free place */
+    uint64_t     turned_away; /* connections closed at once, for there was no place */
 
     /* files */
     struct list ops_failed; /* operations that failed before they began */

@@ -1,5 +1,5 @@
-/* uring_listen.c - listeners: one multishot accept each; it ends when there is no place for a connection, and is armed again
- * when there is one. */
+/* uring_listen.c - listeners: one multishot accept each. A connection for which there is no place is closed at once: who waits in the
+ * backlog of the kernel takes itself for connected. */
 #include "shared/loop/uring.h"
 
 #include "shared/base/err.h"
@@ -17,6 +17,7 @@
 /* The kernel has no descriptor or memory for a connection: not again before this. */
 static const uint64_t retry_after_ns = 100000000;
 static const uint64_t complain_every = 10000000000;
+enum { KEPT_MAX = 64 };
 
 static void accept_arm(struct io_listener *listener)
 {
@@ -176,9 +177,23 @@ void listeners_free(struct io *io)
     }
 }
 
-static bool io_has_place(const struct io *io)
+/* Some are kept for what this side connects to: a broker full of clients has to find its store again. */
+static bool has_place(const struct io *io)
 {
-    return io->slots_free > 0 && io->sockets_open < io->sockets_max;
+    uint32_t kept = io->sockets_max / 16 < KEPT_MAX ? io->sockets_max / 16 : KEPT_MAX;
+    return io->slots_free > kept && io->sockets_open + kept < io->sockets_max;
+}
+
+static void turn_away(struct io_listener *listener, int fd)
+{
+    uint64_t suppressed = 0;
+    close(fd);
+    listener->io->turned_away++;
+    if (log_allowed(&listener->complaint, listener->io->now_ns, complain_every, &suppressed)) {
+        log_warn(
+            "a connection to port %u was closed at once: one thread has as many as it may, %u (%llu more of these)",
+            listener->port, listener->io->sockets_max, (unsigned long long)suppressed);
+    }
 }
 
 static void accept_failed(struct io_listener *listener, int error)
@@ -204,14 +219,19 @@ static void accept_one(struct io_listener *listener, int fd)
         close(fd);
         return;
     }
-    struct io_socket *socket = socket_new(io, fd, listener->movable);
-    if (!io_has_place(io)) { /* the next ones wait in the backlog */
-        io->accept_blocked = true;
-        accept_cancel(listener);
+    if (!has_place(io)) {
+        turn_away(listener, fd);
+        return;
     }
+    struct io_socket *socket = socket_new(io, fd, listener->movable);
     if (socket != NULL) {
         listener->accepted(listener->ctx, socket);
     }
+}
+
+uint64_t io_turned_away(const struct io *io)
+{
+    return io->turned_away;
 }
 
 void listener_on_accept(struct io_listener *listener, int result, uint32_t flags)
@@ -231,8 +251,6 @@ void listener_on_accept(struct io_listener *listener, int result, uint32_t flags
     }
     if (listener->closing) {
         listener_free(listener);
-    } else if (!io_has_place(listener->io)) {
-        listener->io->accept_blocked = true;
     } else if (listener->retry_ns == 0) {
         accept_arm(listener);
     }
@@ -240,15 +258,10 @@ void listener_on_accept(struct io_listener *listener, int result, uint32_t flags
 
 void listeners_after_turn(struct io *io)
 {
-    bool unblocked     = io->accept_blocked && io_has_place(io);
-    io->accept_blocked = io->accept_blocked && !unblocked;
     LIST_EACH (&io->listeners, link) {
         struct io_listener *listener = CONTAINER_OF(link, struct io_listener, link);
-        bool                again    = listener->retry_ns != 0 && listener->retry_ns <= io->now_ns;
-        if (again) {
+        if (listener->retry_ns != 0 && listener->retry_ns <= io->now_ns) {
             listener->retry_ns = 0;
-        }
-        if (unblocked || again) {
             accept_arm(listener);
         }
     }

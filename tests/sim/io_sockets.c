@@ -471,6 +471,13 @@ void io_listener_accepting(struct io_listener *listener, bool on)
     }
 }
 
+/* Places have no end here. */
+uint64_t io_turned_away(const struct io *io)
+{
+    (void)io;
+    return 0;
+}
+
 void io_listener_close(struct io_listener *listener)
 {
     if (listener == NULL || listener->io->dead) {

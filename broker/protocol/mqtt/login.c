@@ -329,7 +329,11 @@ static void on_answered(struct auth_attempt *attempt, const struct auth_answer *
     login->asked   = false;
     login->listens = false;
     if (answer->outcome == AUTH_REFUSED) {
-        client->env->counters.unauthenticated++;
+        if (answer->refusal == AUTH_QUOTA) {
+            client->env->counters.over_limit++;
+        } else {
+            client->env->counters.unauthenticated++;
+        }
         mqtt_conn_fault(conn, client->version, fault_of(answer, login->again));
     } else if (login->again) {
         send_auth(client, MQTT_SUCCESS, answer);

@@ -81,6 +81,19 @@ def test_a_client_that_connects_again_and_again_is_banned():
         assert "connects again and again" in server.log()
 
 
+def test_connections_of_all_are_bounded():
+    with Keel("--shards", "2", "--set", "mqtt.connections_max=3") as server:
+        clients = [Client(server, f"all-{n}") for n in range(3)]
+        assert reason(server, "all-3") == 0x97
+        assert reason(server, "all-3", version=4) == 3
+        await_true(lambda: server.metric("keel_over_limit_total") >= 2, "they are counted")
+        clients.pop().close()
+        await_true(lambda: reason(server, "all-3") == 0, "one has gone")
+        for c in clients:
+            c.until_ping()
+            c.close()
+
+
 def test_connections_of_one_address_are_bounded():
     with Keel("--set", "mqtt.connections_per_address=3") as server:
         clients = [Client(server, f"address-{n}") for n in range(3)]

@@ -34,6 +34,18 @@ Test(gate_census, as_many_as_are_allowed_are_let_in)
     census_free(c);
 }
 
+Test(gate_census, all_together_are_as_many_as_there_may_be)
+{
+    struct census *c = census_new();
+    cr_assert(census_enter_all(c, 2));
+    cr_assert(census_enter_all(c, 2));
+    cr_assert_not(census_enter_all(c, 2));
+    census_leave_all(c);
+    cr_assert(census_enter_all(c, 2));
+    cr_assert_not(census_enter_all(c, 1), "the limit may be lowered");
+    census_free(c);
+}
+
 Test(gate_census, who_comes_more_often_than_is_allowed_flaps_until_the_window_ends)
 {
     struct census      *c     = census_new();

@@ -524,7 +524,7 @@ Test(loop_uring_socket, a_moved_socket_loses_no_byte)
     end_fini(&second);
 }
 
-Test(loop_uring_socket, a_full_table_leaves_connections_in_the_backlog_until_there_is_a_place)
+Test(loop_uring_socket, beyond_a_full_table_connections_are_closed_until_there_is_a_place)
 {
     struct io    *io = open_io(3, 8);
     struct server server;
@@ -541,11 +541,14 @@ Test(loop_uring_socket, a_full_table_leaves_connections_in_the_backlog_until_the
         RUN_UNTIL(io, server.accepted == i + 1);
         server.end = &peers[i + 1];
     }
-    fds[3] = plain_connect(&server);
-    run_for(io, 20000000);
+    int beyond = plain_connect(&server);
+    RUN_UNTIL(io, io_turned_away(io) == 1);
+    cr_assert_eq(recv(beyond, &byte, 1, 0), 0, "it is closed");
+    close(beyond);
     cr_assert_eq(server.accepted, 3);
     close(fds[0]);
     RUN_UNTIL(io, peers[0].closed == 1);
+    fds[3] = plain_connect(&server);
     RUN_UNTIL(io, server.accepted == 4);
     cr_assert_eq(recv(fds[3], &byte, 1, MSG_DONTWAIT), -1);
     cr_assert_eq(errno, EAGAIN, "it is alive");
@@ -563,6 +566,41 @@ Test(loop_uring_socket, a_full_table_leaves_connections_in_the_backlog_until_the
         end_fini(&peers[i]);
     }
     for (int i = 2; i < 5; i++) {
+        close(fds[i]);
+    }
+}
+
+Test(loop_uring_socket, clients_leave_places_for_what_this_side_connects_to)
+{
+    struct io    *io = open_io(32, 8);
+    struct server server;
+    struct end    peers[33], own[2];
+    int           fds[31];
+    server_open(&server, io, NULL, false);
+    for (int i = 0; i < 33; i++) {
+        end_init(&peers[i], io, 0, 20);
+    }
+    for (int i = 0; i < 30; i++) {
+        server.end = &peers[i];
+        fds[i]     = plain_connect(&server);
+        RUN_UNTIL(io, server.accepted == i + 1);
+    }
+    fds[30] = plain_connect(&server);
+    RUN_UNTIL(io, io_turned_away(io) == 1);
+    for (int i = 0; i < 2; i++) {
+        end_init(&own[i], io, 0, 21);
+        connect_to(&own[i], &server);
+        RUN_UNTIL(io, own[i].connected == 1);
+        cr_assert_eq(own[i].connect_result, 0);
+    }
+    io_close(io);
+    for (int i = 0; i < 33; i++) {
+        end_fini(&peers[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        end_fini(&own[i]);
+    }
+    for (int i = 0; i < 31; i++) {
         close(fds[i]);
     }
 }
