@@ -9,6 +9,18 @@ static bool is_in(struct bytes topic, const char *root)
     return bytes_starts_with(topic, prefix) && (topic.size == prefix.size || topic.data[prefix.size] == '/');
 }
 
+/* "$SYS/broker/connection/<bridge>/state": a bridge of Mosquitto that is connected here says there whether it is, as a will and retained. */
+static bool is_bridge_state(struct bytes topic)
+{
+    struct bytes before = bytes_str("$SYS/broker/connection/"), behind = bytes_str("/state");
+    if (topic.size <= before.size + behind.size || !bytes_starts_with(topic, before)) {
+        return false;
+    }
+    struct bytes bridge = bytes_of(topic.data + before.size, topic.size - before.size - behind.size);
+    return memchr(bridge.data, '/', bridge.size) == NULL &&
+           bytes_equal(bytes_of(bridge.data + bridge.size, behind.size), behind);
+}
+
 static struct reserved refused(int status)
 {
     return (struct reserved){.status = status};
@@ -45,7 +57,7 @@ struct reserved reserved_look(const struct kernel_limits *limits, struct bytes t
     if (is_in(topic, "$delayed") && limits->delayed_max_s != 0) {
         return look_delayed(limits, bytes_of(topic.data + 8, topic.size - 8));
     }
-    if (is_in(topic, "$SYS") || is_in(topic, "$events")) {
+    if ((is_in(topic, "$SYS") && !is_bridge_state(topic)) || is_in(topic, "$events")) {
         return limits->own_topics_ignored ? (struct reserved){.ignored = true} : refused(ERR_DENIED);
     }
     if (is_in(topic, "$exclusive") || is_in(topic, "$share")) {

@@ -2,7 +2,8 @@
  *
  *     $delayed/<seconds>/<topic>   is published to <topic> that many seconds later       delayed.h
  *     $exclusive/..  $share/..     are for filters only
- *     $SYS/..  $events/..          are the broker's own: clients read them
+ *     $SYS/..  $events/..          are the broker's own: clients read them; but bridges of Mosquitto say in
+ *                                  $SYS/broker/connection/<bridge>/state how they are
  *
  * Any other topic that begins with '$' is like all topics, but for leading wildcards [MQTT-4.7.2-1].
  * Threads: any; pure. */
