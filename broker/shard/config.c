@@ -96,6 +96,7 @@ int broker_config_init(struct broker_config *config, const struct settings *sett
     config->sys_interval_ns           = settings->sys_interval_s * 1000000000u;
     config->mqtt                      = mqtt_limits_default;
     config->mqtt.denied_ends_v3       = settings->acl_denied_v3 == 1;
+    config->mqtt.denied_hidden        = settings->acl_denied == 1;
     config->mqtt.packet_max_bytes     = (uint32_t)settings->packet_max_bytes;
     config->mqtt.receive_max          = (uint16_t)settings->receive_max;
     config->mqtt.topic_alias_in_max   = (uint16_t)settings->topic_alias_max;

@@ -42,7 +42,7 @@
       "How long a new connection may take to send its CONNECT.")                                                                \
     X(keep_alive_max_s,       "mqtt.keep_alive_max",    NULL,       NUMBER,  "0",              0, 65535, "s",                   \
       "The longest keep alive: MQTT 5 clients that ask for more, or for none, are told this one; 0: no bound.")                 \
-    X(packet_max_bytes,       "mqtt.packet_max",        NULL,       NUMBER,  "1MiB",           1024, 2097152, "bytes",          \
+    X(packet_max_bytes,       "mqtt.packet_max",        NULL,       NUMBER,  "1MiB",           16, 2097152, "bytes",            \
       "The largest packet that a client may send; larger ones end its connection with 0x95.")                                   \
     X(receive_max,            "mqtt.receive_max",       NULL,       NUMBER,  "256",            1, 65535, "packets",             \
       "QoS 1 and 2 packets that a client may have unacknowledged; one more ends its connection with 0x93.")                     \
@@ -168,6 +168,8 @@
       "The hook that is asked where no access rule speaks.")                                                                    \
     X(acl_default,            "acl.default",            NULL,       CHOICE,  "allow",          0, 0, "allow|deny",              \
       "What is meant where no rule speaks.")                                                                                    \
+    X(acl_denied,             "acl.denied",             NULL,       CHOICE,  "tell",           0, 0, "tell|hide",               \
+      "What a client is told of what it may not publish or subscribe to: 0x87 (not authorized), or 0x80, which could have any reason.") \
     X(acl_denied_v3,          "acl.denied_v3",          NULL,       CHOICE,  "drop",           0, 0, "drop|disconnect",         \
       "What happens to a denied publish before MQTT 5, which has no word for it: acknowledged and dropped, or the end of the connection.") \
     X(hook_token,             "hook.token",             NULL,       TEXT,    NULL,             0, 255, "TOKEN",                 \

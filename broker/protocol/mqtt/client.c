@@ -117,6 +117,11 @@ void mqtt_client_send_ack(struct mqtt_client *client, enum mqtt_type type, uint1
     outq_commit(client->out, size <= client->packet_max_bytes ? size : 0);
 }
 
+uint8_t mqtt_client_denied_code(const struct mqtt_client *client)
+{
+    return client->env->limits->denied_hidden ? MQTT_UNSPECIFIED_ERROR : MQTT_NOT_AUTHORIZED;
+}
+
 void mqtt_client_log_denied(struct mqtt_client *client, const char *what, struct bytes topic)
 {
     struct mqtt_env *env = client->env;

@@ -78,6 +78,8 @@ void mqtt_client_doom(struct mqtt_client *client, enum mqtt_reason reason_code, 
 
 /* Queues a packet; one that is over the client's Maximum Packet Size is left out [MQTT-3.1.2-24]. No room for it dooms the client. */
 void mqtt_client_send(struct mqtt_client *client, const struct mqtt_packet *packet);
+/* In SUBACK, PUBACK and PUBREC of 5.0. */
+uint8_t mqtt_client_denied_code(const struct mqtt_client *client);
 /* It was refused something; a line per client and second. */
 void mqtt_client_log_denied(struct mqtt_client *client, const char *what, struct bytes topic);
 /* Is a topic or filter no longer than the operator allows, and of no more levels? */

@@ -32,6 +32,7 @@ struct mqtt_limits {
     uint16_t keep_alive_max_s;     /* a longer one, or none, is replaced (MQTT 5); 0: any */
     uint32_t session_expiry_max_s; /* as in kernel_limits; EXPIRY_NEVER: any */
     uint64_t connect_timeout_ns; /* from the connection to the end of CONNECT and of what it takes to know the client */
+    bool     denied_hidden;      /* a client is told of what it may not do as of any failure: 0x80 */
     bool denied_ends_v3; /* before MQTT 5: a denied publish ends the connection; else it is acknowledged and dropped */
     uint32_t topic_bytes_max;
     uint32_t topic_levels_max;

@@ -185,13 +185,13 @@ struct mqtt_fault mqtt_ack_take(struct mqtt_client *client, enum mqtt_type type,
                : MQTT_FINE;
 }
 
-static uint8_t reason_of(int status, bool matched)
+static uint8_t reason_of(const struct mqtt_client *client, int status, bool matched)
 {
     switch (status) {
     case 0:
         return matched ? MQTT_SUCCESS : MQTT_NO_MATCHING_SUBSCRIBERS;
     case ERR_DENIED:
-        return MQTT_NOT_AUTHORIZED;
+        return mqtt_client_denied_code(client);
     case ERR_MALFORMED:
         return MQTT_TOPIC_NAME_INVALID;
     case ERR_QUOTA:
@@ -209,7 +209,7 @@ static uint8_t reason_of(int status, bool matched)
 void mqtt_published(struct client *kernel_client, uint16_t id, uint8_t qos, int status, bool matched)
 {
     struct mqtt_client *client = mqtt_client_of(kernel_client);
-    uint8_t             code   = reason_of(status, matched);
+    uint8_t             code   = reason_of(client, status, matched);
     if (client->version == MQTT_V5) {
         if (qos == 1) {
             ASSERT(client->qos1_in_count > 0);

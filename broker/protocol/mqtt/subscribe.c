@@ -146,7 +146,7 @@ static uint8_t limit_code(struct mqtt_client *client, const struct mqtt_filter *
     if (allowed(client, wanted) == ACCESS_DENY) {
         client->env->counters.subscriptions_denied++;
         mqtt_client_log_denied(client, "subscribe to", filter);
-        return MQTT_NOT_AUTHORIZED;
+        return mqtt_client_denied_code(client);
     }
     if (!mqtt_client_topic_fits(client, filter)) {
         client->env->counters.over_limit++;
@@ -173,7 +173,7 @@ static uint8_t granted_code(const struct mqtt_client *client, int result)
     if (result == ERR_NOT_FOUND || result == ERR_MALFORMED) { /* of "$stream/..": no such stream or position */
         return MQTT_TOPIC_FILTER_INVALID;
     }
-    return result == ERR_DENIED                                                   ? MQTT_NOT_AUTHORIZED
+    return result == ERR_DENIED                                                   ? mqtt_client_denied_code(client)
            : result == ERR_QUOTA || result == ERR_FULL || result == ERR_DISK_FULL ? MQTT_QUOTA_EXCEEDED
                                                                                   : MQTT_UNSPECIFIED_ERROR;
 }

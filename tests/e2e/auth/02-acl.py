@@ -57,6 +57,17 @@ def test_a_denied_filter_is_refused_alone(server):
     rules(server)
 
 
+def test_what_is_denied_may_look_like_any_failure():
+    with harness.Keel("--set", "acl.denied=hide") as server:
+        rules(server, "deny all both secret/#")
+        with Client(server, "acl-hide") as c:
+            assert c.subscribe(["a", "secret/x"], 1) == [1, 0x80]
+            for qos in (1, 2):
+                c.publish("secret/a", b"no", qos, reason=0x80)
+            c.publish("a", b"yes", 1)
+            assert c.message().payload == b"yes"
+
+
 def test_names_stand_in_for_client_and_user(server):
     passwd(server, "alice", "x")
     rules(server, "allow user alice publish up/%u/%c/#", "allow user alice subscribe down/%c", "deny user alice both #")
