@@ -224,6 +224,15 @@ void mqtt_connack_accept(struct mqtt_client *client, bool session_present)
         mqtt_client_send(client, &packet);
         return;
     }
+    if (limits->keep_alive_max_s != 0 && client->keep_alive_s == limits->keep_alive_max_s) {
+        mqtt_property_put_u16(&w, MQTT_SERVER_KEEP_ALIVE, client->keep_alive_s);
+    }
+    if (limits->topic_alias_in_max > 0) {
+        mqtt_property_put_u16(&w, MQTT_TOPIC_ALIAS_MAXIMUM, limits->topic_alias_in_max);
+    }
+    if (client->assigned_id) {
+        mqtt_property_put_bytes(&w, MQTT_ASSIGNED_CLIENT_IDENTIFIER, bytes_of(client->id, client->id_size));
+    }
     if (mqtt_login_method(client).size > 0) { /* [MQTT-4.12.0-5] */
         mqtt_property_put_bytes(&w, MQTT_AUTHENTICATION_METHOD, mqtt_login_method(client));
         mqtt_property_put_bytes(&w, MQTT_AUTHENTICATION_DATA, mqtt_login_data(client));
@@ -231,21 +240,15 @@ void mqtt_connack_accept(struct mqtt_client *client, bool session_present)
     if (limits->session_expiry_max_s != EXPIRY_NEVER && client->session_expiry_s == limits->session_expiry_max_s) {
         mqtt_property_put_u32(&w, MQTT_SESSION_EXPIRY_INTERVAL, client->session_expiry_s);
     }
+    if (!limits->retain_available) {
+        mqtt_property_put_u8(&w, MQTT_RETAIN_AVAILABLE, 0);
+    }
+    mqtt_property_put_u32(&w, MQTT_MAXIMUM_PACKET_SIZE, limits->packet_max_bytes);
     if (limits->receive_max != 65535) {
         mqtt_property_put_u16(&w, MQTT_RECEIVE_MAXIMUM, limits->receive_max);
     }
     if (limits->qos_max < 2) {
         mqtt_property_put_u8(&w, MQTT_MAXIMUM_QOS, limits->qos_max);
-    }
-    if (!limits->retain_available) {
-        mqtt_property_put_u8(&w, MQTT_RETAIN_AVAILABLE, 0);
-    }
-    mqtt_property_put_u32(&w, MQTT_MAXIMUM_PACKET_SIZE, limits->packet_max_bytes);
-    if (client->assigned_id) {
-        mqtt_property_put_bytes(&w, MQTT_ASSIGNED_CLIENT_IDENTIFIER, bytes_of(client->id, client->id_size));
-    }
-    if (limits->topic_alias_in_max > 0) {
-        mqtt_property_put_u16(&w, MQTT_TOPIC_ALIAS_MAXIMUM, limits->topic_alias_in_max);
     }
     if (!limits->wildcard_available) {
         mqtt_property_put_u8(&w, MQTT_WILDCARD_SUBSCRIPTION_AVAILABLE, 0);
@@ -255,9 +258,6 @@ void mqtt_connack_accept(struct mqtt_client *client, bool session_present)
     }
     if (!limits->shared_available) {
         mqtt_property_put_u8(&w, MQTT_SHARED_SUBSCRIPTION_AVAILABLE, 0);
-    }
-    if (limits->keep_alive_max_s != 0 && client->keep_alive_s == limits->keep_alive_max_s) {
-        mqtt_property_put_u16(&w, MQTT_SERVER_KEEP_ALIVE, client->keep_alive_s);
     }
     ASSERT(!w.bad);
     packet.connack.properties.raw = wire_written(&w);

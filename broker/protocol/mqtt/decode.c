@@ -159,8 +159,8 @@ static struct mqtt_fault decode_connect(enum mqtt_sender sender, struct bytes bo
     if (r.bad || wire_left(&r) != 0) {
         return MALFORMED("CONNECT whose fields do not end with the packet");
     }
-    if (!mqtt_string_valid(out->client_id) || !mqtt_string_valid(out->user_name)) {
-        return MALFORMED("CONNECT with a client identifier or user name that is not UTF-8");
+    if (!mqtt_identity_valid(out->client_id) || !mqtt_identity_valid(out->user_name)) {
+        return MALFORMED("CONNECT with a client identifier or user name that is not UTF-8 or has control characters");
     }
     if (mqtt_has(&out->properties, MQTT_AUTHENTICATION_DATA) &&
         !mqtt_has(&out->properties, MQTT_AUTHENTICATION_METHOD)) {
@@ -385,7 +385,9 @@ static struct mqtt_fault decode_filters(enum mqtt_version version, bool options,
             return MALFORMED("a topic filter that is longer than the packet");
         }
         if (!mqtt_topic_filter_valid(filter)) {
-            return MALFORMED("a topic filter that breaks the rules of filters");
+            return mqtt_topic_filter_only_share(filter)
+                       ? PROTOCOL("a shared subscription without a topic filter") /* [MQTT-4.8.2-2] */
+                       : MALFORMED("a topic filter that breaks the rules of filters");
         }
         struct mqtt_fault fault = check_options(version, filter, option);
         if (fault.why != NULL) {
@@ -407,7 +409,7 @@ static struct mqtt_fault decode_subscribe(enum mqtt_version version, enum mqtt_t
         return MALFORMED("SUBSCRIBE or UNSUBSCRIBE without a packet identifier");
     }
     if (out->packet_id == 0) {
-        return PROTOCOL("SUBSCRIBE or UNSUBSCRIBE with packet identifier 0"); /* [MQTT-2.2.1-3] */
+        return MALFORMED("SUBSCRIBE or UNSUBSCRIBE with packet identifier 0"); /* [MQTT-2.2.1-3] */
     }
     if (version == MQTT_V5) {
         struct mqtt_fault fault = get_properties(&r, type, sender, &out->properties);

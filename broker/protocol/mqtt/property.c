@@ -179,11 +179,15 @@ static void store(const struct item *item, uint32_t number, struct mqtt_properti
     }
 }
 
+/* MQTT 5.0, 2.2.2.2 says malformed, of any packet. Brokers that clients are tested with say so of these two, and protocol error of all others. */
+enum { UNEXPECTED_IS_MALFORMED = 1 << MQTT_SUBSCRIBE | 1 << MQTT_UNSUBSCRIBE };
+
 static struct mqtt_fault item_check(const struct item *item, uint32_t number, uint32_t where, uint64_t present)
 {
     const struct row *row = &rows[item->id];
     if ((row->where & where) == 0) {
-        return mqtt_fault(MQTT_PROTOCOL_ERROR, "a property that does not belong in this packet");
+        return mqtt_fault((where & UNEXPECTED_IS_MALFORMED) != 0 ? MQTT_MALFORMED_PACKET : MQTT_PROTOCOL_ERROR,
+                          "a property that does not belong in this packet");
     }
     /* What may repeat: user properties, and the subscription identifiers that the server adds. */
     bool repeats = row->form == PAIR || (item->id == MQTT_SUBSCRIPTION_IDENTIFIER && where != IN(SUBSCRIBE));
@@ -211,8 +215,9 @@ struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, 
     if (sender == MQTT_FROM_SERVER && (type == MQTT_PUBLISH || type == MQTT_DISCONNECT)) {
         where |= 1u << (type + 17);
     }
-    out->raw     = raw;
-    out->present = 0;
+    out->raw                = raw;
+    out->present            = 0;
+    struct mqtt_fault wrong = MQTT_FINE; /* the first that can be read; what cannot be read goes before it */
     while (at < end) {
         struct item       item;
         struct mqtt_fault fault = item_read(at, end, &item);
@@ -221,14 +226,17 @@ struct mqtt_fault mqtt_properties_decode(struct bytes raw, enum mqtt_type type, 
         }
         uint32_t number = rows[item.id].form < BINARY ? number_at(&item) : 0;
         fault           = item_check(&item, number, where, out->present);
-        if (fault.why != NULL) {
+        if (LIKELY(fault.why == NULL)) {
+            store(&item, number, out);
+            out->present |= 1ull << item.id;
+        } else if (fault.reason_code == MQTT_MALFORMED_PACKET) {
             return fault;
+        } else if (wrong.why == NULL) {
+            wrong = fault;
         }
-        store(&item, number, out);
-        out->present |= 1ull << item.id;
         at = item.end;
     }
-    return MQTT_FINE;
+    return wrong;
 }
 
 bool mqtt_user_property(const struct mqtt_properties *p, struct bytes name, struct bytes *out)

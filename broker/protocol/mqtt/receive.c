@@ -28,8 +28,8 @@ static struct mqtt_fault conn_admit(const struct mqtt_conn *conn, struct mqtt_fr
         return mqtt_fault(MQTT_PROTOCOL_ERROR, "a second CONNECT"); /* [MQTT-3.1.0-2] */
     }
     if (!mqtt_type_from_client(type)) {
-        return type == MQTT_RESERVED ? mqtt_fault(MQTT_MALFORMED_PACKET, "packet type 0")
-                                     : mqtt_fault(MQTT_PROTOCOL_ERROR, "a packet that only a server sends");
+        return mqtt_fault(MQTT_PROTOCOL_ERROR,
+                          type == MQTT_RESERVED ? "packet type 0" : "a packet that only a server sends");
     }
     if (conn->state == CONN_AUTHENTICATING && type != MQTT_AUTH && type != MQTT_DISCONNECT) { /* [MQTT-3.1.2-30] */
         return mqtt_fault(MQTT_PROTOCOL_ERROR, "something else than AUTH before it is let in");

@@ -129,6 +129,11 @@ static bool name_valid(struct bytes name, bool wildcards)
     return true;
 }
 
+bool mqtt_identity_valid(struct bytes text)
+{
+    return name_valid(text, true);
+}
+
 bool mqtt_topic_name_valid(struct bytes topic)
 {
     return topic.size > 0 && name_valid(topic, false);
@@ -155,6 +160,18 @@ static bool wildcards_valid(struct bytes filter)
 bool mqtt_topic_filter_shared(struct bytes filter)
 {
     return bytes_starts_with(filter, bytes_of("$share/", 7));
+}
+
+bool mqtt_topic_filter_only_share(struct bytes filter)
+{
+    if (!mqtt_topic_filter_shared(filter) || !name_valid(filter, true)) {
+        return false;
+    }
+    struct bytes   name  = bytes_of(filter.data + 7, filter.size - 7);
+    const uint8_t *slash = name.size == 0 ? NULL : memchr(name.data, '/', name.size);
+    bool           alone = slash == NULL || slash + 1 == name.data + name.size;
+    name.size -= slash != NULL;
+    return alone && name.size > 0 && !mqtt_topic_filter_wildcard(name);
 }
 
 bool mqtt_topic_filter_wildcard(struct bytes filter)

@@ -13,9 +13,13 @@
 bool mqtt_string_valid(struct bytes text);
 bool mqtt_topic_name_valid(struct bytes topic);
 bool mqtt_topic_filter_valid(struct bytes filter);
+/* A client identifier or user name: a string without control characters, which logs and lists would carry on. May be empty. */
+bool mqtt_identity_valid(struct bytes text);
 
 /* Does it begin with "$share/"? */
 bool mqtt_topic_filter_shared(struct bytes filter);
+/* Is it "$share/" and a valid name of a group, with nothing behind that? */
+bool mqtt_topic_filter_only_share(struct bytes filter);
 /* Has a valid filter a # or + in it? */
 bool mqtt_topic_filter_wildcard(struct bytes filter);
 
