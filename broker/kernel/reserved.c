@@ -61,7 +61,7 @@ struct reserved reserved_look(const struct kernel_limits *limits, struct bytes t
         return limits->own_topics_ignored ? (struct reserved){.ignored = true} : refused(ERR_DENIED);
     }
     if (is_in(topic, "$exclusive") || is_in(topic, "$share")) {
-        return refused(ERR_MALFORMED);
+        return refused(ERR_DENIED);
     }
     return (struct reserved){.topic = topic};
 }

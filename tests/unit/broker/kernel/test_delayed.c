@@ -79,8 +79,8 @@ Test(kernel_delayed, what_the_topic_says_is_understood_or_refused)
         {"$SYS/broker/connection/a/stale", ERR_DENIED, 0, ""},
         {"$SYS/broker/connection/a", ERR_DENIED, 0, ""},
         {"$events/client/connected", ERR_DENIED, 0, ""},
-        {"$exclusive/a", ERR_MALFORMED, 0, ""},
-        {"$share/g/a", ERR_MALFORMED, 0, ""},
+        {"$exclusive/a", ERR_DENIED, 0, ""},
+        {"$share/g/a", ERR_DENIED, 0, ""},
         {"$SYSTEM/a", 0, 0, "$SYSTEM/a"},
         {"$", 0, 0, "$"},
     };
