@@ -19,6 +19,7 @@
 #include "shared/base/err.h"
 #include "shared/base/hash.h"
 #include "shared/base/log.h"
+#include "shared/base/version.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
@@ -193,6 +194,10 @@ const char *malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_deca
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("keel-broker " KEEL_VERSION);
+        return 0;
+    }
     static struct settings settings;
     char                   error[CONFIG_ERROR_MAX];
     int                    loaded = config_load(argc, argv, &settings_table, &settings, error);

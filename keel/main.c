@@ -1,6 +1,7 @@
 /* main.c - the keel command: which subcommand is meant. */
 #include "keel/ctl.h"
 #include "keel/dev.h"
+#include "shared/base/version.h"
 #include "shared/config/settings.h"
 
 #include <stdio.h>
@@ -12,7 +13,7 @@ static const char usage[] = "keel - a message platform: MQTT clients, an fsynced
                             "  keel ctl      asks a running broker how it is\n"
                             "  keel config   prints a configuration file with every key, its default and what it does\n"
                             "\n"
-                            "  keel COMMAND --help says more.\n";
+                            "  keel COMMAND --help says more; keel --version which one this is.\n";
 
 static int config_run(int argc, char **argv)
 {
@@ -41,6 +42,10 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
         fputs(usage, stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "version") == 0) {
+        puts("keel " KEEL_VERSION);
         return 0;
     }
     const char *nearest = commands[0].name;

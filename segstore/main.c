@@ -14,6 +14,7 @@
 #include "shared/base/assert.h"
 #include "shared/base/err.h"
 #include "shared/base/log.h"
+#include "shared/base/version.h"
 #include "shared/config/settings.h"
 #include "shared/loop/io.h"
 #include "shared/loop/mailbox.h"
@@ -24,6 +25,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum {
@@ -174,6 +176,10 @@ const char *malloc_conf = "background_thread:true,dirty_decay_ms:5000,muzzy_deca
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        puts("keel-segstore " KEEL_VERSION);
+        return 0;
+    }
     static struct settings settings;
     char                   error[CONFIG_ERROR_MAX];
     int                    loaded = config_load(argc, argv, &settings_table, &settings, error);

@@ -2,6 +2,7 @@
 #include "broker/admin/metrics.h"
 
 #include "shared/base/assert.h"
+#include "shared/base/version.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -80,6 +81,7 @@ char *metrics_print(const struct metrics *metrics, size_t *out_size)
     if (to == NULL) {
         return NULL;
     }
+    fputs(VERSION_METRIC, to);
     for (unsigned m = 0; m < METRIC_COUNT; m++) {
         const char *name = table[m].name;
         fprintf(to, "# HELP %s %s\n# TYPE %s %s\n", name, table[m].help, name, table[m].kind);

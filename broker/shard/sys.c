@@ -3,13 +3,13 @@
 
 #include "broker/admin/metrics.h"
 #include "broker/kernel/kernel.h"
+#include "shared/base/version.h"
 #include "shared/base/wire.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 
-#define SYS_VERSION "keel version 0.1.0"
 enum { LIST_MAX_BYTES = 64 << 10 };
 
 /* jemalloc, where it is linked: sanitizer builds bring their own allocator, and then nothing is said about the heap. */
@@ -130,7 +130,7 @@ uint64_t sys_turn(struct sys *sys, const struct metrics *metrics, struct kernel 
     struct wire_writer w = wire_writer_growing(LIST_MAX_BYTES);
     char               uptime[40];
     snprintf(uptime, sizeof uptime, "%" PRIu64 " seconds", (now_ns - sys->started_ns) / 1000000000u);
-    put(&w, "version", SYS_VERSION);
+    put(&w, "version", "keel version " KEEL_VERSION);
     put(&w, "uptime", uptime);
     put_counts(sys, metrics, &w);
     put_rates(sys, metrics, sys->last_ns == 0 ? 0 : now_ns - sys->last_ns, &w);

@@ -1,6 +1,8 @@
 /* metrics.c - the numbers of all shards as Prometheus' text. */
 #include "segstore/status/status.h"
 
+#include "shared/base/version.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +108,7 @@ char *status_metrics(const struct shard_status *shards, uint32_t count, size_t *
     if (to == NULL) {
         return NULL;
     }
+    fputs(VERSION_METRIC, to);
     for (unsigned value = 0; value < STATUS_VALUES; value++) {
         put_value(to, shards, count, value);
     }

@@ -185,3 +185,13 @@ def test_an_empty_machine_is_ready_soon():
     started = time.monotonic()
     with Keel():
         return f"keel dev on an empty directory: ready after {(time.monotonic() - started) * 1000:.0f} ms"
+
+
+def test_every_program_says_which_version_it_is():
+    said = {name: run(BUILD / name, "--version").stdout.split() for name in ("keel", "keel-broker", "keel-segstore")}
+    version = said["keel"][1]
+    assert said == {name: [name, version] for name in said}
+    assert run(BUILD / "keel", "version").stdout.split() == ["keel", version]
+    with Keel() as keel:
+        for admin in (keel.admin, keel.store_admin):
+            assert f'keel_build_info{{version="{version}"}} 1' in keel.http("/metrics", admin)[1]
