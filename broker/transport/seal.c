@@ -38,13 +38,14 @@ void seal_free(struct seal *s)
     }
 }
 
-void seal_key(struct seal *s, const uint8_t *key, const uint8_t iv[CIPHER_IV_BYTES], uint64_t number)
+bool seal_key(struct seal *s, const uint8_t *key, const uint8_t iv[CIPHER_IV_BYTES], uint64_t number)
 {
     cipher_start(s->cipher, true, key, NULL);
     memcpy(s->iv, iv, CIPHER_IV_BYTES);
     s->number  = number;
     s->records = 0;
-    s->keyed   = true;
+    s->keyed   = cipher_expand(s->cipher);
+    return s->keyed;
 }
 
 /* HKDF-Expand-Label(secret, label, "", size). */
@@ -68,10 +69,7 @@ bool seal_secret(struct seal *s, struct bytes secret, OSSL_LIB_CTX *library)
     EVP_KDF     *method    = EVP_KDF_fetch(library, OSSL_KDF_NAME_TLS1_3_KDF, NULL);
     EVP_KDF_CTX *kdf       = method == NULL ? NULL : EVP_KDF_CTX_new(method);
     s->keyed = kdf != NULL && secret.size == key_bytes + 16 && expand(kdf, secret, "key", key, key_bytes) &&
-               expand(kdf, secret, "iv", iv, sizeof iv);
-    if (s->keyed) {
-        seal_key(s, key, iv, 0);
-    }
+               expand(kdf, secret, "iv", iv, sizeof iv) && seal_key(s, key, iv, 0);
     EVP_KDF_CTX_free(kdf);
     EVP_KDF_free(method);
     OPENSSL_cleanse(key, sizeof key);
@@ -181,12 +179,13 @@ void seal_free(struct seal *s)
     ASSERT(s == NULL);
 }
 
-void seal_key(struct seal *s, const uint8_t *key, const uint8_t iv[CIPHER_IV_BYTES], uint64_t number)
+bool seal_key(struct seal *s, const uint8_t *key, const uint8_t iv[CIPHER_IV_BYTES], uint64_t number)
 {
+    (void)s;
     (void)key;
     (void)iv;
     (void)number;
-    ASSERT(s == NULL);
+    return false;
 }
 
 bool seal_secret(struct seal *s, struct bytes secret, OSSL_LIB_CTX *library)

@@ -40,8 +40,8 @@ struct seal {
 /* key_bytes: 16 or 32. Without a key. Only where cipher_available said yes. NULL: out of memory. */
 struct seal *seal_new(size_t key_bytes);
 void         seal_free(struct seal *s);
-/* number: of the next record. */
-void seal_key(struct seal *s, const uint8_t *key, const uint8_t iv[CIPHER_IV_BYTES], uint64_t number);
+/* number: of the next record. False: out of memory; then there is no key. */
+MUST_CHECK bool seal_key(struct seal *s, const uint8_t *key, const uint8_t iv[CIPHER_IV_BYTES], uint64_t number);
 /* The key and IV of a traffic secret, 32 bytes for a key of 16 and 48 for one of 32; its next record has the number 0. False: out of memory,
  * or another length; then there is no key. */
 MUST_CHECK bool seal_secret(struct seal *s, struct bytes secret, OSSL_LIB_CTX *library);

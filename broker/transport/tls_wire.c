@@ -80,8 +80,8 @@ static bool begin_seal(struct tls_wire *wire, uint8_t *key, size_t key_bytes, co
         next = next << 8 | number[i];
     }
     wire->seal = seal_new(key_bytes);
-    if (wire->seal != NULL) {
-        seal_key(wire->seal, key, whole, next);
+    if (wire->seal != NULL && !seal_key(wire->seal, key, whole, next)) {
+        tls_wire_fini(wire);
     }
     OPENSSL_cleanse(key, key_bytes);
     OPENSSL_cleanse(whole, sizeof whole);

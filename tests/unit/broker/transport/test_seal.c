@@ -47,7 +47,7 @@ static void setup(struct rig *rig, size_t key_bytes, size_t pool_bytes)
     memset(rig->iv, 0x5a, sizeof rig->iv);
     rig->seal = seal_new(key_bytes);
     cr_assert_not_null(rig->seal);
-    seal_key(rig->seal, rig->key, rig->iv, 0);
+    cr_assert(seal_key(rig->seal, rig->key, rig->iv, 0));
 }
 
 static void teardown(struct rig *rig)
