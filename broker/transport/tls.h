@@ -1,7 +1,11 @@
 /* tls - one TLS connection over OpenSSL without a socket, and the context that many share.
  *
  *     tls_receive: records ──(borrowed, read where they lie)──▶ OpenSSL ──▶ data()
- *     tls_send:    plain pieces ──(small ones gathered, to records of up to 16 KiB)──▶ OpenSSL ──▶ wire
+ *     tls_send:    plain pieces ──(TLS 1.3 with AES-GCM of gcm.h: encrypted where they come to lie, seal.h)──▶ wire
+ *                  plain pieces ──(else: small ones gathered, to records of up to 16 KiB)──▶ OpenSSL ──▶ wire
+ *
+ * Handshakes, receiving and all that is not data are OpenSSL's in either case, on both sides (tls_wire.h). A key that has sealed 2^23 records here
+ * is updated (KeyUpdate); OpenSSL 3.0 alone leaves that to the other side.
  *
  * A context is made from files once and never changes; certificates are renewed by making another one. Connections keep the one
  * they began with.

@@ -3,6 +3,7 @@
 
 #include "broker/transport/gcm/gcm.h"
 #include "broker/transport/tls_private.h"
+#include "broker/transport/tls_wire.h"
 #include "shared/base/err.h"
 
 #include <arpa/inet.h>
@@ -48,7 +49,7 @@ static bool expect_host(SSL *ssl, const char *host)
 
 struct tls *tls_client_new(const struct tls_remote *remote, char *why, size_t why_size)
 {
-    (void)tls_wire_method();
+    tls_wire_prepare();
     ERR_clear_error();
     SSL_CTX *context = SSL_CTX_new_ex(gcm_library(), gcm_properties(), TLS_client_method());
     SSL     *ssl     = NULL;
@@ -58,6 +59,7 @@ struct tls *tls_client_new(const struct tls_remote *remote, char *why, size_t wh
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
         SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF);
         SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+        tls_wire_offload(context);
         ssl = load(context, remote, why, why_size) ? SSL_new(context) : NULL;
     }
     SSL_CTX_free(context); /* the connection has its own share of it */

@@ -12,7 +12,7 @@
 /* Of one message under one key and IV (SP 800-38D, 5.2.1.1). */
 static const uint64_t message_max_bytes = (1ULL << 36) - 32;
 
-enum { KEYS_ALIGNED_BYTES = 64 };
+enum { KEY_MAX_BYTES = 32, ALIGNED_BYTES = 64 };
 
 /* What the library has for one length of keys; they keep nothing between calls but what they are handed. */
 struct routines {
@@ -27,18 +27,20 @@ struct routines {
 enum progress { PROGRESS_NONE, PROGRESS_GIVEN, PROGRESS_RUNNING, PROGRESS_SPENT };
 
 struct cipher {
-    struct gcm_key_data     key;
     struct gcm_context_data message;
+    struct gcm_key_data    *expanded; /* NULL: nothing was encrypted or decrypted yet */
     const struct routines  *routines;
     uint64_t                data_bytes; /* of this message */
     uint64_t                records;    /* encrypted under this key with IVs counted here */
     enum progress           progress;
     bool                    encrypt;
     bool                    keyed;
+    bool                    stale;   /* expanded is not of this key */
     bool                    counted; /* IVs begin with what cipher_fix_iv was told */
     uint8_t                 tag_bytes;
     uint8_t                 aad_bytes;
-    uint8_t                 header_bytes;           /* 0: the next piece is not a record */
+    uint8_t                 header_bytes; /* 0: the next piece is not a record */
+    uint8_t                 key[KEY_MAX_BYTES];
     uint8_t                 iv[CIPHER_IV_BYTES];    /* the last one given, or the next one when they are counted */
     uint8_t                 nonce[CIPHER_IV_BYTES]; /* of this message */
     uint8_t                 tag[CIPHER_TAG_BYTES];
@@ -85,16 +87,15 @@ bool cipher_available(void)
 
 /* ---- its life ---------------------------------------------------------------------------------------------------------- */
 
-static struct cipher *allocate(void)
+static void *allocate(size_t size)
 {
-    size_t size = (sizeof(struct cipher) + KEYS_ALIGNED_BYTES - 1) / KEYS_ALIGNED_BYTES * KEYS_ALIGNED_BYTES;
-    return aligned_alloc(KEYS_ALIGNED_BYTES, size);
+    return aligned_alloc(ALIGNED_BYTES, (size + ALIGNED_BYTES - 1) / ALIGNED_BYTES * ALIGNED_BYTES);
 }
 
 struct cipher *cipher_new(size_t key_bytes)
 {
     const struct routines *routines = key_bytes == 16 ? &routines_128 : &routines_256;
-    struct cipher         *c        = allocate();
+    struct cipher         *c        = allocate(sizeof *c);
     ASSERT(routines->key_bytes == key_bytes);
     if (c != NULL) {
         memset(c, 0, sizeof *c);
@@ -106,6 +107,10 @@ struct cipher *cipher_new(size_t key_bytes)
 void cipher_free(struct cipher *c)
 {
     if (c != NULL) {
+        if (c->expanded != NULL) {
+            OPENSSL_cleanse(c->expanded, sizeof *c->expanded);
+            free(c->expanded);
+        }
         OPENSSL_cleanse(c, sizeof *c);
         free(c);
     }
@@ -113,9 +118,11 @@ void cipher_free(struct cipher *c)
 
 struct cipher *cipher_copy(const struct cipher *c)
 {
-    struct cipher *copy = allocate();
+    struct cipher *copy = allocate(sizeof *copy);
     if (copy != NULL) {
-        *copy = *c;
+        *copy          = *c;
+        copy->expanded = NULL;
+        copy->stale    = c->keyed;
     }
     return copy;
 }
@@ -146,8 +153,9 @@ void cipher_start(struct cipher *c, bool encrypt, const uint8_t *key, const uint
     }
     c->encrypt = encrypt;
     if (key != NULL) {
-        c->routines->expand(key, &c->key);
+        memcpy(c->key, key, c->routines->key_bytes);
         c->keyed   = true;
+        c->stale   = true;
         c->records = 0;
     }
     if (iv != NULL) {
@@ -161,14 +169,27 @@ const uint8_t *cipher_iv(const struct cipher *c)
     return c->progress == PROGRESS_NONE ? NULL : c->iv;
 }
 
+bool cipher_expand(struct cipher *c)
+{
+    if (UNLIKELY(c->stale)) {
+        c->expanded = c->expanded == NULL ? allocate(sizeof *c->expanded) : c->expanded;
+        if (c->expanded == NULL) {
+            return false;
+        }
+        c->routines->expand(c->key, c->expanded);
+        c->stale = false;
+    }
+    return c->keyed;
+}
+
 /* The library takes IV and AAD together: when they are complete. */
 static bool running(struct cipher *c)
 {
-    if (c->progress == PROGRESS_GIVEN && c->keyed) {
-        c->routines->begin(&c->key, &c->message, c->nonce, c->aad, c->aad_bytes);
+    if (c->progress == PROGRESS_GIVEN && cipher_expand(c)) {
+        c->routines->begin(c->expanded, &c->message, c->nonce, c->aad, c->aad_bytes);
         c->progress = PROGRESS_RUNNING;
     }
-    return c->progress == PROGRESS_RUNNING;
+    return c->progress == PROGRESS_RUNNING && cipher_expand(c);
 }
 
 bool cipher_aad(struct cipher *c, const uint8_t *aad, size_t size)
@@ -188,7 +209,7 @@ bool cipher_data(struct cipher *c, uint8_t *out, const uint8_t *in, size_t size)
     }
     c->data_bytes += size;
     if (size > 0) {
-        (c->encrypt ? c->routines->encrypt : c->routines->decrypt)(&c->key, &c->message, out, in, size);
+        (c->encrypt ? c->routines->encrypt : c->routines->decrypt)(c->expanded, &c->message, out, in, size);
     }
     return true;
 }
@@ -201,11 +222,11 @@ bool cipher_finish(struct cipher *c)
     }
     c->progress = PROGRESS_SPENT;
     if (c->encrypt) {
-        c->routines->encrypted(&c->key, &c->message, c->tag, CIPHER_TAG_BYTES);
+        c->routines->encrypted(c->expanded, &c->message, c->tag, CIPHER_TAG_BYTES);
         c->tag_bytes = CIPHER_TAG_BYTES;
         return true;
     }
-    c->routines->decrypted(&c->key, &c->message, made, CIPHER_TAG_BYTES);
+    c->routines->decrypted(c->expanded, &c->message, made, CIPHER_TAG_BYTES);
     bool same = CRYPTO_memcmp(made, c->tag, c->tag_bytes) == 0;
     OPENSSL_cleanse(made, sizeof made); /* of a forged message it would be the answer */
     return same;
@@ -310,12 +331,15 @@ static bool record(struct cipher *c, uint8_t *data, size_t payload_bytes)
 {
     uint8_t *payload = data + CIPHER_EXPLICIT_BYTES;
     uint8_t *tag     = payload + payload_bytes;
+    if (!cipher_expand(c)) {
+        return false;
+    }
     if (c->encrypt) {
         if (c->records == UINT64_MAX || !cipher_next_iv(c, data, CIPHER_EXPLICIT_BYTES)) {
             return false;
         }
         c->records++;
-        c->routines->seal(&c->key, &c->message, payload, payload, payload_bytes, c->nonce, c->header,
+        c->routines->seal(c->expanded, &c->message, payload, payload, payload_bytes, c->nonce, c->header,
                           CIPHER_HEADER_BYTES, tag, CIPHER_TAG_BYTES);
         return true;
     }
@@ -323,8 +347,8 @@ static bool record(struct cipher *c, uint8_t *data, size_t payload_bytes)
     if (!cipher_given_iv(c, data, CIPHER_EXPLICIT_BYTES)) {
         return false;
     }
-    c->routines->open(&c->key, &c->message, payload, payload, payload_bytes, c->nonce, c->header, CIPHER_HEADER_BYTES,
-                      made, CIPHER_TAG_BYTES);
+    c->routines->open(c->expanded, &c->message, payload, payload, payload_bytes, c->nonce, c->header,
+                      CIPHER_HEADER_BYTES, made, CIPHER_TAG_BYTES);
     bool same = CRYPTO_memcmp(made, tag, CIPHER_TAG_BYTES) == 0;
     OPENSSL_cleanse(made, sizeof made);
     if (!same) {

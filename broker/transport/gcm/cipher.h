@@ -47,6 +47,8 @@ size_t         cipher_key_bytes(const struct cipher *c);
 
 /* A direction, with a new key and a new IV; NULL: as before. A message under way ends when the key or the direction changes. */
 void cipher_start(struct cipher *c, bool encrypt, const uint8_t *key, const uint8_t *iv);
+/* A key is expanded, to a KiB, when it is used first: of the keys of a connection some never are. Now; false: out of memory, or no key. */
+MUST_CHECK bool cipher_expand(struct cipher *c);
 /* NULL when there is none yet. CIPHER_IV_BYTES. */
 const uint8_t *cipher_iv(const struct cipher *c);
 

@@ -3,6 +3,8 @@ import os
 import signal
 import socket
 import ssl
+import subprocess
+import tempfile
 import threading
 
 import harness
@@ -40,6 +42,29 @@ def test_a_large_message_and_many_small_ones_arrive_whole():
         for n in range(2000):
             b.publish("small", b"%d" % n)
         assert [a.message().payload for _ in range(2000)] == [b"%d" % n for n in range(2000)]
+
+
+def test_keys_change_while_messages_flow():
+    """`openssl s_client`: for a line K it changes its key and asks us to change ours, for a line k it changes its own; with either certificate."""
+    with secure("--set", f"tls.directory={certs()}/more") as keel, Client(keel, "b") as b, tempfile.TemporaryFile() as out:
+        b.subscribe("u", 1)
+        for turn, name in enumerate(("localhost", "other.example.org")):
+            with subprocess.Popen(["openssl", "s_client", "-connect", f"127.0.0.1:{tls_port(keel)}", "-servername", name, "-tls1_3"],
+                                  stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT) as client:
+                def tell(data, answer, times=1):
+                    client.stdin.write(data)
+                    client.stdin.flush()
+                    await_true(lambda: os.pread(out.fileno(), 1 << 20, 0).count(answer) == times, f"{answer!r} for {data!r}")
+
+                tell(b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01s", b"\x20\x02\0\0", turn + 1)
+                tell(b"\x82\x06\0\x01\0\x01t\0", b"\x90\x03\0\x01\0", turn + 1)
+                for n in range(8):
+                    tell(b"kK"[n % 2:n % 2 + 1] + b"\n", b"KEYUPDATE\n", 8 * turn + n + 1)
+                    text = f"{name} {n}".encode()
+                    b.publish("t", text + b" there")
+                    tell(b"\x30%c\0\x01u%s" % (len(text) + 3, text), text + b" there")
+                    assert b.message().payload == text
+                client.kill()
 
 
 def test_a_client_that_does_not_know_the_authority_refuses_us():

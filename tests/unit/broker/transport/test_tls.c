@@ -1,5 +1,8 @@
 /* Whole sessions in memory between this broker's TLS and OpenSSL as everyone has it, both ways round. */
+#include "broker/transport/gcm/gcm.h"
+#include "broker/transport/seal.h"
 #include "broker/transport/tls.h"
+#include "broker/transport/tls_private.h"
 #include "shared/base/err.h"
 
 #include <criterion/criterion.h>
@@ -234,6 +237,12 @@ static void talk(struct rig *rig, size_t size)
     cr_assert_arr_eq(rig->peer_got, rig->data, size);
 }
 
+/* Records under the key of now; 0 when OpenSSL makes them. */
+static uint64_t sealed_by(struct rig *rig)
+{
+    return rig->ours->wire.seal == NULL ? 0 : rig->ours->wire.seal->number;
+}
+
 static const struct {
     int         version;
     const char *cipher;
@@ -267,16 +276,213 @@ Test(transport_tls, keys_are_updated_as_often_as_the_peer_wants)
 {
     struct rig rig;
     setup(&rig);
-    for (int i = 0; i < 3; i++) {
-        serve(&rig, kinds[i].version, kinds[i].cipher);
+    for (int i = 0; i < 6; i++) {
+        (i < 3 ? serve : call)(&rig, kinds[i % 3].version, kinds[i % 3].cipher);
         shake_hands(&rig);
         for (int round = 0; round < 40; round++) {
-            cr_assert(SSL_key_update(rig.peer,
-                                     round % 3 == 0 ? SSL_KEY_UPDATE_NOT_REQUESTED : SSL_KEY_UPDATE_REQUESTED) == 1);
+            bool asked = round % 3 != 0;
+            cr_assert(SSL_key_update(rig.peer, asked ? SSL_KEY_UPDATE_REQUESTED : SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
             talk(&rig, round % 2 == 0 ? 1000 : 40000);
+            if (asked) { /* what was on its way is under the old key, what follows under the next one */
+                uint64_t before = sealed_by(&rig);
+                talk(&rig, 10);
+                cr_assert_eq(sealed_by(&rig), before == 0 ? 0 : 1);
+                talk(&rig, 10);
+                cr_assert_eq(sealed_by(&rig), before == 0 ? 0 : 2);
+            }
         }
         hang_up(&rig);
     }
+    teardown(&rig);
+}
+
+Test(transport_tls, records_of_tls_1_3_with_aes_gcm_are_made_here)
+{
+    struct rig rig;
+    setup(&rig);
+    for (int i = 0; i < 2 * KINDS; i++) {
+        bool here = gcm_library() != NULL && i % KINDS < 2;
+        (i < KINDS ? serve : call)(&rig, kinds[i % KINDS].version, kinds[i % KINDS].cipher);
+        cr_expect_null(rig.ours->wire.seal);
+        shake_hands(&rig);
+        cr_expect_eq(rig.ours->wire.seal != NULL, here, "%s", kinds[i % KINDS].cipher);
+        uint64_t before = sealed_by(&rig);
+        talk(&rig, 3 * 16000);
+        cr_expect_eq(sealed_by(&rig), here ? before + 3 : 0);
+        hang_up(&rig);
+    }
+    teardown(&rig);
+}
+
+static void need_seal(void)
+{
+    if (gcm_library() == NULL) {
+        cr_skip_test("no libipsec-mb, or no VAES");
+    }
+}
+
+Test(transport_tls, a_worn_key_is_replaced_before_more_is_sent, .init = need_seal)
+{
+    struct rig rig;
+    setup(&rig);
+    for (int i = 0; i < 4; i++) {
+        (i < 2 ? serve : call)(&rig, kinds[i % 2].version, kinds[i % 2].cipher);
+        shake_hands(&rig);
+        for (int round = 0; round < 5; round++) {
+            talk(&rig, 100);
+            rig.ours->wire.seal->records = SEAL_RECORDS_MAX - 1;
+            talk(&rig, 16300);
+            cr_assert_eq(rig.ours->wire.seal->records, SEAL_RECORDS_MAX);
+            talk(&rig, 2 * 16300);
+            cr_assert_eq(sealed_by(&rig), 2);
+        }
+        hang_up(&rig);
+    }
+    teardown(&rig);
+}
+
+/* What the client is told beside data: tickets, alerts, goodbyes. */
+static unsigned long what_peer_is_told(struct rig *rig)
+{
+    size_t size = 0;
+    ERR_clear_error();
+    deliver_to_peer(rig);
+    cr_assert_eq(SSL_read_ex(rig->peer, rig->peer_got, MOST_BYTES, &size), 0);
+    unsigned long told = (unsigned long)ERR_GET_REASON(ERR_peek_last_error());
+    ERR_clear_error();
+    return told;
+}
+
+Test(transport_tls, a_forged_record_is_answered_with_an_alert)
+{
+    struct rig rig;
+    setup(&rig);
+    for (int i = 0; i < 2 * KINDS; i++) {
+        size_t written = 0;
+        (i < KINDS ? serve : call)(&rig, kinds[i % KINDS].version, kinds[i % KINDS].cipher);
+        shake_hands(&rig);
+        talk(&rig, 500);
+        rig.forged_at = 100;
+        cr_assert(SSL_write_ex(rig.peer, rig.data, 1024, &written) == 1);
+        deliver_to_us(&rig);
+        cr_assert_eq(rig.result, ERR_MALFORMED);
+        cr_expect_eq(what_peer_is_told(&rig), SSL_AD_REASON_OFFSET + SSL_AD_BAD_RECORD_MAC, "%s",
+                     kinds[i % KINDS].cipher);
+        hang_up(&rig);
+    }
+    teardown(&rig);
+}
+
+Test(transport_tls, a_goodbye_is_heard_and_nothing_follows_it)
+{
+    struct rig rig;
+    setup(&rig);
+    for (int i = 0; i < 2 * KINDS; i++) {
+        (i < KINDS ? serve : call)(&rig, kinds[i % KINDS].version, kinds[i % KINDS].cipher);
+        shake_hands(&rig);
+        talk(&rig, 500);
+        tls_end(rig.ours, &rig.wire);
+        size_t said = rig.wire.size_bytes;
+        cr_assert(said > 0);
+        cr_assert_eq(outq_put(&rig.plain, bytes_of("more", 4)), 0);
+        cr_expect_eq(tls_send(rig.ours, &rig.plain, &rig.wire), ERR_MALFORMED);
+        cr_expect_eq(rig.wire.size_bytes, said);
+        (void)what_peer_is_told(&rig);
+        cr_expect((SSL_get_shutdown(rig.peer) & SSL_RECEIVED_SHUTDOWN) != 0, "%s", kinds[i % KINDS].cipher);
+        hang_up(&rig);
+    }
+    teardown(&rig);
+}
+
+/* The wire goes in pieces that are not records, while more is sealed behind what is half sent; keys change meanwhile. */
+static void trickle(struct rig *rig, unsigned seed)
+{
+    size_t put     = 0;
+    rig->got_bytes = rig->peer_got_bytes = 0;
+    for (int turn = 0; turn < 60 || put < 100000 || rig->peer_got_bytes < put; turn++) {
+        size_t       part = (size_t)rand_r(&seed) % 4000;
+        struct iovec piece;
+        cr_assert(turn < 2000);
+        part = put < 100000 ? part : 0;
+        cr_assert_eq(outq_put(&rig->plain, bytes_of(rig->data + put, part)), 0);
+        put += part;
+        if (rand_r(&seed) % 8 == 0 && SSL_is_init_finished(rig->peer) &&
+            SSL_get_key_update_type(rig->peer) == SSL_KEY_UPDATE_NONE && SSL_version(rig->peer) == TLS1_3_VERSION) {
+            cr_assert(SSL_key_update(rig->peer, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(rig->peer) == 1);
+        }
+        deliver_to_us(rig);
+        cr_assert_eq(rig->result, 0);
+        cr_assert_eq(tls_send(rig->ours, &rig->plain, &rig->wire), 0);
+        if (outq_gather(&rig->wire, &piece, 1) == 1) {
+            size_t some = (size_t)rand_r(&seed) % 5000 + 1;
+            some        = some < piece.iov_len ? some : piece.iov_len;
+            BIO_write(rig->to_peer, piece.iov_base, (int)some);
+            outq_consume(&rig->wire, some);
+        }
+        peer_reads(rig);
+    }
+    cr_assert_eq(rig->peer_got_bytes, put);
+    cr_assert_arr_eq(rig->peer_got, rig->data, put);
+}
+
+Test(transport_tls, half_a_record_on_the_wire_disturbs_nothing)
+{
+    struct rig rig;
+    setup(&rig);
+    for (int i = 0; i < 2 * KINDS; i++) {
+        (i < KINDS ? serve : call)(&rig, kinds[i % KINDS].version, kinds[i % KINDS].cipher);
+        shake_hands(&rig);
+        for (unsigned seed = 1; seed < 4; seed++) {
+            trickle(&rig, seed);
+        }
+        hang_up(&rig);
+    }
+    teardown(&rig);
+}
+
+/* The wire has a pool of its own, which is full when it holds a few records. */
+Test(transport_tls, a_full_wire_loses_nothing_and_says_nothing_twice)
+{
+    struct rig rig;
+    setup(&rig);
+    struct outq_pool *small = outq_pool_new(70 * 1024);
+    outq_fini(&rig.wire);
+    outq_init(&rig.wire, small, &rig.dirty);
+    for (int i = 0; i < 2 * KINDS; i++) {
+        (i < KINDS ? serve : call)(&rig, kinds[i % KINDS].version, kinds[i % KINDS].cipher);
+        shake_hands(&rig);
+        bool sealing       = rig.ours->wire.seal != NULL;
+        rig.got_bytes      = 0;
+        rig.peer_got_bytes = 0;
+        cr_assert_eq(outq_put(&rig.plain, bytes_of(rig.data, MOST_BYTES)), 0);
+        int full = 0;
+        for (int turn = 0; rig.peer_got_bytes < MOST_BYTES; turn++) {
+            cr_assert(turn < 100);
+            int result = tls_send(rig.ours, &rig.plain, &rig.wire);
+            cr_assert(result == 0 || result == ERR_FULL);
+            full += result == ERR_FULL;
+            if (sealing && full == 1 && result == ERR_FULL) { /* the answer finds no room, either */
+                cr_assert(SSL_key_update(rig.peer, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(rig.peer) == 1);
+                deliver_to_us(&rig);
+                struct seal before = *rig.ours->wire.seal;
+                cr_assert_eq(rig.result, 0);
+                cr_assert_eq(tls_send(rig.ours, &rig.plain, &rig.wire), ERR_FULL);
+                cr_assert(sealed_by(&rig) == before.number && tls_established(rig.ours));
+                deliver_to_peer(&rig);
+                (void)!tls_send(rig.ours, &rig.plain, &rig.wire);
+                cr_assert_arr_neq(rig.ours->wire.seal->iv, before.iv, CIPHER_IV_BYTES, "data went before the update");
+            }
+            deliver_to_peer(&rig);
+            peer_reads(&rig);
+        }
+        cr_assert(full > 1);
+        cr_assert_arr_eq(rig.peer_got, rig.data, MOST_BYTES);
+        talk(&rig, 20000);
+        hang_up(&rig);
+    }
+    outq_fini(&rig.wire);
+    outq_pool_free(small);
+    outq_init(&rig.wire, rig.pool, &rig.dirty);
     teardown(&rig);
 }
 
