@@ -13,8 +13,16 @@
 #include <string.h>
 
 /* A piece of at least RECORD_ENOUGH_BYTES goes out as it is: to fill its record up would be a copy of all of it.
- * WIRE_MAX_BYTES: about what one send takes without TLS; with a quarter of it fewer messages share a send, and each cost a tenth more. */
-enum { RECORD_BYTES = 16 * 1024, RECORD_ENOUGH_BYTES = 8 * 1024, WIRE_MAX_BYTES = 1024 * 1024, PIECES_MAX = 64 };
+ * WIRE_MAX_BYTES: about what one send takes without TLS; with a quarter of it fewer messages share a send, and each costs a tenth more. But
+ * records are a connection's own, however many get the same message: while the pool holds POOL_AMPLE_BYTES a client that does not read holds a quarter of it. */
+enum {
+    RECORD_BYTES        = 16 * 1024,
+    RECORD_ENOUGH_BYTES = 8 * 1024,
+    WIRE_MAX_BYTES      = 1024 * 1024,
+    WIRE_SCARCE_BYTES   = 256 * 1024,
+    POOL_AMPLE_BYTES    = 32 * 1024 * 1024,
+    PIECES_MAX          = 64
+};
 
 /* ---- one connection -------------------------------------------------------------------------------------------------- */
 
@@ -253,8 +261,9 @@ int tls_send(struct tls *tls, struct outq *plain, struct outq *wire)
     }
     forget_errors();
     tls->wire.out = wire;
-    int result    = 0;
-    while (plain->size_bytes > 0 && wire->size_bytes < WIRE_MAX_BYTES && result == 0) {
+    int    result = 0;
+    size_t most   = outq_pool_used_bytes(wire->pool) < POOL_AMPLE_BYTES ? WIRE_MAX_BYTES : WIRE_SCARCE_BYTES;
+    while (plain->size_bytes > 0 && wire->size_bytes < most && result == 0) {
         result = tls->wire.seal != NULL ? sealed(tls, plain) : through_openssl(tls, plain);
     }
     tls->wire.out = NULL;

@@ -486,6 +486,41 @@ Test(transport_tls, a_full_wire_loses_nothing_and_says_nothing_twice)
     teardown(&rig);
 }
 
+/* Others of the shard hold so much. */
+static void fill(struct rig *rig, struct outq *others, size_t size)
+{
+    outq_init(others, rig->wire.pool, &rig->dirty);
+    while (others->size_bytes < size) {
+        cr_assert_eq(outq_put(others, bytes_of(rig->data, 16384)), 0);
+    }
+}
+
+Test(transport_tls, a_client_that_does_not_read_holds_less_when_many_do_not)
+{
+    struct rig rig;
+    setup(&rig);
+    struct outq_pool *large = outq_pool_new(128 << 20);
+    struct outq       others, plain;
+    outq_fini(&rig.wire);
+    outq_init(&rig.wire, large, &rig.dirty);
+    for (int scarce = 0; scarce < 2; scarce++) {
+        serve(&rig, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256");
+        shake_hands(&rig);
+        fill(&rig, &plain, 3 << 20);
+        fill(&rig, &others, scarce ? 40 << 20 : 1 << 20);
+        cr_assert_eq(tls_send(rig.ours, &plain, &rig.wire), 0);
+        size_t most = scarce ? 256 << 10 : 1 << 20;
+        cr_assert(rig.wire.size_bytes >= most && rig.wire.size_bytes < most + 20000, "%zu", rig.wire.size_bytes);
+        outq_fini(&others);
+        outq_fini(&plain);
+        hang_up(&rig);
+    }
+    outq_fini(&rig.wire);
+    outq_pool_free(large);
+    outq_init(&rig.wire, rig.pool, &rig.dirty);
+    teardown(&rig);
+}
+
 Test(transport_tls, many_handshakes_one_after_the_other)
 {
     struct rig rig;
