@@ -49,13 +49,12 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
             pending->status = ERR_QUOTA;
             return;
         }
-        bool                own      = pending->writer_epoch != 0;
-        uint64_t            writer   = own ? publish_writer(pending) : store_owner(k->store);
-        uint64_t            epoch    = own ? pending->writer_epoch : 1;
-        uint64_t            sequence = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
-        struct wire_writer *w        = store_txn_begin(k->store, stripe);
-        size_t              begun    = op_append_begin(w, writer, epoch, sequence);
-        uint32_t            count    = 0;
+        struct number       number = pending->writer_epoch != 0
+                                         ? publish_number(pending, part++)
+                                         : (struct number){store_owner(k->store), 1, ++k->stripe_sequences[stripe]};
+        struct wire_writer *w      = store_txn_begin(k->store, stripe);
+        size_t              begun  = op_append_begin(w, number.writer, number.epoch, number.sequence);
+        uint32_t            count  = 0;
         for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
             uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
             struct delivery_tag tag;

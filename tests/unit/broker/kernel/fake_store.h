@@ -23,6 +23,8 @@ uint64_t fake_world_wall_ns(const struct fake_world *world);
 void fake_world_refuse_appends(struct fake_world *world, int status);
 /* The same for every transaction that puts something into that table. */
 void fake_world_refuse_puts(struct fake_world *world, uint32_t table, int status);
+/* .. that deletes something from it. */
+void fake_world_refuse_deletes(struct fake_world *world, uint32_t table, int status);
 /* Every transaction is applied a second time, and that is answered: the first answer was lost with its connection (store.h). */
 void     fake_world_repeat(struct fake_world *world, bool repeat);
 uint64_t fake_world_rows(const struct fake_world *world, uint32_t table);
