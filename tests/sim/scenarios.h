@@ -66,6 +66,7 @@ struct world;
     X(two_will, 1)         \
     X(two_shared, 1)       \
     X(two_retained, 1)     \
+    X(two_queues, 1)       \
     X(two_live, 1)         \
     X(two_members, 1)      \
     X(stores_qos1, 4)      \
@@ -73,7 +74,8 @@ struct world;
     X(stores_takeover, 5)  \
     X(stores_will, 5)      \
     X(stores_shared, 5)    \
-    X(stores_retained, 5)
+    X(stores_retained, 5)  \
+    X(stores_queues, 5)
 
 struct scenario {
     const char *name;
