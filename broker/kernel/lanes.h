@@ -1,10 +1,11 @@
-/* lanes - which of its writers a session's QoS 2 messages are held by.
+/* lanes - the writers of a session's QoS 2 messages (publish.h), or of what a shard appends to a stripe by its own count (fanout.c).
  *
  *     message is numbered ─take─▶ held: the lane's number is this message's alone ─▶ its fate is known ─let go─▶ free
  *                 a row in doubt ─hold─▶ '
  *
- * The lowest free one is taken, so a session has as many as it ever had messages under way at once. Several hold the same one when rows of an earlier
+ * The lowest free one is taken, so there are as many as ever were under way at once. Several hold the same one when rows of an earlier
  * connection say so: of these all but the newest were taken by everybody.
+ * A stripe remembers so many writers (segstore's writers_max, 2^18) and forgets the one unused for longest: the fewer lanes there are the longer a message may be in doubt.
  * Threads: those of the owner. */
 #ifndef KEEL_BROKER_KERNEL_LANES_H
 #define KEEL_BROKER_KERNEL_LANES_H

@@ -157,6 +157,11 @@ static void run(struct world *world, uint8_t qos)
     free(s);
 }
 
+void scenario_queues_qos1(struct world *world)
+{
+    run(world, 1);
+}
+
 void scenario_queues_qos2(struct world *world)
 {
     run(world, 2);

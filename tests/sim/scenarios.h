@@ -58,6 +58,7 @@ struct world;
     X(will, 1)             \
     X(shared, 1)           \
     X(retained, 1)         \
+    X(queues_qos1, 1)      \
     X(queues_qos2, 1)      \
     X(trouble, 1)          \
     X(two_qos1, 1)         \

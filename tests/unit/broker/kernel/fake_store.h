@@ -36,6 +36,8 @@ struct store *fake_store_new(struct fake_world *world, uint64_t owner);
 void fake_store_lose(struct store *store);
 /* Applies what was submitted, at most count transactions; true: something was. */
 bool fake_apply(struct store *store, int count);
+/* The connection was lost before what was applied was answered, and all of it is asked again, in its order. */
+void fake_ask_again(struct store *store);
 /* Answers what was applied, and pushes what watches, scans and follows have; true: something was. */
 bool fake_answer(struct store *store);
 void fake_congest(struct store *store, bool congested);

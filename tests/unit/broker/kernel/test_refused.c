@@ -184,6 +184,36 @@ Test(kernel_refused, what_one_queue_of_a_stripe_refused_and_members_of_groups_in
     }
 }
 
+/* What this shard counts itself: QoS 1, and QoS 2 of a session that is not stored. */
+static void asked_again(uint32_t expiry_s, uint8_t qos)
+{
+    leave(b, 0, pub);
+    enter(b, 0, pub, true, expiry_s);
+    say(b, 0, pub, "first", "first", qos, FIRST);
+    say(b, 0, pub, "second", "second", qos, SECOND);
+    while (fake_apply(b->stores[0], 1)) {
+    }
+    fake_ask_again(b->stores[0]);
+    settle(b);
+    cr_assert_eq(pub->published_count, 2);
+    cr_assert_eq(pub->published[0].status, ERR_QUOTA, "it is in no queue");
+    cr_assert_eq(pub->published[1].status, 0);
+    enter_others();
+    for (int i = 0; i < OTHERS; i++) {
+        cr_assert_eq(times(others[i], "second"), 1, "%s has it %d times", others[i]->id, times(others[i], "second"));
+    }
+}
+
+Test(kernel_refused, what_was_refused_is_not_taken_for_a_duplicate_when_the_store_is_asked_again_qos_1)
+{
+    asked_again(1000, 1);
+}
+
+Test(kernel_refused, what_was_refused_is_not_taken_for_a_duplicate_when_the_store_is_asked_again_qos_2)
+{
+    asked_again(0, 2);
+}
+
 /* A bridge is not told either, and its connection may go on. */
 Test(kernel_refused, what_is_in_doubt_is_alone_in_its_lane_while_its_client_stays)
 {
@@ -273,6 +303,19 @@ Test(kernel_refused, a_publisher_has_as_many_lanes_as_messages_under_way)
     }
     settle(b);
     cr_assert_geq(lanes_used(), MANY);
+}
+
+Test(kernel_refused, a_shard_has_as_many_lanes_in_a_stripe_as_appends_under_way)
+{
+    enum { SOME = 20 };
+    const struct kernel *k = b->kernels[0];
+    for (uint16_t id = FIRST; id < FIRST + SOME; id++) {
+        say(b, 0, pub, id % 2 == 0 ? "first" : "second", "x", 1, id);
+        settle(b);
+    }
+    for (uint32_t i = 0; i < k->stripe_count; i++) {
+        cr_assert_leq(k->stripe_lanes[i].capacity, 4);
+    }
 }
 
 static void put(struct store_call *call, int status, struct bytes results)
