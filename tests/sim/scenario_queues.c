@@ -10,22 +10,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PUBLISHERS = 2, ALL = PUBLISHERS, SUBSCRIBERS = PUBLISHERS + 1 };
+enum { PUBLISHERS = 2, ALL = PUBLISHERS, MEMBER, SUBSCRIBERS };
 
 struct story {
     struct cluster     cluster;
-    struct mqtt_client subscribers[SUBSCRIBERS]; /* one of each publisher, and one of all */
+    struct mqtt_client subscribers[SUBSCRIBERS]; /* one of each publisher, one of all, and the only member of a group */
     char               names[SUBSCRIBERS][32];
     struct mqtt_client publishers[PUBLISHERS];
-    uint16_t           times[SUBSCRIBERS][PUBLISHERS][MQTT_CLIENT_MESSAGES_MAX]; /* each message arrived */
+    int      subscriber_count; /* with QoS 2 there is a group: its queue is written apart from others of that stripe */
+    uint16_t times[SUBSCRIBERS][PUBLISHERS][MQTT_CLIENT_MESSAGES_MAX]; /* each message arrived */
 };
+
+static bool owed(int who, int publisher)
+{
+    return who >= ALL || who == publisher;
+}
 
 static void arrived(struct mqtt_client *client, uint8_t publisher, uint32_t number)
 {
     struct story *s   = client->ctx;
     int           who = (int)(client - s->subscribers);
-    sim_check(client->world,
-              publisher < PUBLISHERS && number < s->publishers[publisher].next && (who == ALL || who == publisher),
+    sim_check(client->world, publisher < PUBLISHERS && number < s->publishers[publisher].next && owed(who, publisher),
               "message %u of publisher %u is not for %s", number, publisher, client->id);
     uint16_t times = ++s->times[who][publisher][number];
     sim_check(client->world, client->qos != 2 || times == 1, "message %u of publisher %u came to %s %u times", number,
@@ -34,8 +39,13 @@ static void arrived(struct mqtt_client *client, uint8_t publisher, uint32_t numb
 
 static bool subscribed(void *ctx)
 {
-    struct story *s = ctx;
-    return s->subscribers[0].subscribed && s->subscribers[1].subscribed && s->subscribers[ALL].subscribed;
+    const struct story *s = ctx;
+    for (int i = 0; i < s->subscriber_count; i++) {
+        if (!s->subscribers[i].subscribed) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The first message that was answered and did not come to everybody who is owed it; true: there is none. */
@@ -43,9 +53,8 @@ static bool complete(const struct story *s, int *out_who, int *out_publisher, ui
 {
     for (int p = 0; p < PUBLISHERS; p++) {
         for (uint32_t n = 0; n < s->publishers[p].next; n++) {
-            for (int who = 0; who < SUBSCRIBERS; who++) {
-                if ((who == ALL || who == p) && s->publishers[p].states[n] == PUBLISH_ANSWERED &&
-                    s->times[who][p][n] == 0) {
+            for (int who = 0; who < s->subscriber_count; who++) {
+                if (owed(who, p) && s->publishers[p].states[n] == PUBLISH_ANSWERED && s->times[who][p][n] == 0) {
                     *out_who       = who;
                     *out_publisher = p;
                     *out_number    = n;
@@ -89,6 +98,7 @@ static uint64_t stripe_of(const struct story *s, const char *id)
 static void name_them(struct story *s)
 {
     snprintf(s->names[ALL], sizeof s->names[ALL], "all");
+    snprintf(s->names[MEMBER], sizeof s->names[MEMBER], "member");
     for (int i = 0; i < PUBLISHERS; i++) {
         int attempt = 0;
         do {
@@ -99,9 +109,10 @@ static void name_them(struct story *s)
 
 static void subscribe(struct story *s, struct world *world, uint8_t qos)
 {
-    static const char *const filters[SUBSCRIBERS] = {"t/0", "t/1", "t/+"};
+    static const char *const filters[SUBSCRIBERS] = {"t/0", "t/1", "t/+", "$share/group/t/+"};
+    s->subscriber_count                           = qos == 2 ? SUBSCRIBERS : MEMBER;
     name_them(s);
-    for (int i = 0; i < SUBSCRIBERS; i++) {
+    for (int i = 0; i < s->subscriber_count; i++) {
         s->subscribers[i] = (struct mqtt_client){.world         = world,
                                                  .id            = s->names[i],
                                                  .qos           = qos,
@@ -147,7 +158,7 @@ static void run(struct world *world, uint8_t qos)
         sim_fail(world, "everything was acknowledged, and after 600 s not everything has arrived");
     }
     world_run_ns(world, 5 * SIM_S); /* nothing comes twice afterwards either */
-    for (int i = 0; i < SUBSCRIBERS; i++) {
+    for (int i = 0; i < s->subscriber_count; i++) {
         mqtt_client_end(&s->subscribers[i]);
     }
     for (int p = 0; p < PUBLISHERS; p++) {
