@@ -13,17 +13,16 @@ enum { ATTEMPTS_MAX = 255 };
 
 struct number assign_number(const struct pending *pending, uint32_t at)
 {
-    const struct assigned *a   = &pending->assigned->items[at];
-    struct number          own = {
-                 .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence};
+    const struct assigned *a = &pending->assigned->items[at];
     if (a->attempt == 0) {
-        own.sequence += ASSIGNED_PARTS_FIRST + at;
+        struct number number = publish_number(pending, ASSIGNED_PARTS_FIRST + at);
         if (a->apart) {
-            own.writer = hash_u64(~own.writer) | 1;
+            number.writer = hash_u64(~number.writer) | 1;
         }
-        return own;
+        return number;
     }
-    uint64_t which =
+    struct number own = publish_number(pending, 0);
+    uint64_t      which =
         hash_u64(own.writer ^ hash_u64(own.epoch ^ hash_u64(own.sequence ^ hash_u64(a->hash + a->attempt))));
     return (struct number){.writer = which | 1, .epoch = 1, .sequence = 1};
 }

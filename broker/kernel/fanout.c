@@ -11,6 +11,7 @@
 #include "broker/kernel/publish.h"
 #include "broker/kernel/publisher.h"
 #include "shared/base/err.h"
+#include "shared/base/hash.h"
 #include "shared/rpc/op.h"
 
 void fanout_end(struct fanout *f)
@@ -34,8 +35,28 @@ static void append_done(struct store_call *call, int status, struct bytes result
     if (status != 0 && work->pending->status == 0) {
         work->pending->status = status;
     }
+    if (work->lane != 0) {
+        lanes_let_go(&p->kernel->stripe_lanes[work->stripe], work->lane - 1);
+    }
     pool_give(p->kernel->works, work);
     publisher_flush(p);
+}
+
+/* By which this shard counts what its publisher does not: so that it is taken once though the store is asked again, over another connection. It is alone in a lane
+ * until it is answered, for the reason that a session's message is (publish.h): what a full queue refused would look old behind what the stripe took. Without a
+ * lane (no memory) it may come twice. */
+static struct number own_number(struct kernel *k, uint16_t stripe, struct work *work)
+{
+    uint32_t lane;
+    if (!lanes_take(&k->stripe_lanes[stripe], &lane)) {
+        return (struct number){0};
+    }
+    work->lane   = 1 + lane;
+    work->stripe = stripe;
+    return (struct number){
+        .writer   = INBOUND_APART | hash_u64(store_owner(k->store) ^ hash_u64(work->lane)), /* no stream has that bit */
+        .epoch    = 1,
+        .sequence = ++k->stripe_sequences[stripe]};
 }
 
 /* One transaction per stripe (more if it has very many targets): the body once, the streams beside it. */
@@ -49,13 +70,11 @@ static void append_stripe(struct kernel *k, struct pending *pending, uint16_t st
             pending->status = ERR_QUOTA;
             return;
         }
-        bool                own      = pending->writer_epoch != 0;
-        uint64_t            writer   = own ? publish_writer(pending) : store_owner(k->store);
-        uint64_t            epoch    = own ? pending->writer_epoch : 1;
-        uint64_t            sequence = own ? pending->sequence + part++ : ++k->stripe_sequences[stripe];
-        struct wire_writer *w        = store_txn_begin(k->store, stripe);
-        size_t              begun    = op_append_begin(w, writer, epoch, sequence);
-        uint32_t            count    = 0;
+        struct number number =
+            pending->writer_epoch != 0 ? publish_number(pending, part++) : own_number(k, stripe, work);
+        struct wire_writer *w     = store_txn_begin(k->store, stripe);
+        size_t              begun = op_append_begin(w, number.writer, number.epoch, number.sequence);
+        uint32_t            count = 0;
         for (; at != TARGET_NONE && count < OP_TARGETS_MAX; at = k->targets[at].in_stripe) {
             uint8_t             bytes[DELIVERY_TAG_MAX_BYTES];
             struct delivery_tag tag;
@@ -93,7 +112,7 @@ static void append_member(struct kernel *k, struct pending *pending, const struc
         number         = assign_number(pending, t->assigned - 1);
         work->assigned = t->assigned;
     } else {
-        number = (struct number){store_owner(k->store), 1, ++k->stripe_sequences[stripe]};
+        number = own_number(k, stripe, work);
     }
     struct wire_writer *w     = store_txn_begin(k->store, stripe);
     size_t              begun = op_append_begin(w, number.writer, number.epoch, number.sequence);

@@ -162,6 +162,10 @@ void kernel_free(struct kernel *k)
     free(k->stripe_heads);
     free(k->stripes_hit);
     free(k->stripe_sequences);
+    for (uint32_t i = 0; i < k->stripe_count; i++) {
+        lanes_fini(&k->stripe_lanes[i]);
+    }
+    free(k->stripe_lanes);
     free(k);
 }
 
@@ -182,7 +186,9 @@ static void start(struct kernel *k)
     k->stripe_heads     = malloc(stripes * sizeof *k->stripe_heads);
     k->stripes_hit      = malloc(stripes * sizeof *k->stripes_hit);
     k->stripe_sequences = calloc(stripes, sizeof *k->stripe_sequences);
-    ASSERT(k->stripe_heads != NULL && k->stripes_hit != NULL && k->stripe_sequences != NULL);
+    k->stripe_lanes     = calloc(stripes, sizeof *k->stripe_lanes);
+    ASSERT(k->stripe_heads != NULL && k->stripes_hit != NULL && k->stripe_sequences != NULL && k->stripe_lanes != NULL);
+    k->stripe_count = stripes;
     for (uint32_t i = 0; i < stripes; i++) {
         k->stripe_heads[i] = TARGET_NONE;
     }

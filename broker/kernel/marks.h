@@ -6,14 +6,14 @@
  *     a queue takes no more, and live sessions have the message already: its publisher, which is not told of the refusal, sends it again, to this process perhaps (once.h)
  *
  * Mails between shards carry the numbers, those of one process too.
- * The last MARKS_MAX writers that were heard of are remembered.
+ * The last MARKS_MAX writers that were heard of are remembered: a session is as many as it had messages under way at once (publish.h).
  * Threads: the shard. */
 #ifndef KEEL_BROKER_KERNEL_MARKS_H
 #define KEEL_BROKER_KERNEL_MARKS_H
 
 #include "broker/kernel/session.h"
 
-enum { MARKS_MAX = 16384 };
+enum { MARKS_MAX = 65536 };
 
 struct number {
     uint64_t writer; /* 0: it is not counted */

@@ -83,9 +83,14 @@ static void number(struct session *s, struct publisher *p, struct pending *pendi
                    const struct message *message)
 {
     uint64_t epoch = s->keep->epoch;
+    uint32_t lane;
+    if (!lanes_take(&p->lanes, &lane)) {
+        pending->status = ERR_QUOTA;
+        return;
+    }
     p->count++;
-    id->writer_epoch = p->doubts ? INBOUND_APART | epoch : publish_epoch(epoch);
-    id->sequence     = p->doubts ? p->count << 8 : publish_sequence(epoch, p->count);
+    id->writer_epoch = publish_epoch(epoch, lane);
+    id->sequence     = publish_sequence(epoch, p->count);
     if (p->count == UINT32_MAX) {
         session_evict(s, EVICT_UNAVAILABLE); /* the next connection counts anew, in a higher epoch */
     }
@@ -94,24 +99,35 @@ static void number(struct session *s, struct publisher *p, struct pending *pendi
     once_assign(s, p, pending, message, false);
 }
 
-/* Recorded on an earlier connection: what was appended of it, the stripes will not append again. That goes by the order of the numbers: one that comes
- * again behind a later one [against MQTT-4.6.0-1] has a new number, for by its own it would be taken for appended. */
+/* Nothing under way is by that number any more, and no row has it. */
+static void let_go(struct publisher *p, uint64_t writer_epoch)
+{
+    if (publish_alone(writer_epoch)) {
+        lanes_let_go(&p->lanes, publish_lane(writer_epoch));
+    }
+}
+
+/* Recorded on an earlier connection: what was appended of it, the stripes will not append again. Where it is not alone in its writer that goes by the
+ * order of the numbers: one that comes again behind a later one [against MQTT-4.6.0-1] has a new number, for by its own it would be taken for appended. */
 static void resume(struct session *s, struct publisher *p, struct pending *pending, struct inbound_id *id,
                    const struct message *message)
 {
+    bool alone    = publish_alone(id->writer_epoch);
     bool in_order = id->writer_epoch > p->resumed_epoch ||
                     (id->writer_epoch == p->resumed_epoch && id->sequence > p->resumed_sequence);
     id->state         = INBOUND_PENDING;
     pending->assigned = assign_recall(p, pending->id);
-    if (UNLIKELY(!in_order)) {
+    pending->recorded = true;
+    if (UNLIKELY(!alone && !in_order)) {
         number(s, p, pending, id, message);
         return;
     }
-    p->resumed_epoch      = id->writer_epoch;
-    p->resumed_sequence   = id->sequence;
+    if (UNLIKELY(!alone)) {
+        p->resumed_epoch    = id->writer_epoch;
+        p->resumed_sequence = id->sequence;
+    }
     pending->writer_epoch = id->writer_epoch;
     pending->sequence     = id->sequence;
-    pending->recorded     = true;
     pending->resumed      = true;
     once_assign(s, p, pending, message, true);
 }
@@ -143,6 +159,9 @@ bool once_enter(struct session *s, struct publisher *p, struct pending *pending,
         resume(s, p, pending, id, message);
         return true;
     }
+    /* A row of another message is there, whose lane stays held: if it is not replaced it is in doubt on the next connection, too. */
+    pending->recorded = id != NULL;
+
     id = id != NULL ? id : inbound_add(&p->inbound, pending->id);
     if (id == NULL) {
         pending->duplicate = true;
@@ -176,7 +195,9 @@ static void refused_done(struct store_call *call, int status, struct bytes resul
     (void)results;
     struct work    *work = CONTAINER_OF(call, struct work, call);
     struct session *s    = work->publisher->session;
-    if (status != 0 && status != ERR_FENCED) {
+    if (status == 0) {
+        let_go(work->publisher, work->writer_epoch);
+    } else if (status != ERR_FENCED) {
         log_warn("a packet id could not be forgotten: %s", err_sentence(status));
     }
     pool_give(s->kernel->works, work);
@@ -189,17 +210,24 @@ void once_answer(struct publisher *p, struct pending *pending)
     struct session    *s  = p->session;
     struct inbound_id *id = inbound_find(&p->inbound, pending->id);
     if (id != NULL && pending->status == 0) {
-        id->state = INBOUND_DONE;
+        /* Everybody has it: its row may be in doubt for an heir, but who has the next one of that lane has taken it or had no need of it. */
+        let_go(p, id->writer_epoch);
+        id->state        = INBOUND_DONE;
+        id->writer_epoch = 0;
     } else if (id != NULL && (pending->matched || pending->resumed) &&
                (s->client == NULL || (pending->recorded && !s->told))) {
         id->state = INBOUND_UNSURE; /* it is not told, and sends it again: a part of it may be appended */
     } else if (id != NULL) {
-        /* The refusal ends this use of the id [MQTT-4.3.3-9]. So it does for a client that is not told, when nobody was given anything: by the number that
-         * it has it would be old to those who were given what came behind it. */
+        /* The refusal ends this use of the id [MQTT-4.3.3-9]. So it does for a client that is not told, when nobody was given anything: the row would say of
+         * a live member of a group that it may have it. */
+        uint64_t writer_epoch = id->writer_epoch;
         inbound_remove(&p->inbound, pending->id);
         struct work *work = pending->recorded ? publisher_work(p, NULL, pending->id, refused_done) : NULL;
         if (work != NULL) {
+            work->writer_epoch = writer_epoch;
             once_forget(s, work);
+        } else if (!pending->recorded) {
+            let_go(p, writer_epoch);
         }
     }
 }
@@ -211,7 +239,7 @@ void once_close_rows(struct session *s, struct wire_writer *w)
         const struct inbound_id *slot = &in->slots[i];
         if (slot->id != 0 && slot->state == INBOUND_DONE) {
             uint8_t            value[INBOUND_ROW_MAX_BYTES];
-            struct inbound_row row = {.done = true, .writer_epoch = slot->writer_epoch, .sequence = slot->sequence};
+            struct inbound_row row = {.done = true};
             put_inbound(s, slot->id, inbound_row_write(value, &row), w);
         }
     }
@@ -225,6 +253,10 @@ static void released(struct store_call *call, int status, struct bytes results)
     uint16_t        id   = work->id;
     pool_give(s->kernel->works, work);
     if (status == 0) {
+        struct inbound_id *entry = inbound_find(&s->publisher->inbound, id);
+        if (entry != NULL && entry->state == INBOUND_UNSURE) {
+            let_go(s->publisher, entry->writer_epoch);
+        }
         inbound_remove(&s->publisher->inbound, id);
         if (s->client != NULL) {
             s->client->ops->publish_released(s->client, id, 0);

@@ -88,6 +88,16 @@ uint64_t publish_writer(const struct pending *pending)
                : INBOUND_APART | hash_u64(stream_id ^ hash_u64(pending->writer_epoch)); /* no stream has that bit */
 }
 
+struct number publish_number(const struct pending *pending, uint64_t part)
+{
+    struct number number = {
+        .writer = publish_writer(pending), .epoch = pending->writer_epoch, .sequence = pending->sequence + part};
+    if (part != 0 && publish_alone(pending->writer_epoch)) {
+        number.writer = INBOUND_APART | hash_u64(number.writer ^ hash_u64(part));
+    }
+    return number;
+}
+
 /* Answered in its turn, handed to nobody. A QoS 2 id that is known already belongs to a message that was taken. */
 static bool refuse(struct session *s, struct publisher *p, struct pending *pending, const struct message *message)
 {

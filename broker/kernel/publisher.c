@@ -33,6 +33,7 @@ void publisher_fini(struct publisher *p)
         assign_free(p->kernel, CONTAINER_OF(p->unsure.next, struct assignments, link));
     }
     inbound_fini(&p->inbound);
+    lanes_fini(&p->lanes);
 }
 
 struct pending *publisher_pending(struct publisher *p, uint16_t id, uint8_t qos)

@@ -11,7 +11,10 @@ struct work {
     struct store_call call;
     struct publisher *publisher;
     struct pending   *pending;
-    struct session   *session; /* of a retained message for one stored session */
+    struct session   *session;      /* of a retained message for one stored session */
+    uint64_t          writer_epoch; /* whose row goes: of its number, or 0 */
+    uint32_t          lane;         /* 1 + that of this shard by which it is counted, in that stripe (fanout.c), or 0 */
+    uint16_t          stripe;
     uint16_t          id;
     uint32_t          assigned; /* 1 + the place of the member of a group that it is for (assign.h), or 0 */
 };

@@ -2,6 +2,7 @@
  * packet ids that its client may send again. See opening.h. */
 #include "broker/kernel/assign.h"
 #include "broker/kernel/opening.h"
+#include "broker/kernel/publish.h"
 #include "broker/kernel/reader.h"
 #include "broker/kernel/route.h"
 #include "broker/kernel/stored.h"
@@ -34,12 +35,18 @@ static bool inbound_item(struct store_scan *scan, const struct store_item *item)
         o->error = ERR_QUOTA;
         return true;
     }
-    slot->state        = row.done ? INBOUND_DONE : INBOUND_UNSURE;
-    p->doubts          = p->doubts || !row.done;
+    if (row.done) {
+        slot->state = INBOUND_DONE;
+        return true;
+    }
+    slot->state        = INBOUND_UNSURE;
     slot->writer_epoch = row.writer_epoch;
     slot->sequence     = row.sequence;
     slot->content      = row.content;
-    if (!row.done && row.assigned.size != 0 && !assign_restore(p, (uint16_t)id, row.assigned)) {
+    if (publish_alone(row.writer_epoch) && !lanes_hold(&p->lanes, publish_lane(row.writer_epoch))) {
+        o->error = ERR_QUOTA;
+    }
+    if (row.assigned.size != 0 && !assign_restore(p, (uint16_t)id, row.assigned)) {
         log_error("who has a stored packet id's message is not understood, or there is no memory for it");
         o->error = ERR_QUOTA;
     }

@@ -15,6 +15,7 @@
 #define KEEL_BROKER_KERNEL_SESSION_H
 
 #include "broker/kernel/inbound.h"
+#include "broker/kernel/lanes.h"
 #include "broker/kernel/state.h"
 #include "broker/kernel/window.h"
 #include "shared/mem/buf.h"
@@ -63,12 +64,12 @@ struct publisher {
     struct list    unsure; /* struct assignments.link: of messages in doubt that were not sent again yet */
     uint64_t       count;  /* QoS 2 publishes of this connection, for sequences; of wills: the writer's id */
     union {
-        uint64_t resumed_epoch; /* the newest number that was in doubt and came again (publish.h) */
+        uint64_t resumed_epoch; /* the newest number of an earlier release that came again (publish.h) */
         uint64_t stream_epoch;  /* of wills: in which their stream is followed */
     };
-    uint64_t resumed_sequence;
-    bool     doubts; /* numbers were in doubt when the connection began */
-    bool     flushing;
+    uint64_t     resumed_sequence;
+    struct lanes lanes;
+    bool         flushing;
 };
 
 struct group;

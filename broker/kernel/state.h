@@ -149,7 +149,9 @@ struct kernel {
     uint32_t       *stripe_heads; /* per stripe: first target, UINT32_MAX: none; made when the stripe count is known */
     uint16_t       *stripes_hit;
     uint32_t        stripes_hit_count;
-    uint64_t       *stripe_sequences; /* of this shard as a writer */
+    uint64_t       *stripe_sequences; /* of this shard as a writer .. */
+    struct lanes   *stripe_lanes;     /* .. which is several (fanout.c) */
+    uint32_t        stripe_count;     /* 0: it is not known yet */
 
     struct pool *pendings;
     struct pool *works;

@@ -75,10 +75,12 @@ struct sub_row {
     uint64_t stream_id;
 };
 
-#define INBOUND_APART (1ull << 63)
+/* In a writer_epoch, which names the writer then (publish.h). */
+#define INBOUND_APART (1ull << 63) /* it is not the session */
+#define INBOUND_ALONE (1ull << 62) /* .. but one of its lanes */
 struct inbound_row {
     bool         done;
-    uint64_t     writer_epoch; /* with INBOUND_APART: of a writer that is not the session (publish.h) */
+    uint64_t     writer_epoch;
     uint64_t     sequence;
     uint64_t     content;  /* 0: not known; older brokers pass a row that has it over */
     struct bytes assigned; /* read: what is behind it, a view */

@@ -18,6 +18,7 @@
  *                  were sent are answered, too; each of those is known to have been taken or refused.
  *     not leader   nothing is answered to the kernel: n and all behind it are taken out of the queue. The copies that were sent are of the
  *                  old round: refused for being behind n, whatever the node has become meanwhile.
+ *   A full queue refuses n with an entry of the log, and holds nothing up: n and n+1 are of different writers while either waits for its answer (kernel/lanes.h).
  *   A connection that breaks begins at n again, over one that has refused nothing. A move to another node or term begins at n, too: if the old leader refused n
  *   and that was heard, n is answered and not among what is moved; if it was not heard, the new one decides anew. Old copies on old connections can be
  *   taken only by a leader of their term, in the order of that connection, so never n+1 without n before it.

@@ -15,6 +15,7 @@
 enum { BOX_SLOTS = 64 };
 uint32_t                 cluster_brokers                   = 1;
 uint32_t                 cluster_stores                    = 1;
+uint64_t                 cluster_queue_max                 = 0;
 static uint32_t          running                           = 1; /* brokers of the cluster that there is */
 static const char *const broker_names[CLUSTER_BROKERS_MAX] = {"broker", "broker2"};
 static const char *const store_names[CLUSTER_STORES_MAX]   = {"store", "store2", "store3"};
@@ -235,6 +236,8 @@ static void start(struct cluster *c, struct world *world, bool names)
     /* One thing of an image per turn: entries wait for it. */
     store.checkpoint_slice_bytes = world_chance(world, SALT_SCENARIO, 2) ? 1 : 2000;
     store.disk_reserve_bytes     = 0;
+    store.stream_records_max     = cluster_queue_max == 0 ? store.stream_records_max : cluster_queue_max;
+    cluster_queue_max            = 0;
     store.tail_bytes             = 256u << 10; /* so that readers fall behind it and read from the disk */
     char why[256];
     int  read = broker_config_init(&c->broker_config, &c->settings, c->broker_shards, why, sizeof why);

@@ -74,6 +74,8 @@ struct cluster {
 extern uint32_t cluster_brokers;
 /* .. and how many stores: 1 or 3. */
 extern uint32_t cluster_stores;
+/* .. and how many records a queue of it takes, 0: no limit. 0 again once it is started. */
+extern uint64_t cluster_queue_max;
 /* A machine that a client may connect to now, by lot. */
 const char *cluster_broker_name(struct world *world);
 

@@ -41,3 +41,8 @@ void scenario_stores_retained(struct world *world)
 {
     play(world, scenario_retained);
 }
+
+void scenario_stores_queues(struct world *world)
+{
+    play(world, scenario_queues_qos2);
+}

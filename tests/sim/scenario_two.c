@@ -37,3 +37,9 @@ void scenario_two_retained(struct world *world)
     cluster_brokers = 2;
     scenario_retained(world);
 }
+
+void scenario_two_queues(struct world *world)
+{
+    cluster_brokers = 2;
+    scenario_queues_qos2(world);
+}

@@ -58,6 +58,8 @@ struct world;
     X(will, 1)             \
     X(shared, 1)           \
     X(retained, 1)         \
+    X(queues_qos1, 1)      \
+    X(queues_qos2, 1)      \
     X(trouble, 1)          \
     X(two_qos1, 1)         \
     X(two_qos2, 1)         \
@@ -65,6 +67,7 @@ struct world;
     X(two_will, 1)         \
     X(two_shared, 1)       \
     X(two_retained, 1)     \
+    X(two_queues, 1)       \
     X(two_live, 1)         \
     X(two_members, 1)      \
     X(stores_qos1, 4)      \
@@ -72,7 +75,8 @@ struct world;
     X(stores_takeover, 5)  \
     X(stores_will, 5)      \
     X(stores_shared, 5)    \
-    X(stores_retained, 5)
+    X(stores_retained, 5)  \
+    X(stores_queues, 5)
 
 struct scenario {
     const char *name;

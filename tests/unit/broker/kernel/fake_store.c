@@ -29,6 +29,7 @@ struct fake_world {
     int             refuse;
     uint32_t        refuse_table;
     int             refuse_puts;
+    int             refuse_deletes;
     bool            repeat;
     uint16_t        applying; /* the stripe whose observer speaks */
     struct store   *stores[STORES_MAX];
@@ -289,6 +290,12 @@ void fake_world_refuse_puts(struct fake_world *w, uint32_t table, int status)
     w->refuse_puts  = status;
 }
 
+void fake_world_refuse_deletes(struct fake_world *w, uint32_t table, int status)
+{
+    w->refuse_table   = table;
+    w->refuse_deletes = status;
+}
+
 void fake_world_repeat(struct fake_world *w, bool repeat)
 {
     w->repeat = repeat;
@@ -400,6 +407,9 @@ static int refusal(const struct fake_world *w, struct bytes ops)
         if (op.kind == OP_TABLE_PUT && op.table == w->refuse_table && w->refuse_puts != 0) {
             return w->refuse_puts;
         }
+        if (op.kind == OP_TABLE_DELETE && op.table == w->refuse_table && w->refuse_deletes != 0) {
+            return w->refuse_deletes;
+        }
     }
     return 0;
 }
@@ -424,6 +434,15 @@ bool fake_apply(struct store *s, int count)
     }
     fire_due(s->world);
     return any;
+}
+
+void fake_ask_again(struct store *s)
+{
+    LIST_EACH (&s->applied, link) {
+        struct txn *t   = CONTAINER_OF(link, struct txn, link);
+        t->results.size = 0;
+        t->status       = apply(s->world, t->stripe, wire_written(&t->ops), &t->results);
+    }
 }
 
 static bool copy_item(void *ctx, const struct stripe_item *item)

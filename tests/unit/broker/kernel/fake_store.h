@@ -23,6 +23,8 @@ uint64_t fake_world_wall_ns(const struct fake_world *world);
 void fake_world_refuse_appends(struct fake_world *world, int status);
 /* The same for every transaction that puts something into that table. */
 void fake_world_refuse_puts(struct fake_world *world, uint32_t table, int status);
+/* .. that deletes something from it. */
+void fake_world_refuse_deletes(struct fake_world *world, uint32_t table, int status);
 /* Every transaction is applied a second time, and that is answered: the first answer was lost with its connection (store.h). */
 void     fake_world_repeat(struct fake_world *world, bool repeat);
 uint64_t fake_world_rows(const struct fake_world *world, uint32_t table);
@@ -34,6 +36,8 @@ struct store *fake_store_new(struct fake_world *world, uint64_t owner);
 void fake_store_lose(struct store *store);
 /* Applies what was submitted, at most count transactions; true: something was. */
 bool fake_apply(struct store *store, int count);
+/* The connection was lost before what was applied was answered, and all of it is asked again, in its order. */
+void fake_ask_again(struct store *store);
 /* Answers what was applied, and pushes what watches, scans and follows have; true: something was. */
 bool fake_answer(struct store *store);
 void fake_congest(struct store *store, bool congested);

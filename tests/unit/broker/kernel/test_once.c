@@ -214,6 +214,37 @@ Test(kernel_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_
     actor_free(live);
 }
 
+Test(kernel_once, what_is_refused_before_it_is_handed_out_may_go_to_another_member_when_it_comes_again)
+{
+    struct actor *member = actor_new("member");
+    struct actor *other  = actor_new("other");
+    enter(b, 0, member, true, 0);
+    follow(b, 0, member, "$share/g/t", 2);
+    leave(b, 0, pub);
+    pub->untold = true;
+    enter(b, 0, pub, false, 1000);
+    fake_world_refuse_puts(world, TABLE_RETAINED, ERR_QUOTA);
+    say_retained(b, 0, pub, "t", "first", 2, ID, 0);
+    settle(b);
+    cr_assert_eq(pub->published[0].status, ERR_QUOTA);
+    leave(b, 0, pub);
+    broker_kill(b); /* with the member */
+    b = broker_new(world, 1, NULL);
+    enter(b, 0, other, true, 0);
+    follow(b, 0, other, "$share/g/t", 2);
+    fake_world_refuse_puts(world, TABLE_RETAINED, 0);
+    enter(b, 0, full, true, 0);
+    leave(b, 0, full);
+    enter(b, 0, pub, false, 1000);
+    say_retained(b, 0, pub, "t", "first", 2, ID, 0);
+    settle(b);
+    cr_assert_eq(pub->published[1].status, 0);
+    cr_assert(heard(member, ""));
+    cr_assert(heard(other, "first"));
+    actor_free(member);
+    actor_free(other);
+}
+
 Test(kernel_once, what_is_in_doubt_stays_so_when_it_is_refused_before_it_is_handed_out_again)
 {
     leave(b, 0, pub);
