@@ -13,7 +13,7 @@ MAINS = ["broker/main.o", "segstore/main.o", "keel/main.o"]
 KEPT = {
     "what a test or the simulator sees of a state": """
         mqtt_conn_memory_bytes mqtt_conn_state_name mqtt_conn_version match_bytes match_misses match_nodes node_chain node_raft node_repairs node_stripe
-        offsets_bytes outq_pool_used_bytes pool_slab_bytes pool_used_count raft_first rows_bytes stripe_actions_failed stripe_hash stripe_time_ns wants_bytes""",
+        offsets_bytes pool_slab_bytes pool_used_count raft_first rows_bytes stripe_actions_failed stripe_hash stripe_time_ns wants_bytes""",
     "what a test asks without what stands around it": "bridge_matches config_defaults match_add_at scram_keys_make stripe_save stripe_status_lag",
     "the port is whole": "io_close",
     "for a protocol to come (tests, benchmarks)": "op_run_add op_run_begin op_run_end",
