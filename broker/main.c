@@ -241,7 +241,7 @@ int main(int argc, char **argv)
     broker.settings = &settings;
     guard_open(&broker, &settings);
     broker.tls_next = calloc(count, sizeof *broker.tls_next);
-    ASSERT(broker.tls_next != NULL); /* out of memory */
+    ASSERT_MEMORY(broker.tls_next != NULL);
     char why[512] = "";
     if (reload_tls(&settings, &broker, why, sizeof why) < 0) {
         fatal(EXIT_USAGE, "%s", why);

@@ -40,7 +40,7 @@ struct board *board_new(uint32_t shards, uint32_t stripes, void (*wake)(void *ct
     size_t             size  = sizeof(struct board) + shards * sizeof(struct slot);
     struct board      *board = aligned_alloc(CACHE_LINE_BYTES, size);
     pthread_condattr_t attributes;
-    ASSERT(board != NULL); /* out of memory */
+    ASSERT_MEMORY(board != NULL);
     *board = (struct board){.shards = shards, .stripes_max = (stripes + shards - 1) / shards, .wake = wake, .ctx = ctx};
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -49,7 +49,7 @@ struct board *board_new(uint32_t shards, uint32_t stripes, void (*wake)(void *ct
         *slot              = (struct slot){.last = {.shard = i}, .mine = {.shard = i}};
         slot->last.stripes = calloc(board->stripes_max, sizeof *slot->last.stripes);
         slot->mine.stripes = calloc(board->stripes_max, sizeof *slot->mine.stripes);
-        ASSERT(slot->last.stripes != NULL && slot->mine.stripes != NULL); /* out of memory */
+        ASSERT_MEMORY(slot->last.stripes != NULL && slot->mine.stripes != NULL);
         pthread_mutex_init(&slot->mutex, NULL);
         pthread_cond_init(&slot->said, &attributes);
     }

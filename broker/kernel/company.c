@@ -226,7 +226,7 @@ static void other_row(struct company *p, uint64_t instance, const struct store_i
         count = SHARDS_MAX; /* there is never room for it: nobody is let in while it is there */
     }
     peer = calloc(1, sizeof *peer);
-    ASSERT(peer != NULL); /* out of memory */
+    ASSERT_MEMORY(peer != NULL);
     *peer = (struct peer){.instance    = instance,
                           .birth       = item->version,
                           .place       = place,

@@ -147,7 +147,7 @@ void interest_track(struct kernel *k)
             const struct sub *sub = counted(n);
             if (sub != NULL) {
                 bool in = interest_in(k, sub->link.node);
-                ASSERT(in); /* out of memory */
+                ASSERT_MEMORY(in);
             }
         }
     }

@@ -39,7 +39,7 @@ static void shard_begin(struct numbers *n, struct peer *peer, unsigned number, u
 {
     struct kernel    *k   = n->kernel;
     struct far_shard *far = calloc(1, sizeof *far);
-    ASSERT(far != NULL); /* out of memory */
+    ASSERT_MEMORY(far != NULL);
     struct outbox *out = &k->out[number];
     far->peer          = peer;
     far->owner         = kernel_owner(peer->instance, number - peer->first);

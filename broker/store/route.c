@@ -48,7 +48,7 @@ void routes_fini(struct store *store)
 static void park(struct store *store, struct list *before, struct bytes frame, void *owner)
 {
     struct parked *p = malloc(sizeof *p + frame.size);
-    ASSERT(p != NULL); /* out of memory */
+    ASSERT_MEMORY(p != NULL);
     p->owner = owner;
     p->size  = (uint32_t)frame.size;
     memcpy(p->frame, frame.data, frame.size);

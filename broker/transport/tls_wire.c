@@ -129,7 +129,7 @@ static BIO_METHOD *wire_method(void)
     static BIO_METHOD *method;
     if (method == NULL) {
         method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "keel wire");
-        ASSERT(method != NULL); /* out of memory */
+        ASSERT_MEMORY(method != NULL);
         BIO_meth_set_read(method, wire_read);
         BIO_meth_set_write(method, wire_write);
         BIO_meth_set_ctrl(method, wire_control);

@@ -49,7 +49,7 @@ static struct copy_move *move_push(struct copy_moves *m)
     if (m->count == m->capacity) {
         m->capacity = m->capacity == 0 ? 1024 : m->capacity * 2;
         m->them     = realloc(m->them, m->capacity * sizeof *m->them);
-        ASSERT(m->them != NULL); /* out of memory */
+        ASSERT_MEMORY(m->them != NULL);
     }
     return &m->them[m->count++];
 }
@@ -90,7 +90,7 @@ static bool put_piece(struct copy *c)
     if (c->piece_count == c->piece_capacity) {
         c->piece_capacity = c->piece_capacity == 0 ? 1024 : c->piece_capacity * 2;
         c->pieces         = realloc(c->pieces, c->piece_capacity * sizeof *c->pieces);
-        ASSERT(c->pieces != NULL); /* out of memory */
+        ASSERT_MEMORY(c->pieces != NULL);
     }
     struct survivor first = c->noted.them[from].survivor;
     first.position        = c->piece_count;

@@ -28,7 +28,7 @@ int bodies_add(struct bodies *b, uint64_t from, uint32_t size_bytes, uint64_t to
     if (b->count == b->capacity) {
         b->capacity = b->capacity == 0 ? PIECES_MIN : b->capacity * 2;
         b->pieces   = realloc(b->pieces, b->capacity * sizeof *b->pieces);
-        ASSERT(b->pieces != NULL); /* out of memory */
+        ASSERT_MEMORY(b->pieces != NULL);
     }
     b->pieces[b->count++] = (struct body){.from = from, .to = to, .size_bytes = size_bytes};
     return 0;

@@ -56,7 +56,7 @@ void checkpoint_put_files(struct wire_writer *w, const struct checkpoint_file *f
         wire_put_u64(&image, files[i].total);
         wire_put_u64(&image, files[i].bytes);
     }
-    ASSERT(!image.bad); /* out of memory */
+    ASSERT_MEMORY(!image.bad);
     XXH128_canonicalFromHash(&sum, XXH3_128bits(image.data, image.size));
     checkpoint_put_section(w, &section, image.size, sum.digest);
     wire_put_bytes(w, wire_written(&image));

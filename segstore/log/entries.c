@@ -30,7 +30,7 @@ static void grow(struct entries *e)
 {
     uint64_t          capacity = e->capacity == 0 ? PIECES_AT_FIRST : e->capacity * 2;
     struct log_slot **pieces   = malloc(capacity * sizeof *pieces);
-    ASSERT(pieces != NULL); /* out of memory */
+    ASSERT_MEMORY(pieces != NULL);
     for (uint64_t i = e->first; i < e->end; i = (i / ENTRIES_PIECE + 1) * ENTRIES_PIECE) {
         pieces[(i / ENTRIES_PIECE) & (capacity - 1)] = *piece_at(e, i);
     }
@@ -45,7 +45,7 @@ static void piece_make(struct entries *e)
         grow(e);
     }
     struct log_slot *piece = e->spare != NULL ? e->spare : malloc(ENTRIES_PIECE * sizeof *piece);
-    ASSERT(piece != NULL); /* out of memory */
+    ASSERT_MEMORY(piece != NULL);
     e->spare             = NULL;
     *piece_at(e, e->end) = piece;
 }

@@ -27,7 +27,7 @@ void hold_add(struct hold *h, struct segments *segments, uint64_t position)
     if (h->count == h->capacity) {
         h->capacity = h->capacity == 0 ? 16 : h->capacity * 2;
         h->numbers  = realloc(h->numbers, h->capacity * sizeof *h->numbers);
-        ASSERT(h->numbers != NULL); /* out of memory */
+        ASSERT_MEMORY(h->numbers != NULL);
     }
     memmove(h->numbers + low + 1, h->numbers + low, (h->count - low) * sizeof *h->numbers);
     h->numbers[low] = number;

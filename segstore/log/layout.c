@@ -153,7 +153,7 @@ enum layout_found layout_find(const struct layout *l, size_t record, size_t *out
     bool unknown = false;
     w.front      = calloc(2, cells);
     w.first      = calloc(w.units + 2, sizeof *w.first);
-    ASSERT(w.front != NULL && w.first != NULL); /* out of memory */
+    ASSERT_MEMORY(w.front != NULL && w.first != NULL);
     w.behind = w.front + cells;
     for (size_t unit = 0, r = 0; unit <= w.units; unit++) {
         while (r < l->record_count && l->records[r].position < l->from + unit * UNIT) {

@@ -23,7 +23,7 @@ void positions_add(struct positions *p, uint64_t position)
     if (p->count == p->capacity) {
         p->capacity = p->capacity == 0 ? AT_FIRST : p->capacity * 2;
         p->at       = realloc(p->at, p->capacity * sizeof *p->at);
-        ASSERT(p->at != NULL); /* out of memory */
+        ASSERT_MEMORY(p->at != NULL);
     }
     p->at[p->count++] = position;
 }
@@ -94,7 +94,7 @@ bool positions_sort(struct positions *p, size_t steps)
     while (p->count > 0 && p->width < p->count && steps > 0) {
         if (p->width > 0 && p->merged == NULL) {
             p->merged = malloc(p->count * sizeof *p->merged);
-            ASSERT(p->merged != NULL); /* out of memory */
+            ASSERT_MEMORY(p->merged != NULL);
         }
         size_t took = p->width == 0 ? make_run(p) : merge(p, steps);
         steps -= least(took, steps);

@@ -49,7 +49,7 @@ static void grow(struct segment_table *t, uint64_t count)
         capacity *= 2;
     }
     t->slots = realloc(t->slots, capacity * sizeof *t->slots);
-    ASSERT(t->slots != NULL); /* out of memory */
+    ASSERT_MEMORY(t->slots != NULL);
     t->capacity = capacity;
 }
 

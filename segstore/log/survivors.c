@@ -59,10 +59,10 @@ static struct survivor_chunk *chunk_new(struct survivors *s)
     if (s->chunk_count == s->chunk_capacity) {
         s->chunk_capacity = s->chunk_capacity == 0 ? 16 : s->chunk_capacity * 2;
         s->chunks         = realloc(s->chunks, s->chunk_capacity * sizeof(struct survivor_chunk *));
-        ASSERT(s->chunks != NULL); /* out of memory */
+        ASSERT_MEMORY(s->chunks != NULL);
     }
     struct survivor_chunk *chunk = malloc(sizeof *chunk);
-    ASSERT(chunk != NULL); /* out of memory */
+    ASSERT_MEMORY(chunk != NULL);
     chunk->count                = 0;
     chunk->at                   = 0;
     s->chunks[s->chunk_count++] = chunk;

@@ -122,7 +122,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
                       struct mailbox **outbox, const struct node_hooks *hooks)
 {
     struct node *node = calloc(1, sizeof *node);
-    ASSERT(node != NULL); /* out of memory */
+    ASSERT_MEMORY(node != NULL);
     ASSERT(shard < config->shards && config->shards <= config->stripes);
     node->io     = io;
     node->config = config;
@@ -160,7 +160,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     node->transfer       = config->transfer != NULL ? config->transfer : &node->own_transfer;
     node->incoming       = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming);
     node->incoming_terms = calloc(MESSAGE_ENTRIES_MAX, sizeof *node->incoming_terms);
-    ASSERT(node->incoming != NULL && node->incoming_terms != NULL); /* out of memory */
+    ASSERT_MEMORY(node->incoming != NULL && node->incoming_terms != NULL);
     index_init(&node->subscriptions);
     index_init(&node->followers);
     index_init(&node->relays);
@@ -217,7 +217,7 @@ struct node *node_new(struct io *io, const struct segstore_config *config, uint3
     peers_make(node);
     node->placements = calloc(config->stripes, sizeof *node->placements);
     node->plan_told  = calloc(config->shards, sizeof *node->plan_told);
-    ASSERT(node->placements != NULL && node->plan_told != NULL); /* out of memory */
+    ASSERT_MEMORY(node->placements != NULL && node->plan_told != NULL);
     storage_open(node->storage);
     return node;
 }

@@ -256,7 +256,7 @@ void placement_make(const struct plan *plan, uint32_t stripes, uint32_t shards, 
                       .shards   = shards};
     b.sets         = calloc(stripes, sizeof *b.sets);
     b.leads        = calloc(stripes, sizeof *b.leads);
-    ASSERT(b.sets != NULL && b.leads != NULL); /* out of memory */
+    ASSERT_MEMORY(b.sets != NULL && b.leads != NULL);
     memcpy(b.at, plan->at, plan->count * sizeof b.at[0]);
     qsort(b.at, b.count, sizeof b.at[0], by_key);
     for (uint32_t s = 0; s < stripes; s++) {

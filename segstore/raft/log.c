@@ -44,7 +44,7 @@ void log_append(struct raft_log *log, uint64_t term)
     if (log->count == log->capacity) {
         log->capacity = log->capacity == 0 ? 8 : log->capacity * 2;
         log->runs     = realloc(log->runs, log->capacity * sizeof *log->runs);
-        ASSERT(log->runs != NULL); /* out of memory */
+        ASSERT_MEMORY(log->runs != NULL);
     }
     log->runs[log->count++] = (struct log_run){.from = log->last, .term = term};
 }

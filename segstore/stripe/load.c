@@ -53,12 +53,12 @@ struct stripe_loading *stripe_load_begin(struct stripe *s, const struct stripe_m
 {
     ASSERT(s->applied == 0 && s->streams_by_id.count == 0 && s->items.count == 0);
     struct stripe_loading *l = calloc(1, sizeof *l);
-    ASSERT(l != NULL); /* out of memory */
+    ASSERT_MEMORY(l != NULL);
     l->stripe   = s;
     l->is_moved = moved != NULL;
     l->moved    = moved != NULL ? *moved : (struct stripe_moved){0};
     l->sum      = XXH3_createState();
-    ASSERT(l->sum != NULL); /* out of memory */
+    ASSERT_MEMORY(l->sum != NULL);
     XXH3_64bits_reset(l->sum);
     return l;
 }

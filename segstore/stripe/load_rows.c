@@ -109,7 +109,7 @@ static void timer_push(struct stripe_loading *l, struct deadline *timer)
     if (l->timer_count == l->timer_capacity) {
         l->timer_capacity = l->timer_capacity == 0 ? 64 : l->timer_capacity * 2;
         l->timers         = realloc(l->timers, l->timer_capacity * sizeof(void *));
-        ASSERT(l->timers != NULL); /* out of memory */
+        ASSERT_MEMORY(l->timers != NULL);
     }
     size_t at = l->timer_count++;
     for (; at > 0 && l->timers[(at - 1) / 2]->node.order > timer->node.order; at = (at - 1) / 2) {

@@ -293,7 +293,7 @@ static enum step load_range(struct stripe_loading *l, struct wire_reader *r)
         uint32_t twice         = cursor->range_capacity == 0 ? 4 : cursor->range_capacity * 2;
         cursor->range_capacity = twice < l->ranges ? twice : l->ranges;
         cursor->ranges         = realloc(cursor->ranges, cursor->range_capacity * sizeof *cursor->ranges);
-        ASSERT(cursor->ranges != NULL); /* out of memory */
+        ASSERT_MEMORY(cursor->ranges != NULL);
     }
     cursor->ranges[cursor->range_count++] = range;
     return STEP_TAKEN;

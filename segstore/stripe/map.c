@@ -34,7 +34,7 @@ static size_t larger(size_t capacity)
 static void slots_init(struct map_slots *slots, size_t capacity)
 {
     *slots = (struct map_slots){.capacity = capacity, .blocks = calloc(block_count(capacity), sizeof(uint64_t *))};
-    ASSERT(slots->blocks != NULL); /* out of memory */
+    ASSERT_MEMORY(slots->blocks != NULL);
 }
 
 static void slots_fini(struct map_slots *slots)
@@ -52,7 +52,7 @@ static void slot_set(struct map_slots *slots, size_t at, uint64_t slot)
     if (*block == NULL) {
         size_t left = slots->capacity - at / MAP_BLOCK_SLOTS * MAP_BLOCK_SLOTS;
         *block      = calloc(left < MAP_BLOCK_SLOTS ? left : MAP_BLOCK_SLOTS, sizeof(uint64_t));
-        ASSERT(*block != NULL); /* out of memory */
+        ASSERT_MEMORY(*block != NULL);
     }
     (*block)[at % MAP_BLOCK_SLOTS] = slot;
 }

@@ -327,9 +327,9 @@ static void save_part(struct stripe_saving *saving, struct wire_writer *w, size_
 struct stripe_saving *stripe_save_begin(const struct stripe *s)
 {
     struct stripe_saving *saving = calloc(1, sizeof *saving);
-    ASSERT(saving != NULL); /* out of memory */
+    ASSERT_MEMORY(saving != NULL);
     *saving = (struct stripe_saving){.stripe = s, .place = true, .sum = XXH3_createState()};
-    ASSERT(saving->sum != NULL); /* out of memory */
+    ASSERT_MEMORY(saving->sum != NULL);
     XXH3_64bits_reset(saving->sum);
     return saving;
 }

@@ -369,7 +369,7 @@ static void note_trimmed(struct stripe *s, struct stream *stream)
     if (s->trim_count == s->trim_capacity) {
         s->trim_capacity = s->trim_capacity == 0 ? 16 : s->trim_capacity * 2;
         s->trims         = realloc(s->trims, s->trim_capacity * sizeof *s->trims);
-        ASSERT(s->trims != NULL); /* out of memory */
+        ASSERT_MEMORY(s->trims != NULL);
     }
     s->trims[s->trim_count++] = (struct trimmed){stream, stream->start};
     stream->trimmed           = true;

@@ -11,6 +11,15 @@ void assert_failed(const char *condition, const char *file, int line)
     abort();
 }
 
+void assert_memory(const char *file, int line)
+{
+    fprintf(stderr,
+            "keel: out of memory (%s:%d): the process ends, what was acknowledged is on disk; start it again with more "
+            "memory or lower limits\n",
+            file, line);
+    abort();
+}
+
 void fatal(int exit_status, const char *format, ...)
 {
     va_list args;

@@ -1,4 +1,5 @@
 /* assert - our own bugs end the process, in release builds too.
+ * ASSERT_MEMORY says that memory was to be had where there is no other way: then the process ends, and what is durable is there at the next start.
  * ASSERT states what must be true of arguments, results and invariants; ASSERT_SLOW walks whole
  * structures and exists in debug, sanitizer and simulator builds only. Input and disks never
  * fail an assertion: they fail with errors (err.h).
@@ -16,7 +17,8 @@
 /* "a implies b": reads as a sentence inside ASSERT. */
 #define IMPLIES(a, b) (!(a) || (b))
 
-#define ASSERT(x) (LIKELY(x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__))
+#define ASSERT(x)        (LIKELY(x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__))
+#define ASSERT_MEMORY(x) (LIKELY(x) ? (void)0 : assert_memory(__FILE__, __LINE__))
 
 #ifdef KEEL_SLOW_CHECKS
 #define ASSERT_SLOW(x) ASSERT(x)
@@ -26,6 +28,8 @@
 
 /* Prints the condition, file and line, then aborts. */
 __attribute__((noreturn, cold)) void assert_failed(const char *condition, const char *file, int line);
+/* Prints that there is no memory, and what to do; then aborts. */
+__attribute__((noreturn, cold)) void assert_memory(const char *file, int line);
 
 /* Ends the process with a sentence for the operator: for what only main.c may decide, and for a failed fsync. */
 __attribute__((noreturn, cold)) PRINTF_LIKE(2, 3) void fatal(int exit_status, const char *format, ...);

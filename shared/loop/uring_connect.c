@@ -41,7 +41,7 @@ static void connect_to(struct io_socket *socket, const struct sockaddr_storage *
         return;
     }
     socket->send = pool_take_raw(io->send_pool);
-    ASSERT(socket->send != NULL); /* memory is out */
+    ASSERT_MEMORY(socket->send != NULL);
     socket->send->address    = *address;
     struct io_uring_sqe *sqe = uring_sqe(io);
     io_uring_prep_connect(sqe, socket->fd, (const struct sockaddr *)&socket->send->address,

@@ -13,7 +13,7 @@
 struct io_socket *socket_alloc(struct io *io, enum socket_state state)
 {
     struct io_socket *socket = pool_take(io->socket_pool);
-    ASSERT(socket != NULL); /* memory is out */
+    ASSERT_MEMORY(socket != NULL);
     socket->io        = io;
     socket->fd        = -1;
     socket->state     = (uint8_t)state;

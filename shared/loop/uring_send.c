@@ -34,7 +34,7 @@ void io_socket_send(struct io_socket *socket, const struct iovec *iov, int count
     socket->send_many       = count > 1;
     if (socket->send_many) {
         socket->send = pool_take_raw(socket->io->send_pool);
-        ASSERT(socket->send != NULL); /* memory is out */
+        ASSERT_MEMORY(socket->send != NULL);
         memcpy(socket->send->pieces, iov, (size_t)count * sizeof iov[0]);
         socket->send->header = (struct msghdr){.msg_iov = socket->send->pieces, .msg_iovlen = (size_t)count};
     } else {

@@ -16,6 +16,11 @@ void assert_failed(const char *condition, const char *file, int line)
     sim_fail(world_running, "assertion failed: %s (%s:%d)", condition, file, line);
 }
 
+void assert_memory(const char *file, int line)
+{
+    assert_failed("memory is out", file, line);
+}
+
 void fatal(int exit_status, const char *format, ...)
 {
     char    sentence[256];

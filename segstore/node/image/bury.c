@@ -22,7 +22,7 @@ static void on_live(void *ctx, uint64_t position)
 void bury(struct node *node, struct stripe *stripe, bool releases)
 {
     struct burial *b = calloc(1, sizeof *b);
-    ASSERT(b != NULL); /* out of memory */
+    ASSERT_MEMORY(b != NULL);
     *b = (struct burial){.stripe = stripe, .live = {.stripe = stripe}, .node = node, .releases = releases};
     list_push_back(&node->burials, &b->link);
 }

@@ -52,7 +52,7 @@ static struct image_walk *walk_of(struct node *node)
 {
     if (node->image_walk == NULL) {
         struct image_walk *w = calloc(1, sizeof *w);
-        ASSERT(w != NULL); /* out of memory */
+        ASSERT_MEMORY(w != NULL);
         w->node      = node;
         w->walk.done = on_read;
         w->walk.ctx  = w;
@@ -204,7 +204,7 @@ void image_send(struct node_stripe *st, uint16_t to)
         return;
     }
     struct image_out *o = calloc(1, sizeof *o);
-    ASSERT(o != NULL); /* out of memory */
+    ASSERT_MEMORY(o != NULL);
     o->node     = node;
     o->st       = st;
     o->to       = to;
@@ -215,7 +215,7 @@ void image_send(struct node_stripe *st, uint16_t to)
     o->term     = raft_term(st->raft);
     o->members  = st->applied_members;
     o->sum      = XXH3_createState();
-    ASSERT(o->sum != NULL); /* out of memory */
+    ASSERT_MEMORY(o->sum != NULL);
     XXH3_64bits_reset(o->sum);
     list_init(&o->parts);
     positions_init(&o->positions);

@@ -66,12 +66,12 @@ static void begin(struct node_stripe *st, uint16_t from, uint64_t transfer)
 {
     image_drop(st);
     struct image_in *in = calloc(1, sizeof *in);
-    ASSERT(in != NULL); /* out of memory */
+    ASSERT_MEMORY(in != NULL);
     in->transfer = transfer;
     in->from     = from;
     in->image    = wire_writer_growing(SIZE_MAX / 2);
     in->sum      = XXH3_createState();
-    ASSERT(in->sum != NULL); /* out of memory */
+    ASSERT_MEMORY(in->sum != NULL);
     XXH3_64bits_reset(in->sum);
     bodies_init(&in->bodies);
     in->heard_ns   = io_now_ns(st->node->io);
@@ -100,7 +100,7 @@ static int body(struct node_stripe *st, struct wire_reader *r)
     if (in->waiting_end - in->waiting_first == in->waiting_capacity) {
         uint64_t       capacity = in->waiting_capacity == 0 ? 64 : in->waiting_capacity * 2;
         struct coming *ring     = malloc(capacity * sizeof *ring);
-        ASSERT(ring != NULL); /* out of memory */
+        ASSERT_MEMORY(ring != NULL);
         for (uint64_t i = in->waiting_first; i < in->waiting_end; i++) {
             ring[i & (capacity - 1)] = in->waiting[i & (in->waiting_capacity - 1)];
         }
@@ -143,7 +143,7 @@ static int part(struct node_stripe *st, struct bytes data)
         return ERR_FULL;
     }
     wire_put_bytes(&in->image, data);
-    ASSERT(!in->image.bad); /* out of memory */
+    ASSERT_MEMORY(!in->image.bad);
     XXH3_64bits_update(in->sum, data.data, data.size);
     in->image_bytes += data.size;
     replica_touch(st);

@@ -68,11 +68,11 @@ void sending_made(struct image_out *o)
 static void make_slice(struct image_out *o)
 {
     struct image_part *part = calloc(1, sizeof *part);
-    ASSERT(part != NULL); /* out of memory */
+    ASSERT_MEMORY(part != NULL);
     part->bytes = wire_writer_growing(SIZE_MAX / 2);
     list_push_back(&o->parts, &part->link);
     bool more = stripe_save_more(o->saving, &part->bytes, stripe_slice_bytes(o->st));
-    ASSERT(!part->bytes.bad); /* out of memory */
+    ASSERT_MEMORY(!part->bytes.bad);
     XXH3_64bits_update(o->sum, part->bytes.data, part->bytes.size);
     o->image_bytes += part->bytes.size;
     if (!more) {

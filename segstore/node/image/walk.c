@@ -15,7 +15,7 @@ void walk_begin(struct walk *w, struct io_file *file, uint64_t base, size_t end)
     ASSERT(!w->busy);
     if (w->window == NULL) {
         w->window = aligned_alloc(IO_ALIGN_BYTES, WINDOW_BYTES);
-        ASSERT(w->window != NULL); /* out of memory */
+        ASSERT_MEMORY(w->window != NULL);
     }
     w->file   = file;
     w->base   = base;

@@ -41,7 +41,7 @@ void peers_make(struct node *node)
 {
     const struct segstore_config *c = node->config;
     node->peers                     = calloc(SEGSTORE_NODES_MAX, sizeof *node->peers);
-    ASSERT(node->peers != NULL); /* out of memory */
+    ASSERT_MEMORY(node->peers != NULL);
     for (uint32_t i = 0; i < c->node_count; i++) {
         if (c->nodes[i].id == c->node) {
             continue;

@@ -16,7 +16,7 @@ void pulse_out_init(struct pulse_out *o, uint32_t slots)
 {
     ASSERT(slots <= PULSE_SLOTS_MAX);
     *o = (struct pulse_out){.slots = slots, .beats = calloc(slots + 1, sizeof *o->beats)};
-    ASSERT(o->beats != NULL); /* out of memory */
+    ASSERT_MEMORY(o->beats != NULL);
 }
 
 void pulse_out_fini(struct pulse_out *o)
@@ -115,7 +115,7 @@ void pulse_in_init(struct pulse_in *in, uint32_t slots)
     ASSERT(slots <= PULSE_SLOTS_MAX);
     *in = (struct pulse_in){
         .slots = slots, .beats = calloc(slots + 1, sizeof *in->beats), .acks = calloc(slots / 8 + 1, 1)};
-    ASSERT(in->beats != NULL && in->acks != NULL); /* out of memory */
+    ASSERT_MEMORY(in->beats != NULL && in->acks != NULL);
 }
 
 void pulse_in_fini(struct pulse_in *in)

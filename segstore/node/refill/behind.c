@@ -10,7 +10,7 @@ static struct refill *refill_of(struct node_stripe *st)
 {
     if (st->refill == NULL) {
         struct refill *r = calloc(1, sizeof *r);
-        ASSERT(r != NULL); /* out of memory */
+        ASSERT_MEMORY(r != NULL);
         r->st      = st;
         r->led_ns  = io_now_ns(st->node->io);
         r->told_ns = r->led_ns;
@@ -40,7 +40,7 @@ static struct refill_entry *behind_push(struct refill *r)
     if (r->count == r->capacity) {
         r->capacity = r->capacity == 0 ? 64 : r->capacity * 2;
         r->behind   = realloc(r->behind, r->capacity * sizeof *r->behind);
-        ASSERT(r->behind != NULL); /* out of memory */
+        ASSERT_MEMORY(r->behind != NULL);
     }
     return &r->behind[r->count++];
 }
@@ -139,7 +139,7 @@ static bool follows(const struct node_stripe *st, const struct log_entry *e)
 static uint8_t *members_copy(struct bytes ops)
 {
     uint8_t *copy = malloc(ops.size + 1);
-    ASSERT(copy != NULL && ops.size <= REFILL_MEMBERS_BYTES); /* out of memory */
+    ASSERT_MEMORY(copy != NULL && ops.size <= REFILL_MEMBERS_BYTES);
     memcpy(copy, ops.data, ops.size);
     return copy;
 }

@@ -54,7 +54,7 @@ static void drop_dead(struct refill *r)
 static void last_set(struct refill *r, const struct log_entry *entry)
 {
     uint8_t *copy = malloc(entry->ops.size + 1);
-    ASSERT(copy != NULL); /* out of memory */
+    ASSERT_MEMORY(copy != NULL);
     if (entry->ops.size > 0) {
         memcpy(copy, entry->ops.data, entry->ops.size);
     }
@@ -443,13 +443,13 @@ static void found_add(struct refill *r, const struct log_entry *entry)
     refill_write(st, entry->ops, &e.slot.memory);
     if (entry->kind == LOG_MEMBERS) {
         e.members = malloc(entry->ops.size + 1);
-        ASSERT(e.members != NULL); /* out of memory */
+        ASSERT_MEMORY(e.members != NULL);
         memcpy(e.members, entry->ops.data, entry->ops.size);
     }
     if (r->found_count == r->found_capacity) {
         r->found_capacity = r->found_capacity == 0 ? 64 : r->found_capacity * 2;
         r->found          = realloc(r->found, r->found_capacity * sizeof *r->found);
-        ASSERT(r->found != NULL); /* out of memory */
+        ASSERT_MEMORY(r->found != NULL);
     }
     r->found[r->found_count++] = e;
 }

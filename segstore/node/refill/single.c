@@ -44,7 +44,7 @@ static struct single *single_of(struct node_stripe *st)
     }
     if (st->single == NULL) {
         st->single = calloc(1, sizeof *st->single);
-        ASSERT(st->single != NULL); /* out of memory */
+        ASSERT_MEMORY(st->single != NULL);
     }
     if (st->single->index != index) {
         uint64_t now_ns = io_now_ns(st->node->io);

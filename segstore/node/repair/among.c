@@ -158,7 +158,7 @@ static struct found by_sizes(const struct asked *ask)
     }
     struct between *b   = calloc(1, sizeof *b);
     uint8_t        *ops = malloc(LAYOUT_BYTES_MAX);
-    ASSERT(b != NULL && ops != NULL); /* out of memory */
+    ASSERT_MEMORY(b != NULL && ops != NULL);
     b->ask     = ask;
     b->ops     = ops;
     found.kind = look_between(b, &nth, &at);

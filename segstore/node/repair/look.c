@@ -215,7 +215,7 @@ static void read_piece(struct repairs *r)
         free(look->memory);
         look->capacity = (size_t)(to - from);
         look->memory   = aligned_alloc(IO_ALIGN_BYTES, look->capacity);
-        ASSERT(look->memory != NULL); /* out of memory */
+        ASSERT_MEMORY(look->memory != NULL);
     }
     look->position = from;
     look->reading  = true;

@@ -17,7 +17,7 @@ static const uint64_t READ_PATIENCE_NS = 10000000000;
 void repairs_make(struct node *node)
 {
     struct repairs *r = calloc(1, sizeof *r);
-    ASSERT(r != NULL); /* out of memory */
+    ASSERT_MEMORY(r != NULL);
     r->node    = node;
     r->next_ns = UINT64_MAX;
     list_init(&r->missed);
@@ -88,7 +88,7 @@ struct missed *missed_add(struct repairs *r, struct node_stripe *st, const struc
     }
     struct missed **bucket = bucket_of(r, held->stream_id, held->offset);
     m                      = calloc(1, sizeof *m);
-    ASSERT(m != NULL); /* out of memory */
+    ASSERT_MEMORY(m != NULL);
     *m = (struct missed){
         .next = *bucket, .st = st, .held = *held, .since_ns = io_now_ns(r->node->io), .state = REPAIR_LOOK};
     *bucket = m;
@@ -206,7 +206,7 @@ void repair_survey(struct node_stripe *st, uint64_t from, uint64_t to)
         }
     }
     struct survey *s = calloc(1, sizeof *s);
-    ASSERT(s != NULL); /* out of memory */
+    ASSERT_MEMORY(s != NULL);
     *s = (struct survey){.st = st, .from = from, .to = to};
     list_push_back(&r->surveys, &s->link);
     r->survey_count++;

@@ -26,7 +26,7 @@ void proposal_push(struct node_stripe *st, uint64_t index, const struct proposal
     if (st->proposal_end - st->proposal_first == st->proposal_capacity) {
         uint64_t         capacity = st->proposal_capacity == 0 ? PROPOSALS_AT_FIRST : st->proposal_capacity * 2;
         struct proposal *ring     = malloc(capacity * sizeof *ring);
-        ASSERT(ring != NULL); /* out of memory */
+        ASSERT_MEMORY(ring != NULL);
         for (uint64_t i = st->proposal_first; i < st->proposal_end; i++) {
             ring[i & (capacity - 1)] = *proposal_at(st, i);
         }

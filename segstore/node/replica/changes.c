@@ -17,7 +17,7 @@ static void push(struct node_stripe *st, uint64_t index, const struct raft_membe
     if (st->change_count == st->change_capacity) {
         st->change_capacity = st->change_capacity == 0 ? 4 : st->change_capacity * 2;
         st->changes         = realloc(st->changes, st->change_capacity * sizeof *st->changes);
-        ASSERT(st->changes != NULL); /* out of memory */
+        ASSERT_MEMORY(st->changes != NULL);
     }
     st->changes[st->change_count++] = (struct change){.index = index, .members = *members};
 }

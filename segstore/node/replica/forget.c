@@ -13,7 +13,7 @@
 uint8_t *ops_copy(struct bytes ops)
 {
     uint8_t *copy = malloc(ops.size + 1);
-    ASSERT(copy != NULL); /* out of memory */
+    ASSERT_MEMORY(copy != NULL);
     if (ops.size > 0) {
         memcpy(copy, ops.data, ops.size);
     }

@@ -43,7 +43,7 @@ static void tell_shards(struct node *node)
             continue;
         }
         struct plan *copy = malloc(sizeof *copy);
-        ASSERT(copy != NULL); /* out of memory */
+        ASSERT_MEMORY(copy != NULL);
         *copy            = node->plan;
         struct mail mail = {.kind = NODE_MAIL_PLAN, .body = copy};
         if (mailbox_push(node->outbox[shard], &mail)) {

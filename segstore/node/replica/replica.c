@@ -77,7 +77,7 @@ void replica_make(struct node_stripe *st)
                                              .window_bytes   = WINDOW_BYTES,
                                              .seed           = io_random(st->node->io)};
     st->raft                              = raft_new(&options, &hooks);
-    ASSERT(st->raft != NULL); /* out of memory */
+    ASSERT_MEMORY(st->raft != NULL);
     st->applying.run = applying_run;
     st->sending.run  = sending_run;
     entries_init(&st->entries, 0, 0);

@@ -58,7 +58,7 @@ struct stripe *stripe_of(struct node_stripe *st)
                                              .ended    = on_ended,
                                              .changed  = on_changed};
     struct stripe               *stripe   = stripe_new(st->id, &observer);
-    ASSERT(stripe != NULL); /* out of memory */
+    ASSERT_MEMORY(stripe != NULL);
     return stripe;
 }
 
@@ -67,7 +67,7 @@ void stripes_make(struct node *node)
     const struct segstore_config *c = node->config;
     node->stripe_count              = (c->stripes - node->shard + c->shards - 1) / c->shards;
     node->stripes                   = calloc(node->stripe_count, sizeof *node->stripes);
-    ASSERT(node->stripes != NULL); /* out of memory */
+    ASSERT_MEMORY(node->stripes != NULL);
     for (uint32_t i = 0; i < node->stripe_count; i++) {
         struct node_stripe *st = &node->stripes[i];
         st->node               = node;

@@ -10,7 +10,7 @@ enum { CHAINS_AT_FIRST = 64 };
 static struct list *chains_new(uint64_t count)
 {
     struct list *chains = malloc(count * sizeof *chains);
-    ASSERT(chains != NULL); /* out of memory */
+    ASSERT_MEMORY(chains != NULL);
     for (uint64_t i = 0; i < count; i++) {
         list_init(&chains[i]);
     }

@@ -31,7 +31,7 @@ static struct owner *find(const struct node *node, uint64_t owner)
 static struct owner *add(struct node *node, uint64_t owner)
 {
     struct owner *o = calloc(1, sizeof *o);
-    ASSERT(o != NULL); /* out of memory */
+    ASSERT_MEMORY(o != NULL);
     o->owner   = owner;
     o->lost_ns = UINT64_MAX;
     list_push_back(&node->owners, &o->link);

@@ -42,7 +42,7 @@ static bool refusal_note(struct session *s, const struct node_stripe *st, uint16
 {
     if (s->refusals == NULL) {
         s->refusals = calloc(s->node->stripe_count, sizeof *s->refusals);
-        ASSERT(s->refusals != NULL); /* out of memory */
+        ASSERT_MEMORY(s->refusals != NULL);
     }
     struct refusal *refusal = &s->refusals[st - s->node->stripes];
     if (refusal->status != 0) {

@@ -145,7 +145,7 @@ static void moved(void *ctx, int64_t handle)
     struct session *s     = ctx;
     struct node    *node  = s->node;
     struct moved   *bytes = malloc(sizeof *bytes + s->hello.size);
-    ASSERT(bytes != NULL); /* out of memory */
+    ASSERT_MEMORY(bytes != NULL);
     bytes->size = s->hello.size;
     memcpy(bytes->bytes, s->hello.data, s->hello.size);
     struct mail mail = {.kind = NODE_MAIL_SOCKET, .value = (uint64_t)handle, .body = bytes};
