@@ -15,6 +15,7 @@ static struct stripe_limits limits_chosen(const struct segstore_config *c)
                                   .streams_max        = c->streams_max,
                                   .delays_max         = c->delays_max,
                                   .stream_records_max = c->stream_records_max,
+                                  .stream_bytes_max   = c->stream_bytes_max,
                                   .writers_max        = c->writers_max};
 }
 
