@@ -168,6 +168,7 @@ static void config_from(struct segstore_config *config, const struct settings *s
     config->streams_max        = settings->streams_max / settings->stripes + 1;
     config->delays_max         = settings->delays_max / settings->stripes + 1;
     config->stream_records_max = settings->stream_records_max;
+    config->stream_bytes_max   = settings->stream_bytes_max;
     config->disk_reserve_bytes = settings->disk_reserve_bytes;
 }
 

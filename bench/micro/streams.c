@@ -47,7 +47,7 @@ static struct stripe *make(uint16_t id)
     struct stripe       *s       = stripe_new(id, NULL);
     struct wire_writer   w       = wire_writer_growing(1 << 16);
     struct wire_writer   results = wire_writer_growing(1 << 16);
-    stripe_limits_op(&limits, &w);
+    stripe_limits_op(NULL, &limits, &w);
     apply(s, &w, &results);
     wire_writer_fini(&w);
     wire_writer_fini(&results);

@@ -48,7 +48,7 @@ int main(void)
     struct wire_writer   res    = wire_writer_growing(1 << 20);
     struct record        record = {.qos = 1, .topic = bytes_str("sensor/42/temperature"), .payload = bytes_str("21.5")};
     char                 name[64];
-    stripe_limits_op(&limits, &w);
+    stripe_limits_op(NULL, &limits, &w);
     apply(s, &w, &res);
     for (int i = 0; i < STREAMS; i++) {
         int size = snprintf(name, sizeof name, "mqtt/session/client-%d", i);

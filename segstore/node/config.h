@@ -72,6 +72,7 @@ struct segstore_config {
     uint64_t streams_max;        /* per stripe */
     uint64_t delays_max;         /* messages that wait for their time, per stripe */
     uint64_t stream_records_max; /* backlog of one stream, 0: no limit */
+    uint64_t stream_bytes_max;   /* likewise, of one that is a queue */
     uint32_t writers_max;        /* idempotent writers remembered per stripe */
     uint64_t owner_lease_ns;     /* a broker shard that lost its connection may come back within this */
     uint64_t owner_grace_ns;     /* the same after a restart of the store */

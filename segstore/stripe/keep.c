@@ -1,4 +1,4 @@
-/* keep.c - marks of a log, limits, and when the oldest is too old. */
+/* keep.c - marks of a log or a queue, limits, and when the oldest is too old. */
 #include "segstore/stripe/keep.h"
 
 #include "segstore/stripe/state.h"
@@ -22,6 +22,7 @@ void keeping_free(struct keeping *k)
         return;
     }
     ASSERT(k->node.slot == 0);
+    list_remove(&k->link);
     latest_free(k->latest);
     free(k->marks);
     free(k);
@@ -46,12 +47,16 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 
 static uint64_t part_ns(const struct keeping *k)
 {
+    if (stream_counts(k->stream)) {
+        return UINT64_MAX;
+    }
     return k->limits.max_age_ns == 0 ? KEEP_PART_NS : smaller(KEEP_PART_NS, k->limits.max_age_ns / KEEP_PARTS);
 }
 
-static uint64_t part_bytes(const struct keeping *k)
+static uint64_t part_bytes(const struct stripe *s, const struct keeping *k)
 {
-    return k->limits.max_bytes == 0 ? KEEP_PART_BYTES : smaller(KEEP_PART_BYTES, k->limits.max_bytes / KEEP_PARTS);
+    uint64_t most = stream_counts(k->stream) ? s->limits.stream_bytes_max : k->limits.max_bytes;
+    return most == 0 ? KEEP_PART_BYTES : smaller(KEEP_PART_BYTES, most / KEEP_PARTS);
 }
 
 static bool has_marks(const struct keeping *k)
@@ -99,11 +104,11 @@ static void commit_schedule(struct stripe *s, const struct change *change)
     keep_schedule(s, ((struct keeping *)change->subject)->stream);
 }
 
-/* Before bytes, the number of marks or the last one is changed. */
+/* Before bytes, the number of marks or the last one is changed. Of a queue nothing ages, and a trim that is committed before this may have taken its keeping. */
 static void remember(struct stripe *s, struct keeping *k)
 {
     *journal_add(&s->journal) = (struct change){.undo    = undo_count,
-                                                .commit  = commit_schedule,
+                                                .commit  = stream_counts(k->stream) ? NULL : commit_schedule,
                                                 .subject = k,
                                                 .x       = k->bytes,
                                                 .y       = k->mark_count,
@@ -117,7 +122,7 @@ static void count_record(struct stripe *s, const struct stream *stream, uint64_t
     struct mark    *last   = !has_marks(k) ? NULL : &k->marks[k->mark_count - 1];
     remember(s, k);
     if (last == NULL || stream->start == offset || offset - last->offset >= KEEP_PART_RECORDS ||
-        k->bytes - last->bytes >= part_bytes(k) || s->time_ns - last->first_ns >= part_ns(k)) {
+        k->bytes - last->bytes >= part_bytes(s, k) || s->time_ns - last->first_ns >= part_ns(k)) {
         keep_load_mark(
             k, (struct mark){.offset = offset, .first_ns = s->time_ns, .last_ns = s->time_ns, .bytes = k->bytes});
     } else {
@@ -169,6 +174,10 @@ static void limit(struct stripe *s, struct stream *stream, uint64_t held)
 
 void keep_appended(struct stripe *s, struct stream *stream, uint64_t record_bytes, uint64_t held)
 {
+    if (stream_counts(stream)) {
+        count_record(s, stream, record_bytes);
+        return;
+    }
     if (stream->keeping->latest == NULL) {
         count_record(s, stream, record_bytes);
     } else {
@@ -182,12 +191,34 @@ static void undo_set(struct stripe *s, const struct change *change)
     memcpy(&((struct keeping *)change->subject)->limits, s->journal.saved + change->x, sizeof(struct keep_limits));
 }
 
+static void end(struct stream *stream)
+{
+    struct keeping *k = stream->keeping;
+    stream_keep_not(stream);
+    keeping_free(k);
+}
+
 static void undo_begin(struct stripe *s, const struct change *change)
 {
     (void)s;
-    struct stream *stream = change->other;
-    stream_keep_not(stream);
-    keeping_free(change->subject);
+    end(change->subject);
+}
+
+void keep_load(struct stripe *s, struct stream *stream)
+{
+    stream_keep(stream, keeping_new(stream, false));
+    if (stream_counts(stream)) {
+        list_push_back(&s->counting, &stream->keeping->link);
+    }
+}
+
+static void begin(struct stripe *s, struct stream *stream)
+{
+    keep_load(s, stream);
+    *journal_add(&s->journal) = (struct change){.undo = undo_begin, .subject = stream};
+    if (stream->next > stream->start) { /* what is there counts as new, and as nothing */
+        keep_load_mark(stream->keeping, (struct mark){.offset = stream->start, s->time_ns, s->time_ns, 0});
+    }
 }
 
 int keep_set(struct stripe *s, struct stream *stream, const struct op *op)
@@ -196,11 +227,7 @@ int keep_set(struct stripe *s, struct stream *stream, const struct op *op)
         return ERR_DENIED;
     }
     if (!stream->keeps) {
-        stream_keep(stream, keeping_new(stream, false));
-        *journal_add(&s->journal) = (struct change){.undo = undo_begin, .subject = stream->keeping, .other = stream};
-        if (stream->next > stream->start) { /* what is there counts as new, and as nothing */
-            keep_load_mark(stream->keeping, (struct mark){.offset = stream->start, s->time_ns, s->time_ns, 0});
-        }
+        begin(s, stream);
     }
     struct keeping *k         = stream->keeping;
     size_t          saved     = journal_save(&s->journal, &k->limits, sizeof k->limits);
@@ -209,6 +236,37 @@ int keep_set(struct stripe *s, struct stream *stream, const struct op *op)
         (struct keep_limits){.max_age_ns = op->max_age_ns, .max_bytes = op->max_bytes, .max_count = op->max_count};
     limit(s, stream, k->latest != NULL ? k->latest->topics.count : 0);
     return 0;
+}
+
+/* ---- queues ---- */
+
+static uint64_t waiting_bytes(const struct stream *stream)
+{
+    const struct keeping *k = stream_keeping(stream);
+    return k == NULL || stream->start == stream->next ? 0 : k->bytes - k->marks[oldest(stream)].bytes;
+}
+
+bool keep_has_room(struct stripe *s, struct stream *stream, uint64_t record_bytes)
+{
+    uint64_t most    = s->limits.stream_bytes_max;
+    uint64_t waiting = waiting_bytes(stream);
+    if (most == 0) {
+        return true;
+    }
+    if (stream->start != stream->next && (waiting >= most || record_bytes > most - waiting)) {
+        return false;
+    }
+    if (!stream->keeps) {
+        begin(s, stream);
+    }
+    return true;
+}
+
+void keep_count_none(struct stripe *s)
+{
+    while (!list_empty(&s->counting)) {
+        end(CONTAINER_OF(s->counting.next, struct keeping, link)->stream);
+    }
 }
 
 /* ---- age ---- */
@@ -271,6 +329,10 @@ void keep_schedule(struct stripe *s, struct stream *stream)
 void keep_trimmed(struct stripe *s, struct stream *stream)
 {
     struct keeping *k = stream->keeping;
+    if (stream_counts(stream) && stream->start == stream->next) {
+        end(stream);
+        return;
+    }
     if (has_marks(k)) {
         k->mark_first = stream->start == stream->next ? k->mark_count : oldest(stream);
     }
@@ -331,7 +393,7 @@ static void stat_log(const struct stream *stream, uint64_t wall_ns, struct stat 
 
 void keep_stat(const struct stream *stream, const struct op *op, struct wire_writer *results)
 {
-    const struct keeping *k   = stream_keeping(stream);
+    const struct keeping *k   = stream_counts(stream) ? NULL : stream_keeping(stream);
     struct stat           out = {.count = stream->next - stream->start, .found = stream->next};
     if (k != NULL && k->latest != NULL) {
         stat_latest(stream, op->wall_ns, &out);

@@ -68,7 +68,7 @@ static bool action_is_ops(struct bytes action)
     struct op          op;
     int                got;
     while ((got = op_next(&r, &op)) > 0) {
-        if (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS) {
+        if (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS || op.kind == OP_STREAM_BYTES) {
             return false;
         }
     }

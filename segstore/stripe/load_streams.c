@@ -22,6 +22,7 @@ enum step load_head(struct stripe_loading *l, struct wire_reader *r)
     counters.version         = wire_get_u64(r);
     counters.actions_failed  = wire_get_u64(r);
     bool is                  = l->version < IMAGE_VERSION_LIMITS || limits_read(r, &limits);
+    limits.stream_bytes_max  = l->version < IMAGE_VERSION ? 0 : wire_get_u64(r);
     l->left                  = wire_get_u64(r);
     if (r->bad) {
         return STEP_SHORT;
@@ -29,10 +30,11 @@ enum step load_head(struct stripe_loading *l, struct wire_reader *r)
     s->applied  = applied;
     s->time_ns  = time_ns;
     s->counters = counters;
-    s->limits   = limits;
     l->part     = LOADING_STREAM;
+    limits_take(s, &limits);
     map_reserve(&s->streams_by_id, l->left);
     map_reserve(&s->streams_by_name, l->left);
+    is = is && (l->version < IMAGE_VERSION || limits.stream_bytes_max != 0);
     return is && counters.next_local != 0 ? STEP_TAKEN : STEP_BAD;
 }
 
@@ -105,7 +107,7 @@ static enum step load_position(struct stripe_loading *l, struct wire_reader *r)
         l->part = l->version >= IMAGE_VERSION_KEEPS ? LOADING_KEEPING : LOADING_CURSORS;
         return STEP_TAKEN;
     }
-    if (l->version < IMAGE_VERSION) {
+    if (l->version < IMAGE_VERSION_PACKED) {
         return load_plain_position(l, r);
     }
     struct packing p      = l->packing; /* as it was, when the token is not all there */
@@ -174,7 +176,8 @@ static enum step load_keeping(struct stripe_loading *l, struct wire_reader *r)
 {
     struct stream *stream = l->stream;
     uint8_t        kept   = wire_get_u8(r);
-    if (r->bad || kept > 1 || (kept == 1 && (stream->flags & STREAM_QUEUE) != 0) ||
+    bool           queue  = (stream->flags & STREAM_QUEUE) != 0;
+    if (r->bad || kept > 1 || (kept == 1 && queue && (l->version < IMAGE_VERSION || stream->start == stream->next)) ||
         (kept == 0 && (stream->flags & STREAM_LATEST) != 0)) {
         return step_of(r, false);
     }
@@ -190,8 +193,11 @@ static enum step load_keeping(struct stripe_loading *l, struct wire_reader *r)
     if (r->bad) {
         return STEP_SHORT;
     }
+    if (queue && (limits.max_age_ns != 0 || limits.max_bytes != 0 || limits.max_count != 0)) {
+        return STEP_BAD;
+    }
     if (!stream->keeps) {
-        stream_keep(stream, keeping_new(stream, false));
+        keep_load(l->stripe, stream);
     }
     stream->keeping->limits = limits;
     stream->keeping->bytes  = bytes;

@@ -88,27 +88,15 @@ static void stretch_end(struct stripe *s, struct stretch *stretch)
     }
 }
 
-/* As stream_put, for one that forgets nothing by itself. */
-static bool put_plain(const struct stripe *s, struct stream *stream, uint64_t held, uint64_t position)
-{
-    uint64_t limit = s->limits.stream_records_max;
-    if (limit != 0 && stream->next - stream->start >= limit) {
-        return false;
-    }
-    stream_put_position(stream, held, position);
-    stream->next++;
-    return true;
-}
-
 /* One record. False: its stream is full. */
 static bool put_one(struct stripe *s, const struct ops_context *context, struct stretch *stretch, struct stream *stream,
                     const struct op_target *target, struct bytes record)
 {
-    if (UNLIKELY(stream->keeps)) {
+    if (UNLIKELY(stream->next - stream->start >= s->room_below) || UNLIKELY(stream->keeps)) {
         stretch_end(s, stretch);
         return stream_put(s, stream, record, target, context_position(context, target->at));
     }
-    if (stretch->stream != stream) {
+    if (UNLIKELY(stretch->stream != stream)) {
         stretch_end(s, stretch);
         *stretch = (struct stretch){.stream = stream,
                                     .from   = target->at,
@@ -117,9 +105,8 @@ static bool put_one(struct stripe *s, const struct ops_context *context, struct 
                                     .held   = stream_held(s, stream)};
     }
     ASSERT(stretch->to == target->at);
-    if (!put_plain(s, stream, stretch->held, context_position(context, target->at))) {
-        return false;
-    }
+    stream_put_position(stream, stretch->held, context_position(context, target->at));
+    stream->next++;
     stretch->to = record.data + record.size;
     return true;
 }

@@ -288,7 +288,7 @@ static void save_head(struct stripe_saving *saving, struct wire_writer *w)
 {
     const struct stripe *s = saving->stripe;
     wire_put_u32(w, IMAGE_MAGIC);
-    wire_put_u16(w, IMAGE_VERSION);
+    wire_put_u16(w, s->limits.stream_bytes_max != 0 ? IMAGE_VERSION : IMAGE_VERSION_PACKED);
     wire_put_u16(w, s->id);
     wire_put_u64(w, s->applied);
     wire_put_u64(w, s->time_ns);
@@ -296,6 +296,9 @@ static void save_head(struct stripe_saving *saving, struct wire_writer *w)
     wire_put_u64(w, s->counters.version);
     wire_put_u64(w, s->counters.actions_failed);
     limits_write(&s->limits, w);
+    if (s->limits.stream_bytes_max != 0) {
+        wire_put_u64(w, s->limits.stream_bytes_max);
+    }
     wire_put_u64(w, s->streams_by_id.count);
     saving->part = SAVING_STREAMS;
 }

@@ -53,7 +53,7 @@ struct cursor {
 struct stream {
     uint64_t local : STREAM_LOCAL_BITS; /* its id is the stripe's number and this */
     uint64_t flags     : 2;             /* enum stream_flags */
-    uint64_t keeps     : 1; /* it forgets by itself, or keeps the newest of each topic: has a struct keeping */
+    uint64_t keeps     : 1; /* it forgets by itself, keeps the newest of each topic or counts: has a struct keeping */
     uint64_t trimmed   : 1; /* by this transaction: stream_held */
     uint64_t shape     : 4; /* of offsets */
     uint64_t name_size : 8; /* or STREAM_NAME_LONG */
@@ -136,6 +136,7 @@ struct counters {
 
 struct stripe {
     struct stripe_limits   limits;
+    uint64_t               room_below; /* a stream with fewer records has room for any one more: by limits */
     struct stripe_observer observer;
     uint16_t               id;
     bool                   live;
@@ -151,6 +152,7 @@ struct stripe {
     size_t          trim_capacity;
     size_t          trim_hint; /* where the last one was found */
     struct heap     aging;     /* struct keeping.node */
+    struct list     counting;  /* struct keeping.link */
 
     struct map    items;
     struct table *tables;
@@ -187,7 +189,13 @@ static inline uint64_t stream_id(const struct stripe *s, const struct stream *st
     return (uint64_t)s->id << STREAM_LOCAL_BITS | stream->local;
 }
 
-/* NULL: it forgets nothing by itself. */
+/* It keeps only to count its bytes: no queue forgets by itself. */
+static inline bool stream_counts(const struct stream *stream)
+{
+    return stream->keeps && (stream->flags & STREAM_QUEUE) != 0;
+}
+
+/* NULL: it forgets nothing by itself, nor counts. */
 static inline struct keeping *stream_keeping(const struct stream *stream)
 {
     return UNLIKELY(stream->keeps) ? stream->keeping : NULL;
@@ -321,7 +329,11 @@ void deadline_positions(const struct deadline *timer, void (*each)(void *ctx, ui
 extern const struct stripe_limits limits_at_first;
 /* OP_LIMITS. ERR_MALFORMED */
 int limits_set(struct stripe *s, const struct op *op);
-/* The body of OP_LIMITS, which is what an image has of them. */
+/* OP_STREAM_BYTES. */
+void limits_set_stream_bytes(struct stripe *s, const struct op *op);
+/* From now on these are its limits, and what follows from them. */
+void limits_take(struct stripe *s, const struct stripe_limits *limits);
+/* The body of OP_LIMITS, which is what an image has of them, but for stream_bytes_max. */
 void limits_write(const struct stripe_limits *limits, struct wire_writer *w);
 bool limits_read(struct wire_reader *r, struct stripe_limits *out);
 

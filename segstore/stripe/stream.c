@@ -37,6 +37,7 @@ void streams_init(struct stripe *s)
 {
     map_init_dense(&s->streams_by_id, hash_id);
     map_init_dense(&s->streams_by_name, hash_name);
+    list_init(&s->counting);
 }
 
 static void stream_free(struct stream *stream)
@@ -274,11 +275,24 @@ static void commit_append(struct stripe *s, const struct change *change)
     }
 }
 
+/* Of one with room_below records or more. */
+static bool has_room(struct stripe *s, struct stream *stream, uint64_t record_bytes)
+{
+    uint64_t limit = s->limits.stream_records_max;
+    bool     queue = (stream->flags & STREAM_QUEUE) != 0;
+    if (stream->keeps && !queue) { /* it makes room by itself */
+        return true;
+    }
+    if (limit != 0 && stream->next - stream->start >= limit) {
+        return false;
+    }
+    return !queue || keep_has_room(s, stream, record_bytes);
+}
+
 bool stream_put(struct stripe *s, struct stream *stream, struct bytes record, const struct op_target *target,
                 uint64_t position)
 {
-    uint64_t limit = s->limits.stream_records_max;
-    if (!stream->keeps && limit != 0 && stream->next - stream->start >= limit) {
+    if (UNLIKELY(stream->next - stream->start >= s->room_below) && !has_room(s, stream, record.size)) {
         return false;
     }
     uint64_t held = 0;

@@ -13,9 +13,9 @@ struct stripe *stripe_new(uint16_t id, const struct stripe_observer *observer)
         return NULL;
     }
     s->id       = id;
-    s->limits   = limits_at_first;
     s->observer = observer != NULL ? *observer : (struct stripe_observer){0};
     s->counters = (struct counters){.next_local = 1};
+    limits_take(s, &limits_at_first);
     streams_init(s);
     tables_init(s);
     deadlines_init(s);
@@ -119,7 +119,7 @@ static int validate(struct bytes ops, uint32_t record_max_bytes, bool proposed_h
         if (op.kind == OP_TIMER_SET) {
             got = validate(op.value, record_max_bytes, proposed_here); /* as deep as op_next allows: once */
         } else if (op.kind == OP_OWNER_LOST || op.kind == OP_TIMER_FIRE || op.kind == OP_TABLE_EXPIRE ||
-                   op.kind == OP_STREAM_AGE || op.kind == OP_LIMITS) {
+                   op.kind == OP_STREAM_AGE || op.kind == OP_LIMITS || op.kind == OP_STREAM_BYTES) {
             got = proposed_here ? 0 : ERR_DENIED;
             got = got == 0 && op.kind == OP_LIMITS && !limits_are_good(op.value) ? ERR_MALFORMED : got;
         } else if (op.kind == OP_APPEND) {
@@ -227,6 +227,9 @@ static int apply_op(struct stripe *s, struct ops_context *context, const struct 
         return 0;
     case OP_LIMITS:
         return limits_set(s, op);
+    case OP_STREAM_BYTES:
+        limits_set_stream_bytes(s, op);
+        return 0;
     case OP_KIND_END:
         break;
     }

@@ -6,7 +6,7 @@
  * entries, nothing is drawn at random, and no hash table is walked in an order that reaches results.
  * Bodies of records stay in the log; the stripe keeps where they lie (a position: see segstore/log). Tables are in memory.
  * Memory: an idle stream costs about 85 bytes and its name (bench/micro/streams), a queued record 8 bytes per stream that holds it (16 at most with slack); a stream that keeps
- * the newest record of each topic: see latest.h.
+ * the newest record of each topic: see latest.h. Where the bytes of queues are limited, one that holds something takes 250 bytes more, and 32 for each part but the first four (keep.h).
  * Which file does what: state.h.
  * Threads: the segment-store shard that owns it.   Units: *_ns wall clock; positions are bytes in the log's address space. */
 #ifndef KEEL_SEGSTORE_STRIPE_STRIPE_H
@@ -18,7 +18,7 @@
 
 struct stripe;
 
-/* How much a stripe may hold: part of its state, set by OP_LIMITS. Until its first one nothing is limited but writers. What is over a limit that was lowered
+/* How much a stripe may hold: part of its state, set by OP_LIMITS and OP_STREAM_BYTES. Until its first one nothing is limited but writers. What is over a limit that was lowered
  * stays, except for writers. */
 struct stripe_limits {
     /* Keys and values of all tables, and timers that delays_max counts: above it TABLE_PUT and such a TIMER_SET fail with ERR_QUOTA. */
@@ -27,6 +27,10 @@ struct stripe_limits {
     /* Backlog of one stream: APPEND to it fails with ERR_QUOTA; one that forgets by itself (keep.h) is not held to it, but one of
      * STREAM_LATEST without a max_count forgets as many as come when it is there. 0: no limit. */
     uint64_t stream_records_max;
+    /* Bytes of records that wait in one STREAM_QUEUE: APPEND to it fails with ERR_QUOTA; one that is empty takes any record. Set by an op of its own, OP_STREAM_BYTES. What
+     * was appended while there was no limit counts as nothing; what waits is told by whole parts, so up to a sixteenth of the limit that is gone may count still
+     * (keep.h). 0: no limit. */
+    uint64_t stream_bytes_max;
     /* Timers set with owner 0, whose time runs at once: TIMER_SET fails with ERR_QUOTA. 0: no limit. */
     uint64_t delays_max;
     uint32_t bounded_table; /* one table with bounds of its own: TABLE_PUT above them fails with ERR_QUOTA. 0: none */
@@ -71,9 +75,9 @@ MUST_CHECK int stripe_validate(struct bytes ops, uint32_t record_max_bytes, bool
  * written on success only. live: false while replaying. */
 int stripe_apply(struct stripe *stripe, const struct stripe_entry *entry, bool live, struct wire_writer *results);
 
-/* Are these its limits? And the op that makes them so: OP_LIMITS into w. */
+/* Are these its limits? And the ops that make them so, into w: OP_LIMITS, and OP_STREAM_BYTES where stream_bytes_max is another one. stripe: NULL: a new one. */
 bool stripe_limits_are(const struct stripe *stripe, const struct stripe_limits *limits);
-void stripe_limits_op(const struct stripe_limits *limits, struct wire_writer *w);
+void stripe_limits_op(const struct stripe *stripe, const struct stripe_limits *limits, struct wire_writer *w);
 
 uint64_t stripe_applied(const struct stripe *stripe); /* index of the last entry, 0 at first */
 uint64_t stripe_time_ns(const struct stripe *stripe); /* wall clock of the last entry */

@@ -269,6 +269,8 @@
       "Messages of $delayed topics that wait for their time, shared out likewise; further ones are refused with 0x97.")         \
     X(stream_records_max,     "segstore.backlog_max",   NULL,       NUMBER,  "1000000",        0, 1000000000000, "records",     \
       "Records waiting in one stream; a publish to a full one is refused with 0x97; 0: no limit.")                              \
+    X(stream_bytes_max,       "segstore.backlog_bytes_max", NULL,   NUMBER,  "0",              0, 1099511627776, "bytes",       \
+      "Bytes of records waiting in one session's stream; a publish to a full one is refused with 0x97; 0: no limit.")           \
     X(disk_reserve_bytes,     "segstore.disk_reserve",  NULL,       NUMBER,  "256MiB",         0, 1099511627776, "bytes",       \
       "Below this much free disk appends are refused with 0x97 while reads and acknowledgements go on.")
 /* clang-format on */

@@ -191,6 +191,10 @@ static void body_of(struct wire_reader *r, struct op *op, bool in_action)
         op->value = wire_get(r, OP_LIMITS_BYTES);
         r->bad    = r->bad || in_action;
         break;
+    case OP_STREAM_BYTES:
+        op->max_bytes = wire_get_u64(r);
+        r->bad        = r->bad || in_action;
+        break;
     case OP_KIND_END:
     default:
         r->bad = true;
@@ -401,6 +405,9 @@ void op_encode(struct wire_writer *w, const struct op *op)
     case OP_LIMITS:
         ASSERT(op->value.size == OP_LIMITS_BYTES);
         wire_put_bytes(w, op->value);
+        break;
+    case OP_STREAM_BYTES:
+        wire_put_u64(w, op->max_bytes);
         break;
     case OP_APPEND:
     case OP_APPEND_RUN:

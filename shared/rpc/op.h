@@ -33,7 +33,7 @@ enum op_kind {
      * duplicate: nothing is appended; a lower writer_epoch gets ERR_FENCED; a higher one starts the sequence anew.
      * A duplicate of the writer's last APPEND that had one target is answered with its offset; offsets of older ones, or of
      * several targets, are not remembered (UINT64_MAX).
-     * A stream at its backlog limit: skipped (UINT64_MAX) when another target took the record, ERR_QUOTA when none did and one was full.
+     * A stream at its backlog limit, of records or of bytes: skipped (UINT64_MAX) when another target took the record, ERR_QUOTA when none did and one was full.
      * count is 1 to OP_TARGETS_MAX. A stream listed twice gets the record twice.
      * result: duplicate u8, count u32, count x offset u64 (UINT64_MAX: unknown, refused, or the stream is absent) */
     OP_APPEND = 5,
@@ -94,6 +94,9 @@ enum op_kind {
      * result: duplicates u32 (the first so many records were there already), count u32, count x { offset u64, records u32 }: the offsets, in the order of
      * the records, shortened: records whose offsets follow one another, or (UINT64_MAX) are not known, duplicates among them, or whose stream is absent */
     OP_APPEND_RUN = 25,
+    /* STREAM_BYTES max_bytes u64.  How many bytes of records may wait in one STREAM_QUEUE from now on (struct stripe_limits, stream_bytes_max; 0: any number). Apart
+     * from LIMITS, so that programs that do not know it never meet it where nobody limits bytes. Proposed by the segment store itself. result: - */
+    OP_STREAM_BYTES = 26,
     OP_KIND_END
 };
 
@@ -178,8 +181,8 @@ void   op_run_add(struct wire_writer *w, uint64_t stream_id, struct bytes tag, c
 void   op_run_end(struct wire_writer *w, size_t begun, uint32_t count);
 
 /* The next op of a list: 1 and *out, 0 at the end, ERR_MALFORMED (unknown kind or flag, sizes that do not fit or leave bytes over, targets
- * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET, TIMER_FIRE or
- * LIMITS in it);
+ * whose `ahead` is not the record, a range that ends before it starts or has no mark, an action with TIMER_SET, TIMER_FIRE,
+ * LIMITS or STREAM_BYTES in it);
  * after that the reader stays bad. *out is good with 1 only. */
 MUST_CHECK int op_next(struct wire_reader *r, struct op *out);
 /* Walks op->items; false at the end. Cannot fail on an op that op_next returned. */

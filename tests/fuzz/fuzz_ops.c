@@ -48,7 +48,7 @@ static void mend_records(uint8_t *ops, size_t size, int depth)
 static void limit(struct stripe *s)
 {
     struct wire_writer op = wire_writer_growing(1000);
-    stripe_limits_op(&limits, &op);
+    stripe_limits_op(NULL, &limits, &op);
     struct stripe_entry entry = {.index = 1, .ops = wire_written(&op)};
     ASSERT(stripe_apply(s, &entry, true, NULL) == 0);
     wire_writer_fini(&op);

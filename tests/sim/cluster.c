@@ -238,7 +238,8 @@ static void start(struct cluster *c, struct world *world, bool names)
     store.disk_reserve_bytes     = 0;
     store.stream_records_max     = cluster_queue_max == 0 ? store.stream_records_max : cluster_queue_max;
     cluster_queue_max            = 0;
-    store.tail_bytes             = 256u << 10; /* so that readers fall behind it and read from the disk */
+    store.stream_bytes_max = world_chance(world, SALT_LIMITS, 2) ? 0 : 1ull << 40; /* counted, and never reached */
+    store.tail_bytes       = 256u << 10; /* so that readers fall behind it and read from the disk */
     char why[256];
     int  read = broker_config_init(&c->broker_config, &c->settings, c->broker_shards, why, sizeof why);
     ASSERT(read == 0);

@@ -90,6 +90,9 @@ static void member_start(struct group *g, uint32_t i, uint32_t count)
     m->config.cold_chunks            = 8;
     m->config.wal_depth              = (uint32_t)world_between(world, SALT_SCENARIO, 1, 2);
     m->config.checkpoint_slice_bytes = world_chance(world, SALT_SCENARIO, 2) ? 1 : 2000;
+    /* Nothing is refused, but queues count their bytes, and begin and end to do so as one or another leads. */
+    m->config.stream_bytes_max =
+        world_chance(world, SALT_LIMITS, 2) ? 0 : world_between(world, SALT_LIMITS, 1, 64) << 30;
     for (uint32_t n = 0; n < count; n++) {
         m->config.nodes[n] = (struct segstore_node){.id = (uint16_t)(n + 1), .port = GROUP_PORT};
         snprintf(m->config.nodes[n].address, sizeof m->config.nodes[n].address, "store%u", n + 1);

@@ -364,7 +364,9 @@ static void pump(struct group_client *c, uint32_t stripe)
     }
     if (s->stream_id == 0) {
         if (!s->creating) {
-            struct op op = {.kind = OP_STREAM_CREATE, .name = bytes_str("the stream")};
+            struct op op = {.kind  = OP_STREAM_CREATE,
+                            .flags = world_chance(c->world, SALT_LIMITS, 2) ? STREAM_QUEUE : 0,
+                            .name  = bytes_str("the stream")};
             send_op(link, stripe, id_of(c, WHAT_CREATE, stripe, 0), &op);
             s->creating = true;
         }

@@ -183,6 +183,7 @@ static bool limits_hold(void *ctx)
     const struct stripe_limits    limits = {.table_bytes_max    = c->table_bytes_max,
                                             .streams_max        = c->streams_max,
                                             .stream_records_max = c->stream_records_max,
+                                            .stream_bytes_max   = c->stream_bytes_max,
                                             .delays_max         = c->delays_max,
                                             .bounded_table      = 3,
                                             .bounded_rows_max   = c->retained_max,
@@ -223,6 +224,7 @@ void scenario_segstore_limits(struct world *world)
     s->config.table_bytes_max    = story_between(s, 1, 20);
     s->config.streams_max        = 1;
     s->config.stream_records_max = story_between(s, 1, 5);
+    s->config.stream_bytes_max   = world_between(s->world, SALT_LIMITS, 0, 3) * 1000;
     s->config.writers_max        = 1;
     s->config.retained_max       = 1;
     for (uint64_t again = story_between(s, 1, 3); again > 0; again--) {

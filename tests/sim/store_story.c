@@ -68,6 +68,7 @@ struct story *story_new(struct world *world, uint64_t disk_bytes, uint64_t reser
     s->config.cold_depth         = (uint32_t)story_between(s, 1, 4);
     s->config.wal_depth          = (uint32_t)story_between(s, 1, 2);
     s->config.output_bytes       = (uint32_t)story_between(s, 4, 512) << 10;
+    s->config.stream_bytes_max = world_chance(world, SALT_LIMITS, 2) ? 0 : 1ull << 40; /* counted, and never reached */
     /* A network that lets megabytes through: worse ones are the business of other scenarios. */
     world->faults.latency_ns       = world->faults.latency_ns < SIM_MS ? world->faults.latency_ns : SIM_MS;
     world->faults.jitter_ns        = world->faults.jitter_ns < SIM_MS ? world->faults.jitter_ns : SIM_MS;

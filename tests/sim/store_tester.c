@@ -92,7 +92,9 @@ static void send_create(struct tester_node *node, uint32_t stripe)
     struct store_tester *c = node->client;
     size_t               begun;
     txn_begin(node, stripe, txn_id(c, WHAT_CREATE, stripe, 0), &begun);
-    struct op op = {.kind = OP_STREAM_CREATE, .name = bytes_str("the stream")};
+    struct op op = {.kind  = OP_STREAM_CREATE,
+                    .flags = world_chance(c->world, SALT_LIMITS, 2) ? STREAM_QUEUE : 0,
+                    .name  = bytes_str("the stream")};
     op_encode(&node->out, &op);
     end(node, begun);
     c->stripes[stripe].creating = true;

@@ -33,6 +33,7 @@ enum world_salt {
     SALT_CRASH,    /* what a crash keeps */
     SALT_SCENARIO, /* for scenarios: their own choices */
     SALT_BUGGIFY,  /* unlikely branches of the code under test */
+    SALT_LIMITS,   /* what a store may hold */
     SALT_COUNT,
 };
 

@@ -15,6 +15,7 @@ static struct stripe_limits limits_chosen(const struct segstore_config *c)
                                   .streams_max        = c->streams_max,
                                   .delays_max         = c->delays_max,
                                   .stream_records_max = c->stream_records_max,
+                                  .stream_bytes_max   = c->stream_bytes_max,
                                   .writers_max        = c->writers_max};
 }
 
@@ -27,7 +28,7 @@ void limits_propose(struct node_stripe *st)
         return;
     }
     node->scratch.size = 0;
-    stripe_limits_op(&limits, &node->scratch);
+    stripe_limits_op(st->stripe, &limits, &node->scratch);
     struct proposal origin = {0};
     if (propose(node, st, wire_written(&node->scratch), &origin) < 0) { /* the log is full now: due.c tries again */
         uint64_t again_ns = node_wall_ns(node) + DUE_AGAIN_NS;

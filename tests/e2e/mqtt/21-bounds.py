@@ -142,3 +142,57 @@ def test_a_limit_that_is_lowered_takes_nothing_that_was_acknowledged():
         server.start()
         with Client(server, "lowers") as c:
             c.publish("lowered/one-more", b"x", 1, retain=True, reason=0x10)
+
+
+def fill(pub, topic, most):
+    """Publishes 1 KiB after another until it is refused; returns how many were taken."""
+    for n in range(most):
+        pub.send(publish(topic, b"%06d" % n + b"x" * 1018, 1, id=1))
+        if (got := pub.expect(PUBACK, id=1)).reason == 0x97:
+            return n
+        assert got.reason == 0, got
+    raise AssertionError(f"{most} were taken")
+
+
+def waits(server, client_id, topic, count):
+    """The session comes back and gets so many, in their order, and no more."""
+    with Client(server, client_id, clean=False, props={"session_expiry": 600}) as c:
+        assert c.connack.session_present == 1
+        assert [m.payload[:6] for m in c.messages(count)] == [b"%06d" % n for n in range(count)]
+        assert c.settle() == []
+        c.disconnect()
+
+
+def test_the_bytes_that_wait_for_a_stored_session_are_bounded():
+    args = ["--set", "segstore.stripes=1", "--shards", "1", "--set", "segstore.backlog_bytes_max=64KiB"]
+    with Keel(*args) as server:
+        with Client(server, "away", props={"session_expiry": 600}) as c:
+            c.subscribe("away/#", 1)
+            c.disconnect()
+        for kill in (None, True, False):  # what counts is in the log, then in an image
+            with Client(server, "bounds-pub") as pub, Client(server, "bounds-3", version=4) as old:
+                taken = fill(pub, "away/x", 70)
+                assert 55 <= taken < 64, taken
+                old.send(publish("away/x", b"x" * 1024, 1, id=1, version=4))
+                assert old.recv() is None, "there is no word for no before MQTT 5"
+                with Client(server, "bounds-other", props={"session_expiry": 600}) as other:
+                    other.subscribe("away/other", 1)
+                    pub.publish("away/other", b"y" * 1024, 1, reason=0)
+                    assert other.message().payload == b"y" * 1024
+            if kill is not None:
+                server.process.kill() if kill else server.process.stop()
+                server.start()
+                with Client(server, "bounds-pub") as pub:
+                    pub.publish("away/x", b"x" * 1024, 1, reason=0x97)
+            waits(server, "away", "away/x", taken)
+            with Client(server, "bounds-pub") as pub:
+                pub.publish("away/x", b"000000" + b"x" * 100000, 1, reason=0)  # whatever its size, when nothing waits
+                pub.publish("away/x", b"x", 1, reason=0x97)
+            waits(server, "away", "away/x", 1)
+        server.process.stop()
+        server.args = args[:-1] + ["segstore.backlog_bytes_max=0"]
+        server.start()
+        with Client(server, "bounds-pub") as pub:
+            for n in range(100):
+                pub.publish("away/x", b"%06d" % n + b"x" * 1018, 1, reason=0)
+        waits(server, "away", "away/x", 100)

@@ -186,7 +186,7 @@ struct fake_world *fake_world_new(uint16_t stripes, uint64_t stream_records_max)
     for (uint16_t i = 0; i < stripes; i++) {
         w->stripes[i]         = stripe_new(i, &observer);
         struct wire_writer op = wire_writer_growing(1000);
-        stripe_limits_op(&limits, &op);
+        stripe_limits_op(NULL, &limits, &op);
         ASSERT(apply(w, i, wire_written(&op), NULL) == 0);
         wire_writer_fini(&op);
     }

@@ -70,7 +70,7 @@ static inline int go(struct bench *b);
 
 static inline void limit(struct bench *b, struct stripe_limits limits)
 {
-    stripe_limits_op(&limits, &b->ops);
+    stripe_limits_op(b->s, &limits, &b->ops);
     cr_assert_eq(go(b), 0);
     cr_assert(stripe_limits_are(b->s, &limits));
 }

@@ -301,6 +301,9 @@ static int m_op(struct model *m, struct bytes ops, uint64_t position, const stru
             m_run(m, t, depth);
         }
         return 0;
+    case OP_STREAM_BYTES:
+        m->limits.stream_bytes_max = op->max_bytes;
+        return 0;
     case OP_LIMITS: {
         struct wire_reader r         = wire_reader_of(op->value);
         m->limits.table_bytes_max    = wire_get_u64(&r);
@@ -337,6 +340,9 @@ int m_list(struct model *m, struct bytes ops, uint64_t position, int depth, stru
     if (status < 0) {
         memcpy(m, before, sizeof *m);
         w->size = at;
+    }
+    for (int i = 0; i < STREAMS && depth == 0 && m->limits.stream_bytes_max == 0; i++) {
+        m->streams[i].counts = false;
     }
     m->last_stream = last;
     free(before);

@@ -26,6 +26,7 @@ struct m_stream {
     uint8_t         flags;
     uint64_t        id, start, next, epoch, owner, position[OFFSETS];
     bool            keeps;
+    bool            counts; /* a queue: sizes and marks are as of the first record since bytes are limited */
     uint64_t        max_age, max_bytes, max_count, time[OFFSETS];
     uint16_t        size[OFFSETS];
     uint8_t         topic[OFFSETS];
@@ -71,6 +72,7 @@ struct m_stream *m_stream_of(struct model *m, uint64_t id);
 struct m_stream *m_stream_named(struct model *m, struct bytes name);
 bool             m_is_latest(const struct m_stream *st);
 void             m_trim_all(struct m_stream *st, uint64_t offset);
+bool             m_oldest_part(const struct m_stream *st, uint64_t *first, uint64_t *end);
 bool             m_oldest(const struct m_stream *st, uint64_t *first, uint64_t *end);
 void             m_age(struct m_stream *st, uint64_t time);
 void             m_keep(const struct model *m, struct m_stream *st, const struct op *op);

@@ -68,7 +68,7 @@ void put_some_limits(struct rand *r, struct wire_writer *w)
                                    .bounded_rows_max   = rand_below(r, 6),
                                    .bounded_bytes_max  = rand_chance(r, 2) ? 20 + rand_below(r, 80) : 0,
                                    .writers_max        = 1 + (uint32_t)rand_below(r, WRITERS)};
-    stripe_limits_op(&limits, w);
+    stripe_limits_op(NULL, &limits, w);
 }
 
 static void put_some_op(struct rand *r, const struct model *m, struct wire_writer *w, bool in_action);
@@ -95,8 +95,8 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
         put_some_limits(r, w);
         return;
     }
-    if (in_action &&
-        (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS || op.kind == OP_APPEND_RUN)) {
+    if (in_action && (op.kind == OP_TIMER_SET || op.kind == OP_TIMER_FIRE || op.kind == OP_LIMITS ||
+                      op.kind == OP_STREAM_BYTES || op.kind == OP_APPEND_RUN)) {
         op.kind = OP_TIMER_RUN;
     }
     if (op.kind == OP_APPEND_RUN) {
@@ -144,6 +144,9 @@ static void put_some_op(struct rand *r, const struct model *m, struct wire_write
         op.max_age_ns = rand_chance(r, 2) ? 0 : rand_below(r, rand_chance(r, 2) ? 400 : 60);
         op.max_bytes  = rand_chance(r, 2) ? 0 : rand_below(r, rand_chance(r, 2) ? 4000 : 400);
         op.max_count  = rand_chance(r, 2) ? 0 : rand_below(r, 9);
+    }
+    if (op.kind == OP_STREAM_BYTES) {
+        op.max_bytes = rand_chance(r, 4) ? 0 : rand_below(r, rand_chance(r, 2) ? 1200 : 300);
     }
     if (op.kind == OP_STREAM_STAT) {
         op.wall_ns = m->time - rand_below(r, m->time < 50 ? m->time + 1 : 50);

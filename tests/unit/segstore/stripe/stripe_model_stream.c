@@ -81,7 +81,12 @@ bool m_oldest(const struct m_stream *st, uint64_t *first, uint64_t *end)
         }
         return false;
     }
-    if (!st->keeps || st->start == st->next) {
+    return st->keeps && m_oldest_part(st, first, end);
+}
+
+bool m_oldest_part(const struct m_stream *st, uint64_t *first, uint64_t *end)
+{
+    if (st->start == st->next) {
         return false;
     }
     for (*first = st->start; !st->mark[*first]; (*first)--) {
@@ -139,6 +144,51 @@ void m_age(struct m_stream *st, uint64_t time)
     }
 }
 
+/* What counts of a queue: whole parts. */
+static uint64_t m_waiting(const struct m_stream *st)
+{
+    uint64_t first = st->next;
+    uint64_t end;
+    uint64_t bytes = 0;
+    (void)(st->counts && m_oldest_part(st, &first, &end));
+    for (uint64_t o = first; o < st->next; o++) {
+        bytes += st->size[o];
+    }
+    return bytes;
+}
+
+static void m_begin(const struct model *m, struct m_stream *st)
+{
+    for (uint64_t o = st->start; o < st->next; o++) {
+        st->time[o] = m->time;
+        st->size[o] = 0;
+        st->mark[o] = o == st->start;
+    }
+}
+
+static bool m_has_room(const struct model *m, struct m_stream *st, uint64_t bytes)
+{
+    bool     queue = (st->flags & STREAM_QUEUE) != 0;
+    uint64_t most  = m->limits.stream_bytes_max;
+    if (st->keeps || m_is_latest(st)) {
+        return true;
+    }
+    if (m->limits.stream_records_max != 0 && st->next - st->start >= m->limits.stream_records_max) {
+        return false;
+    }
+    if (!queue || most == 0) {
+        return true;
+    }
+    if (st->start < st->next && m_waiting(st) + bytes > most) {
+        return false;
+    }
+    if (!st->counts) {
+        m_begin(m, st);
+        st->counts = true;
+    }
+    return true;
+}
+
 static void m_count_in(const struct model *m, struct m_stream *st, const struct op *op, uint64_t held)
 {
     uint64_t time = m->time;
@@ -154,11 +204,12 @@ static void m_count_in(const struct model *m, struct m_stream *st, const struct 
         m_limit(m, st, held);
         return;
     }
-    if (!st->keeps) {
+    if (!st->keeps && !st->counts) {
         return;
     }
-    uint64_t part_bytes = st->max_bytes != 0 ? st->max_bytes / 16 : 1 << 16;
-    uint64_t part_ns    = st->max_age != 0 ? st->max_age / 16 : 1000000000;
+    uint64_t most       = st->counts ? m->limits.stream_bytes_max : st->max_bytes;
+    uint64_t part_bytes = most != 0 ? most / 16 : 1 << 16;
+    uint64_t part_ns    = st->counts ? UINT64_MAX : st->max_age != 0 ? st->max_age / 16 : 1000000000;
     uint64_t first      = o;
     uint64_t bytes      = 0;
     while (o != st->start && !st->mark[first]) {
@@ -170,10 +221,8 @@ static void m_count_in(const struct model *m, struct m_stream *st, const struct 
 
 void m_keep(const struct model *m, struct m_stream *st, const struct op *op)
 {
-    for (uint64_t o = st->start; !m_is_latest(st) && !st->keeps && o < st->next; o++) {
-        st->time[o] = m->time;
-        st->size[o] = 0;
-        st->mark[o] = o == st->start;
+    if (!m_is_latest(st) && !st->keeps) {
+        m_begin(m, st);
     }
     st->keeps     = true;
     st->max_age   = op->max_age_ns;
@@ -325,9 +374,7 @@ int m_append(struct model *m, struct bytes ops, uint64_t position, const struct 
         }
         struct m_stream *st = m_stream_of(m, target.stream_id);
         offset              = UINT64_MAX;
-        bool     forgets    = st != NULL && (st->keeps || m_is_latest(st));
-        uint64_t most       = m->limits.stream_records_max;
-        if (st != NULL && (forgets || most == 0 || st->next - st->start < most)) {
+        if (st != NULL && m_has_room(m, st, op->record.size)) {
             uint64_t held = m_count(st);
             cr_assert_lt(st->next, OFFSETS);
             for (int c = 0; c < CURSORS; c++) {

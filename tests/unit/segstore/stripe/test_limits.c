@@ -9,6 +9,7 @@
 static const struct stripe_limits wide = {.table_bytes_max    = 1000,
                                           .streams_max        = 10,
                                           .stream_records_max = 20,
+                                          .stream_bytes_max   = 10000,
                                           .delays_max         = 10,
                                           .bounded_table      = 3,
                                           .bounded_rows_max   = 10,
@@ -18,6 +19,7 @@ static const struct stripe_limits wide = {.table_bytes_max    = 1000,
 static const struct stripe_limits narrow = {.table_bytes_max    = 1,
                                             .streams_max        = 1,
                                             .stream_records_max = 1,
+                                            .stream_bytes_max   = 1,
                                             .delays_max         = 1,
                                             .bounded_table      = 3,
                                             .bounded_rows_max   = 1,
@@ -88,8 +90,8 @@ Test(stripe_limits, each_of_them_tells_two_stripes_apart)
 {
     struct bench b;
     setup_limited(&b, wide);
-    struct stripe_limits others[8];
-    for (int i = 0; i < 8; i++) {
+    struct stripe_limits others[9];
+    for (int i = 0; i < 9; i++) {
         others[i] = wide;
     }
     others[0].table_bytes_max++;
@@ -100,7 +102,8 @@ Test(stripe_limits, each_of_them_tells_two_stripes_apart)
     others[5].bounded_rows_max++;
     others[6].bounded_bytes_max++;
     others[7].writers_max++;
-    for (int i = 0; i < 8; i++) {
+    others[8].stream_bytes_max++;
+    for (int i = 0; i < 9; i++) {
         cr_assert(!stripe_limits_are(b.s, &others[i]), "%d", i);
         struct bench other;
         setup_limited(&other, others[i]);
@@ -174,7 +177,7 @@ Test(stripe_limits, writers_that_are_too_many_are_forgotten_by_the_entry_the_lea
 
     struct stripe_limits fewer = wide;
     fewer.writers_max          = 3;
-    stripe_limits_op(&fewer, &b.ops);
+    stripe_limits_op(b.s, &fewer, &b.ops);
     op_encode(&b.ops, &(struct op){.kind = OP_CHECK, .name = S("k"), .version = 1});
     cr_assert_eq(go(&b), ERR_CONFLICT);
     cr_assert(stripe_limits_are(b.s, &wide), "undone");
@@ -203,7 +206,7 @@ Test(stripe_limits, undone_forgetting_leaves_no_trace)
             cr_assert_eq(append(benches[i], log, writer, 1, 1), 0);
         }
     }
-    stripe_limits_op(&narrow, &b.ops);
+    stripe_limits_op(b.s, &narrow, &b.ops);
     op_encode(&b.ops, &(struct op){.kind = OP_CHECK, .name = S("k"), .version = 1});
     cr_assert_eq(go(&b), ERR_CONFLICT);
     cr_assert_eq(one(&other, (struct op){.kind = OP_CHECK, .name = S("k"), .version = 1}), ERR_CONFLICT);
@@ -215,7 +218,7 @@ Test(stripe_limits, undone_forgetting_leaves_no_trace)
 Test(stripe_limits, no_writers_at_all_is_malformed)
 {
     struct wire_writer w = wire_writer_growing(1000);
-    stripe_limits_op(&(struct stripe_limits){.writers_max = 0}, &w);
+    stripe_limits_op(NULL, &(struct stripe_limits){.writers_max = 0}, &w);
     cr_assert_eq(stripe_validate(wire_written(&w), 1000, true), ERR_MALFORMED);
     wire_writer_fini(&w);
 }
@@ -246,7 +249,9 @@ Test(stripe_limits, an_image_from_before_there_were_limits_has_those_of_a_new_st
     enum { LIMITS_AT = 48 };
     static const char *const keys[] = {"a", "b"};
     struct bench             b;
-    setup_limited(&b, wide);
+    struct stripe_limits     past = wide;
+    past.stream_bytes_max         = 0; /* an image of this version has no place for it */
+    setup_limited(&b, past);
     uint64_t log = create(&b, "log", 0);
     cr_assert_eq(append(&b, log, 1, 1, 1), 0);
     cr_assert_eq(one(&b, (struct op){.kind = OP_TRIM, .stream_id = log, .offset = 1}),

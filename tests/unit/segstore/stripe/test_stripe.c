@@ -18,7 +18,7 @@ Test(stripe, only_the_store_itself_may_propose_what_it_watches)
         wire_writer_fini(&w);
     }
     struct wire_writer w = wire_writer_growing(1000);
-    stripe_limits_op(&(struct stripe_limits){.writers_max = 1}, &w);
+    stripe_limits_op(NULL, &(struct stripe_limits){.writers_max = 1}, &w);
     cr_assert_eq(stripe_validate(wire_written(&w), 1000, true), 0);
     cr_assert_eq(stripe_validate(wire_written(&w), 1000, false), ERR_DENIED);
     wire_writer_fini(&w);

@@ -62,6 +62,7 @@ static void put_kind(struct wire_writer *w, uint8_t kind)
                     .owner     = 18,
                     .delay_ns  = 19,
                     .wall_ns   = 20,
+                    .max_bytes = 21,
                     .name      = S("the/name"),
                     .value     = kind == OP_TIMER_SET ? wire_written(&action)
                                  : kind == OP_LIMITS  ? bytes_of(limits, sizeof limits)
@@ -117,6 +118,9 @@ Test(rpc_op, fields_land_where_the_header_lists_them)
         if (kind == OP_STREAM_CREATE) {
             cr_assert_eq(op.flags, STREAM_QUEUE);
             cr_assert(op.owner == 18 && bytes_equal(op.name, S("the/name")));
+        }
+        if (kind == OP_STREAM_BYTES) {
+            cr_assert_eq(op.max_bytes, 21);
         }
         if (kind == OP_TABLE_PUT) {
             cr_assert(op.table == 11 && op.wall_ns == 20 && bytes_equal(op.value, S("value")));
@@ -364,7 +368,8 @@ Test(rpc_op, an_action_may_run_timers_but_neither_set_or_fire_them_nor_limit_the
         struct wire_writer w      = wire_writer_growing(1 << 16);
         put_any(&action, kind);
         op_encode(&w, &(struct op){.kind = OP_TIMER_SET, .name = S("t"), .value = wire_written(&action)});
-        bool allowed = kind != OP_TIMER_SET && kind != OP_TIMER_FIRE && kind != OP_LIMITS && kind != OP_APPEND_RUN;
+        bool allowed = kind != OP_TIMER_SET && kind != OP_TIMER_FIRE && kind != OP_LIMITS && kind != OP_STREAM_BYTES &&
+                       kind != OP_APPEND_RUN;
         cr_assert_eq(first_of(wire_written(&w)), allowed ? 1 : ERR_MALFORMED, "kind %d", kind);
         wire_writer_fini(&action);
         wire_writer_fini(&w);
