@@ -124,9 +124,9 @@ static void place(struct map *map, void *entry)
 static void prefetch(const struct map *map)
 {
     for (size_t i = 0; i < MOVES_PER_CHANGE && map->moved + i < map->old.capacity; i++) {
-        const char *entry = map_entry(map_slot(&map->old, map->moved + i));
-        __builtin_prefetch(entry);
-        __builtin_prefetch(entry + 64);
+        const uintptr_t entry = (uintptr_t)map_entry(map_slot(&map->old, map->moved + i)); /* 0: none */
+        __builtin_prefetch((const void *)entry);
+        __builtin_prefetch((const void *)(entry + 64));
     }
 }
 
