@@ -433,6 +433,21 @@ Test(kernel_assign, messages_that_are_sent_when_asked_come_among_others_of_their
     }
 }
 
+/* A will has one writer for all of its parts (publish.h): who is asked first may take its part late, behind parts of others. */
+Test(kernel_assign, who_is_asked_first_of_a_will_is_counted_apart)
+{
+    struct assigned    items[]  = {{.apart = false}, {.apart = true}};
+    struct assignments assigned = {.items = items, .count = 2};
+    struct publisher   wills    = {.count = 77};
+    struct pending     pending  = {.publisher = &wills, .writer_epoch = 3, .sequence = 9 << 8, .assigned = &assigned};
+    struct number      given    = assign_number(&pending, 0);
+    struct number      asked    = assign_number(&pending, 1);
+    cr_assert_eq(given.writer, 77);
+    cr_assert(asked.writer != 77 && asked.writer != 0);
+    cr_assert_eq(asked.epoch, given.epoch);
+    cr_assert_eq(asked.sequence, given.sequence + 1);
+}
+
 static void settle_three(struct broker *c)
 {
     for (int i = 0; i < 5; i++) {
