@@ -131,7 +131,7 @@ static bool name_valid(struct bytes name, bool wildcards)
 
 bool mqtt_identity_valid(struct bytes text)
 {
-    return name_valid(text, true);
+    return text.size == 0 || name_valid(text, true);
 }
 
 bool mqtt_topic_name_valid(struct bytes topic)

@@ -59,6 +59,17 @@ Test(mqtt_utf8, nul_surrogates_overlong_and_cut_forms_are_not)
     }
 }
 
+Test(mqtt_utf8, identities_have_no_control_characters_and_may_be_empty)
+{
+    cr_assert(mqtt_identity_valid((struct bytes){0}));
+    cr_assert(mqtt_identity_valid(bytes_str("")));
+    cr_assert(mqtt_identity_valid(bytes_str("a/+#$\xc3\xa4")));
+    cr_assert(!mqtt_identity_valid(bytes_str("a\x1f")));
+    cr_assert(!mqtt_identity_valid(bytes_str("a\x7f")));
+    cr_assert(!mqtt_identity_valid(bytes_str("a\xc2\x9f")));
+    cr_assert(!mqtt_identity_valid(bytes_str("a\xff")));
+}
+
 Test(mqtt_utf8, names_have_no_wildcards_and_no_control_characters)
 {
     for (size_t before = 0; before < 20; before++) {
