@@ -24,8 +24,7 @@
 struct io;
 
 struct io_config {
-    uint32_t
-        sockets_max; /* open at once on this shard; registered-file table. One that comes beyond is closed at once */
+    uint32_t sockets_max;       /* open at once on this shard; one that comes beyond is closed at once */
     uint32_t recv_buffers;      /* provided buffers, a power of two (64) */
     uint32_t recv_buffer_bytes; /* each (16 KiB); all of them should fit the L2 cache */
     int      cpu;               /* core to pin the worker threads of the ring to, or -1 */

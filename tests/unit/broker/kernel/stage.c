@@ -438,3 +438,16 @@ bool heard(const struct actor *a, const char *payloads)
     }
     return same;
 }
+
+int times_heard(const struct actor *actor, const char *payload)
+{
+    int count = 0;
+    for (int i = 0; i < actor->got_count; i++) {
+        bool again = false;
+        for (int j = 0; j < i; j++) {
+            again = again || actor->gots[j].id == actor->gots[i].id;
+        }
+        count += !again && strcmp(actor->gots[i].payload, payload) == 0;
+    }
+    return count;
+}

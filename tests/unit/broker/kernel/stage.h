@@ -110,5 +110,7 @@ void say_retained(struct broker *broker, unsigned shard, struct actor *actor, co
                   uint8_t qos, uint16_t id, uint32_t expiry_s);
 /* Did it get exactly these payloads, in this order? Joined by spaces. */
 bool heard(const struct actor *actor, const char *payloads);
+/* How often did it get that one, without the repetitions that say so? */
+int times_heard(const struct actor *actor, const char *payload);
 
 #endif

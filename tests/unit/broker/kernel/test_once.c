@@ -71,20 +71,6 @@ static void restart(void)
     cr_assert(pub->present);
 }
 
-/* How often that message came, without the repetitions that say so. */
-static int times(const char *text)
-{
-    int count = 0;
-    for (int i = 0; i < roomy->got_count; i++) {
-        bool again = false;
-        for (int j = 0; j < i; j++) {
-            again = again || roomy->gots[j].id == roomy->gots[i].id;
-        }
-        count += !again && strcmp(roomy->gots[i].payload, text) == 0;
-    }
-    return count;
-}
-
 static void release(void)
 {
     kernel_publish_release(b->kernels[0], &pub->client, ID);
@@ -105,9 +91,9 @@ static bool refused_in_part(int steps)
     settle(b);
     cr_assert_eq(pub->published_count, told ? 2 : 1);
     cr_assert_eq(pub->published[pub->published_count - 1].status, 0);
-    cr_assert_eq(times("next"), told, "told %d, killed after %d", told, steps);
-    cr_assert_leq(times("refused"), 1, "killed after %d", steps);
-    cr_assert(told || times("refused") == 1, "killed after %d", steps);
+    cr_assert_eq(times_heard(roomy, "next"), told, "told %d, killed after %d", told, steps);
+    cr_assert_leq(times_heard(roomy, "refused"), 1, "killed after %d", steps);
+    cr_assert(told || times_heard(roomy, "refused") == 1, "killed after %d", steps);
     release();
     return told;
 }
@@ -131,7 +117,7 @@ Test(kernel_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not
     say(b, 0, pub, "t", "refused", 2, ID);
     settle(b);
     cr_assert_eq(pub->published[0].status, ERR_QUOTA);
-    cr_assert_eq(times("refused"), 1);
+    cr_assert_eq(times_heard(roomy, "refused"), 1);
     leave(b, 0, pub);
     enter(b, 0, full, true, 0);
     leave(b, 0, full);
@@ -139,7 +125,7 @@ Test(kernel_once, what_is_refused_in_part_is_not_doubled_by_a_client_that_is_not
     say(b, 0, pub, "t", "refused", 2, ID);
     settle(b);
     cr_assert_eq(pub->published[1].status, 0);
-    cr_assert_eq(times("refused"), 1);
+    cr_assert_eq(times_heard(roomy, "refused"), 1);
     release();
 }
 
@@ -209,7 +195,7 @@ Test(kernel_once, what_is_refused_before_it_is_handed_out_is_not_passed_by_what_
     say_retained(b, 0, pub, "t", "first", 2, ID, 0);
     settle(b);
     cr_assert_eq(pub->published[2].status, 0);
-    cr_assert_eq(times("first"), 1);
+    cr_assert_eq(times_heard(roomy, "first"), 1);
     cr_assert(heard(live, "second first"));
     actor_free(live);
 }
@@ -259,7 +245,7 @@ Test(kernel_once, what_is_in_doubt_stays_so_when_it_is_refused_before_it_is_hand
         say_retained(b, 0, pub, "t", "refused", 2, ID, 0);
         settle(b);
         cr_assert_eq(pub->published[i].status, i == 2 ? 0 : ERR_QUOTA);
-        cr_assert_eq(times("refused"), 1);
+        cr_assert_eq(times_heard(roomy, "refused"), 1);
         if (i < 2) {
             leave(b, 0, pub);
         }
@@ -281,7 +267,7 @@ Test(kernel_once, another_message_under_an_id_in_doubt_goes_to_everybody)
     say(b, 0, pub, "t", "next", 2, ID);
     settle(b);
     cr_assert(heard(other, "next"));
-    cr_assert_eq(times("next"), 1);
+    cr_assert_eq(times_heard(roomy, "next"), 1);
     release();
     cr_assert_eq(roomy->got_count, 2, "a part of the first one had been taken");
     actor_free(member);
@@ -347,13 +333,13 @@ Test(kernel_once, another_message_under_an_id_in_doubt_is_itself_when_it_comes_a
             say(b, 0, pub, "t", "next", 2, ID);
             settle(b);
             cr_assert_eq(pub->published[1].status, ERR_QUOTA);
-            cr_assert_eq(times("next"), 1);
+            cr_assert_eq(times_heard(roomy, "next"), 1);
             enter(b, 0, full, true, 0);
             leave(b, 0, full);
             say(b, 0, pub, "t", "next", 2, ID);
             settle(b);
             cr_assert_eq(pub->published[2].status, 0);
-            cr_assert_eq(times("next"), 1, "killed after %d", steps);
+            cr_assert_eq(times_heard(roomy, "next"), 1, "killed after %d", steps);
             release();
         }
         end();
